@@ -1,0 +1,8 @@
+"""`python -m faucet`."""
+
+import sys
+
+from faucet.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,145 @@
+"""The command line: parses, then calls the runtime, nothing else.
+
+The options are made from the dataclasses in `settings.py`, each with its FAUCET_… variable. Precedence: flag,
+variable, default.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import sys
+import typing
+from collections.abc import Callable, Sequence
+from functools import partial, wraps
+from typing import Annotated, Any, TypeVar
+
+from cyclopts import App, CycloptsError, Group, Parameter, Token
+
+from faucet import __version__, units
+from faucet.log import print_error
+from faucet.settings import DemoSettings, LocalSettings, Option
+
+EXIT_USAGE = 2
+
+EXIT_CODES = """\
+Exit codes: 0 ended by SIGTERM or SIGINT with everything in hand finished; 1 could not start; 2 wrong usage;
+3 ended, but requests in hand were cut (a second signal, or --shutdown-timeout)."""
+
+Settings = TypeVar("Settings")
+
+_UNITS: dict[str, Callable[[str], float]] = {"duration": units.parse_duration, "size": units.parse_size}
+_SHOWN: dict[str, Callable[[Any], str]] = {"duration": units.format_duration, "size": units.format_size}
+
+
+def _convert(option: Option, _type: Any, tokens: Sequence[Token]) -> float:
+    return _UNITS[option.unit](tokens[0].value)
+
+
+def _check_range(option: Option, _type: Any, value: Any) -> None:
+    if value is None:
+        return
+    if option.minimum is not None and value < option.minimum:
+        raise ValueError(f"must be at least {_show(option, option.minimum)}")
+    if option.maximum is not None and value > option.maximum:
+        raise ValueError(f"must be at most {_show(option, option.maximum)}")
+
+
+def _show(option: Option, value: Any) -> str:
+    return _SHOWN.get(option.unit, str)(value)
+
+
+def _parameter(field: dataclasses.Field[Any]) -> Parameter:
+    option: Option = field.metadata["option"]
+    flag = f"--{field.name.replace('_', '-')}"
+    shown = option.shown or _show(option, field.default)
+    return Parameter(
+        name=(flag, option.short) if option.short else flag,
+        env_var=f"FAUCET_{field.name.upper()}",
+        help=option.help,
+        group=Group(option.group),
+        converter=partial(_convert, option) if option.unit in _UNITS else None,
+        validator=partial(_check_range, option),
+        negative=(),
+        show_default=lambda _value: shown,
+        metavar={"duration": "TIME", "size": "SIZE"}.get(option.unit),
+    )
+
+
+def _with_options(command: Callable[[Settings], int], settings: type[Settings]) -> Callable[..., int]:
+    """`command` with a flag for each field of `settings` in place of its one argument."""
+    hints = typing.get_type_hints(settings)
+    fields = dataclasses.fields(settings)  # type: ignore[arg-type]
+
+    @wraps(command)
+    def with_flags(**values: Any) -> int:
+        return command(settings(**values))
+
+    with_flags.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            inspect.Parameter(
+                field.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=field.default,
+                annotation=Annotated[hints[field.name], _parameter(field)],
+            )
+            for field in fields
+        ]
+    )
+    return with_flags
+
+
+app = App(
+    name="faucet",
+    help="One address in front of N R Plumber workers, each with one request at a time, and one fair queue.",
+    version=__version__,
+    help_epilogue=EXIT_CODES,
+    help_format="plaintext",
+)
+
+
+def local(settings: LocalSettings) -> int:
+    """Serve the API in a directory: N workers behind one address, each with one request at a time.
+
+    Served is what --command says; else entrypoint.R, run as it is; else plumber.R. Each worker finds its port in
+    FAUCET_PORT (and PORT), its number in FAUCET_WORKER_ID.
+    """
+    from faucet.runtime import EXIT_FAILED, run_local
+    from faucet.workers.entry import EntryError, find_entry
+
+    try:
+        entry = find_entry(settings.dir, settings.command, settings.rscript)
+    except EntryError as error:
+        print_error(str(error))
+        return EXIT_FAILED
+    return run_local(entry, settings)
+
+
+def demo(settings: DemoSettings) -> int:
+    """Serve a small API that comes with Faucet: by Plumber where R and plumber are installed, else by Python."""
+    from faucet.demo import demo_entry, demo_hints
+    from faucet.runtime import run_local
+
+    entry = demo_entry(settings.rscript)
+    print(demo_hints(entry, settings.host), flush=True)
+    return run_local(entry, settings)
+
+
+app.default(_with_options(local, LocalSettings))
+app.command(_with_options(local, LocalSettings), name=("local", "start"))
+app.command(_with_options(demo, DemoSettings), name="demo")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit code."""
+    try:
+        result = app(
+            sys.argv[1:] if arguments is None else arguments,
+            exit_on_error=False,
+            print_error=False,
+            result_action="return_value",
+        )
+    except CycloptsError as error:
+        print_error(f"{str(error).strip()}\nTry `faucet --help`.")
+        return EXIT_USAGE
+    return result if isinstance(result, int) else 0

@@ -1,0 +1,36 @@
+"""HTTP/1.1 framing without I/O: bytes in, facts out. No sockets, no clock, no logging.
+
+It finds where messages begin and end (RFC 9112) and refuses what two parsers could read in two ways. It never
+changes a byte, with the one exception that `fields.without_upgrade` explains. Parsing is on bytes, never on str.
+"""
+
+from faucet.http1.body import Body, ChunkedBody, LengthBody, UntilCloseBody
+from faucet.http1.errors import BadRequest, BadResponse, FramingError
+from faucet.http1.limits import INTERIM_LIMIT
+from faucet.http1.messages import (
+    IDEMPOTENT,
+    RequestHead,
+    RequestReader,
+    ResponseHead,
+    ResponseReader,
+    parse_request,
+    parse_response,
+)
+
+__all__ = [
+    "IDEMPOTENT",
+    "INTERIM_LIMIT",
+    "BadRequest",
+    "BadResponse",
+    "Body",
+    "ChunkedBody",
+    "FramingError",
+    "LengthBody",
+    "RequestHead",
+    "RequestReader",
+    "ResponseHead",
+    "ResponseReader",
+    "UntilCloseBody",
+    "parse_request",
+    "parse_response",
+]

@@ -1,0 +1,191 @@
+"""Where a body ends. A framer is told bytes and says how many of them belong to its message.
+
+`feed(data, start)` judges `data[start:]` and returns the index behind the last byte that belongs to the body; `done`
+says that nothing more does. Framers count and check; they keep no body bytes, so that a body of any size passes
+through unchanged and in bounded memory. How the bytes were split does not change the verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from typing import Protocol
+
+from faucet.http1 import grammar
+from faucet.http1.errors import FramingError
+from faucet.http1.limits import CHUNK_LINE_LIMIT, TRAILER_LIMIT
+
+FORBIDDEN_TRAILERS = frozenset((b"content-length", b"transfer-encoding", b"host", b"trailer", b"connection"))
+"""RFC 9110, 6.5.1: fields that frame or route a message cannot stand behind it."""
+
+ErrorFactory = Callable[[int, str], FramingError]
+
+
+class Body(Protocol):
+    """Anything that finds the end of a body."""
+
+    done: bool
+    """The message is complete."""
+
+    def feed(self, data: bytes, start: int = 0) -> int:
+        """Index behind the last byte of `data` that belongs to the body. Raises FramingError."""
+
+    def ends_at_eof(self) -> bool:
+        """Whether the message is complete when the connection ends here."""
+
+
+class LengthBody:
+    """A body of a known length (RFC 9112, 6.3, item 6)."""
+
+    __slots__ = ("_left", "done")
+
+    def __init__(self, length: int) -> None:
+        self._left = length
+        self.done = length == 0
+
+    def feed(self, data: bytes, start: int = 0) -> int:
+        """See Body.feed."""
+        available = len(data) - start
+        if available < self._left:
+            self._left -= available
+            return len(data)
+        end = start + self._left
+        self._left = 0
+        self.done = True
+        return end
+
+    def ends_at_eof(self) -> bool:
+        """Never: the missing bytes were announced."""
+        return self.done
+
+
+class UntilCloseBody:
+    """The body of a response that only the end of the connection ends (RFC 9112, 6.3, item 8)."""
+
+    __slots__ = ("done",)
+
+    def __init__(self) -> None:
+        self.done = False
+
+    def feed(self, data: bytes, start: int = 0) -> int:
+        """See Body.feed."""
+        return len(data)
+
+    def ends_at_eof(self) -> bool:
+        """Always."""
+        return True
+
+
+class _Expect(Enum):
+    SIZE = 1
+    DATA = 2
+    DATA_END = 3
+    TRAILER = 4
+
+
+class ChunkedBody:
+    """A body in chunks (RFC 9112, 7.1), its trailer section included.
+
+    `error` makes the exception from a status and a sentence. `limit` is the most content bytes allowed, None for
+    any; a chunk that would pass it raises 413 before its data.
+    """
+
+    __slots__ = ("_content", "_error", "_expect", "_left", "_limit", "_line", "_trailer_size", "done")
+
+    def __init__(self, error: ErrorFactory, limit: int | None = None) -> None:
+        self.done = False
+        self._error = error
+        self._limit = limit
+        self._expect = _Expect.SIZE
+        self._line = bytearray()  # what has come of a line that is not complete
+        self._left = 0  # of this chunk's data
+        self._content = 0
+        self._trailer_size = 0
+
+    def feed(self, data: bytes, start: int = 0) -> int:
+        """See Body.feed. Raises the `error` given: 400, 413 or 431."""
+        position, size = start, len(data)
+        while position < size and not self.done:
+            match self._expect:
+                case _Expect.DATA:
+                    position = self._take_data(position, size)
+                case _Expect.SIZE:
+                    position = self._take_size_line(data, position)
+                case _Expect.DATA_END:
+                    position = self._take_data_end(data, position)
+                case _Expect.TRAILER:
+                    position = self._take_trailer_line(data, position)
+        return position
+
+    def ends_at_eof(self) -> bool:
+        """Never: the last chunk is missing."""
+        return self.done
+
+    def _take_data(self, position: int, size: int) -> int:
+        taken = min(self._left, size - position)
+        self._left -= taken
+        if not self._left:
+            self._expect = _Expect.DATA_END
+        return position + taken
+
+    def _take_size_line(self, data: bytes, position: int) -> int:
+        if not self._line and (match := grammar.CHUNK_LINE.match(data, position)):
+            if match.end() - position > CHUNK_LINE_LIMIT:
+                raise self._too_long_size_line()
+            self._begin_chunk(int(match[1], 16))
+            return match.end()
+        position = self._take_line(data, position)
+        if len(self._line) > CHUNK_LINE_LIMIT:
+            raise self._too_long_size_line()
+        if match := grammar.CHUNK_LINE.fullmatch(self._line):
+            self._line.clear()
+            self._begin_chunk(int(match[1], 16))
+        elif not grammar.CHUNK_LINE_PREFIX.fullmatch(self._line):
+            raise self._error(400, "A chunk does not start with its size in hexadecimal digits.")
+        return position
+
+    def _begin_chunk(self, size: int) -> None:
+        self._content += size
+        if self._limit is not None and self._content > self._limit:
+            raise self._error(413, f"The body is longer than {self._limit} bytes.")
+        self._left = size
+        self._expect = _Expect.DATA if size else _Expect.TRAILER
+
+    def _take_data_end(self, data: bytes, position: int) -> int:
+        end = position + 2 - len(self._line)
+        self._line += data[position:end]
+        if not b"\r\n".startswith(self._line):
+            raise self._error(400, "A chunk's data is not followed by CRLF.")
+        if len(self._line) == 2:
+            self._line.clear()
+            self._expect = _Expect.SIZE
+        return min(end, len(data))
+
+    def _take_trailer_line(self, data: bytes, position: int) -> int:
+        end = self._take_line(data, position)
+        self._trailer_size += end - position
+        if self._trailer_size > TRAILER_LIMIT:
+            raise self._error(431, f"The trailer section is longer than {TRAILER_LIMIT} bytes.")
+        if self._line == b"\r\n":
+            self.done = True
+        elif self._line.endswith(b"\n"):
+            self._judge_trailer(bytes(self._line))
+            self._line.clear()
+        elif (illegal := grammar.HEAD_ILLEGAL.search(self._line)) and self._line[illegal.start() :] != b"\r":
+            raise self._error(400, "A trailer field contains a control octet.")
+        return end
+
+    def _judge_trailer(self, line: bytes) -> None:
+        if not grammar.FIELDS.fullmatch(line):
+            raise self._error(400, "A trailer field is not `name: value`.")
+        if line.partition(b":")[0].lower() in FORBIDDEN_TRAILERS:
+            raise self._error(400, "A field that frames the message stands in its trailer.")
+
+    def _take_line(self, data: bytes, position: int) -> int:
+        """Move bytes up to and with the next LF to the line."""
+        end = data.find(b"\n", position) + 1 or len(data)
+        self._line += data[position:end]
+        return end
+
+    def _too_long_size_line(self) -> FramingError:
+        return self._error(400, f"A chunk's size line is longer than {CHUNK_LINE_LIMIT} bytes.")

@@ -1,0 +1,200 @@
+"""What the field section of a head says about framing, and nothing else it says.
+
+A section is judged by a pure function of its bytes, and most clients send the same section again and again with
+another request line. So the verdicts are kept: a repeated section costs one hash instead of a parse. Sections
+with a duplicate or doubtful framing field raise; such verdicts are not kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+from faucet.http1 import grammar
+from faucet.http1.errors import BadRequest, BadResponse
+from faucet.http1.limits import FIELD_COUNT_LIMIT
+
+CACHED_SECTION_LIMIT = 1024
+"""Bytes of the longest field section whose verdict is kept; with CACHED_SECTIONS it bounds the memory to 1 MiB."""
+
+CACHED_SECTIONS = 1024
+
+_FRAMING_FIELDS = frozenset(
+    (b"content-length", b"transfer-encoding", b"connection", b"host", b"expect", b"upgrade", b"http2-settings")
+)
+
+HOP_BY_HOP_UPGRADE = frozenset((b"upgrade", b"http2-settings"))
+"""Fields that speak to the next hop about another protocol: left out where that protocol is not WebSocket."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFields:
+    """The framing facts of a request's field section."""
+
+    length: int | None
+    """Content-Length in bytes, None if absent."""
+    chunked: bool
+    """Transfer-Encoding is `chunked`."""
+    persistent: bool
+    """The client does not ask for the connection to end with this exchange (RFC 9112, 9.3)."""
+    expects_continue: bool
+    """`Expect: 100-continue`, from a client of HTTP/1.1."""
+    websocket: bool
+    """`Connection: upgrade` and `Upgrade: websocket`."""
+    upgrade: bool
+    """There is an Upgrade or HTTP2-Settings field."""
+    host: bytes | None
+    """The Host field, in lower case."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseFields:
+    """The framing facts of a response's field section."""
+
+    length: int | None
+    """Content-Length in bytes, None if absent."""
+    chunked: bool
+    """The last transfer coding is `chunked`."""
+    close: bool
+    """`Connection: close`."""
+    keep_alive: bool
+    """`Connection: keep-alive`."""
+
+
+def request_fields(section: bytes, minor: int) -> RequestFields | None:
+    """Judge the field section of a request of HTTP/1.`minor`.
+
+    `section` is what stands between the request line's CRLF and the empty line. Returns None if its syntax is
+    wrong (HeadScanner then says where). Raises BadRequest 400, 417 or 501 if it frames no message beyond doubt.
+    """
+    judge = _cached_request if len(section) <= CACHED_SECTION_LIMIT else _judge_request
+    return judge(section, minor)
+
+
+def response_fields(section: bytes, minor: int) -> ResponseFields | None:
+    """Judge the field section of a response, as request_fields does. Raises BadResponse."""
+    judge = _cached_response if len(section) <= CACHED_SECTION_LIMIT else _judge_response
+    return judge(section, minor)
+
+
+def without_upgrade(section: bytes) -> bytes:
+    """The same section without its Upgrade and HTTP2-Settings lines, every other byte as it was."""
+    return b"".join(
+        line for line in section.splitlines(keepends=True) if line.partition(b":")[0].lower() not in HOP_BY_HOP_UPGRADE
+    )
+
+
+def _judge_request(section: bytes, minor: int) -> RequestFields | None:
+    found = _framing_fields(section)
+    if found is None:
+        return None
+    connection = _tokens(found.get(b"connection", ()))
+    upgrades = [value.strip(b" \t").lower() for value in found.get(b"upgrade", ())]
+    return RequestFields(
+        length=_length(found, lambda detail: BadRequest(400, detail)),
+        chunked=_request_chunked(found, minor),
+        persistent=b"close" not in connection and (minor == 1 or b"keep-alive" in connection),
+        expects_continue=_expects_continue(found) and minor == 1,
+        websocket=minor == 1 and b"upgrade" in connection and upgrades == [b"websocket"],
+        upgrade=not HOP_BY_HOP_UPGRADE.isdisjoint(found),
+        host=_host(found, minor),
+    )
+
+
+def _judge_response(section: bytes, minor: int) -> ResponseFields | None:
+    found = _framing_fields(section)
+    if found is None:
+        return None
+    connection = _tokens(found.get(b"connection", ()))
+    return ResponseFields(
+        length=_length(found, BadResponse),
+        chunked=_response_chunked(found, minor),
+        close=b"close" in connection,
+        keep_alive=b"keep-alive" in connection,
+    )
+
+
+_cached_request = lru_cache(CACHED_SECTIONS)(_judge_request)
+_cached_response = lru_cache(CACHED_SECTIONS)(_judge_response)
+
+
+def _framing_fields(section: bytes) -> dict[bytes, list[bytes]] | None:
+    """The values of each framing field in order, blanks and all; None if the section's syntax is wrong."""
+    if not grammar.FIELDS.fullmatch(section) or section.count(b"\n") > FIELD_COUNT_LIMIT:
+        return None
+    found: dict[bytes, list[bytes]] = {}
+    for name, value in grammar.NAME_AND_VALUE.findall(section):
+        lower = name.lower()
+        if lower in _FRAMING_FIELDS:
+            found.setdefault(lower, []).append(value)
+    return found
+
+
+def _tokens(values: list[bytes] | tuple[()]) -> set[bytes]:
+    return {token.strip(b" \t").lower() for value in values for token in value.split(b",")}
+
+
+def _length(found: dict[bytes, list[bytes]], error: Callable[[str], Exception]) -> int | None:
+    """RFC 9112, 6.3 lets equal lengths pass; two parsers may still differ on a list, so it is refused."""
+    values = found.get(b"content-length")
+    if values is None:
+        return None
+    if b"transfer-encoding" in found:
+        raise error("Content-Length and Transfer-Encoding exclude each other.")
+    if len(values) > 1:
+        raise error("There is more than one Content-Length.")
+    digits = values[0].strip(b" \t")
+    if not grammar.LENGTH.fullmatch(digits):
+        raise error("Content-Length is not a number of at most 19 digits.")
+    return int(digits)
+
+
+def _request_chunked(found: dict[bytes, list[bytes]], minor: int) -> bool:
+    """Only what every parser reads as chunked is chunked: httpuv, for one, does not see `chunked ` as that."""
+    values = found.get(b"transfer-encoding")
+    if values is None:
+        return False
+    if minor == 0:
+        raise BadRequest(400, "HTTP/1.0 has no Transfer-Encoding.")
+    if len(values) > 1:
+        raise BadRequest(400, "There is more than one Transfer-Encoding.")
+    coding = values[0].lstrip(b" \t").lower()
+    if coding == b"chunked":
+        return True
+    if coding.rstrip(b" \t") in (b"chunked", b""):
+        raise BadRequest(400, "Transfer-Encoding is not exactly `chunked`.")
+    raise BadRequest(501, "The only transfer coding known here is `chunked`.")
+
+
+def _response_chunked(found: dict[bytes, list[bytes]], minor: int) -> bool:
+    values = found.get(b"transfer-encoding")
+    if values is None:
+        return False
+    codings = [coding.strip(b" \t").lower() for coding in b",".join(values).split(b",")]
+    if minor == 0 or codings[-1] != b"chunked" or codings.count(b"chunked") > 1:
+        raise BadResponse("The worker's Transfer-Encoding does not end in one `chunked`.")
+    return True
+
+
+def _expects_continue(found: dict[bytes, list[bytes]]) -> bool:
+    values = found.get(b"expect")
+    if values is None:
+        return False
+    if len(values) > 1 or values[0].strip(b" \t").lower() != b"100-continue":
+        raise BadRequest(417, "The only expectation known here is `100-continue`.")
+    return True
+
+
+def _host(found: dict[bytes, list[bytes]], minor: int) -> bytes | None:
+    values = found.get(b"host", [])
+    if len(values) > 1:
+        raise BadRequest(400, "There is more than one Host.")
+    if not values:
+        if minor == 1:
+            raise BadRequest(400, "A request of HTTP/1.1 needs a Host field.")
+        return None
+    host = values[0].strip(b" \t").lower()
+    if not grammar.HOST.fullmatch(host):
+        raise BadRequest(400, "The Host field is not `host` or `host:port`.")
+    return host

@@ -1,0 +1,54 @@
+"""The grammar of RFC 9110 and RFC 9112 as regular expressions over bytes.
+
+All are linear: every repetition is possessive (`*+`, `++`) or followed by a byte it cannot itself match, so
+a mismatch never tries the same bytes twice. None uses `\\d`, `\\s`, `\\w`, `$` or `.`, whose meanings are wider
+than the RFC's. Compare with `fullmatch` or at a known position, never with `search` from an unknown one.
+"""
+
+from __future__ import annotations
+
+import re
+
+TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
+"""RFC 9110, 5.6.2: what methods and field names are made of."""
+
+FIELD_VALUE = rb"[\t\x20-\x7e\x80-\xff]*+"
+"""RFC 9110, 5.5, blanks around it included: anything but controls; obs-text (0x80-0xff) passes."""
+
+TARGET = rb"[\x21\x22\x24-\x7e]++"
+"""RFC 9112, 3.2: visible octets. `#` starts a fragment, which is never sent."""
+
+FIELD_LINE = TOKEN + rb":" + FIELD_VALUE + rb"\r\n"
+
+REQUEST_LINE = re.compile(rb"(" + TOKEN + rb") (" + TARGET + rb") HTTP/1\.([01])")
+"""RFC 9112, 3. Groups: method, target, minor version."""
+
+ANY_VERSION_LINE = re.compile(TOKEN + rb" " + TARGET + rb" [A-Za-z0-9]++/[0-9]++(?:\.[0-9]++)?+")
+"""A request line that would be right, were it not for its version: 505 rather than 400."""
+
+STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: " + FIELD_VALUE + rb")?+")
+"""RFC 9112, 4. Groups: minor version, status code. Many servers leave out the blank before an empty reason."""
+
+FIELDS = re.compile(rb"(?:" + FIELD_LINE + rb")*+")
+"""A whole field section without its closing empty line."""
+
+NAME_AND_VALUE = re.compile(rb"([^:]++):([^\r]*+)\r\n")
+"""One field of a section that FIELDS has accepted. Groups: name, value with the blanks around it."""
+
+HEAD_ILLEGAL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n")
+"""What no head may contain at any place: controls, a bare CR, a bare LF. A CR at the very end is undecided."""
+
+LENGTH = re.compile(rb"[0-9]{1,19}")
+"""RFC 9110, 8.6. `int()` alone would also take signs, underscores, blanks and other alphabets' digits."""
+
+HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]++\]|[0-9A-Za-z\-._~!$&'()*+,;=%]*+)(?::[0-9]*+)?+")
+"""RFC 9110, 7.2: `uri-host [":" port]`. May be empty."""
+
+ABSOLUTE_FORM = re.compile(rb"[A-Za-z][A-Za-z0-9+\-.]*+://([^/?]++)(?:[/?][\x21-\x7e]*+)?+")
+"""RFC 9112, 3.2.2. Group: the authority."""
+
+CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[\t\x20-\x7e\x80-\xff]*+)?+\r\n")
+"""RFC 9112, 7.1. Group: the size. At most 16 digits; no sign, no `0x`, no blanks."""
+
+CHUNK_LINE_PREFIX = re.compile(rb"(?:[0-9A-Fa-f]{1,16}+(?:;[\t\x20-\x7e\x80-\xff]*+)?+\r?+)?+")
+"""What can still become a CHUNK_LINE."""

@@ -1,0 +1,22 @@
+"""How much of anything a message may have, and why that much."""
+
+from __future__ import annotations
+
+HEAD_LIMIT = 64 * 1024
+"""Bytes of one head, start line included. Twice what nginx and HAProxy take by default, since single sign-on
+cookies grow; small enough that 10,000 hostile heads fit in memory."""
+
+FIELD_COUNT_LIMIT = 100
+"""Field lines of one head, as in Apache and HAProxy."""
+
+EMPTY_LINES_LIMIT = 4
+"""Empty lines before a request line (RFC 9112, 2.2 asks to skip at least one)."""
+
+CHUNK_LINE_LIMIT = 4 * 1024
+"""Bytes of one chunk-size line with its extensions, which nobody uses but for attacks."""
+
+TRAILER_LIMIT = 8 * 1024
+"""Bytes of a trailer section."""
+
+INTERIM_LIMIT = 16
+"""1xx responses to one request."""

@@ -1,0 +1,196 @@
+"""Heads: from bytes to the few facts a proxy needs, or to the exception that says why not.
+
+A head that arrives whole and is right takes the fast path: two finds, one small regular expression, one look-up.
+Everything else goes through a HeadScanner, which is also the only one to say what is wrong with a head's syntax.
+The bytes themselves are kept as they came: they are what is forwarded.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from faucet.http1 import grammar
+from faucet.http1.body import Body, ChunkedBody, LengthBody, UntilCloseBody
+from faucet.http1.errors import BadRequest, BadResponse
+from faucet.http1.fields import RequestFields, ResponseFields, request_fields, response_fields, without_upgrade
+from faucet.http1.limits import HEAD_LIMIT
+from faucet.http1.scanner import HeadScanner, RequestScanner, ResponseScanner
+
+_Parsed = TypeVar("_Parsed")
+
+IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
+"""RFC 9110, 9.2.2: methods that may be sent once more when a connection ended without an answer."""
+
+
+class RequestHead:
+    """One request's head. `raw` is what to forward; `length` is the body's, None if it is chunked."""
+
+    __slots__ = ("fields", "length", "method", "minor", "raw", "target", "websocket")
+
+    def __init__(self, raw: bytes, method: bytes, target: bytes, minor: int, fields: RequestFields) -> None:
+        self.raw = raw
+        self.method = method
+        self.target = target
+        self.minor = minor
+        self.fields = fields
+        self.length = None if fields.chunked else (fields.length or 0)
+        self.websocket = fields.websocket and method == b"GET" and self.length == 0
+
+    def body(self, limit: int | None) -> Body | None:
+        """The framer of the body, None if there is none. Raises BadRequest 413 beyond `limit` bytes."""
+        if self.length is None:
+            return ChunkedBody(BadRequest, limit)
+        if limit is not None and self.length > limit:
+            raise BadRequest(413, f"The body is longer than {limit} bytes.")
+        return LengthBody(self.length) if self.length else None
+
+
+class ResponseHead:
+    """One response's head. `raw` is what to relay."""
+
+    __slots__ = ("fields", "minor", "raw", "status")
+
+    def __init__(self, raw: bytes, minor: int, status: int, fields: ResponseFields) -> None:
+        self.raw = raw
+        self.minor = minor
+        self.status = status
+        self.fields = fields
+
+    @property
+    def persistent(self) -> bool:
+        """Whether the worker lets its connection go on after this response (RFC 9112, 9.3)."""
+        fields = self.fields
+        return not fields.close and (self.minor == 1 or fields.keep_alive)
+
+    @property
+    def declares_body(self) -> bool:
+        """Whether body bytes may follow even where none belong to the message, as Plumber's do after HEAD."""
+        return self.fields.chunked or self.fields.length != 0
+
+    def body(self, method: bytes) -> Body:
+        """The framer of the body of this answer to a request with `method` (RFC 9112, 6.3)."""
+        status, fields = self.status, self.fields
+        if method == b"HEAD" or status in (204, 304) or status < 200:
+            return LengthBody(0)
+        if fields.chunked:
+            return ChunkedBody(_bad_chunk)
+        return UntilCloseBody() if fields.length is None else LengthBody(fields.length)
+
+
+def parse_request(data: bytes) -> tuple[RequestHead, bytes] | None:
+    """The head at the start of `data`, and the bytes behind it.
+
+    Returns None if the head is not there whole, or its syntax is wrong: a RequestScanner tells which. Raises
+    BadRequest if the syntax is right but the message is not one to forward.
+    """
+    end = data.find(b"\r\n\r\n") + 4
+    if not 4 <= end <= HEAD_LIMIT:
+        return None
+    line_end = data.find(b"\r\n")
+    line = grammar.REQUEST_LINE.fullmatch(data, 0, line_end)
+    if line is None:
+        return None
+    method, target, version = line.groups()
+    minor = version[0] - 0x30
+    section = data[line_end + 2 : end - 2]
+    fields = request_fields(section, minor)
+    if fields is None:
+        return None
+    if target[0] != 0x2F or method == b"CONNECT":
+        _check_target(method, target, fields)
+    head = RequestHead(data[:end], method, target, minor, fields)
+    if fields.upgrade and not head.websocket:
+        head.raw = data[: line_end + 2] + without_upgrade(section) + b"\r\n"
+    return head, data[end:]
+
+
+def parse_response(data: bytes) -> tuple[ResponseHead, bytes] | None:
+    """The response head at the start of `data`, as parse_request does. Raises BadResponse."""
+    end = data.find(b"\r\n\r\n") + 4
+    if not 4 <= end <= HEAD_LIMIT:
+        return None
+    line_end = data.find(b"\r\n")
+    line = grammar.STATUS_LINE.fullmatch(data, 0, line_end)
+    if line is None:
+        return None
+    minor = line[1][0] - 0x30
+    fields = response_fields(data[line_end + 2 : end - 2], minor)
+    if fields is None:
+        return None
+    return ResponseHead(data[:end], minor, int(line[2]), fields), data[end:]
+
+
+class RequestReader:
+    """Reads request heads from a connection, one at a time, in whatever pieces they come."""
+
+    __slots__ = ("_scanner",)
+
+    def __init__(self) -> None:
+        self._scanner: HeadScanner | None = None
+
+    @property
+    def started(self) -> bool:
+        """Some bytes of a head are here, but not all."""
+        return self._scanner is not None
+
+    def feed(self, data: bytes) -> tuple[RequestHead, bytes] | None:
+        """The next head and the bytes behind it, None if more is needed. Raises BadRequest."""
+        if self._scanner is None:
+            parsed = parse_request(data)
+            if parsed is not None:
+                return parsed
+            self._scanner = RequestScanner()
+        whole = self._scanner.feed(data)
+        if whole is None:
+            return None
+        self._scanner = None
+        return _agreed(parse_request(whole))
+
+
+class ResponseReader:
+    """Reads response heads from a worker's connection, as RequestReader does."""
+
+    __slots__ = ("_scanner",)
+
+    def __init__(self) -> None:
+        self._scanner: HeadScanner | None = None
+
+    def feed(self, data: bytes) -> tuple[ResponseHead, bytes] | None:
+        """The next head and the bytes behind it, None if more is needed. Raises BadResponse."""
+        if self._scanner is None:
+            parsed = parse_response(data)
+            if parsed is not None:
+                return parsed
+            self._scanner = ResponseScanner()
+        whole = self._scanner.feed(data)
+        if whole is None:
+            return None
+        self._scanner = None
+        return _agreed(parse_response(whole))
+
+
+def _agreed(parsed: _Parsed | None) -> _Parsed:
+    """What a scanner found complete and right, the parser must find so too: they share one grammar."""
+    if parsed is None:
+        raise AssertionError("scanner and parser disagree about a head")
+    return parsed
+
+
+def _bad_chunk(status: int, detail: str) -> BadResponse:
+    return BadResponse(f"In the worker's response: {detail}")
+
+
+def _check_target(method: bytes, target: bytes, fields: RequestFields) -> None:
+    """RFC 9112, 3.2: the forms other than origin-form."""
+    if method == b"CONNECT":
+        raise BadRequest(501, "This is no tunnel: CONNECT is not implemented.")
+    if target == b"*":
+        if method != b"OPTIONS":
+            raise BadRequest(400, "The target `*` goes with OPTIONS only.")
+        return
+    absolute = grammar.ABSOLUTE_FORM.fullmatch(target)
+    if absolute is None or not grammar.HOST.fullmatch(absolute[1]) or absolute[1].startswith(b":"):
+        raise BadRequest(400, "The target is neither a path nor a whole URI.")
+    # RFC 9112, 3.2.2 lets the target win; a worker may look at Host, so the two must agree.
+    if fields.host is not None and absolute[1].lower() != fields.host:
+        raise BadRequest(400, "The target and the Host field name different authorities.")

@@ -1,0 +1,156 @@
+"""Judges a head while it arrives: each byte once, line by line, in order.
+
+The verdict on a head must not depend on how its bytes were split. So there is one rule: the first offence in
+the order of the bytes decides, where a line is judged when it is complete, and an octet that may stand nowhere
+as soon as it is seen. The fast path (a head that arrives whole and is right) does not come through here; a head
+that arrives whole and is wrong does, and gets the same verdict as if it had come byte by byte.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from faucet.http1 import grammar
+from faucet.http1.errors import BadRequest, BadResponse, FramingError
+from faucet.http1.limits import EMPTY_LINES_LIMIT, FIELD_COUNT_LIMIT, HEAD_LIMIT
+
+_FIELD_LINE: Final = re.compile(grammar.FIELD_LINE[:-4])
+"""One field line without its CRLF."""
+
+
+class HeadScanner:
+    """Collects one head. Subclasses say how its start line is judged and what its offences are called."""
+
+    __slots__ = ("_buffer", "_empty_lines", "_fields", "_line_start", "_seen", "_start")
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._start = 0  # of the start line, behind the empty lines that are skipped
+        self._line_start = 0  # of the line that is not complete yet
+        self._seen = 0  # bytes that are known to hold no illegal octet
+        self._fields = -1  # field lines so far; -1: the start line is still to come
+        self._empty_lines = 0
+
+    def __len__(self) -> int:
+        """Bytes held."""
+        return len(self._buffer)
+
+    def feed(self, data: bytes) -> bytes | None:
+        """Take more bytes. Once the head is complete, return everything held: the head and what follows it.
+
+        Raises FramingError at the first offence. After either, the scanner is spent.
+        """
+        self._buffer += data
+        illegal = self._illegal_octet()
+        legal_end = len(self._buffer) if illegal is None else illegal
+        if self._judge_lines(legal_end):
+            return bytes(self._buffer[self._start :])
+        if illegal is not None and illegal < self._limit:
+            raise self._illegal_error(illegal)
+        if len(self._buffer) > self._limit:
+            raise self._too_long()
+        return None
+
+    @property
+    def _limit(self) -> int:
+        return self._start + HEAD_LIMIT
+
+    def _illegal_octet(self) -> int | None:
+        match = grammar.HEAD_ILLEGAL.search(self._buffer, self._seen)
+        # One byte is looked at again next time: a CR, whose LF may be the next byte.
+        self._seen = max(len(self._buffer) - 1, 0)
+        if match is None:
+            return None
+        position = match.start()
+        undecided = position == len(self._buffer) - 1 and self._buffer[position] == 0x0D
+        return None if undecided else position
+
+    def _judge_lines(self, legal_end: int) -> bool:
+        """Judge the lines that are complete before `legal_end`; whether the head ended with one of them."""
+        while True:
+            end = self._buffer.find(b"\r\n", self._line_start, legal_end)
+            if end < 0 or end + 2 > self._limit:
+                return False
+            line = bytes(self._buffer[self._line_start : end])
+            self._line_start = end + 2
+            if self._judge_line(line):
+                return True
+
+    def _judge_line(self, line: bytes) -> bool:
+        if self._fields < 0:
+            if line:
+                self.judge_start_line(line)
+                self._fields = 0
+            else:
+                self._skip_empty_line()
+            return False
+        if not line:
+            return True
+        self._fields += 1
+        if self._fields > FIELD_COUNT_LIMIT:
+            raise self.error(431, f"The message has more than {FIELD_COUNT_LIMIT} fields.")
+        if not _FIELD_LINE.fullmatch(line):
+            raise self.error(400, f"Field line {self._fields} is not `name: value`.")
+        return False
+
+    def _skip_empty_line(self) -> None:
+        """Empty lines before a request do not belong to it, nor count against its length."""
+        self._empty_lines += 1
+        if self._empty_lines > EMPTY_LINES_LIMIT:
+            raise self.error(400, "There are too many empty lines before the start line.")
+        self._start = self._line_start
+
+    def _illegal_error(self, position: int) -> FramingError:
+        octet = self._buffer[position]
+        name = {0x0A: "a LF without CR", 0x0D: "a CR without LF"}.get(octet, f"the control octet 0x{octet:02x}")
+        return self.error(400, f"The head contains {name}.")
+
+    def _too_long(self) -> FramingError:
+        if self._fields < 0:
+            return self.error(414, f"The start line is longer than {HEAD_LIMIT} bytes.")
+        return self.error(431, f"The head is longer than {HEAD_LIMIT} bytes.")
+
+    def judge_start_line(self, line: bytes) -> None:
+        """Raise if `line`, without its CRLF, is no start line."""
+        raise NotImplementedError
+
+    def error(self, status: int, detail: str) -> FramingError:
+        """The exception for an offence."""
+        raise NotImplementedError
+
+
+class RequestScanner(HeadScanner):
+    """A scanner of request heads."""
+
+    __slots__ = ()
+
+    def judge_start_line(self, line: bytes) -> None:
+        """Raise BadRequest (400, 505) if `line` is no request line of HTTP/1.0 or 1.1."""
+        if grammar.REQUEST_LINE.fullmatch(line):
+            return
+        if grammar.ANY_VERSION_LINE.fullmatch(line):
+            raise BadRequest(505, "Only HTTP/1.0 and HTTP/1.1 are spoken here.")
+        raise BadRequest(400, "The request line is not `method target HTTP/1.1`.")
+
+    def error(self, status: int, detail: str) -> FramingError:
+        """A BadRequest."""
+        return BadRequest(status, detail)
+
+
+class ResponseScanner(HeadScanner):
+    """A scanner of response heads."""
+
+    __slots__ = ()
+
+    def judge_start_line(self, line: bytes) -> None:
+        """Raise BadResponse if `line` is no status line of HTTP/1.0 or 1.1."""
+        if not grammar.STATUS_LINE.fullmatch(line):
+            raise BadResponse("The worker's status line is not `HTTP/1.1 200 reason`.")
+
+    def _skip_empty_line(self) -> None:
+        raise BadResponse("The worker's response starts with an empty line.")
+
+    def error(self, status: int, detail: str) -> FramingError:
+        """A BadResponse: whatever is wrong with a response, it is a 502."""
+        return BadResponse(f"In the worker's response: {detail}")

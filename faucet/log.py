@@ -1,0 +1,246 @@
+"""The log: one line when ready, one per request, and each worker's life and output. Nothing else.
+
+Lines are collected for a moment and written together by a thread, which holds nothing but finished bytes: a request
+costs a list append and its share of one write, and a pipe that nobody reads stops the thread, not the service. What
+does not fit is dropped and counted, and the log says so.
+
+Whatever comes from outside (targets, workers' output) is made harmless: a log line has no control characters but
+its own colours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import queue
+import re
+import sys
+import threading
+from datetime import datetime
+from pathlib import Path
+from time import time
+
+from faucet.stats import Record
+from faucet.units import format_duration, format_size
+
+FLUSH_SECONDS = 0.05
+"""How long a line may wait for others to be written with it."""
+
+BACKLOG_LIMIT = 8 << 20
+"""Bytes that may wait for a stuck output."""
+
+CLOSE_SECONDS = 2.0
+"""How long a stuck output may hold up the end."""
+
+_CONTROLS = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
+
+_DIM, _RED, _YELLOW, _GREEN, _CYAN, _RESET = "\x1b[2m", "\x1b[31m", "\x1b[33m", "\x1b[32m", "\x1b[36m", "\x1b[0m"
+
+
+class Sink:
+    """Writes lines to a file descriptor, in batches, from a thread of its own."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._lines: list[str] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._batches: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._pending = 0  # bytes handed to the thread and not written
+        self._dropped = 0  # lines
+        self._thread = threading.Thread(target=self._write_batches, name="faucet-log", daemon=True)
+        self._thread.start()
+
+    def write(self, line: str) -> None:
+        """Add one line, without its newline."""
+        self._lines.append(line)
+        if self._timer is None:
+            try:
+                loop = asyncio.get_running_loop()
+            except RuntimeError:
+                self.flush()
+            else:
+                self._timer = loop.call_later(FLUSH_SECONDS, self.flush)
+
+    def flush(self) -> None:
+        """Hand what has been collected to the thread."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        lines, self._lines = self._lines, []
+        if not lines:
+            return
+        if self._pending > BACKLOG_LIMIT:
+            self._dropped += len(lines)
+            return
+        if self._dropped:
+            lines.append(f"log: {self._dropped} lines were dropped, since nobody read them")
+            self._dropped = 0
+        batch = ("\n".join(lines) + "\n").encode("utf-8", "replace")
+        self._pending += len(batch)
+        self._batches.put(batch)
+
+    def close(self) -> None:
+        """Write what is left, and end the thread; a stuck output is given up after a while."""
+        self.flush()
+        self._batches.put(None)
+        self._thread.join(CLOSE_SECONDS)
+
+    def _write_batches(self) -> None:
+        while (batch := self._batches.get()) is not None:
+            view = memoryview(batch)
+            while view:
+                try:
+                    view = view[os.write(self._descriptor, view) :]
+                except BlockingIOError:
+                    threading.Event().wait(FLUSH_SECONDS)
+                except OSError:
+                    break  # nobody is there to be told
+            self._pending -= len(batch)
+
+
+class TextFormat:
+    """Lines for people."""
+
+    def __init__(self, colour: bool) -> None:
+        self._colour = colour
+        self._second = -1
+        self._clock = ""
+
+    def request(self, record: Record) -> str:
+        """`time client "GET / HTTP/1.1" status bytes queue=… service=… worker=…`."""
+        status = self._paint(str(record.status), _status_colour(record.status))
+        line = (
+            f'{self._time(record.ended)} {record.client} "{_visible(record.method)} {_visible(record.target)} '
+            f'HTTP/1.{record.minor}" {status} {format_size(record.sent)} queue={format_duration(record.waited)} '
+            f"service={format_duration(record.service)} worker={record.worker or '-'}"
+        )
+        return f"{line} ({record.note})" if record.note else line
+
+    def output(self, worker: int, stream: str, line: str) -> str:
+        """A line that a worker wrote."""
+        return f"{self._time(time())} {self._paint(f'worker {worker} {stream} |', _DIM)} {_harmless(line)}"
+
+    def message(self, level: int, text: str) -> str:
+        """A line of our own."""
+        prefix = ""
+        if level >= logging.ERROR:
+            prefix = self._paint("error: ", _RED)
+        elif level >= logging.WARNING:
+            prefix = self._paint("warning: ", _YELLOW)
+        return f"{self._time(time())} {prefix}{text}"
+
+    def _time(self, when: float) -> str:
+        """Local time in milliseconds. The text of a second is made once."""
+        second = int(when)
+        if second != self._second:
+            self._second = second
+            self._clock = datetime.fromtimestamp(second).strftime("%Y-%m-%d %H:%M:%S")
+        text = f"{self._clock}.{int((when - second) * 1000):03d}"
+        return self._paint(text, _DIM)
+
+    def _paint(self, text: str, colour: str) -> str:
+        return f"{colour}{text}{_RESET}" if self._colour else text
+
+
+class JsonFormat:
+    """One JSON object a line. Names are stable; durations are seconds, sizes bytes."""
+
+    def request(self, record: Record) -> str:
+        """`event` is `request`."""
+        return self._line(
+            record.ended,
+            "info",
+            "request",
+            client=record.client,
+            method=_visible(record.method),
+            target=_visible(record.target),
+            protocol=f"HTTP/1.{record.minor}",
+            status=record.status,
+            bytes_sent=record.sent,
+            bytes_received=record.received,
+            queue_seconds=round(record.waited, 6),
+            service_seconds=round(record.service, 6),
+            worker=record.worker or None,
+            note=record.note or None,
+        )
+
+    def output(self, worker: int, stream: str, line: str) -> str:
+        """`event` is `output`."""
+        return self._line(time(), "info", "output", worker=str(worker), stream=stream, text=line)
+
+    def message(self, level: int, text: str) -> str:
+        """`event` is `message`."""
+        return self._line(time(), logging.getLevelName(level).lower(), "message", text=text)
+
+    @staticmethod
+    def _line(when: float, level: str, event: str, **fields: object) -> str:
+        stamp = datetime.fromtimestamp(when).astimezone().isoformat(timespec="milliseconds")
+        return json.dumps({"time": stamp, "level": level, "event": event, **fields}, ensure_ascii=False)
+
+
+class Log(logging.Handler):
+    """Everything that is logged goes through here: messages by `logging`, the frequent kinds directly."""
+
+    def __init__(self, level: str, style: str, file: Path | None) -> None:
+        """Raises OSError if `file` cannot be opened."""
+        super().__init__()
+        self._file = None if file is None else os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        descriptor = 2 if self._file is None else self._file
+        colour = os.isatty(descriptor) and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+        self._format = JsonFormat() if style == "json" else TextFormat(colour)
+        self._sink = Sink(descriptor)
+        number = getattr(logging, level.upper())
+        self._informative = number <= logging.INFO
+        for name in ("faucet", "asyncio"):
+            logger = logging.getLogger(name)
+            logger.setLevel(number if name == "faucet" else max(number, logging.WARNING))
+            logger.handlers = [self]
+            logger.propagate = False
+
+    def request(self, record: Record) -> None:
+        """Log one exchange."""
+        if self._informative:
+            self._sink.write(self._format.request(record))
+
+    def output(self, worker: int, stream: str, line: str) -> None:
+        """Log a line of a worker's output."""
+        if self._informative:
+            self._sink.write(self._format.output(worker, stream, line))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Called by logging."""
+        text = record.getMessage()
+        if record.exc_info:
+            text += "\n" + logging.Formatter().formatException(record.exc_info)
+        self._sink.write(self._format.message(record.levelno, text))
+
+    def close(self) -> None:
+        """Write what is left."""
+        super().close()
+        self._sink.close()
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+def _status_colour(status: int) -> str:
+    return {2: _GREEN, 3: _CYAN, 4: _YELLOW, 5: _RED}.get(status // 100, _DIM)
+
+
+def _visible(octets: bytes) -> str:
+    """Visible octets by grammar; a quote would end the quoted request line."""
+    return octets.decode("latin-1").replace('"', "%22")
+
+
+def _harmless(text: str) -> str:
+    """Control characters as text."""
+    return _CONTROLS.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+
+
+def print_error(text: str) -> None:
+    """One message on standard error, for what happens before there is a log or after it."""
+    colour = sys.stderr.isatty() and "NO_COLOR" not in os.environ
+    prefix = f"{_RED}faucet:{_RESET}" if colour else "faucet:"
+    print(f"{prefix} {text}", file=sys.stderr)

@@ -1,0 +1,104 @@
+"""Addresses to listen on: parsing, binding, and saying who is there already."""
+
+from __future__ import annotations
+
+import errno
+import re
+import socket
+from dataclasses import dataclass
+
+BACKLOG = 4096
+"""Connections the kernel may keep for us. A burst of that many is not refused; net.core.somaxconn caps it."""
+
+_ADDRESS = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^\[\]:]*)):(?P<port>[0-9]{1,5})")
+
+
+class AddressError(Exception):
+    """An address that is none, or that cannot be listened on. The text is for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A host and a port. An empty host is every interface."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """Where a browser on this machine finds it."""
+        host = {"": "localhost", "0.0.0.0": "localhost", "::": "localhost"}.get(self.host, self.host)
+        return f"http://{Address(host, self.port)}"
+
+
+def parse_address(text: str) -> Address:
+    """`127.0.0.1:3838`, `localhost:80`, `[::1]:3838`, `:8080`, or a port alone. Raises AddressError."""
+    match = _ADDRESS.fullmatch(text if ":" in text else f"127.0.0.1:{text}")
+    if match is None or int(match["port"]) > 65535:
+        raise AddressError(f"{text!r} is no address: write 127.0.0.1:3838, :8080 or [::1]:3838")
+    return Address(match["six"] or match["host"], int(match["port"]))
+
+
+def bind(address: Address) -> socket.socket:
+    """A socket bound to `address`, not listening yet. Raises AddressError."""
+    try:
+        sock = _bound_socket(address)
+    except OSError as error:
+        raise AddressError(_why_not(address, error)) from error
+    sock.setblocking(False)
+    # Accepted connections inherit it: a client that vanished without a word is noticed in the end.
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    return sock
+
+
+def listen(sock: socket.socket, address: Address) -> None:
+    """Start listening. Raises AddressError: somebody else may have been faster since `bind`."""
+    try:
+        sock.listen(BACKLOG)
+    except OSError as error:
+        raise AddressError(_why_not(address, error)) from error
+
+
+def bound_address(sock: socket.socket, asked: Address) -> Address:
+    """The address with the port that port 0 became."""
+    return Address(asked.host, sock.getsockname()[1])
+
+
+def _bound_socket(address: Address) -> socket.socket:
+    if address.host:
+        family, kind, protocol, _, target = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    elif socket.has_dualstack_ipv6():
+        family, kind, protocol, target = socket.AF_INET6, socket.SOCK_STREAM, 0, ("::", address.port)
+    else:
+        family, kind, protocol, target = socket.AF_INET, socket.SOCK_STREAM, 0, ("0.0.0.0", address.port)
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(bool(address.host)))
+        sock.bind(target)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _why_not(address: Address, error: OSError) -> str:
+    if isinstance(error, socket.gaierror):
+        return f"cannot listen on {address}: {address.host!r} is no address of this machine ({error.strerror})"
+    if error.errno == errno.EADDRINUSE:
+        from faucet.net.listeners import who_listens
+
+        owner = who_listens(address.port)
+        by = f" by {owner}" if owner else ""
+        return f"cannot listen on {address}: the port is in use{by}; choose another with --host"
+    if error.errno == errno.EACCES:
+        return f"cannot listen on {address}: ports below 1024 are for root; choose another with --host"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"cannot listen on {address}: no interface of this machine has that address"
+    return f"cannot listen on {address}: {error.strerror}"

@@ -1,0 +1,43 @@
+"""The answers that are Faucet's own: complete, small, and readable by people and programs.
+
+Each is `application/problem+json` (RFC 9457) and has a Proxy-Status field (RFC 9209), which no answer of a worker
+has: so a caller can tell the two apart.
+"""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+_PROXY_ERRORS = {
+    502: "connection_terminated",
+    503: "connection_limit_reached",
+    504: "http_response_timeout",
+    500: "proxy_internal_error",
+}
+"""RFC 9209, 2.3: the error types that fit each status; `http_request_error` fits all others."""
+
+
+def answer(
+    status: int, detail: str, *, method: bytes = b"GET", close: bool = True, retry_after: int | None = None
+) -> bytes:
+    """One response with `detail`, a sentence for a person. `retry_after` is in seconds.
+
+    The answer to HEAD has no content, only its length (RFC 9110, 9.3.2).
+    """
+    title = HTTPStatus(status).phrase
+    content = json.dumps({"title": title, "status": status, "detail": detail}, ensure_ascii=False).encode() + b"\n"
+    fields = [
+        f"HTTP/1.1 {status} {title}",
+        "Content-Type: application/problem+json",
+        f"Content-Length: {len(content)}",
+        f"Proxy-Status: faucet; error={_PROXY_ERRORS.get(status, 'http_request_error')}",
+    ]
+    if retry_after is not None:
+        fields.append(f"Retry-After: {retry_after}")
+    if close:
+        fields.append("Connection: close")
+    head = "\r\n".join(fields).encode() + b"\r\n\r\n"
+    return head if method == b"HEAD" else head + content

@@ -1,0 +1,284 @@
+"""The upstream side: a backend, and the one connection that carries its requests.
+
+A connection serves one exchange at a time and is kept for the next, unless there is any doubt about it. Whatever
+arrives is framed here; what it means for the request, and for the lock, is the Exchange's to say. No exception may
+leave `data_received`: the loop would drop the connection, and the lock would be lost with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import select
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
+
+from faucet import tasks
+from faucet.http1 import IDEMPOTENT, BadResponse, Body, FramingError, ResponseHead, ResponseReader
+from faucet.net.connect import Connector
+
+if TYPE_CHECKING:
+    from faucet.proxy.exchange import Exchange
+
+_log = logging.getLogger("faucet")
+
+CONNECT_TIMEOUT = 2.0
+"""Seconds for a connection to a backend to be accepted."""
+
+_QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux only
+
+
+def _ignore(*_: object) -> None:
+    pass
+
+
+class Backend:
+    """One worker as the proxy sees it: an address with a lock. One per incarnation; a restarted worker is another.
+
+    `on_unreachable(error)` is called when it accepts no connection (it is held then, until resumed), `on_hung()` when
+    it did not answer in time (it is removed already).
+    """
+
+    def __init__(self, name: str, host: str, port: int, connector: Connector) -> None:
+        self.name = name
+        self.host = host
+        self.port = port
+        self.gone = False
+        self.on_unreachable: Callable[[Exception], None] = _ignore
+        self.on_hung: Callable[[], None] = _ignore
+        self.connection: BackendConnection | None = None
+        self._connector = connector
+
+    def __str__(self) -> str:
+        return self.name
+
+    def begin(self, exchange: Exchange) -> None:
+        """Send the request of `exchange`, which holds the lock, over the open connection or a new one."""
+        connection = self.connection
+        if connection is not None and connection.usable(exchange.head.method):
+            connection.send(exchange)
+            return
+        if connection is not None:
+            connection.close()
+        tasks.start(self._connect(exchange), f"connection to worker {self.name}")
+
+    def close(self) -> None:
+        """Close the connection, if no exchange uses it."""
+        if self.connection is not None and self.connection.exchange is None:
+            self.connection.close()
+
+    async def _connect(self, exchange: Exchange) -> None:
+        try:
+            _, protocol = await self._connector(lambda: BackendConnection(self), self.host, self.port, CONNECT_TIMEOUT)
+        except (OSError, TimeoutError) as error:
+            self._connect_failed(exchange, error)
+            return
+        connection = cast("BackendConnection", protocol)
+        if self.gone:
+            # Whoever listens at this address by now, it is not this worker.
+            connection.close()
+            self._connect_failed(exchange, ConnectionRefusedError())
+        else:
+            self.connection = connection
+            connection.send(exchange)
+
+    def _connect_failed(self, exchange: Exchange, error: Exception) -> None:
+        try:
+            exchange.connect_failed(self, error)
+        except Exception:
+            _log.exception("the failed connection to worker %s was not dealt with", self.name)
+            exchange.internal_error()
+
+
+class BackendConnection(asyncio.Protocol):
+    """One connection to a backend."""
+
+    __slots__ = (
+        "_acknowledge",
+        "_backend",
+        "_body",
+        "_head",
+        "_poller",
+        "_reader",
+        "exchange",
+        "transport",
+        "write_paused",
+    )
+
+    transport: asyncio.Transport
+
+    def __init__(self, backend: Backend) -> None:
+        # Per connection.
+        self._backend = backend
+        self._acknowledge: Callable[[], object] = _ignore
+        self._poller: select.poll | None = None
+        self.write_paused = False
+        # Per exchange.
+        self.exchange: Exchange | None = None
+        self._reader = ResponseReader()
+        self._head: ResponseHead | None = None
+        self._body: Body | None = None
+
+    # -- sending -----------------------------------------------------------------------------------------------
+
+    def usable(self, method: bytes) -> bool:
+        """Whether a request may be sent here. Where it could not be sent again if the worker has closed the
+        connection unseen, look at the socket once more (RFC 9112, 9.6)."""
+        if self.transport.is_closing() or self.exchange is not None:
+            return False
+        return method in IDEMPOTENT or self._poller is None or not self._poller.poll(0)
+
+    def send(self, exchange: Exchange) -> None:
+        """Send a request, as far as it is in hand."""
+        try:
+            if not exchange.connected(self):
+                return
+            self.exchange = exchange
+            buffered = exchange.buffered
+            self.write(exchange.head.raw + buffered if buffered else exchange.head.raw)
+            exchange.request_sent()
+        except Exception:
+            _log.exception("a request could not be sent to worker %s", self._backend.name)
+            exchange.internal_error()
+
+    def write(self, data: bytes) -> None:
+        """Send bytes, unless the connection is ending (uvloop raises then, where asyncio drops them)."""
+        if not self.transport.is_closing():
+            self.transport.write(data)
+
+    def end_request(self) -> None:
+        """The rest of the request will never come: tell the worker, and wait for what it does."""
+        if not self.transport.is_closing() and self.transport.can_write_eof():
+            self.transport.write_eof()
+
+    def pause_reading(self) -> None:
+        """Let the worker wait with the rest of its response."""
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Undo pause_reading; harmless without."""
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def close(self) -> None:
+        """Close at once, in silence: the exchange, if any, is not told."""
+        self.exchange = None
+        if self._backend.connection is self:
+            self._backend.connection = None
+        self.transport.abort()
+
+    # -- events ------------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by the loop."""
+        self.transport = cast("asyncio.Transport", transport)
+        sock = transport.get_extra_info("socket")
+        if sock is None:
+            return
+        self._poller = select.poll()
+        self._poller.register(sock.fileno(), select.POLLIN)
+        if _QUICKACK is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+            # httpuv sends head and body apart and waits for an ACK in between, which Linux holds back for 40 ms.
+            # The option wears off, so it is set again after each read that did not end a response.
+            self._acknowledge = lambda: sock.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+
+    def data_received(self, data: bytes) -> None:
+        """Called by the loop."""
+        exchange = self.exchange
+        if exchange is None:
+            self.close()  # bytes when nothing was asked: nobody can tell what they answer
+            return
+        try:
+            self._receive(exchange, data)
+        except FramingError as error:
+            self.close()
+            exchange.bad_response(error if isinstance(error, BadResponse) else BadResponse(error.detail))
+        except Exception:
+            _log.exception("the response of worker %s could not be handled", self._backend.name)
+            self.close()
+            exchange.internal_error()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by the loop, once, however the connection ended."""
+        if self._backend.connection is self:
+            self._backend.connection = None
+        exchange, self.exchange = self.exchange, None
+        if exchange is None:
+            return
+        try:
+            if self._body is not None and self._body.ends_at_eof() and exc is None:
+                exchange.response_ended(b"", until_close=True)
+            else:
+                exchange.connection_ended()
+        except Exception:
+            _log.exception("the lost connection to worker %s was not dealt with", self._backend.name)
+            exchange.internal_error()
+
+    def pause_writing(self) -> None:
+        """Called by the loop."""
+        self.write_paused = True
+        if self.exchange is not None:
+            self.exchange.worker_paused()
+
+    def resume_writing(self) -> None:
+        """Called by the loop."""
+        self.write_paused = False
+        if self.exchange is not None:
+            self.exchange.worker_resumed()
+
+    # -- the response ------------------------------------------------------------------------------------------
+
+    def _receive(self, exchange: Exchange, data: bytes) -> None:
+        if self._body is not None:
+            self._receive_body(exchange, data, 0, b"")
+            return
+        if self._head is None:
+            exchange.response_begins()
+        rest = data
+        while parsed := self._reader.feed(rest):
+            self._head, rest = parsed
+            if self._head.status >= 200:
+                self._body = exchange.response_head(self._head)
+                self._receive_body(exchange, rest, 0, self._head.raw)
+                return
+            if self._head.status == 101:
+                self._upgrade(exchange, self._head, rest)
+                return
+            exchange.interim_response(self._head)
+            if not rest:
+                break
+        self._acknowledge()
+
+    def _receive_body(self, exchange: Exchange, data: bytes, start: int, head: bytes) -> None:
+        """Relay `head` and those bytes of `data` that belong to the body."""
+        body = self._body
+        assert body is not None
+        end = body.feed(data, start)
+        whole = end == len(data)
+        part = head + (data if whole else data[:end]) if head else (data if whole else data[:end])
+        if not body.done:
+            exchange.response_part(part)
+            self._acknowledge()
+            return
+        self._finish(exchange, clean=whole)
+        exchange.response_ended(part, until_close=False)
+
+    def _finish(self, exchange: Exchange, clean: bool) -> None:
+        """The response is complete: keep the connection only if nothing speaks against it (RFC 9112, 9.3)."""
+        head = self._head
+        assert head is not None
+        # Plumber answers HEAD with a body. It has not come yet, perhaps, but it will.
+        surprise = exchange.head.method == b"HEAD" and head.declares_body
+        keep = clean and exchange.body_done and exchange.head.fields.persistent and head.persistent and not surprise
+        self.exchange = self._head = self._body = None
+        if not keep:
+            self.close()
+
+    def _upgrade(self, exchange: Exchange, head: ResponseHead, rest: bytes) -> None:
+        """The connection belongs to the tunnel from here on."""
+        exchange.upgraded(self, head, rest)
+        self.exchange = None
+        if self._backend.connection is self:
+            self._backend.connection = None

@@ -1,0 +1,346 @@
+"""The downstream side: one client's connection.
+
+It reads heads and body bytes and hands them to an Exchange, one at a time; what a client sends ahead waits here,
+unread. It decides how a connection ends, so that a client sees a whole answer as whole and a broken one as broken.
+It never holds a lock: whatever a client does or fails to do, only its Exchange knows what that means for a worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+from time import time
+from typing import TYPE_CHECKING, cast
+
+from faucet.http1 import FramingError, RequestHead, RequestReader
+from faucet.proxy.answers import CONTINUE, answer
+from faucet.proxy.exchange import Exchange
+from faucet.stats import Record
+
+if TYPE_CHECKING:
+    from faucet.proxy.core import Proxy
+
+LINGER_BYTES = 256 * 1024
+"""How much a refused client may go on sending before its connection is closed."""
+
+_POLL_HANG_UP = getattr(select, "POLLRDHUP", select.POLLHUP)
+
+
+class ClientConnection(asyncio.Protocol):
+    """One connection of one client."""
+
+    __slots__ = (
+        "_delivered",
+        "_half_closed",
+        "_linger_left",
+        "_peer",
+        "_read_paused",
+        "_reader",
+        "_stash",
+        "exchange",
+        "proxy",
+        "transport",
+        "write_paused",
+        "written",
+    )
+
+    transport: asyncio.Transport
+
+    def __init__(self, proxy: Proxy) -> None:
+        self.proxy = proxy
+        # Per connection.
+        self._peer: str | None = None
+        self._reader = RequestReader()
+        self._stash = b""  # what came behind the request in hand
+        self._read_paused = False
+        self._half_closed = False  # the client has ended its sending side
+        self._linger_left = -1  # bytes still to be dropped before closing; negative: not lingering
+        self._delivered = 0  # bytes the kernel had taken when progress was looked at last
+        self.write_paused = False
+        self.written = 0
+        # Per request.
+        self.exchange: Exchange | None = None
+
+    # -- events ------------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by the loop."""
+        self.transport = cast("asyncio.Transport", transport)
+        # A whole response may wait here for a slow reader: that is what frees the worker from it.
+        self.transport.set_write_buffer_limits(high=self.proxy.settings.buffer_response)
+        self.proxy.clients.add(self)
+        self.proxy.idle.touch(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Called by the loop."""
+        exchange = self.exchange
+        if exchange is None:
+            if self._linger_left >= 0:
+                self._drop(len(data))
+            else:
+                self._read_head(data)
+        elif exchange.body is not None and not exchange.body.done:
+            self._read_body(exchange, data)
+        else:
+            self._keep_for_later(data)
+
+    def eof_received(self) -> bool:
+        """Called by the loop: the client has ended its sending side, and most likely is gone altogether.
+
+        It gets the answer of a worker that is at work for it, since it may have half-closed on purpose. But it
+        leaves the queue: a client that hangs up looks exactly the same.
+        """
+        self._half_closed = True
+        exchange = self.exchange
+        if exchange is None:
+            return False
+        return exchange.client_half_closed()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by the loop, once, however the connection ended."""
+        self._forget()
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            exchange.client_gone()
+        self.proxy.check_drained()
+
+    def pause_writing(self) -> None:
+        """Called by the loop: as much of a response waits here as may."""
+        self.write_paused = True
+        self._watch_reader()
+        if self.exchange is not None:
+            self.exchange.client_paused()
+
+    def resume_writing(self) -> None:
+        """Called by the loop."""
+        self.write_paused = False
+        self.proxy.readers.discard(self)
+        if self.exchange is not None:
+            self.exchange.client_resumed()
+
+    # -- reading -----------------------------------------------------------------------------------------------
+
+    def _read_head(self, data: bytes) -> None:
+        started = self._reader.started
+        try:
+            parsed = self._reader.feed(data)
+        except FramingError as error:
+            self._refuse(error)
+            return
+        if parsed is not None:
+            self._open_exchange(*parsed)
+        elif not started:
+            # The whole head has one deadline, from its first byte on: a byte now and then does not extend it.
+            self.proxy.idle.discard(self)
+            self.proxy.heads.touch(self)
+
+    def _open_exchange(self, head: RequestHead, rest: bytes) -> None:
+        self.proxy.idle.discard(self)
+        self.proxy.heads.discard(self)
+        try:
+            body = head.body(self.proxy.settings.max_body)
+        except FramingError as error:
+            self._refuse(error, head)
+            return
+        exchange = self.exchange = Exchange(self.proxy, self, head, body)
+        if self.proxy.draining:
+            exchange.refuse(503, "The service is shutting down.", self.proxy.retry_after())
+        elif body is None:
+            if rest:
+                self._keep_for_later(rest)
+            exchange.submit()
+        else:
+            if head.fields.expects_continue and not rest:
+                self.write(CONTINUE)
+            self._read_body(exchange, rest)
+
+    def _read_body(self, exchange: Exchange, data: bytes) -> None:
+        try:
+            end = exchange.take_body(data)
+        except FramingError as error:
+            exchange.refuse(error.status, error.detail)
+            return
+        if end < len(data):
+            self._keep_for_later(data[end:])
+        exchange.body_arrived()
+
+    def _keep_for_later(self, data: bytes) -> None:
+        """Requests sent ahead are answered in order (RFC 9112, 9.3.2); no more is read until it is their turn."""
+        self._stash += data
+        self.pause_reading()
+
+    def _read_stash(self) -> None:
+        stash, self._stash = self._stash, b""
+        if self.transport.is_closing() or self._linger_left >= 0:
+            return
+        self.resume_reading()
+        self.data_received(stash)
+
+    def pause_reading(self) -> None:
+        """Let the client's bytes wait in the kernel."""
+        if not self._read_paused and not self.transport.is_closing():
+            self._read_paused = True
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Undo pause_reading."""
+        if self._read_paused and not self.transport.is_closing():
+            self._read_paused = False
+            self.transport.resume_reading()
+
+    @property
+    def read_paused(self) -> bool:
+        """The client's bytes are left in the kernel, and so is the news that it has left."""
+        return self._read_paused
+
+    def hung_up(self) -> bool:
+        """Whether the client has left, or ended its sending side, even if that was not read yet."""
+        if self._half_closed or self.transport.is_closing():
+            return True
+        return self._read_paused and bool(self._poll(_POLL_HANG_UP))
+
+    def _poll(self, events: int) -> int:
+        poller = select.poll()
+        poller.register(self.transport.get_extra_info("socket").fileno(), events)
+        ready = poller.poll(0)
+        return ready[0][1] if ready else 0
+
+    # -- writing -----------------------------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Send bytes, unless the connection is ending (uvloop raises then, where asyncio drops them)."""
+        if not self.transport.is_closing():
+            self.written += len(data)
+            self.transport.write(data)
+
+    def exchange_ended(self, keep: bool) -> None:
+        """The answer is written. `keep` says whether its message lets the connection go on."""
+        self.exchange = None
+        if not keep or self._half_closed or self.proxy.draining:
+            if self._read_paused:
+                self.linger()
+            else:
+                self.close()
+        elif self._stash:
+            # Not at once: a hundred requests sent ahead must not become a hundred nested calls.
+            self.proxy.loop.call_soon(self._read_stash)
+        else:
+            self.resume_reading()
+            self.proxy.idle.touch(self)
+
+    def _refuse(self, error: FramingError, head: RequestHead | None = None) -> None:
+        """Answer a request that never became an exchange. Nothing more from this connection is processed."""
+        method = head.method if head else b"GET"
+        self.write(answer(error.status, error.detail, method=method))
+        self.proxy.record(_refused(self, error, head))
+        self.linger()
+
+    # -- ending ------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """End the connection after what is written was read, and not later than the client's patience."""
+        if self.transport.is_closing():
+            return
+        self._watch_reader()
+        self.transport.close()
+
+    def linger(self) -> None:
+        """Close while the client may still be sending.
+
+        A close with unread input resets the connection, and the client may lose our answer. So the sending side is
+        ended first, and what still comes is dropped for a moment (RFC 9112, 9.6).
+        """
+        self.exchange = None
+        if self.transport.is_closing():
+            return
+        if self._half_closed:
+            self.close()
+            return
+        self._linger_left = LINGER_BYTES
+        self._stash = b""
+        self.proxy.idle.discard(self)
+        self.proxy.heads.discard(self)
+        self.proxy.bodies.discard(self)
+        self.proxy.lingering.touch(self)
+        self.transport.write_eof()
+        self.resume_reading()
+
+    def _drop(self, size: int) -> None:
+        """Count what a lingering client still sends."""
+        self._linger_left -= size
+        if self._linger_left < 0:
+            self.abort()
+
+    def abort(self) -> None:
+        """Reset the connection: what the client has so far must not look complete."""
+        self.transport.abort()
+
+    def close_if_idle(self) -> None:
+        """Close if no request is in hand, none has begun, and none waits in the kernel."""
+        if self.exchange is None and not self._reader.started and not self._stash and not self._poll(select.POLLIN):
+            self.close()
+
+    def too_slow(self) -> None:
+        """A head or a body was begun and did not go on in time."""
+        seconds = f"{self.proxy.settings.client_timeout:g} s"
+        error = FramingError(408, f"The request did not arrive within {seconds}.")
+        if self.exchange is None:
+            self._refuse(error)
+        else:
+            self.exchange.refuse(error.status, error.detail)
+
+    def check_progress(self) -> None:
+        """Its time is up: close if there is nothing left for it to read, or if it does not read."""
+        left = self.transport.get_write_buffer_size()
+        delivered = self.written - left
+        if left and delivered > self._delivered:
+            self._delivered = delivered
+            (self.proxy.readers if self.exchange or self.transport.is_closing() else self.proxy.idle).touch(self)
+        elif left:
+            self.abort()
+        else:
+            self.close()
+
+    def become_tunnel(self) -> bytes:
+        """Hand the transport over to a tunnel. Returns what the client has sent ahead, for the other side."""
+        self.exchange = None
+        self._forget()
+        self.resume_reading()
+        return self._stash
+
+    def _forget(self) -> None:
+        proxy = self.proxy
+        proxy.clients.discard(self)
+        for timeouts in (proxy.idle, proxy.heads, proxy.bodies, proxy.readers, proxy.lingering):
+            timeouts.discard(self)
+
+    def _watch_reader(self) -> None:
+        self._delivered = self.written - self.transport.get_write_buffer_size()
+        self.proxy.readers.touch(self)
+
+    @property
+    def peer(self) -> str:
+        """The client's address, without port; `unix` for one without."""
+        if self._peer is None:
+            name = self.transport.get_extra_info("peername")
+            host = name[0] if isinstance(name, tuple) else "unix"
+            self._peer = host.removeprefix("::ffff:")
+        return self._peer
+
+
+def _refused(client: ClientConnection, error: FramingError, head: RequestHead | None) -> Record:
+    """The record of a request that was refused before it was an exchange."""
+    return Record(
+        ended=time(),
+        client=client.peer,
+        method=head.method if head else b"-",
+        target=head.target if head else b"-",
+        minor=head.minor if head else 1,
+        status=error.status,
+        sent=0,
+        received=0,
+        waited=0.0,
+        service=0.0,
+        worker="",
+        note=error.detail,
+    )

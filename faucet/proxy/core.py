@@ -1,0 +1,210 @@
+"""What the connections share: the dispatcher, the deadlines, the numbers, and who is connected.
+
+Here a request meets the queue and a lock meets its next holder. Nothing in this file touches bytes of a message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections import deque
+from collections.abc import Callable
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from faucet.dispatch import Dispatcher, Grant, QueueFull
+from faucet.proxy.timeouts import EARLIEST, Timeouts
+from faucet.settings import ProxySettings
+from faucet.stats import Record, Stats
+
+if TYPE_CHECKING:
+    from faucet.proxy.backend import Backend
+    from faucet.proxy.client import ClientConnection
+    from faucet.proxy.exchange import Exchange
+    from faucet.proxy.tunnel import Tunnel
+
+_log = logging.getLogger("faucet")
+
+LINGER_SECONDS = 1.0
+"""How long a refused client may go on sending before its connection is closed (RFC 9112, 9.6)."""
+
+
+class Proxy:
+    """One proxy in front of any number of backends. All methods must be called from the loop's thread.
+
+    `record` is called with a Record for each exchange that has ended.
+    """
+
+    def __init__(self, settings: ProxySettings, record: Callable[[Record], None]) -> None:
+        loop = asyncio.get_running_loop()
+        self.loop = loop
+        self.settings = settings
+        self.stats = Stats()
+        self.dispatcher: Dispatcher[Exchange, Backend] = Dispatcher(
+            settings.queue_limit, settings.queue_timeout or None
+        )
+        self.clients: set[ClientConnection] = set()
+        self.tunnels: set[Tunnel] = set()
+        self.draining = False
+        self._drained = asyncio.Event()
+        self._record = record
+        self._grants: deque[Grant[Exchange, Backend]] = deque()
+        self._expiry: asyncio.TimerHandle | None = None
+        # Each of these lists is for one kind of silence.
+        self.idle: Timeouts[ClientConnection] = Timeouts(loop, settings.keep_alive, _expire_client)
+        self.heads: Timeouts[ClientConnection] = Timeouts(loop, settings.client_timeout, _client_too_slow)
+        self.bodies: Timeouts[ClientConnection] = Timeouts(loop, settings.client_timeout, _client_too_slow)
+        self.readers: Timeouts[ClientConnection] = Timeouts(loop, settings.client_timeout, _expire_client)
+        self.lingering: Timeouts[ClientConnection] = Timeouts(loop, LINGER_SECONDS, _stop_lingering)
+        self.requests: Timeouts[Exchange] = Timeouts(loop, settings.request_timeout, _request_timed_out)
+
+    # -- backends ----------------------------------------------------------------------------------------------
+
+    def add(self, backend: Backend) -> None:
+        """Put a backend to use."""
+        self._deliver(self.dispatcher.add(backend))
+
+    def remove(self, backend: Backend) -> None:
+        """Forget a backend that is gone. What it still has to say on its connection is listened to."""
+        backend.gone = True
+        exchange = self.dispatcher.remove(backend)
+        if exchange is not None:
+            exchange.lock_gone()
+        self.check_drained()
+
+    def hold(self, backend: Backend) -> None:
+        """Give a backend no new requests; the one in hand goes on."""
+        self.dispatcher.hold(backend)
+
+    def resume(self, backend: Backend) -> None:
+        """Undo hold."""
+        self._deliver(self.dispatcher.resume(backend))
+
+    def unreachable(self, backend: Backend, error: Exception) -> None:
+        """`backend` accepts no connection: hold it, and tell whoever looks after it."""
+        if not backend.gone:
+            self.dispatcher.hold(backend)
+            backend.on_unreachable(error)
+
+    # -- exchanges ---------------------------------------------------------------------------------------------
+
+    def submit(self, exchange: Exchange) -> None:
+        """A request is in hand: lock a worker for it, or let it wait, or refuse it."""
+        try:
+            backend = self.dispatcher.acquire(exchange, exchange.ready_at)
+        except QueueFull:
+            exchange.refuse(503, "All workers are busy and the queue is full.", self.retry_after())
+            return
+        self._granted_or_waits(exchange, backend)
+
+    def resubmit(self, exchange: Exchange) -> None:
+        """A request whose worker failed it before it was answered: it is next in the queue."""
+        if self.draining:
+            exchange.refuse(503, "The service is shutting down.", self.retry_after())
+            return
+        self._granted_or_waits(exchange, self.dispatcher.reacquire(exchange, exchange.ready_at))
+
+    def release(self, backend: Backend, exchange: Exchange) -> None:
+        """The lock of `backend` is free for the next."""
+        self._deliver(self.dispatcher.release(backend, exchange))
+        if self.draining:
+            self.check_drained()
+
+    def record(self, record: Record) -> None:
+        """An exchange has ended."""
+        self.stats.add(record)
+        self._record(record)
+
+    def retry_after(self) -> int:
+        """Whole seconds until a client may expect to be served (RFC 9110, 10.2.3), at least 1."""
+        expected = self.stats.expected_wait(self.dispatcher.waiting, self.dispatcher.size)
+        return max(1, math.ceil(expected))
+
+    def _granted_or_waits(self, exchange: Exchange, backend: Backend | None) -> None:
+        if backend is not None:
+            self._deliver(Grant(exchange, backend))
+        else:
+            exchange.queued = True
+            if self._expiry is None:
+                self._arm_expiry()
+
+    def _deliver(self, grant: Grant[Exchange, Backend] | None) -> None:
+        """Carry out a grant. One that leads to another is carried out after it, not inside it: a thousand clients
+        that have left the queue unseen must not become a thousand nested calls."""
+        if grant is None:
+            return
+        self._grants.append(grant)
+        if len(self._grants) > 1:
+            return
+        while self._grants:
+            exchange, backend = self._grants[0]
+            try:
+                exchange.granted(backend)
+            except Exception:
+                _log.exception("a request could not be handed to worker %s", backend.name)
+                exchange.internal_error()
+            self._grants.popleft()
+
+    # -- waiting too long --------------------------------------------------------------------------------------
+
+    def _arm_expiry(self) -> None:
+        expiry = self.dispatcher.next_expiry()
+        if expiry is not None:
+            self._expiry = self.loop.call_later(max(expiry - monotonic(), EARLIEST), self._expire_waiting)
+
+    def _expire_waiting(self) -> None:
+        self._expiry = None
+        for exchange in self.dispatcher.expire(monotonic()):
+            seconds = f"{self.settings.queue_timeout:g} s"
+            exchange.refuse(503, f"No worker became free within {seconds}.", self.retry_after())
+        self._arm_expiry()
+
+    # -- the end -----------------------------------------------------------------------------------------------
+
+    async def drain(self, seconds: float) -> bool:
+        """Finish what is in hand and answer all else with 503; whether `seconds` were enough for that."""
+        self.draining = True
+        for exchange in self.dispatcher.clear():
+            exchange.refuse(503, "The service is shutting down.", self.retry_after())
+        for client in list(self.clients):
+            client.close_if_idle()
+        self.check_drained()
+        try:
+            await asyncio.wait_for(self._drained.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True
+
+    def check_drained(self) -> None:
+        """Whoever waits for the last exchange is woken after it."""
+        if self.draining and not self.dispatcher.locked and not self.clients:
+            self._drained.set()
+
+    def close(self) -> None:
+        """Cut what is still connected, and set no more timers."""
+        for client in list(self.clients):
+            client.abort()
+        for tunnel in list(self.tunnels):
+            tunnel.abort()
+        for timeouts in (self.idle, self.heads, self.bodies, self.readers, self.lingering):
+            timeouts.close()
+        self.requests.close()
+        if self._expiry is not None:
+            self._expiry.cancel()
+
+
+def _expire_client(client: ClientConnection) -> None:
+    client.check_progress()
+
+
+def _client_too_slow(client: ClientConnection) -> None:
+    client.too_slow()
+
+
+def _stop_lingering(client: ClientConnection) -> None:
+    client.abort()
+
+
+def _request_timed_out(exchange: Exchange) -> None:
+    exchange.timed_out()

@@ -1,0 +1,494 @@
+"""One request and its answer, from the complete head to the released lock.
+
+    READING ──body in hand──▶ QUEUED ──lock──▶ CONNECTING ──sent──▶ ACTIVE ──answered──▶ DONE
+
+The lock is taken when the request is in hand (head, and the body up to the buffer limit), and given back when the
+worker's whole response was read or the worker is gone. Two connections come and go meanwhile, and either may fail at
+any point; this class is where each of these events has its one meaning. In particular: a client that goes away in
+ACTIVE does not end the exchange, because the worker goes on computing. `client` is then None and what the worker
+says is dropped, but the lock is kept until it has finished saying it.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from time import monotonic, time
+from typing import TYPE_CHECKING
+
+from faucet.http1 import IDEMPOTENT, INTERIM_LIMIT, BadResponse, Body, RequestHead, ResponseHead
+from faucet.proxy.answers import answer
+from faucet.proxy.tunnel import Tunnel
+from faucet.stats import Record
+
+if TYPE_CHECKING:
+    from faucet.proxy.backend import Backend, BackendConnection
+    from faucet.proxy.client import ClientConnection
+    from faucet.proxy.core import Proxy
+
+CLIENT_CLOSED_REQUEST = 499
+"""What the log shows where no answer could be sent, because the client had left. As in nginx; never sent."""
+
+MAX_SENDS = 2
+"""How often a request may be sent in all: once more, not again, since a request that kills its worker must not
+kill them all (RFC 9110, 9.2.2 leaves it to us)."""
+
+
+class Phase(Enum):
+    """Where a request is."""
+
+    READING = "reading"
+    QUEUED = "queued"
+    CONNECTING = "connecting"
+    ACTIVE = "active"
+    DONE = "done"
+
+
+_READING, _QUEUED, _CONNECTING, _ACTIVE, _DONE = Phase
+
+
+class Exchange:
+    """One request and what becomes of it. Serves as the dispatcher's ticket."""
+
+    __slots__ = (
+        "_answered",
+        "_buffer",
+        "_client_blamed",
+        "_connection",
+        "_granted_at",
+        "_interims",
+        "_peer",
+        "_received",
+        "_recorded",
+        "_relayed",
+        "_response",
+        "_sends",
+        "_sent",
+        "_streaming",
+        "_waited",
+        "_worker_name",
+        "backend",
+        "body",
+        "client",
+        "head",
+        "phase",
+        "proxy",
+        "queued",
+        "ready_at",
+    )
+
+    def __init__(self, proxy: Proxy, client: ClientConnection, head: RequestHead, body: Body | None) -> None:
+        self.proxy = proxy
+        self.client: ClientConnection | None = client
+        self._peer = client.peer
+        self.head = head
+        self.body = body
+        self.phase = _READING
+        # The request.
+        self._buffer = bytearray()  # body bytes not sent yet, or that may have to be sent again
+        self._received = len(head.raw)
+        self._streaming = False  # the body is longer than the buffer: it cannot be sent again
+        self._sends = 0
+        # The lock.
+        self.backend: Backend | None = None
+        self._connection: BackendConnection | None = None
+        self._worker_name = ""
+        self.queued = False  # it had to wait
+        self.ready_at = 0.0
+        self._granted_at = 0.0
+        self._waited = 0.0
+        # The response.
+        self._response: ResponseHead | None = None
+        self._answered = False  # the worker has sent something
+        self._relayed = False  # the client has been sent some of the final response
+        self._interims = 0
+        self._sent = 0
+        self._client_blamed = False
+        self._recorded = False
+
+    def __repr__(self) -> str:
+        return f"<{self.head.method.decode()} {self.head.target.decode()} {self.phase.value}>"
+
+    @property
+    def body_done(self) -> bool:
+        """The whole request has arrived."""
+        return self.body is None or self.body.done
+
+    # -- the request arrives -----------------------------------------------------------------------------------
+
+    def take_body(self, data: bytes) -> int:
+        """Take body bytes; the index behind the last that belongs to this request. Raises FramingError."""
+        assert self.body is not None
+        end = self.body.feed(data)
+        part = data if end == len(data) else data[:end]
+        self._received += end
+        if self.phase is _ACTIVE and self._connection is not None:
+            self._connection.write(part)
+        else:
+            self._buffer += part
+        return end
+
+    def body_arrived(self) -> None:
+        """After take_body: go on as far as the bytes in hand allow."""
+        proxy, client = self.proxy, self.client
+        if client is None:
+            return
+        if self.body_done:
+            proxy.bodies.discard(client)
+            if self.phase is _READING:
+                self.submit()
+        elif self.phase is _READING:
+            if len(self._buffer) > proxy.settings.buffer_request:
+                self._streaming = True
+                proxy.bodies.discard(client)
+                client.pause_reading()
+                self.submit()
+            else:
+                proxy.bodies.touch(client)
+        elif self._connection is not None and self._connection.write_paused:
+            self.worker_paused()
+        else:
+            proxy.bodies.touch(client)
+
+    def submit(self) -> None:
+        """The request is in hand: ask for a worker."""
+        self.phase = _QUEUED
+        self.ready_at = monotonic()
+        self.proxy.submit(self)
+
+    # -- the lock ----------------------------------------------------------------------------------------------
+
+    def granted(self, backend: Backend) -> None:
+        """This request holds the lock of `backend`."""
+        self.backend = backend
+        self._worker_name = backend.name
+        self._granted_at = monotonic()
+        self._waited = self._granted_at - self.ready_at
+        self.phase = _CONNECTING
+        if self.client is None or (self.queued and self.client.hung_up()):
+            self._finish(CLIENT_CLOSED_REQUEST, "the client left the queue")
+            self._close_client()
+            return
+        self.proxy.requests.touch(self)
+        backend.begin(self)
+
+    def lock_gone(self) -> None:
+        """The worker is gone, and its lock with it. What it said before may still be on its way to us: its
+        connection tells how this ends."""
+        self.backend = None
+
+    def _release(self) -> None:
+        backend, self.backend = self.backend, None
+        if backend is not None:
+            self.proxy.release(backend, self)
+
+    # -- the worker's connection -------------------------------------------------------------------------------
+
+    def connected(self, connection: BackendConnection) -> bool:
+        """A connection is open: the bytes to send first are `head.raw` and `buffered`. False: nobody wants them."""
+        if self.client is None:
+            self._finish(CLIENT_CLOSED_REQUEST, "the client left before its request was sent")
+            return False
+        self.phase = _ACTIVE
+        self._connection = connection
+        self._sends += 1
+        return True
+
+    @property
+    def buffered(self) -> bytes:
+        """The body bytes in hand."""
+        return bytes(self._buffer)
+
+    def request_sent(self) -> None:
+        """What was in hand is written; the rest of the body follows as it comes."""
+        if self._streaming and self.client is not None:
+            self._buffer.clear()
+            if self._connection is None or not self._connection.write_paused:
+                self.worker_resumed()
+
+    def connect_failed(self, backend: Backend, error: Exception) -> None:
+        """No connection could be opened, so nothing was sent: any request may go to another worker."""
+        self.proxy.unreachable(backend, error)
+        self._release()
+        if self.client is None:
+            self._finish(CLIENT_CLOSED_REQUEST, "the client left before its request was sent")
+        else:
+            self._try_another()
+
+    def connection_ended(self) -> None:
+        """The worker's connection ended before the response did."""
+        self._connection = None
+        if self._answered or self.client is None:
+            self._broken("The worker ended its answer before it was complete.")
+        elif self._streaming or self._sends >= MAX_SENDS or self.head.method not in IDEMPOTENT:
+            self._broken("The worker ended the connection without an answer.")
+        elif self.backend is not None:
+            # It may just have closed a connection that was idle for too long.
+            self.phase = _CONNECTING
+            self.backend.begin(self)
+        else:
+            self._try_another()
+
+    def _try_another(self) -> None:
+        self.phase = _QUEUED
+        self.proxy.requests.discard(self)
+        self.proxy.resubmit(self)
+
+    def bad_response(self, error: BadResponse) -> None:
+        """What the worker sent cannot be relayed. Its connection is closed."""
+        self._connection = None
+        self._broken(error.detail)
+
+    def _broken(self, detail: str) -> None:
+        """The worker failed this request, for good."""
+        client = self.client
+        self._release()
+        if client is None:
+            self._finish(CLIENT_CLOSED_REQUEST, detail)
+        elif self._relayed:
+            self._cut_client(detail)
+        else:
+            self._answer_client(502, detail)
+
+    # -- the worker answers ------------------------------------------------------------------------------------
+
+    def response_begins(self) -> None:
+        """The worker has sent a byte: from here on this request is never sent again."""
+        self._answered = True
+        if not self._streaming:
+            self._buffer.clear()
+
+    def interim_response(self, head: ResponseHead) -> None:
+        """A response of the class 1xx. Raises BadResponse if there are too many."""
+        self._interims += 1
+        if self._interims > INTERIM_LIMIT:
+            raise BadResponse(f"The worker sent more than {INTERIM_LIMIT} interim responses.")
+        ours = head.status == 100 and self.head.fields.expects_continue
+        if not ours and self.head.minor == 1 and self.client is not None:
+            self._relay(head.raw)
+
+    def upgraded(self, connection: BackendConnection, head: ResponseHead, rest: bytes) -> None:
+        """101: HTTP ends here. The lock too, since the worker serves others beside a WebSocket."""
+        if not self.head.websocket:
+            raise BadResponse("The worker switched protocols without being asked.")
+        client, self.client = self.client, None
+        if client is None:
+            connection.close()
+            self._finish(CLIENT_CLOSED_REQUEST, "the client left before the upgrade")
+            return
+        self._response = head
+        self._sent += len(head.raw) + len(rest)
+        client.write(head.raw + rest)
+        ahead = client.become_tunnel()
+        tunnel = Tunnel(self.proxy.tunnels, client.transport, connection.transport)
+        tunnel.open(ahead)
+        self._finish(head.status, "upgraded to WebSocket")
+
+    def response_head(self, head: ResponseHead) -> Body:
+        """The final response's head; the framer of its body."""
+        self._response = head
+        body = head.body(self.head.method)
+        if self.head.minor == 0 and head.fields.chunked and not body.done and self.client is not None:
+            # RFC 9112, 6.1. The worker still has to be heard out, as if the client had gone.
+            self._answer_client(502, "The worker answered a client of HTTP/1.0 in chunks.")
+        return body
+
+    def response_part(self, data: bytes) -> None:
+        """Bytes of the final response, its head included."""
+        if self.client is not None:
+            self._relayed = True
+            self._relay(data)
+            if self.client.write_paused:
+                self.client_paused()
+
+    def response_ended(self, data: bytes, until_close: bool) -> None:
+        """The last bytes of the final response. `until_close`: only the end of the connection ends it."""
+        response, client = self._response, self.client
+        assert response is not None
+        early = not self.body_done
+        self._connection = None
+        # The next in the queue first: the worker need not wait for our client.
+        self._release()
+        if client is None:
+            self._finish(CLIENT_CLOSED_REQUEST, "the client left before the answer")
+            return
+        self._relay(data)
+        self._finish(response.status)
+        if early:
+            client.linger()
+        else:
+            client.exchange_ended(not until_close and self._client_may_stay(response))
+
+    def _relay(self, data: bytes) -> None:
+        assert self.client is not None
+        self._sent += len(data)
+        self.client.write(data)
+
+    def _client_may_stay(self, response: ResponseHead) -> bool:
+        """RFC 9112, 9.3: whether both ends of the conversation let the client's connection go on."""
+        explicit = self.head.minor == 1 or response.fields.keep_alive
+        return self.head.fields.persistent and response.persistent and explicit
+
+    # -- the client --------------------------------------------------------------------------------------------
+
+    def client_gone(self) -> None:
+        """The client's connection is lost."""
+        self.client = None
+        if self.phase is _READING:
+            self._finish(CLIENT_CLOSED_REQUEST, "the client left while it sent its request")
+        elif self.phase is _QUEUED:
+            self.proxy.dispatcher.cancel(self)
+            self._finish(CLIENT_CLOSED_REQUEST, "the client left the queue")
+        elif self.phase is _ACTIVE:
+            self._hear_worker_out()
+
+    def client_half_closed(self) -> bool:
+        """The client sends no more. Whether its connection stays open for the answer."""
+        if self.phase is _QUEUED and self.body_done:
+            self.proxy.dispatcher.cancel(self)
+            self._answer_client(503, "The client ended its sending side while it waited.", CLIENT_CLOSED_REQUEST)
+            return True
+        return self.body_done
+
+    def client_paused(self) -> None:
+        """The client does not read, and as much of the response waits for it as may."""
+        if self._connection is not None:
+            self._connection.pause_reading()
+
+    def client_resumed(self) -> None:
+        """The client reads again."""
+        if self._connection is not None:
+            self._connection.resume_reading()
+
+    def worker_paused(self) -> None:
+        """The worker does not take the streamed body as fast as it comes."""
+        if self.client is not None and not self.body_done:
+            self.proxy.bodies.discard(self.client)
+            self.client.pause_reading()
+
+    def worker_resumed(self) -> None:
+        """The worker takes more of the streamed body."""
+        if self.client is not None and not self.body_done:
+            self.proxy.bodies.touch(self.client)
+            self.client.resume_reading()
+
+    def _hear_worker_out(self) -> None:
+        """Nobody waits for the answer any more, but the worker is at work, so its lock stays.
+
+        If it was still being sent the request, it is told that no more will come, and that no more was meant: it
+        will close, or answer, and either is the end of it.
+        """
+        connection = self._connection
+        if connection is not None:
+            connection.resume_reading()
+            if not self.body_done:
+                connection.end_request()
+
+    # -- endings -----------------------------------------------------------------------------------------------
+
+    def refuse(self, status: int, detail: str, retry_after: int | None = None) -> None:
+        """Answer with an error of our own, whatever phase this request is in."""
+        if self._relayed:
+            self._cut_client(detail)
+        else:
+            self._answer_client(status, detail, retry_after=retry_after)
+
+    def internal_error(self) -> None:
+        """A bug of ours, already logged. The lock must not be lost with it."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+        self._release()
+        if self.phase is not _DONE and self.client is not None:
+            self.refuse(500, "Faucet failed to handle this request; its log says why.")
+
+    def timed_out(self) -> None:
+        """From lock to now, the request timeout has passed without the response being complete."""
+        connection = self._connection
+        slow_reader = self.client is not None and self.client.write_paused
+        if (slow_reader or not self.body_done) and not self._client_blamed:
+            self._client_blamed = True
+            self.proxy.requests.touch(self)
+            self.refuse(408, "The client was too slow to send its request or to read its answer.")
+            return
+        backend, self.backend = self.backend, None
+        self._connection = None
+        if connection is not None:
+            connection.close()
+        if backend is not None:
+            self.proxy.remove(backend)
+            backend.on_hung()
+        detail = f"The worker did not answer within {self.proxy.settings.request_timeout:g} s and is restarted."
+        if self.client is None:
+            self._finish(CLIENT_CLOSED_REQUEST, detail)
+        else:
+            self.refuse(504, detail)
+
+    def _answer_client(self, status: int, detail: str, logged: int = 0, retry_after: int | None = None) -> None:
+        client = self.client
+        assert client is not None
+        keep = status >= 500 and self.body_done and self.head.minor == 1 and self.head.fields.persistent
+        keep = keep and not self.proxy.draining
+        data = answer(status, detail, method=self.head.method, close=not keep, retry_after=retry_after)
+        self._sent += len(data)
+        client.write(data)
+        self._part_from_client(logged or status, detail)
+        if keep:
+            client.exchange_ended(keep=True)
+        else:
+            client.linger()
+
+    def _cut_client(self, detail: str) -> None:
+        """Part of the answer was relayed and no more will come: the client must not take it for the whole."""
+        client = self.client
+        assert client is not None
+        assert self._response is not None
+        self._part_from_client(self._response.status, detail)
+        client.exchange = None
+        client.abort()
+
+    def _part_from_client(self, status: int, detail: str) -> None:
+        """The client has its answer. If a worker is still at work on this request, hear it out first."""
+        client, self.client = self.client, None
+        if client is not None:
+            self.proxy.bodies.discard(client)
+            self._record(status, detail)
+        if self.phase is _ACTIVE and self._connection is not None:
+            self._hear_worker_out()
+        else:
+            self._finish(status, detail)
+
+    def _close_client(self) -> None:
+        client, self.client = self.client, None
+        if client is not None:
+            client.exchange = None
+            client.abort()
+
+    def _finish(self, status: int, note: str = "") -> None:
+        """Nothing more will happen to this request. The lock goes back, if it has not yet."""
+        self.phase = _DONE
+        self._buffer.clear()
+        self.proxy.requests.discard(self)
+        self._release()
+        self._record(status, note)
+
+    def _record(self, status: int, note: str) -> None:
+        """Tell what became of this request, once: when the client has its answer, or no client is left."""
+        if self._recorded:
+            return
+        self._recorded = True
+        self.proxy.record(
+            Record(
+                ended=time(),
+                client=self._peer,
+                method=self.head.method,
+                target=self.head.target,
+                minor=self.head.minor,
+                status=status,
+                sent=self._sent,
+                received=self._received,
+                waited=self._waited,
+                service=monotonic() - self._granted_at if self._granted_at else 0.0,
+                worker=self._worker_name,
+                note=note,
+            )
+        )

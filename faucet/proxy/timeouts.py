@@ -1,0 +1,67 @@
+"""Deadlines for very many things at the cost of a dictionary entry each.
+
+All items of one `Timeouts` have the same patience, so the one touched longest ago is always the first to run
+out: an ordered dictionary is the priority queue, and one timer for its first entry serves all. A timer per
+request would cost more than the rest of the request's bookkeeping.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from time import monotonic
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item", bound=Hashable)
+
+EARLIEST = 0.001
+"""Seconds a timer is set ahead at least: uvloop's clock counts milliseconds and may fire that much early."""
+
+
+class Timeouts(Generic[Item]):
+    """Calls `expired(item)` when an item was not touched for `seconds`; never, if `seconds` is 0."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float, expired: Callable[[Item], None]) -> None:
+        self._loop = loop
+        self._seconds = seconds
+        self._expired = expired
+        self._touched: OrderedDict[Item, float] = OrderedDict()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._touched)
+
+    def touch(self, item: Item) -> None:
+        """Give `item` its whole time, from now on."""
+        if not self._seconds:
+            return
+        self._touched[item] = monotonic()
+        self._touched.move_to_end(item)
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._seconds, self._sweep)
+
+    def discard(self, item: Item) -> None:
+        """Forget `item`, if it is here. The timer stays: it finds out when it fires."""
+        self._touched.pop(item, None)
+
+    def close(self) -> None:
+        """Forget all items and the timer."""
+        self._touched.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _sweep(self) -> None:
+        self._timer = None
+        try:
+            while self._touched and self._first_deadline() <= monotonic():
+                item, _ = self._touched.popitem(last=False)
+                self._expired(item)
+        finally:
+            if self._touched and self._timer is None:
+                delay = max(self._first_deadline() - monotonic(), EARLIEST)
+                self._timer = self._loop.call_later(delay, self._sweep)
+
+    def _first_deadline(self) -> float:
+        return next(iter(self._touched.values())) + self._seconds

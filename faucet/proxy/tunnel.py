@@ -1,0 +1,85 @@
+"""What is left of a request after `101 Switching Protocols`: two pipes between two transports.
+
+Bytes pass unread, each side's slowness slows the other, and each side's end of sending is passed on as that, so that
+a protocol with its own closing handshake can finish it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+
+class Tunnel:
+    """Two connected transports. It takes itself out of `tunnels` when both are closed."""
+
+    def __init__(self, tunnels: set[Tunnel], client: asyncio.Transport, worker: asyncio.Transport) -> None:
+        self._tunnels = tunnels
+        self._ends = (_End(self, client), _End(self, worker))
+        self._ends[0].other, self._ends[1].other = self._ends[1], self._ends[0]
+        self._open = 2
+        tunnels.add(self)
+
+    def open(self, ahead: bytes) -> None:
+        """Start, with what the client had sent ahead."""
+        for end in self._ends:
+            end.transport.set_protocol(end)
+            end.transport.set_write_buffer_limits()
+            if end.transport.is_closing():
+                self.abort()
+                return
+        if ahead:
+            self._ends[1].transport.write(ahead)
+
+    def abort(self) -> None:
+        """Cut both sides."""
+        for end in self._ends:
+            end.transport.abort()
+
+    def end_closed(self) -> None:
+        """One of the transports is closed."""
+        self._open -= 1
+        if not self._open:
+            self._tunnels.discard(self)
+
+
+class _End(asyncio.Protocol):
+    """One side."""
+
+    __slots__ = ("_tunnel", "ended", "other", "transport")
+
+    other: _End
+
+    def __init__(self, tunnel: Tunnel, transport: asyncio.Transport) -> None:
+        self._tunnel = tunnel
+        self.transport = transport
+        self.ended = False  # it sends no more
+
+    def data_received(self, data: bytes) -> None:
+        if not self.other.transport.is_closing():
+            self.other.transport.write(data)
+
+    def eof_received(self) -> bool:
+        self.ended = True
+        transport = self.other.transport
+        if self.other.ended:
+            transport.close()
+            return False
+        if not transport.is_closing() and transport.can_write_eof():
+            transport.write_eof()
+        return True
+
+    def pause_writing(self) -> None:
+        if not self.other.transport.is_closing():
+            self.other.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if not self.other.transport.is_closing():
+            self.other.transport.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        # An abort where this side was cut, so that the other does not take what it has for complete.
+        if exc is None:
+            self.other.transport.close()
+        else:
+            self.other.transport.abort()
+        self._tunnel.end_closed()

@@ -1,0 +1,133 @@
+"""Each option once: its name, default, unit, range and help.
+
+The command line, the environment variables and the help texts are made from these dataclasses (`cli.py`); the rest of
+the program only reads them. A field `queue_limit` is the flag `--queue-limit` and the variable FAUCET_QUEUE_LIMIT.
+Standard library only, since the proxy reads them too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+Unit = Literal["duration", "size", "plain"]
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """What the command line has to know of a field."""
+
+    help: str
+    group: str
+    unit: Unit = "plain"
+    short: str | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+    shown: str | None = None
+    """The default as help shows it, where the value itself would not tell."""
+
+
+def _option(default: Any, help: str, group: str, **more: Any) -> Any:
+    return field(default=default, metadata={"option": Option(help, group, **more)})
+
+
+QUEUE, MESSAGES, WORKERS, SERVICE, LOG = "Queue and time limits", "Messages", "Workers", "Service", "Log"
+
+KIB, MIB = 1 << 10, 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProxySettings:
+    """What the proxy holds itself and others to."""
+
+    queue_limit: int = _option(1024, "Requests that may wait for a worker; more get 503.", QUEUE, minimum=0)
+    queue_timeout: float = _option(
+        60.0, "How long a request may wait for a worker; then it gets 503. 0: for ever.", QUEUE, unit="duration"
+    )
+    request_timeout: float = _option(
+        300.0,
+        "From the lock to the end of the response; then the client gets 504 and the worker is restarted. 0: none.",
+        QUEUE,
+        unit="duration",
+    )
+    client_timeout: float = _option(
+        60.0,
+        "Silence of a client within a request, or of one that does not read its answer. 0: none.",
+        QUEUE,
+        unit="duration",
+    )
+    keep_alive: float = _option(
+        75.0, "How long an idle client connection is kept. 0: for ever.", QUEUE, unit="duration"
+    )
+    buffer_request: int = _option(
+        MIB, "Body bytes read before a worker is locked; more is streamed under the lock.", MESSAGES, unit="size"
+    )
+    buffer_response: int = _option(
+        8 * MIB,
+        "Response bytes a slow reader may leave with us before the worker is slowed down.",
+        MESSAGES,
+        unit="size",
+        minimum=KIB,
+    )
+    max_body: int | None = _option(
+        None, "The longest request body; a longer one gets 413.", MESSAGES, unit="size", shown="none"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogSettings:
+    """What is written, how, and where to."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = _option(
+        "info", "The least important lines to write. Requests and workers' output are `info`.", LOG
+    )
+    log_format: Literal["text", "json"] = _option("text", "Lines for people, or one JSON object a line.", LOG)
+    log_file: Path | None = _option(None, "Append the log to this file.", LOG, shown="standard error")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeSettings(ProxySettings, LogSettings):
+    """What every way of serving has."""
+
+    host: str = _option(
+        "127.0.0.1:3838",
+        "Address to listen on: `:8080` (all interfaces), `0.0.0.0:80`, `[::1]:3838`; port 0: any.",
+        SERVICE,
+    )
+    shutdown_timeout: float = _option(30.0, "How long requests in hand may take at the end.", SERVICE, unit="duration")
+    headless: bool = _option(False, "No monitor: the service alone.", SERVICE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSettings:
+    """How many local workers there are, and how each is started."""
+
+    workers: int | None = _option(
+        None, "Number of workers.", WORKERS, short="-w", minimum=1, maximum=1000, shown="CPUs of this process"
+    )
+    child_port: int = _option(
+        0, "First port of the workers; worker i gets the i-th. 0: free ports.", WORKERS, minimum=0, maximum=65535
+    )
+    startup_timeout: float = _option(
+        60.0, "A worker that does not listen by then is stopped and tried again.", WORKERS, unit="duration", minimum=0.1
+    )
+    rscript: str = _option("Rscript", "The Rscript to start R with.", WORKERS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoSettings(ServeSettings, WorkerSettings):
+    """`faucet demo`: what any service with local workers needs to know."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalSettings(DemoSettings):
+    """`faucet local`."""
+
+    dir: Path = _option(Path(), "Directory of the API.", SERVICE, short="-d", shown=".")
+    command: str | None = _option(
+        None,
+        "Any program that serves HTTP on the port in FAUCET_PORT; `{port}` is replaced; no shell.",
+        WORKERS,
+        shown="entrypoint.R, else plumber.R",
+    )

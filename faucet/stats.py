@@ -1,0 +1,100 @@
+"""What has happened, in numbers: counters, latency histograms, and a ring of the latest exchanges.
+
+Always on, so it must cost next to nothing: integers are counted up and one tuple is put in a ring per exchange.
+Text is made only by whoever reads. Durations are seconds as float, sizes bytes as int.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import deque
+from typing import NamedTuple
+
+BUCKETS_PER_DOUBLING = 4
+"""Resolution of a histogram: neighbouring bounds differ by 19 %, so a quantile is off by at most half of that."""
+
+BUCKET_BOUNDS = tuple(1e-4 * 2 ** (step / BUCKETS_PER_DOUBLING) for step in range(88))
+"""Upper bounds in seconds, from 0.1 ms to about 350 s."""
+
+RING_SIZE = 1000
+"""Exchanges remembered in full."""
+
+SERVICE_WEIGHT = 0.1
+"""Weight of the newest service time in the moving mean that Retry-After is computed from."""
+
+
+class Record(NamedTuple):
+    """One exchange, as it ended."""
+
+    ended: float
+    """Seconds since the epoch."""
+    client: str
+    """Address of the client, without port."""
+    method: bytes
+    target: bytes
+    minor: int
+    """The request was HTTP/1.`minor`."""
+    status: int
+    """As relayed or answered; 499 if the client left before any answer, as nginx logs it."""
+    sent: int
+    """Bytes of the response, head included, that were handed to the client's connection."""
+    received: int
+    """Bytes of the request, head included."""
+    waited: float
+    """Seconds from the request being in hand to the lock."""
+    service: float
+    """Seconds from the lock to its release, or to the answer if no lock was held."""
+    worker: str
+    """Name of the last worker that held it; empty if none did."""
+    note: str
+    """Why the outcome is not just a relayed response; empty if it is."""
+
+
+class Histogram:
+    """Counts of durations by logarithmic buckets."""
+
+    __slots__ = ("counts", "total")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BUCKET_BOUNDS) + 1)
+        self.total = 0
+
+    def add(self, seconds: float) -> None:
+        """Count one duration."""
+        self.counts[bisect_left(BUCKET_BOUNDS, seconds)] += 1
+        self.total += 1
+
+    def quantile(self, share: float) -> float:
+        """Upper bound of the bucket that holds the `share` quantile (0 to 1), in seconds; 0 with no counts."""
+        rank = share * self.total
+        seen = 0
+        for count, bound in zip(self.counts, BUCKET_BOUNDS, strict=False):
+            seen += count
+            if seen and seen >= rank:
+                return bound
+        return BUCKET_BOUNDS[-1] if self.total else 0.0
+
+
+class Stats:
+    """The numbers of one runtime."""
+
+    def __init__(self) -> None:
+        self.service = Histogram()
+        self.waited = Histogram()
+        self.by_class = [0] * 6  # by the first digit of the status
+        self.recent: deque[Record] = deque(maxlen=RING_SIZE)
+        self.mean_service = 0.0
+        """Moving mean of the service time of exchanges that held a lock, in seconds."""
+
+    def add(self, record: Record) -> None:
+        """Count one exchange that has ended."""
+        self.recent.append(record)
+        self.by_class[record.status // 100] += 1
+        self.waited.add(record.waited)
+        if record.worker:
+            self.service.add(record.service)
+            self.mean_service += SERVICE_WEIGHT * (record.service - self.mean_service)
+
+    def expected_wait(self, waiting: int, workers: int) -> float:
+        """Seconds until a request would be served that came behind `waiting` others to `workers` workers."""
+        return (waiting + 1) * self.mean_service / max(workers, 1)

@@ -1,0 +1,170 @@
+"""One child process in a process group of its own: started, listened to, ended, and never left behind.
+
+Both output streams are read always, since a pipe that nobody reads blocks the child when it is full. When the child
+has exited, what is left of its group is killed before its process id is given back, so the id cannot be another's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+from faucet.workers.keeper import LAUNCHER, Keeper
+
+LINE_LIMIT = 8 * 1024
+"""Bytes of one line of output; a longer one is cut into several."""
+
+LAST_LINES = 20
+"""Lines remembered, to be shown when the process fails."""
+
+OUTPUT_GRACE = 1.0
+"""Seconds to wait for the end of the output of a process that has exited. Whoever still holds the pipes then has
+left the group, and is not ours to kill."""
+
+LineCallback = Callable[[str, str], None]
+"""Called with `out` or `err`, and a line."""
+
+
+class ChildProcess:
+    """A running program. Make it with `start`."""
+
+    def __init__(self, popen: subprocess.Popen[bytes], keeper: Keeper, on_line: LineCallback) -> None:
+        self.pid = popen.pid
+        self.exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        """Its return code, negative for a signal, once it has exited."""
+        self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
+        self._popen = popen
+        self._keeper = keeper
+        self._on_line = on_line
+        self._outputs: list[_Output] = []
+
+    @classmethod
+    async def start(
+        cls, argv: Sequence[str], directory: Path, environment: Mapping[str, str], keeper: Keeper, on_line: LineCallback
+    ) -> ChildProcess:
+        """Start a program. Raises OSError."""
+        popen = subprocess.Popen(
+            ["/bin/sh", "-c", LAUNCHER, "faucet-worker", *argv],
+            stdin=keeper.pipe,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=directory,
+            env=environment,
+            start_new_session=True,
+        )
+        self = cls(popen, keeper, on_line)
+        self._watch_exit()
+        await self._read_output("out", popen.stdout)
+        await self._read_output("err", popen.stderr)
+        return self
+
+    def terminate(self) -> None:
+        """Ask the whole group to end (SIGTERM)."""
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the whole group (SIGKILL)."""
+        self._signal(signal.SIGKILL)
+
+    async def stop(self, grace: float) -> int:
+        """SIGTERM; SIGKILL after `grace` seconds. Returns the return code."""
+        self.terminate()
+        _, pending = await asyncio.wait([self.exited], timeout=grace)
+        if pending:
+            self.kill()
+        return await self.exited
+
+    async def output_ended(self) -> None:
+        """Wait until all it wrote was read, or nobody of its group can write any more."""
+        await asyncio.wait([output.ended for output in self._outputs], timeout=OUTPUT_GRACE)
+        for output in self._outputs:
+            output.close()
+
+    def _signal(self, number: signal.Signals) -> None:
+        if not self.exited.done():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, number)
+
+    # -- its end -----------------------------------------------------------------------------------------------
+
+    def _watch_exit(self) -> None:
+        loop = asyncio.get_running_loop()
+        if hasattr(os, "pidfd_open"):
+            descriptor = os.pidfd_open(self.pid)
+
+            def exited() -> None:
+                loop.remove_reader(descriptor)
+                os.close(descriptor)
+                self._reap()
+
+            loop.add_reader(descriptor, exited)
+        else:
+            threading.Thread(target=self._wait_in_thread, args=(loop,), name=f"wait-{self.pid}", daemon=True).start()
+
+    def _wait_in_thread(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Without pidfd (macOS): waits without reaping, so that the group can be killed first."""
+        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        loop.call_soon_threadsafe(self._reap)
+
+    def _reap(self) -> None:
+        """It has exited and is a zombie: its group's number is still reserved."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        code = self._popen.wait()
+        self._keeper.forget(self.pid)
+        self.exited.set_result(code)
+
+    # -- its output --------------------------------------------------------------------------------------------
+
+    async def _read_output(self, stream: str, pipe: object) -> None:
+        loop = asyncio.get_running_loop()
+
+        def line(text: str) -> None:
+            self.last_lines.append(text)
+            self._on_line(stream, text)
+
+        output = _Output(line)
+        self._outputs.append(output)
+        await loop.connect_read_pipe(lambda: output, pipe)
+
+
+class _Output(asyncio.Protocol):
+    """Cuts a stream into lines of text. Bytes that are not UTF-8 become U+FFFD."""
+
+    def __init__(self, on_line: Callable[[str], None]) -> None:
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._on_line = on_line
+        self._rest = b""
+        self._transport: asyncio.ReadTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.ReadTransport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            self._emit(line)
+        while len(self._rest) >= LINE_LIMIT:
+            self._emit(self._rest[:LINE_LIMIT])
+            self._rest = self._rest[LINE_LIMIT:]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._rest:
+            self._emit(self._rest)
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+    def _emit(self, line: bytes) -> None:
+        self._on_line(line.rstrip(b"\r").decode("utf-8", "replace"))
