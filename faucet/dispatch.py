@@ -67,13 +67,15 @@ class Dispatcher(Generic[Ticket, Worker]):
         self._queue[ticket] = now
         return None
 
-    def reacquire(self, ticket: Ticket, since: float) -> Worker | None:
-        """As acquire, for a ticket that waited its turn (since `since`) and whose worker then failed it.
+    def reacquire(self, ticket: Ticket, now: float) -> Worker | None:
+        """As acquire, for a ticket that waited its turn once and whose worker then failed it.
 
-        It goes to the head of the queue, and past its limit: it has been here longer than any that wait.
+        It goes to the head of the queue, and past its limit: it has been here longer than any that wait. Its time
+        starts anew, but ends with that of the next behind it, so that the queue stays in the order of expiry.
         """
         if self._free:
-            return self.acquire(ticket, since)
+            return self.acquire(ticket, now)
+        since = next(iter(self._queue.values()), now)
         self._queue[ticket] = since
         self._queue.move_to_end(ticket, last=False)
         return None
@@ -83,7 +85,7 @@ class Dispatcher(Generic[Ticket, Worker]):
 
         Raises LockError if `ticket` does not hold the lock of `worker`.
         """
-        if self._holder.get(worker) is not ticket:
+        if worker not in self._holder or self._holder[worker] != ticket:
             raise LockError(f"{ticket!r} does not hold the lock of {worker!r}")
         del self._holder[worker]
         return self._offer(worker)

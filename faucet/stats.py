@@ -89,7 +89,7 @@ class Stats:
     def add(self, record: Record) -> None:
         """Count one exchange that has ended."""
         self.recent.append(record)
-        self.by_class[record.status // 100] += 1
+        self.by_class[min(record.status // 100, 5)] += 1  # a worker may answer 799
         self.waited.add(record.waited)
         if record.worker:
             self.service.add(record.service)

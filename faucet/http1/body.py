@@ -13,7 +13,7 @@ from typing import Protocol
 
 from faucet.http1 import grammar
 from faucet.http1.errors import FramingError
-from faucet.http1.limits import CHUNK_LINE_LIMIT, TRAILER_LIMIT
+from faucet.http1.limits import CHUNK_LINE_LIMIT, FIELD_COUNT_LIMIT, LARGEST_LENGTH, TRAILER_LIMIT
 
 FORBIDDEN_TRAILERS = frozenset((b"content-length", b"transfer-encoding", b"host", b"trailer", b"connection"))
 """RFC 9110, 6.5.1: fields that frame or route a message cannot stand behind it."""
@@ -90,7 +90,7 @@ class ChunkedBody:
     any; a chunk that would pass it raises 413 before its data.
     """
 
-    __slots__ = ("_content", "_error", "_expect", "_left", "_limit", "_line", "_trailer_size", "done")
+    __slots__ = ("_content", "_error", "_expect", "_left", "_limit", "_line", "_trailer_size", "_trailers", "done")
 
     def __init__(self, error: ErrorFactory, limit: int | None = None) -> None:
         self.done = False
@@ -100,7 +100,8 @@ class ChunkedBody:
         self._line = bytearray()  # what has come of a line that is not complete
         self._left = 0  # of this chunk's data
         self._content = 0
-        self._trailer_size = 0
+        self._trailer_size = 0  # of the lines that are complete
+        self._trailers = 0
 
     def feed(self, data: bytes, start: int = 0) -> int:
         """See Body.feed. Raises the `error` given: 400, 413 or 431."""
@@ -138,13 +139,16 @@ class ChunkedBody:
         if len(self._line) > CHUNK_LINE_LIMIT:
             raise self._too_long_size_line()
         if match := grammar.CHUNK_LINE.fullmatch(self._line):
+            size = int(match[1], 16)
             self._line.clear()
-            self._begin_chunk(int(match[1], 16))
+            self._begin_chunk(size)
         elif not grammar.CHUNK_LINE_PREFIX.fullmatch(self._line):
             raise self._error(400, "A chunk does not start with its size in hexadecimal digits.")
         return position
 
     def _begin_chunk(self, size: int) -> None:
+        if size > LARGEST_LENGTH:
+            raise self._error(400, "A chunk's size has more than 63 bits.")
         self._content += size
         if self._limit is not None and self._content > self._limit:
             raise self._error(413, f"The body is longer than {self._limit} bytes.")
@@ -162,20 +166,30 @@ class ChunkedBody:
         return min(end, len(data))
 
     def _take_trailer_line(self, data: bytes, position: int) -> int:
+        looked_at = max(len(self._line) - 1, 0)  # a CR, whose LF may come now
         end = self._take_line(data, position)
-        self._trailer_size += end - position
-        if self._trailer_size > TRAILER_LIMIT:
+        self._check_trailer_octets(looked_at, TRAILER_LIMIT - self._trailer_size)
+        if self._trailer_size + len(self._line) > TRAILER_LIMIT:
             raise self._error(431, f"The trailer section is longer than {TRAILER_LIMIT} bytes.")
         if self._line == b"\r\n":
             self.done = True
         elif self._line.endswith(b"\n"):
             self._judge_trailer(bytes(self._line))
+            self._trailer_size += len(self._line)
             self._line.clear()
-        elif (illegal := grammar.HEAD_ILLEGAL.search(self._line)) and self._line[illegal.start() :] != b"\r":
-            raise self._error(400, "A trailer field contains a control octet.")
         return end
 
+    def _check_trailer_octets(self, start: int, limit: int) -> None:
+        """The first offence decides: an illegal octet counts if it stands before the limit."""
+        illegal = grammar.HEAD_ILLEGAL.search(self._line, start)
+        if illegal is None or illegal.start() >= limit or self._line[illegal.start() :] == b"\r":
+            return
+        raise self._error(400, "A trailer field contains a control octet.")
+
     def _judge_trailer(self, line: bytes) -> None:
+        self._trailers += 1
+        if self._trailers > FIELD_COUNT_LIMIT:
+            raise self._error(431, f"The trailer section has more than {FIELD_COUNT_LIMIT} fields.")
         if not grammar.FIELDS.fullmatch(line):
             raise self._error(400, "A trailer field is not `name: value`.")
         if line.partition(b":")[0].lower() in FORBIDDEN_TRAILERS:

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from ipaddress import AddressValueError, IPv6Address
 
 from faucet.http1 import grammar
 from faucet.http1.errors import BadRequest, BadResponse
-from faucet.http1.limits import FIELD_COUNT_LIMIT
+from faucet.http1.limits import FIELD_COUNT_LIMIT, LARGEST_LENGTH
 
 CACHED_SECTION_LIMIT = 1024
 """Bytes of the longest field section whose verdict is kept; with CACHED_SECTIONS it bounds the memory to 1 MiB."""
@@ -76,6 +77,19 @@ def response_fields(section: bytes, minor: int) -> ResponseFields | None:
     """Judge the field section of a response, as request_fields does. Raises BadResponse."""
     judge = _cached_response if len(section) <= CACHED_SECTION_LIMIT else _judge_response
     return judge(section, minor)
+
+
+def is_host(text: bytes) -> bool:
+    """Whether `text` is `uri-host [":" port]` (RFC 9110, 7.2). An empty host is one."""
+    match = grammar.HOST.fullmatch(text)
+    if match is None or int(match[2] or 0) > 65535:
+        return False
+    if match[1] is not None:
+        try:
+            IPv6Address(match[1].decode())
+        except AddressValueError:
+            return False
+    return True
 
 
 def without_upgrade(section: bytes) -> bytes:
@@ -144,10 +158,11 @@ def _length(found: dict[bytes, list[bytes]], error: Callable[[str], Exception]) 
         raise error("Content-Length and Transfer-Encoding exclude each other.")
     if len(values) > 1:
         raise error("There is more than one Content-Length.")
-    digits = values[0].strip(b" \t")
-    if not grammar.LENGTH.fullmatch(digits):
-        raise error("Content-Length is not a number of at most 19 digits.")
-    return int(digits)
+    # httpuv's parser fails on a tab behind the digits.
+    digits = values[0].lstrip(b" \t").rstrip(b" ")
+    if not grammar.LENGTH.fullmatch(digits) or (length := int(digits)) > LARGEST_LENGTH:
+        raise error("Content-Length is not a number of at most 63 bits.")
+    return length
 
 
 def _request_chunked(found: dict[bytes, list[bytes]], minor: int) -> bool:
@@ -172,7 +187,8 @@ def _response_chunked(found: dict[bytes, list[bytes]], minor: int) -> bool:
     if values is None:
         return False
     codings = [coding.strip(b" \t").lower() for coding in b",".join(values).split(b",")]
-    if minor == 0 or codings[-1] != b"chunked" or codings.count(b"chunked") > 1:
+    known = all(grammar.CODING.fullmatch(coding) for coding in codings)
+    if minor == 0 or not known or codings[-1] != b"chunked" or codings.count(b"chunked") > 1:
         raise BadResponse("The worker's Transfer-Encoding does not end in one `chunked`.")
     return True
 
@@ -195,6 +211,6 @@ def _host(found: dict[bytes, list[bytes]], minor: int) -> bytes | None:
             raise BadRequest(400, "A request of HTTP/1.1 needs a Host field.")
         return None
     host = values[0].strip(b" \t").lower()
-    if not grammar.HOST.fullmatch(host):
+    if not is_host(host):
         raise BadRequest(400, "The Host field is not `host` or `host:port`.")
     return host

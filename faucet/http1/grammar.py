@@ -26,6 +26,9 @@ REQUEST_LINE = re.compile(rb"(" + TOKEN + rb") (" + TARGET + rb") HTTP/1\.([01])
 ANY_VERSION_LINE = re.compile(TOKEN + rb" " + TARGET + rb" [A-Za-z0-9]++/[0-9]++(?:\.[0-9]++)?+")
 """A request line that would be right, were it not for its version: 505 rather than 400."""
 
+CODING = re.compile(TOKEN)
+"""A transfer coding without parameters, which nobody sends."""
+
 STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: " + FIELD_VALUE + rb")?+")
 """RFC 9112, 4. Groups: minor version, status code. Many servers leave out the blank before an empty reason."""
 
@@ -41,8 +44,8 @@ HEAD_ILLEGAL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n
 LENGTH = re.compile(rb"[0-9]{1,19}")
 """RFC 9110, 8.6. `int()` alone would also take signs, underscores, blanks and other alphabets' digits."""
 
-HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]++\]|[0-9A-Za-z\-._~!$&'()*+,;=%]*+)(?::[0-9]*+)?+")
-"""RFC 9110, 7.2: `uri-host [":" port]`. May be empty."""
+HOST = re.compile(rb"(?:\[([0-9A-Fa-f:.]++)\]|(?:[0-9A-Za-z\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*+)(?::([0-9]*+))?+")
+"""RFC 9110, 7.2: `uri-host [":" port]`. May be empty. Groups: what is between brackets, the port."""
 
 ABSOLUTE_FORM = re.compile(rb"[A-Za-z][A-Za-z0-9+\-.]*+://([^/?]++)(?:[/?][\x21-\x7e]*+)?+")
 """RFC 9112, 3.2.2. Group: the authority."""

@@ -12,6 +12,9 @@ FIELD_COUNT_LIMIT = 100
 EMPTY_LINES_LIMIT = 4
 """Empty lines before a request line (RFC 9112, 2.2 asks to skip at least one)."""
 
+LARGEST_LENGTH = 2**63 - 1
+"""Bytes of a body or a chunk: the largest number that every parser can count to."""
+
 CHUNK_LINE_LIMIT = 4 * 1024
 """Bytes of one chunk-size line with its extensions, which nobody uses but for attacks."""
 

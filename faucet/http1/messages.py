@@ -12,8 +12,8 @@ from typing import TypeVar
 from faucet.http1 import grammar
 from faucet.http1.body import Body, ChunkedBody, LengthBody, UntilCloseBody
 from faucet.http1.errors import BadRequest, BadResponse
-from faucet.http1.fields import RequestFields, ResponseFields, request_fields, response_fields, without_upgrade
-from faucet.http1.limits import HEAD_LIMIT
+from faucet.http1.fields import RequestFields, ResponseFields, is_host, request_fields, response_fields, without_upgrade
+from faucet.http1.limits import EMPTY_LINES_LIMIT, HEAD_LIMIT
 from faucet.http1.scanner import HeadScanner, RequestScanner, ResponseScanner
 
 _Parsed = TypeVar("_Parsed")
@@ -62,10 +62,15 @@ class ResponseHead:
         fields = self.fields
         return not fields.close and (self.minor == 1 or fields.keep_alive)
 
-    @property
-    def declares_body(self) -> bool:
-        """Whether body bytes may follow even where none belong to the message, as Plumber's do after HEAD."""
-        return self.fields.chunked or self.fields.length != 0
+    def body_may_follow(self, method: bytes) -> bool:
+        """Whether bytes may follow that do not belong to the message: a body where none may be.
+
+        Plumber answers HEAD with one. The next message on that connection could not be told from it.
+        """
+        fields = self.fields
+        if method == b"HEAD":
+            return fields.chunked or fields.length != 0
+        return self.status in (204, 304) and (fields.chunked or bool(fields.length))
 
     def body(self, method: bytes) -> Body:
         """The framer of the body of this answer to a request with `method` (RFC 9112, 6.3)."""
@@ -131,12 +136,12 @@ class RequestReader:
     @property
     def started(self) -> bool:
         """Some bytes of a head are here, but not all."""
-        return self._scanner is not None
+        return self._scanner is not None and self._scanner.begun
 
     def feed(self, data: bytes) -> tuple[RequestHead, bytes] | None:
         """The next head and the bytes behind it, None if more is needed. Raises BadRequest."""
         if self._scanner is None:
-            parsed = parse_request(data)
+            parsed = parse_request(_without_empty_lines(data))
             if parsed is not None:
                 return parsed
             self._scanner = RequestScanner()
@@ -169,6 +174,14 @@ class ResponseReader:
         return _agreed(parse_response(whole))
 
 
+def _without_empty_lines(data: bytes) -> bytes:
+    """Some clients send one behind a body. As many as a RequestScanner would skip."""
+    skipped = 0
+    while skipped < 2 * EMPTY_LINES_LIMIT and data.startswith(b"\r\n", skipped):
+        skipped += 2
+    return data[skipped:] if skipped else data
+
+
 def _agreed(parsed: _Parsed | None) -> _Parsed:
     """What a scanner found complete and right, the parser must find so too: they share one grammar."""
     if parsed is None:
@@ -189,7 +202,7 @@ def _check_target(method: bytes, target: bytes, fields: RequestFields) -> None:
             raise BadRequest(400, "The target `*` goes with OPTIONS only.")
         return
     absolute = grammar.ABSOLUTE_FORM.fullmatch(target)
-    if absolute is None or not grammar.HOST.fullmatch(absolute[1]) or absolute[1].startswith(b":"):
+    if absolute is None or not is_host(absolute[1]) or absolute[1].startswith(b":"):
         raise BadRequest(400, "The target is neither a path nor a whole URI.")
     # RFC 9112, 3.2.2 lets the target win; a worker may look at Host, so the two must agree.
     if fields.host is not None and absolute[1].lower() != fields.host:

@@ -22,29 +22,31 @@ _FIELD_LINE: Final = re.compile(grammar.FIELD_LINE[:-4])
 class HeadScanner:
     """Collects one head. Subclasses say how its start line is judged and what its offences are called."""
 
-    __slots__ = ("_buffer", "_empty_lines", "_fields", "_line_start", "_seen", "_start")
+    __slots__ = ("_buffer", "_empty_lines", "_fields", "_line_start", "_start")
 
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._start = 0  # of the start line, behind the empty lines that are skipped
         self._line_start = 0  # of the line that is not complete yet
-        self._seen = 0  # bytes that are known to hold no illegal octet
         self._fields = -1  # field lines so far; -1: the start line is still to come
         self._empty_lines = 0
 
-    def __len__(self) -> int:
-        """Bytes held."""
-        return len(self._buffer)
+    @property
+    def begun(self) -> bool:
+        """Some bytes of the start line are here, not just empty lines before it."""
+        return len(self._buffer) > self._start
 
     def feed(self, data: bytes) -> bytes | None:
         """Take more bytes. Once the head is complete, return everything held: the head and what follows it.
 
         Raises FramingError at the first offence. After either, the scanner is spent.
         """
+        # A line end may have been cut in two: one byte is looked at again.
+        looked_at = max(len(self._buffer) - 1, 0)
         self._buffer += data
-        illegal = self._illegal_octet()
+        illegal = self._illegal_octet(looked_at)
         legal_end = len(self._buffer) if illegal is None else illegal
-        if self._judge_lines(legal_end):
+        if self._judge_lines(looked_at, legal_end):
             return bytes(self._buffer[self._start :])
         if illegal is not None and illegal < self._limit:
             raise self._illegal_error(illegal)
@@ -56,20 +58,19 @@ class HeadScanner:
     def _limit(self) -> int:
         return self._start + HEAD_LIMIT
 
-    def _illegal_octet(self) -> int | None:
-        match = grammar.HEAD_ILLEGAL.search(self._buffer, self._seen)
-        # One byte is looked at again next time: a CR, whose LF may be the next byte.
-        self._seen = max(len(self._buffer) - 1, 0)
+    def _illegal_octet(self, start: int) -> int | None:
+        """Where the first illegal octet stands, from `start` up to the limit."""
+        match = grammar.HEAD_ILLEGAL.search(self._buffer, start, self._limit + 1)
         if match is None:
             return None
         position = match.start()
         undecided = position == len(self._buffer) - 1 and self._buffer[position] == 0x0D
         return None if undecided else position
 
-    def _judge_lines(self, legal_end: int) -> bool:
+    def _judge_lines(self, looked_at: int, legal_end: int) -> bool:
         """Judge the lines that are complete before `legal_end`; whether the head ended with one of them."""
         while True:
-            end = self._buffer.find(b"\r\n", self._line_start, legal_end)
+            end = self._buffer.find(b"\r\n", max(self._line_start, looked_at), legal_end)
             if end < 0 or end + 2 > self._limit:
                 return False
             line = bytes(self._buffer[self._line_start : end])

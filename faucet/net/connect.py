@@ -24,4 +24,9 @@ async def connect_tcp(
     """A Connector for plain TCP. The loop sets TCP_NODELAY itself."""
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(timeout):
-        return await loop.create_connection(protocol_factory, host, port)
+        transport, protocol = await loop.create_connection(protocol_factory, host, port)
+    if transport.get_extra_info("sockname") == transport.get_extra_info("peername"):
+        # Nobody listens, and the kernel chose the port itself to connect from: TCP's simultaneous open, with itself.
+        transport.abort()
+        raise ConnectionRefusedError(f"nobody listens on {host}:{port}")
+    return transport, protocol

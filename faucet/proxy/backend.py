@@ -8,7 +8,9 @@ leave `data_received`: the loop would drop the connection, and the lock would be
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
 import select
 import socket
 from collections.abc import Callable
@@ -25,6 +27,9 @@ _log = logging.getLogger("faucet")
 
 CONNECT_TIMEOUT = 2.0
 """Seconds for a connection to a backend to be accepted."""
+
+UNREAD_LIMIT = 256 * 1024
+"""Bytes of an early answer that are still looked for when the connection has broken."""
 
 _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux only
 
@@ -98,6 +103,7 @@ class BackendConnection(asyncio.Protocol):
         "_acknowledge",
         "_backend",
         "_body",
+        "_descriptor",
         "_head",
         "_poller",
         "_reader",
@@ -112,6 +118,7 @@ class BackendConnection(asyncio.Protocol):
         # Per connection.
         self._backend = backend
         self._acknowledge: Callable[[], object] = _ignore
+        self._descriptor = -1
         self._poller: select.poll | None = None
         self.write_paused = False
         # Per exchange.
@@ -177,6 +184,7 @@ class BackendConnection(asyncio.Protocol):
         sock = transport.get_extra_info("socket")
         if sock is None:
             return
+        self._descriptor = sock.fileno()
         self._poller = select.poll()
         self._poller.register(sock.fileno(), select.POLLIN)
         if _QUICKACK is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
@@ -197,7 +205,8 @@ class BackendConnection(asyncio.Protocol):
             exchange.bad_response(error if isinstance(error, BadResponse) else BadResponse(error.detail))
         except Exception:
             _log.exception("the response of worker %s could not be handled", self._backend.name)
-            self.close()
+            if self.exchange in (exchange, None):  # not yet another's
+                self.close()
             exchange.internal_error()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -208,6 +217,10 @@ class BackendConnection(asyncio.Protocol):
         if exchange is None:
             return
         try:
+            if exc is not None and not exchange.body_done and (unread := self._unread()):
+                self._receive(exchange, unread)
+                if self._body is None and self._head is None:
+                    return  # that was the whole answer
             if self._body is not None and self._body.ends_at_eof() and exc is None:
                 exchange.response_ended(b"", until_close=True)
             else:
@@ -215,6 +228,23 @@ class BackendConnection(asyncio.Protocol):
         except Exception:
             _log.exception("the lost connection to worker %s was not dealt with", self._backend.name)
             exchange.internal_error()
+
+    def _unread(self) -> bytes:
+        """What is left in the kernel of a connection that broke while we were sending.
+
+        A worker that refuses a long body answers early and closes. Our next write then fails, and the loop gives up
+        the connection before it has read the answer.
+        """
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self._descriptor)) as sock:
+            return sock.recv(UNREAD_LIMIT, socket.MSG_DONTWAIT)
+        return b""
+
+    def eof_received(self) -> None:
+        """Called by the loop: the worker says no more, so nothing we could still send it matters.
+
+        By default the loop would first wait for our write buffer to empty, which may be never.
+        """
+        self.transport.abort()
 
     def pause_writing(self) -> None:
         """Called by the loop."""
@@ -270,7 +300,7 @@ class BackendConnection(asyncio.Protocol):
         head = self._head
         assert head is not None
         # Plumber answers HEAD with a body. It has not come yet, perhaps, but it will.
-        surprise = exchange.head.method == b"HEAD" and head.declares_body
+        surprise = head.body_may_follow(exchange.head.method)
         keep = clean and exchange.body_done and exchange.head.fields.persistent and head.persistent and not surprise
         self.exchange = self._head = self._body = None
         if not keep:
@@ -278,7 +308,7 @@ class BackendConnection(asyncio.Protocol):
 
     def _upgrade(self, exchange: Exchange, head: ResponseHead, rest: bytes) -> None:
         """The connection belongs to the tunnel from here on."""
-        exchange.upgraded(self, head, rest)
         self.exchange = None
         if self._backend.connection is self:
-            self._backend.connection = None
+            self._backend.connection = None  # before the lock goes to the next
+        exchange.upgraded(self, head, rest)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import select
+import socket
+import struct
 from time import time
 from typing import TYPE_CHECKING, cast
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 LINGER_BYTES = 256 * 1024
 """How much a refused client may go on sending before its connection is closed."""
 
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
 _POLL_HANG_UP = getattr(select, "POLLRDHUP", select.POLLHUP)
 
 
@@ -31,13 +35,13 @@ class ClientConnection(asyncio.Protocol):
 
     __slots__ = (
         "_delivered",
-        "_half_closed",
         "_linger_left",
         "_peer",
         "_read_paused",
         "_reader",
         "_stash",
         "exchange",
+        "half_closed",
         "proxy",
         "transport",
         "write_paused",
@@ -53,7 +57,7 @@ class ClientConnection(asyncio.Protocol):
         self._reader = RequestReader()
         self._stash = b""  # what came behind the request in hand
         self._read_paused = False
-        self._half_closed = False  # the client has ended its sending side
+        self.half_closed = False  # the client has ended its sending side
         self._linger_left = -1  # bytes still to be dropped before closing; negative: not lingering
         self._delivered = 0  # bytes the kernel had taken when progress was looked at last
         self.write_paused = False
@@ -90,7 +94,7 @@ class ClientConnection(asyncio.Protocol):
         It gets the answer of a worker that is at work for it, since it may have half-closed on purpose. But it
         leaves the queue: a client that hangs up looks exactly the same.
         """
-        self._half_closed = True
+        self.half_closed = True
         exchange = self.exchange
         if exchange is None:
             return False
@@ -117,6 +121,8 @@ class ClientConnection(asyncio.Protocol):
         self.proxy.readers.discard(self)
         if self.exchange is not None:
             self.exchange.client_resumed()
+        elif self._linger_left < 0:
+            self._next_request()
 
     # -- reading -----------------------------------------------------------------------------------------------
 
@@ -129,7 +135,7 @@ class ClientConnection(asyncio.Protocol):
             return
         if parsed is not None:
             self._open_exchange(*parsed)
-        elif not started:
+        elif self._reader.started and not started:
             # The whole head has one deadline, from its first byte on: a byte now and then does not extend it.
             self.proxy.idle.discard(self)
             self.proxy.heads.touch(self)
@@ -195,7 +201,7 @@ class ClientConnection(asyncio.Protocol):
 
     def hung_up(self) -> bool:
         """Whether the client has left, or ended its sending side, even if that was not read yet."""
-        if self._half_closed or self.transport.is_closing():
+        if self.half_closed or self.transport.is_closing():
             return True
         return self._read_paused and bool(self._poll(_POLL_HANG_UP))
 
@@ -216,12 +222,16 @@ class ClientConnection(asyncio.Protocol):
     def exchange_ended(self, keep: bool) -> None:
         """The answer is written. `keep` says whether its message lets the connection go on."""
         self.exchange = None
-        if not keep or self._half_closed or self.proxy.draining:
-            if self._read_paused:
-                self.linger()
-            else:
-                self.close()
-        elif self._stash:
+        if not keep or self.half_closed or self.proxy.draining:
+            self.linger()
+        elif self.write_paused:
+            # It has more to read than may wait here; its next request would only add to that.
+            self.pause_reading()
+        else:
+            self._next_request()
+
+    def _next_request(self) -> None:
+        if self._stash:
             # Not at once: a hundred requests sent ahead must not become a hundred nested calls.
             self.proxy.loop.call_soon(self._read_stash)
         else:
@@ -253,7 +263,7 @@ class ClientConnection(asyncio.Protocol):
         self.exchange = None
         if self.transport.is_closing():
             return
-        if self._half_closed:
+        if self.half_closed:
             self.close()
             return
         self._linger_left = LINGER_BYTES
@@ -267,12 +277,25 @@ class ClientConnection(asyncio.Protocol):
 
     def _drop(self, size: int) -> None:
         """Count what a lingering client still sends."""
-        self._linger_left -= size
-        if self._linger_left < 0:
-            self.abort()
+        self._linger_left = max(self._linger_left - size, 0)
+        if not self._linger_left:
+            self.pause_reading()
 
-    def abort(self) -> None:
-        """Reset the connection: what the client has so far must not look complete."""
+    def stop_lingering(self) -> None:
+        """It had its moment: close, but not before it has read what is written, if it reads at all."""
+        if self.transport.get_write_buffer_size():
+            self._watch_reader()
+        else:
+            self.transport.abort()
+
+    def cut(self) -> None:
+        """Reset the connection: what the client has so far must not look complete.
+
+        `abort` alone ends it with a FIN, like any close, and a FIN is how a close-delimited answer ends.
+        """
+        sock = self.transport.get_extra_info("socket")
+        if not self.transport.is_closing() and sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         self.transport.abort()
 
     def close_if_idle(self) -> None:
@@ -289,17 +312,24 @@ class ClientConnection(asyncio.Protocol):
         else:
             self.exchange.refuse(error.status, error.detail)
 
-    def check_progress(self) -> None:
-        """Its time is up: close if there is nothing left for it to read, or if it does not read."""
-        left = self.transport.get_write_buffer_size()
-        delivered = self.written - left
-        if left and delivered > self._delivered:
-            self._delivered = delivered
-            (self.proxy.readers if self.exchange or self.transport.is_closing() else self.proxy.idle).touch(self)
-        elif left:
-            self.abort()
+    def idle_too_long(self) -> None:
+        """No request came for a while. Close, unless it is still busy reading."""
+        if self.transport.get_write_buffer_size():
+            self._watch_reader()
         else:
             self.close()
+
+    def check_reader(self) -> None:
+        """It had bytes to read a while ago. Cut the connection if it has not read any since."""
+        left = self.transport.get_write_buffer_size()
+        if left and self.written - left == self._delivered:
+            self.cut()
+        elif left:
+            self._watch_reader()
+        elif self._linger_left >= 0:
+            self.transport.abort()
+        elif self.exchange is None:
+            self.proxy.idle.touch(self)
 
     def become_tunnel(self) -> bytes:
         """Hand the transport over to a tunnel. Returns what the client has sent ahead, for the other side."""

@@ -52,10 +52,10 @@ class Proxy:
         self._grants: deque[Grant[Exchange, Backend]] = deque()
         self._expiry: asyncio.TimerHandle | None = None
         # Each of these lists is for one kind of silence.
-        self.idle: Timeouts[ClientConnection] = Timeouts(loop, settings.keep_alive, _expire_client)
+        self.idle: Timeouts[ClientConnection] = Timeouts(loop, settings.keep_alive, _idle_too_long)
         self.heads: Timeouts[ClientConnection] = Timeouts(loop, settings.client_timeout, _client_too_slow)
         self.bodies: Timeouts[ClientConnection] = Timeouts(loop, settings.client_timeout, _client_too_slow)
-        self.readers: Timeouts[ClientConnection] = Timeouts(loop, settings.client_timeout, _expire_client)
+        self.readers: Timeouts[ClientConnection] = Timeouts(loop, settings.client_timeout, _check_reader)
         self.lingering: Timeouts[ClientConnection] = Timeouts(loop, LINGER_SECONDS, _stop_lingering)
         self.requests: Timeouts[Exchange] = Timeouts(loop, settings.request_timeout, _request_timed_out)
 
@@ -103,7 +103,7 @@ class Proxy:
         if self.draining:
             exchange.refuse(503, "The service is shutting down.", self.retry_after())
             return
-        self._granted_or_waits(exchange, self.dispatcher.reacquire(exchange, exchange.ready_at))
+        self._granted_or_waits(exchange, self.dispatcher.reacquire(exchange, monotonic()))
 
     def release(self, backend: Backend, exchange: Exchange) -> None:
         """The lock of `backend` is free for the next."""
@@ -125,7 +125,7 @@ class Proxy:
         if backend is not None:
             self._deliver(Grant(exchange, backend))
         else:
-            exchange.queued = True
+            exchange.has_to_wait()
             if self._expiry is None:
                 self._arm_expiry()
 
@@ -144,7 +144,8 @@ class Proxy:
             except Exception:
                 _log.exception("a request could not be handed to worker %s", backend.name)
                 exchange.internal_error()
-            self._grants.popleft()
+            finally:
+                self._grants.popleft()
 
     # -- waiting too long --------------------------------------------------------------------------------------
 
@@ -184,7 +185,7 @@ class Proxy:
     def close(self) -> None:
         """Cut what is still connected, and set no more timers."""
         for client in list(self.clients):
-            client.abort()
+            client.cut()
         for tunnel in list(self.tunnels):
             tunnel.abort()
         for timeouts in (self.idle, self.heads, self.bodies, self.readers, self.lingering):
@@ -194,8 +195,12 @@ class Proxy:
             self._expiry.cancel()
 
 
-def _expire_client(client: ClientConnection) -> None:
-    client.check_progress()
+def _idle_too_long(client: ClientConnection) -> None:
+    client.idle_too_long()
+
+
+def _check_reader(client: ClientConnection) -> None:
+    client.check_reader()
 
 
 def _client_too_slow(client: ClientConnection) -> None:
@@ -203,7 +208,7 @@ def _client_too_slow(client: ClientConnection) -> None:
 
 
 def _stop_lingering(client: ClientConnection) -> None:
-    client.abort()
+    client.stop_lingering()
 
 
 def _request_timed_out(exchange: Exchange) -> None:

@@ -11,6 +11,7 @@ says is dropped, but the lock is kept until it has finished saying it.
 
 from __future__ import annotations
 
+import asyncio
 from enum import Enum
 from time import monotonic, time
 from typing import TYPE_CHECKING
@@ -31,6 +32,11 @@ CLIENT_CLOSED_REQUEST = 499
 MAX_SENDS = 2
 """How often a request may be sent in all: once more, not again, since a request that kills its worker must not
 kill them all (RFC 9110, 9.2.2 leaves it to us)."""
+
+
+RETRY_GRACE = 0.05
+"""Seconds between a worker's connection ending without an answer and the request being sent again. The exit of a
+killed process is known a few milliseconds after its connections have ended."""
 
 
 class Phase(Enum):
@@ -57,10 +63,12 @@ class Exchange:
         "_granted_at",
         "_interims",
         "_peer",
+        "_queued",
         "_received",
         "_recorded",
         "_relayed",
         "_response",
+        "_retry",
         "_sends",
         "_sent",
         "_streaming",
@@ -72,7 +80,6 @@ class Exchange:
         "head",
         "phase",
         "proxy",
-        "queued",
         "ready_at",
     )
 
@@ -88,11 +95,12 @@ class Exchange:
         self._received = len(head.raw)
         self._streaming = False  # the body is longer than the buffer: it cannot be sent again
         self._sends = 0
+        self._retry: asyncio.Handle | None = None
         # The lock.
         self.backend: Backend | None = None
         self._connection: BackendConnection | None = None
         self._worker_name = ""
-        self.queued = False  # it had to wait
+        self._queued = False  # it had to wait
         self.ready_at = 0.0
         self._granted_at = 0.0
         self._waited = 0.0
@@ -164,17 +172,30 @@ class Exchange:
         self._granted_at = monotonic()
         self._waited = self._granted_at - self.ready_at
         self.phase = _CONNECTING
-        if self.client is None or (self.queued and self.client.hung_up()):
+        if self.client is None or (self._queued and self.client.hung_up()):
             self._finish(CLIENT_CLOSED_REQUEST, "the client left the queue")
             self._close_client()
             return
         self.proxy.requests.touch(self)
         backend.begin(self)
 
+    def has_to_wait(self) -> None:
+        """No worker is free: this request is in the queue."""
+        self._queued = True
+        if self.client is not None and self.client.half_closed:
+            self._leave_queue()
+
+    def _leave_queue(self) -> None:
+        self.proxy.dispatcher.cancel(self)
+        self._answer_client(503, "The client ended its sending side while it waited.", CLIENT_CLOSED_REQUEST)
+
     def lock_gone(self) -> None:
         """The worker is gone, and its lock with it. What it said before may still be on its way to us: its
         connection tells how this ends."""
         self.backend = None
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = self.proxy.loop.call_soon(self._send_again)
 
     def _release(self) -> None:
         backend, self.backend = self.backend, None
@@ -222,8 +243,18 @@ class Exchange:
         elif self._streaming or self._sends >= MAX_SENDS or self.head.method not in IDEMPOTENT:
             self._broken("The worker ended the connection without an answer.")
         elif self.backend is not None:
-            # It may just have closed a connection that was idle for too long.
+            # It may just have closed a connection that was idle for too long; or it is dying, and what is sent to it
+            # now is lost in its backlog. A moment tells.
             self.phase = _CONNECTING
+            self._retry = self.proxy.loop.call_later(RETRY_GRACE, self._send_again)
+        else:
+            self._try_another()
+
+    def _send_again(self) -> None:
+        self._retry = None
+        if self.client is None:
+            self._finish(CLIENT_CLOSED_REQUEST, "the client left before its request was sent again")
+        elif self.backend is not None:
             self.backend.begin(self)
         else:
             self._try_another()
@@ -280,7 +311,7 @@ class Exchange:
         client.write(head.raw + rest)
         ahead = client.become_tunnel()
         tunnel = Tunnel(self.proxy.tunnels, client.transport, connection.transport)
-        tunnel.open(ahead)
+        tunnel.open(ahead, client.half_closed)
         self._finish(head.status, "upgraded to WebSocket")
 
     def response_head(self, head: ResponseHead) -> Body:
@@ -344,8 +375,7 @@ class Exchange:
     def client_half_closed(self) -> bool:
         """The client sends no more. Whether its connection stays open for the answer."""
         if self.phase is _QUEUED and self.body_done:
-            self.proxy.dispatcher.cancel(self)
-            self._answer_client(503, "The client ended its sending side while it waited.", CLIENT_CLOSED_REQUEST)
+            self._leave_queue()
             return True
         return self.body_done
 
@@ -398,14 +428,19 @@ class Exchange:
         if connection is not None:
             connection.close()
         self._release()
-        if self.phase is not _DONE and self.client is not None:
+        client = self.client
+        if client is None or client.exchange is not self:
+            return
+        if self._sent:
+            self.client = client.exchange = None
+            client.cut()
+        else:
             self.refuse(500, "Faucet failed to handle this request; its log says why.")
 
     def timed_out(self) -> None:
         """From lock to now, the request timeout has passed without the response being complete."""
         connection = self._connection
-        slow_reader = self.client is not None and self.client.write_paused
-        if (slow_reader or not self.body_done) and not self._client_blamed:
+        if self._client_is_to_blame() and not self._client_blamed:
             self._client_blamed = True
             self.proxy.requests.touch(self)
             self.refuse(408, "The client was too slow to send its request or to read its answer.")
@@ -422,6 +457,13 @@ class Exchange:
             self._finish(CLIENT_CLOSED_REQUEST, detail)
         else:
             self.refuse(504, detail)
+
+    def _client_is_to_blame(self) -> bool:
+        """For the time this takes: it does not read, or it does not send."""
+        client, connection = self.client, self._connection
+        if client is None or connection is None:
+            return False
+        return client.write_paused or not (self.body_done or connection.write_paused)
 
     def _answer_client(self, status: int, detail: str, logged: int = 0, retry_after: int | None = None) -> None:
         client = self.client
@@ -444,7 +486,7 @@ class Exchange:
         assert self._response is not None
         self._part_from_client(self._response.status, detail)
         client.exchange = None
-        client.abort()
+        client.cut()
 
     def _part_from_client(self, status: int, detail: str) -> None:
         """The client has its answer. If a worker is still at work on this request, hear it out first."""
@@ -461,13 +503,16 @@ class Exchange:
         client, self.client = self.client, None
         if client is not None:
             client.exchange = None
-            client.abort()
+            client.cut()
 
     def _finish(self, status: int, note: str = "") -> None:
         """Nothing more will happen to this request. The lock goes back, if it has not yet."""
         self.phase = _DONE
         self._buffer.clear()
         self.proxy.requests.discard(self)
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
         self._release()
         self._record(status, note)
 

@@ -53,13 +53,14 @@ class Timeouts(Generic[Item]):
             self._timer = None
 
     def _sweep(self) -> None:
-        self._timer = None
+        # The timer that has fired stays in its place until the end: what is touched meanwhile must not set another.
         try:
             while self._touched and self._first_deadline() <= monotonic():
                 item, _ = self._touched.popitem(last=False)
                 self._expired(item)
         finally:
-            if self._touched and self._timer is None:
+            self._timer = None
+            if self._touched:
                 delay = max(self._first_deadline() - monotonic(), EARLIEST)
                 self._timer = self._loop.call_later(delay, self._sweep)
 

@@ -19,16 +19,18 @@ class Tunnel:
         self._open = 2
         tunnels.add(self)
 
-    def open(self, ahead: bytes) -> None:
-        """Start, with what the client had sent ahead."""
+    def open(self, ahead: bytes, ended: bool) -> None:
+        """Start, with what the client has sent ahead, and whether it has `ended` its sending side."""
         for end in self._ends:
             end.transport.set_protocol(end)
             end.transport.set_write_buffer_limits()
-            if end.transport.is_closing():
-                self.abort()
-                return
+        if any(end.transport.is_closing() for end in self._ends):
+            self.abort()
+            return
         if ahead:
             self._ends[1].transport.write(ahead)
+        if ended:
+            self._ends[0].eof_received()
 
     def abort(self) -> None:
         """Cut both sides."""

@@ -86,7 +86,7 @@ def _from_command(directory: Path, command: str) -> Entry:
     if not arguments:
         raise EntryError("--command is empty")
     program = arguments[0]
-    found = shutil.which(directory / program if os.sep in program else program)
+    found = shutil.which(str(directory / program) if os.sep in program else program)
     if found is None:
         raise EntryError(f"--command: {program!r} is not an executable program in {directory} or on PATH")
     return Entry((found, *arguments[1:]), directory, command)

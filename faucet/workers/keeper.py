@@ -10,6 +10,7 @@ alive and unknown. Plain POSIX: PR_SET_PDEATHSIG would be Linux only, and would 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 
@@ -24,7 +25,7 @@ while read -r change group; do
         esac ;;
     esac
 done
-for group in $groups; do kill -KILL -- "-$group" 2>/dev/null; done
+for group in $groups; do kill -s KILL -- "-$group" 2>/dev/null; done
 """
 
 LAUNCHER = 'echo "+ $$" >&0; exec "$@" </dev/null'
@@ -35,6 +36,10 @@ class Keeper:
     """The keeper process. `pipe` is the file descriptor that a launcher gets as standard input."""
 
     def __init__(self) -> None:
+        self._groups: set[int] = set()
+        self._start()
+
+    def _start(self) -> None:
         read_end, self.pipe = os.pipe()
         try:
             self._process = subprocess.Popen(
@@ -47,11 +52,28 @@ class Keeper:
             )
         finally:
             os.close(read_end)
+        for group in self._groups:
+            self._tell("+", group)
+
+    def check(self) -> None:
+        """Start another keeper if somebody has killed this one. To be called before a worker is started."""
+        if self.pipe >= 0 and self._process.poll() is not None:
+            os.close(self.pipe)
+            self._start()
+
+    def remember(self, group: int) -> None:
+        """The process group `group` was started; it has told the keeper so itself."""
+        self._groups.add(group)
 
     def forget(self, group: int) -> None:
         """The process group `group` is gone; its number may be given to others."""
+        self._groups.discard(group)
+        self._tell("-", group)
+
+    def _tell(self, change: str, group: int) -> None:
         if self.pipe >= 0:
-            os.write(self.pipe, b"- %d\n" % group)
+            with contextlib.suppress(BrokenPipeError):  # see `check`
+                os.write(self.pipe, f"{change} {group}\n".encode())
 
     def close(self) -> None:
         """End the keeper, which kills every group it still knows. Takes about a millisecond. Idempotent."""

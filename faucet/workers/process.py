@@ -51,6 +51,7 @@ class ChildProcess:
         cls, argv: Sequence[str], directory: Path, environment: Mapping[str, str], keeper: Keeper, on_line: LineCallback
     ) -> ChildProcess:
         """Start a program. Raises OSError."""
+        keeper.check()
         popen = subprocess.Popen(
             ["/bin/sh", "-c", LAUNCHER, "faucet-worker", *argv],
             stdin=keeper.pipe,
@@ -60,10 +61,16 @@ class ChildProcess:
             env=environment,
             start_new_session=True,
         )
+        keeper.remember(popen.pid)
         self = cls(popen, keeper, on_line)
-        self._watch_exit()
-        await self._read_output("out", popen.stdout)
-        await self._read_output("err", popen.stderr)
+        try:
+            self._watch_exit()
+            await self._read_output("out", popen.stdout)
+            await self._read_output("err", popen.stderr)
+        except BaseException:
+            # Out of descriptors, say: nobody would ever learn of its end.
+            self._reap()
+            raise
         return self
 
     def terminate(self) -> None:
@@ -115,12 +122,13 @@ class ChildProcess:
         loop.call_soon_threadsafe(self._reap)
 
     def _reap(self) -> None:
-        """It has exited and is a zombie: its group's number is still reserved."""
+        """End its group and itself. It is a zombie by now (or was never watched), so its number is still its own."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         code = self._popen.wait()
         self._keeper.forget(self.pid)
-        self.exited.set_result(code)
+        if not self.exited.done():
+            self.exited.set_result(code)
 
     # -- its output --------------------------------------------------------------------------------------------
 

@@ -1,0 +1,80 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.running import Faucet
+
+IN_CI = bool(os.environ.get("CI"))
+
+
+def _need(present: bool, what: str) -> None:
+    """Skip without `what`; in CI nothing that matters may be skipped."""
+    if not present:
+        if IN_CI:
+            pytest.fail(f"{what} must be installed where CI runs")
+        pytest.skip(f"needs {what}")
+
+
+@pytest.fixture(scope="session")
+def plumber() -> str:
+    """The Rscript of an R with the plumber package."""
+    rscript = shutil.which("Rscript")
+    _need(rscript is not None, "R")
+    assert rscript is not None
+    probe = [rscript, "-e", 'quit(status = !requireNamespace("plumber", quietly = TRUE))']
+    _need(subprocess.run(probe, capture_output=True, check=False).returncode == 0, "the R package plumber")
+    return rscript
+
+
+@pytest.fixture
+def tool() -> Callable[[str], str]:
+    """The path of an installed program."""
+
+    def find(name: str) -> str:
+        path = shutil.which(name)
+        _need(path is not None, name)
+        assert path is not None
+        return path
+
+    return find
+
+
+@pytest.fixture
+def faucet(tmp_path: Path) -> Iterator[Callable[..., Faucet]]:
+    """Starts the real program, as a user would; ends it after the test, and looks that nothing is left of it."""
+    running: list[Faucet] = []
+
+    def start(*arguments: str, **options: object) -> Faucet:
+        process = Faucet(tmp_path, *arguments, **options)  # type: ignore[arg-type]
+        running.append(process)
+        return process
+
+    yield start
+    for process in running:
+        process.close()
+
+
+@pytest.fixture
+async def scripted() -> AsyncIterator[Callable[..., object]]:
+    """A Proxy in this process, with workers that do what the test says."""
+    from tests.support.scripted import Stage
+
+    stages: list[Stage] = []
+
+    async def open_stage(workers: int = 1, **settings: object) -> Stage:
+        stage = Stage(**settings)
+        stages.append(stage)
+        await stage.open(workers)
+        return stage
+
+    yield open_stage
+    for stage in stages:
+        await stage.close()

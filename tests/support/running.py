@@ -1,0 +1,156 @@
+"""The real program as a child process, and what a test wants to know of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from time import monotonic
+
+WORKERS = Path(__file__).parent / "workers"
+"""Worker programs for tests, one file each."""
+
+READY = re.compile(r"serving .* on http://(?P<host>.*):(?P<port>[0-9]+) with")
+WORKER_READY = re.compile(r"worker (?P<number>[0-9]+): ready on port (?P<port>[0-9]+) \(pid (?P<pid>[0-9]+)\)")
+
+
+def python_worker(name: str, *arguments: str) -> str:
+    """The --command that runs one of the worker programs."""
+    return " ".join([sys.executable, str(WORKERS / f"{name}.py"), *arguments])
+
+
+class Faucet:
+    """`faucet …`, started; use `wait_ready` before talking to it."""
+
+    def __init__(
+        self, directory: Path, *arguments: str, env: dict[str, str] | None = None, host: str = "127.0.0.1:0"
+    ) -> None:
+        self.lines: list[str] = []
+        self._news: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self.port = 0
+        words = [*arguments] if "--host" in arguments else [*arguments, "--host", host]
+        self.process = subprocess.Popen(
+            [sys.executable, "-X", "dev", "-W", "error", "-m", "faucet", *words],
+            cwd=directory,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), **(env or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.lines.append(line.rstrip("\n"))
+            self._news.put(self.lines[-1])
+        self._news.put(None)
+
+    @property
+    def output(self) -> str:
+        """All it has written so far."""
+        return "\n".join(self.lines)
+
+    def wait_line(self, pattern: str | re.Pattern[str], seconds: float = 30) -> re.Match[str]:
+        """The first line, of those not waited for yet, in which `pattern` is found."""
+        deadline = monotonic() + seconds
+        while True:
+            try:
+                line = self._news.get(timeout=max(deadline - monotonic(), 0))
+            except queue.Empty:
+                line = None
+            if line is None:
+                raise AssertionError(f"{pattern!r} did not come:\n{self.output}")
+            if match := re.search(pattern, line):
+                return match
+
+    def wait_ready(self, seconds: float = 30) -> Faucet:
+        """Wait until it serves."""
+        self.port = int(self.wait_line(READY, seconds)["port"])
+        return self
+
+    def wait_workers(self, count: int, seconds: float = 30) -> dict[int, int]:
+        """Wait until `count` workers are ready; the pid of each by its number. Also waits for the service."""
+        deadline = monotonic() + seconds
+        while len(self.worker_pids) < count or not self.port:
+            line = self.wait_line(r"ready on port|serving", deadline - monotonic())
+            if match := READY.search(line.string):
+                self.port = int(match["port"])
+        return self.worker_pids
+
+    @property
+    def worker_pids(self) -> dict[int, int]:
+        """The newest pid of each worker, by its number."""
+        matches = [WORKER_READY.search(line) for line in list(self.lines)]
+        return {int(match["number"]): int(match["pid"]) for match in matches if match}
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to Faucet, and to nobody else."""
+        self.process.send_signal(number)
+
+    def wait_exit(self, seconds: float = 20) -> int:
+        """Its exit code."""
+        code = self.process.wait(seconds)
+        self._reader.join(5)
+        return code
+
+    def stop(self, seconds: float = 20) -> int:
+        """SIGTERM; the exit code."""
+        self.signal(signal.SIGTERM)
+        return self.wait_exit(seconds)
+
+    def close(self) -> None:
+        """End it and everything that was its."""
+        if self.process.poll() is None:
+            self.signal(signal.SIGTERM)
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self._reader.join(5)
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+        for pid in self.worker_pids.values():
+            wait_gone(pid)
+        assert "Traceback" not in self.output, self.output
+        assert "Warning" not in self.output or "worker" in self.output, self.output
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs (a zombie does not)."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    if sys.platform == "linux":
+        return False
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, 0)
+        return True
+    return False
+
+
+def wait_gone(pid: int, seconds: float = 10) -> float:
+    """Wait until a process has ended; how long that took."""
+    began = monotonic()
+    while is_alive(pid):
+        if monotonic() - began > seconds:
+            raise AssertionError(f"process {pid} is still alive after {seconds} s")
+        threading.Event().wait(0.01)
+    return monotonic() - began
+
+
+def resident_memory(pid: int) -> int:
+    """Bytes of resident memory."""
+    import psutil
+
+    size: int = psutil.Process(pid).memory_info().rss
+    return size

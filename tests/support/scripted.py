@@ -1,0 +1,216 @@
+"""A Proxy in this process between a raw client and workers whose every byte the test decides.
+
+A worker here is a listening socket. Each connection that Faucet opens to it is handed to the test as a `Peer`, with
+which it reads what Faucet sent and writes what it likes. A client is a `Peer` too. Every wait is bounded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+from typing import Any
+
+from faucet.net.connect import connect_tcp
+from faucet.proxy.backend import Backend
+from faucet.proxy.client import ClientConnection
+from faucet.proxy.core import Proxy
+from faucet.settings import ProxySettings
+from faucet.stats import Record
+
+PATIENCE = 5.0
+"""Seconds after which a test has waited in vain."""
+
+QUIET = 0.05
+"""Seconds in which nothing came, where nothing should."""
+
+
+class Peer:
+    """One end of a connection, in the test's hands."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def send(self, data: bytes) -> None:
+        """Send bytes."""
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def expect(self, data: bytes) -> None:
+        """Read exactly these bytes."""
+        try:
+            got = await asyncio.wait_for(self.reader.readexactly(len(data)), PATIENCE)
+        except asyncio.IncompleteReadError as error:
+            raise AssertionError(f"connection ended after {error.partial!r}, expected {data!r}") from error
+        assert got == data
+
+    async def read_head(self) -> bytes:
+        """Read up to the end of a head."""
+        return await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), PATIENCE)
+
+    async def read_answer(self) -> tuple[int, bytes]:
+        """Read a response with a Content-Length: its status, and all of it."""
+        head = await self.read_head()
+        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0] or 0)
+        return int(head.split(b" ")[1]), head + await asyncio.wait_for(self.reader.readexactly(length), PATIENCE)
+
+    async def expect_quiet(self) -> None:
+        """Nothing comes, and the connection stays."""
+        with contextlib.suppress(TimeoutError):
+            data = await asyncio.wait_for(self.reader.read(1000), QUIET)
+            raise AssertionError(f"unexpected: {data!r}")
+
+    async def expect_end(self) -> None:
+        """The other side ends, cleanly, without another byte."""
+        assert await asyncio.wait_for(self.reader.read(1000), PATIENCE) == b""
+
+    async def expect_reset(self) -> None:
+        """The other side cuts the connection; what came before does not look complete."""
+        with contextlib.suppress(ConnectionResetError):
+            rest = await asyncio.wait_for(self.reader.read(), PATIENCE)
+            raise AssertionError(f"ended cleanly after {rest!r}")
+
+    async def expect_gone(self) -> None:
+        """The other side is gone, cleanly or not, without another byte."""
+        with contextlib.suppress(ConnectionError):
+            assert await asyncio.wait_for(self.reader.read(), PATIENCE) == b""
+
+    def end_sending(self) -> None:
+        """Half-close."""
+        self.writer.write_eof()
+
+    def close(self) -> None:
+        """Close."""
+        self.writer.close()
+
+    def reset(self) -> None:
+        """Close with a reset."""
+        sock = self.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
+
+
+class ScriptedWorker:
+    """A worker: a backend of the proxy, and the connections it got."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._connections: asyncio.Queue[Peer] = asyncio.Queue()
+        self.peers: list[Peer] = []
+        self.hung = False
+        self.unreachable: list[Exception] = []
+        self.backend: Backend
+        self._server: asyncio.Server
+
+    async def open(self) -> None:
+        """Listen."""
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        port = self._server.sockets[0].getsockname()[1]
+        self.backend = Backend(self.name, "127.0.0.1", port, connect_tcp)
+        self.backend.on_hung = self._on_hung
+        self.backend.on_unreachable = self.unreachable.append
+
+    def _on_hung(self) -> None:
+        self.hung = True
+
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peer = Peer(reader, writer)
+        self.peers.append(peer)
+        self._connections.put_nowait(peer)
+
+    async def connection(self) -> Peer:
+        """The next connection that Faucet opens."""
+        return await asyncio.wait_for(self._connections.get(), PATIENCE)
+
+    async def expect_no_connection(self) -> None:
+        """Faucet opens none."""
+        await asyncio.sleep(QUIET)
+        assert self._connections.empty()
+
+    def stop_listening(self) -> None:
+        """Refuse new connections."""
+        self._server.close()
+
+    async def close(self) -> None:
+        """End everything."""
+        self._server.close()
+        for peer in self.peers:
+            peer.writer.transport.abort()
+            with contextlib.suppress(Exception):
+                await peer.writer.wait_closed()
+
+
+class Stage:
+    """The proxy, its workers and its clients."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.records: list[Record] = []
+        self._news = asyncio.Event()
+        self.proxy = Proxy(ProxySettings(**settings), self._record)
+        self.workers: list[ScriptedWorker] = []
+        self._clients: list[Peer] = []
+        self._server: asyncio.Server
+
+    def _record(self, record: Record) -> None:
+        self.records.append(record)
+        self._news.set()
+
+    async def open(self, workers: int) -> None:
+        """Start to serve with so many workers."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: ClientConnection(self.proxy), "127.0.0.1", 0)
+        for number in range(1, workers + 1):
+            worker = ScriptedWorker(str(number))
+            await worker.open()
+            self.workers.append(worker)
+            self.proxy.add(worker.backend)
+
+    @property
+    def worker(self) -> ScriptedWorker:
+        """The first worker."""
+        return self.workers[0]
+
+    async def client(self, receive_buffer: int | None = None) -> Peer:
+        """A new client connection."""
+        sock = socket.socket()
+        if receive_buffer:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, self._server.sockets[0].getsockname())
+        peer = Peer(*await asyncio.open_connection(sock=sock, limit=receive_buffer or 2**16))
+        self._clients.append(peer)
+        return peer
+
+    async def outcome(self, count: int = 1) -> Record:
+        """Wait until `count` exchanges in all have ended; the last one."""
+        async with asyncio.timeout(PATIENCE):
+            while len(self.records) < count:
+                self._news.clear()
+                await self._news.wait()
+        return self.records[count - 1]
+
+    async def idle(self) -> None:
+        """Wait until no lock is held and nobody waits."""
+        async with asyncio.timeout(PATIENCE):
+            while self.proxy.dispatcher.locked or self.proxy.dispatcher.waiting:
+                await asyncio.sleep(0.005)
+
+    async def close(self) -> None:
+        """End everything; nothing may be left."""
+        self._server.close()
+        for client in self._clients:
+            client.writer.transport.abort()
+            with contextlib.suppress(Exception):
+                await client.writer.wait_closed()
+        for worker in self.workers:
+            self.proxy.remove(worker.backend)
+            worker.backend.close()
+            await worker.close()
+        async with asyncio.timeout(PATIENCE):
+            while self.proxy.clients or self.proxy.tunnels:
+                await asyncio.sleep(0.005)
+        self.proxy.close()
+        await asyncio.sleep(0.01)  # transports that were aborted tell so in the next turn of the loop
+        assert self.proxy.dispatcher.locked == 0

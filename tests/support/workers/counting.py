@@ -1,0 +1,91 @@
+"""A worker that counts the requests it has in hand, and answers 500 when there are two.
+
+A thread per connection, so that it can have two; each answer takes a moment. `/served` tells how many it has served,
+`/body` answers with as many bytes as it got, `/slow?S` takes S seconds, `/big?N` answers with N bytes. Anything it did
+not expect, or that reached it twice at once, it remembers: `/offences` tells.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+state = threading.Lock()
+in_hand = 0
+served = 0
+offences = 0
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def answer(self) -> None:
+        global in_hand, served, offences
+        with state:
+            in_hand += 1
+            alone = in_hand == 1
+            offences += not alone
+        try:
+            self.serve(alone)
+        finally:
+            with state:
+                in_hand -= 1
+                served += 1
+
+    do_GET = do_POST = do_PUT = do_HEAD = answer
+
+    def serve(self, alone: bool) -> None:
+        url = urlsplit(self.path)
+        size, digest = self.read_body()
+        if url.path == "/slow":
+            time.sleep(float(url.query))
+        elif url.path != "/quick":
+            time.sleep(random.uniform(0, 0.002))
+        with state:
+            alone = alone and in_hand == 1
+        content = {
+            "/served": f"{served}",
+            "/offences": f"{offences}",
+            "/pid": f"{os.getpid()}",
+            "/body": f"{size} {digest}",
+        }.get(url.path, "hello").encode()
+        if url.path == "/big":
+            content = b"x" * int(url.query)
+        self.send_response(200 if alone else 500)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    def read_body(self) -> tuple[int, str]:
+        left, digest = int(self.headers.get("Content-Length", 0)), hashlib.sha256()
+        size = 0
+        while left and (part := self.rfile.read(min(left, 1 << 16))):
+            digest.update(part)
+            left -= len(part)
+            size += len(part)
+        return size, digest.hexdigest()
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+    def handle(self) -> None:
+        try:
+            super().handle()
+        except ConnectionError:
+            pass
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+
+if __name__ == "__main__":
+    Server(("127.0.0.1", int(os.environ["FAUCET_PORT"])), Handler).serve_forever()

@@ -1,0 +1,313 @@
+"""Requests: every row of the rules, each in one piece, byte by byte, and in other splits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import process_time
+
+import pytest
+
+from faucet.http1 import RequestReader, parse_request
+from faucet.http1.limits import CHUNK_LINE_LIMIT, EMPTY_LINES_LIMIT, FIELD_COUNT_LIMIT, HEAD_LIMIT, TRAILER_LIMIT
+from tests.support.framing import read_requests
+from tests.support.splits import splittings
+
+
+def get(*fields: bytes, line: bytes = b"GET / HTTP/1.1", host: bytes | None = b"Host: a") -> bytes:
+    lines = [line, *([host] if host is not None else []), *fields]
+    return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+def post(body: bytes, *fields: bytes) -> bytes:
+    return get(*fields, line=b"POST / HTTP/1.1") + body
+
+
+def chunked(body: bytes) -> bytes:
+    return post(body, b"Transfer-Encoding: chunked")
+
+
+REFUSED = [
+    # The request line (RFC 9112, 3).
+    ("two blanks", get(line=b"GET  / HTTP/1.1"), 400),
+    ("blank before", get(line=b" GET / HTTP/1.1"), 400),
+    ("blank behind", get(line=b"GET / HTTP/1.1 "), 400),
+    ("tab", get(line=b"GET\t/ HTTP/1.1"), 400),
+    ("method no token", get(line=b"G@T / HTTP/1.1"), 400),
+    ("no target", get(line=b"GET HTTP/1.1"), 400),
+    ("HTTP/0.9", b"GET /\r\n\r\n", 400),
+    ("HTTP/0.9 alone", b"GET /\r\n", 400),
+    ("HTTP/2.0", get(line=b"GET / HTTP/2.0"), 505),
+    ("HTTP/1.2", get(line=b"GET / HTTP/1.2"), 505),
+    ("HTTP/1.10", get(line=b"GET / HTTP/1.10"), 505),
+    ("HTTP/3", get(line=b"GET / HTTP/3"), 505),
+    ("lower case", get(line=b"GET / http/1.1"), 505),
+    ("HTTP/2 preface", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+    ("version no number", get(line=b"GET / HTTP/1.x"), 400),
+    ("TLS", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
+    # Line ends (2.2).
+    ("bare LF", b"GET / HTTP/1.1\nHost: a\n\n", 400),
+    ("bare LF in a value", get(b"X: a\nb"), 400),
+    ("bare CR in a value", get(b"X: a\rb"), 400),
+    ("bare CR in the request line", b"GET / HTTP/1.1\r\rHost: a\r\n\r\n", 400),
+    ("CR CR LF", b"GET / HTTP/1.1\r\r\nHost: a\r\n\r\n", 400),
+    ("LF CR", b"GET / HTTP/1.1\r\nHost: a\n\r\n\r\n", 400),
+    ("too many empty lines", b"\r\n" * (EMPTY_LINES_LIMIT + 1) + get(), 400),
+    ("LF before", b"\n" + get(), 400),
+    # The target (3.2).
+    ("fragment", get(line=b"GET /a#b HTTP/1.1"), 400),
+    ("8 bit target", get(line=b"GET /\xe4 HTTP/1.1"), 400),
+    ("NUL in the target", get(line=b"GET /\x00 HTTP/1.1"), 400),
+    ("DEL in the target", get(line=b"GET /\x7f HTTP/1.1"), 400),
+    ("* with GET", get(line=b"GET * HTTP/1.1"), 400),
+    ("no slash", get(line=b"GET a HTTP/1.1"), 400),
+    ("authority-form", get(line=b"GET a:80 HTTP/1.1"), 400),
+    ("absolute, other host", get(line=b"GET http://b/ HTTP/1.1"), 400),
+    ("absolute, other port", get(line=b"GET http://a:81/ HTTP/1.1"), 400),
+    ("absolute, no authority", get(line=b"GET http:///x HTTP/1.1"), 400),
+    ("absolute, user information", get(line=b"GET http://u@a/ HTTP/1.1"), 400),
+    ("CONNECT", get(line=b"CONNECT a:443 HTTP/1.1"), 501),
+    # Host (3.2).
+    ("no host", get(host=None), 400),
+    ("two hosts", get(b"Host: a"), 400),
+    ("host with a path", get(host=b"Host: a/b"), 400),
+    ("host with a blank", get(host=b"Host: a b"), 400),
+    ("host list", get(host=b"Host: a, b"), 400),
+    ("host with user", get(host=b"Host: u@a"), 400),
+    ("host with a broken escape", get(host=b"Host: %zz"), 400),
+    ("host in brackets that is none", get(host=b"Host: [...]"), 400),
+    ("host with too large a port", get(host=b"Host: a:65536"), 400),
+    ("host with a port that is none", get(host=b"Host: a:b"), 400),
+    ("two hosts in 1.0", get(b"Host: a", line=b"GET / HTTP/1.0"), 400),
+    # Fields (5).
+    ("blank before the colon", get(b"X : a"), 400),
+    ("tab before the colon", get(b"X\t: a"), 400),
+    ("no colon", get(b"X"), 400),
+    ("empty name", get(b": a"), 400),
+    ("name no token", get(b"X(: a"), 400),
+    ("8 bit name", get(b"X\xe4: a"), 400),
+    ("obs-fold", get(b"X: a", b" b"), 400),
+    ("obs-fold with tab", get(b"X: a", b"\tb"), 400),
+    ("first line folded", b"GET / HTTP/1.1\r\n Host: a\r\n\r\n", 400),
+    ("NUL in a value", get(b"X: a\x00b"), 400),
+    ("control in a value", get(b"X: a\x0bb"), 400),
+    ("DEL in a value", get(b"X: a\x7fb"), 400),
+    # Limits.
+    ("head too long", get(b"X: " + b"a" * HEAD_LIMIT), 431),
+    ("head too long in many fields", get(*[b"X: " + b"a" * 1000] * 80), 431),
+    ("request line too long", get(line=b"GET /" + b"a" * HEAD_LIMIT + b" HTTP/1.1"), 414),
+    ("too many fields", get(*[b"X: a"] * FIELD_COUNT_LIMIT), 431),
+    # Content-Length (6.2).
+    *[
+        (f"length {value!r}", get(b"Content-Length:" + value), 400)
+        for value in (
+            b"", b" ", b" +5", b" -5", b" 5 5", b" 0 5", b" 5,5", b" 5, 5", b" 5;", b" 0x5", b" 1_0", b" 5.0", b" 5e0",
+            b" \xb2", b" \xd9\xa5", b" " + b"9" * 20, b" \xa05", b" 5\t", b" 9223372036854775808",
+        )
+    ],  # fmt: skip
+    ("equal lengths", get(b"Content-Length: 5", b"Content-Length: 5"), 400),
+    ("different lengths", get(b"Content-Length: 5", b"Content-Length: 6"), 400),
+    # Transfer-Encoding (6.1).
+    ("both", get(b"Content-Length: 5", b"Transfer-Encoding: chunked"), 400),
+    ("both, other order", get(b"Transfer-Encoding: chunked", b"Content-Length: 5"), 400),
+    ("coding twice", get(b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked"), 400),
+    ("coding in 1.0", get(b"Transfer-Encoding: chunked", line=b"GET / HTTP/1.0"), 400),
+    ("coding empty", get(b"Transfer-Encoding:"), 400),
+    ("blank behind", get(b"Transfer-Encoding: chunked "), 400),
+    ("tab behind", get(b"Transfer-Encoding: chunked\t"), 400),
+    *[
+        (f"coding {value!r}", get(b"Transfer-Encoding: " + value), 501)
+        for value in (
+            b"gzip, chunked", b"gzip", b"identity", b"xchunked", b"chunked, chunked", b"chunked;x=1", b",chunked",
+            b'"chunked"', b"chunked,", b"identity, chunked", b"chun\xe2\x84\xaaed",
+        )
+    ],  # fmt: skip
+    ("vertical tab coding", get(b"Transfer-Encoding: \x0bchunked"), 400),
+    # Chunks (7.1).
+    *[
+        (f"chunk {line!r}", chunked(line + b"\r\nhello\r\n0\r\n\r\n"), 400)
+        for line in (b"", b"g", b"0x5", b"+5", b"-5", b" 5", b"5 ", b"5\t", b"5 ;a", b"1_0", b"5,", b"0" * 17, b"5;a\x00")
+    ],
+    ("chunk line with LF only", chunked(b"5\nhello\r\n0\r\n\r\n"), 400),
+    ("chunk extension with LF", chunked(b"5;a\nhello\r\n0\r\n\r\n"), 400),
+    ("chunk extension with CR", chunked(b"5;a\rb\r\nhello\r\n0\r\n\r\n"), 400),
+    ("chunk data too short", chunked(b"6\r\nhello\r\n0\r\n\r\n"), 400),
+    ("chunk data too long", chunked(b"4\r\nhello\r\n0\r\n\r\n"), 400),
+    ("chunk data ends with LF", chunked(b"5\r\nhello\n0\r\n\r\n"), 400),
+    ("endless chunk extension", chunked(b"5;" + b"a" * CHUNK_LINE_LIMIT), 400),
+    ("trailer no field", chunked(b"0\r\nX\r\n\r\n"), 400),
+    ("trailer folded", chunked(b"0\r\nX: a\r\n b\r\n\r\n"), 400),
+    ("trailer with LF", chunked(b"0\r\nX: a\n\r\n"), 400),
+    ("trailer with NUL", chunked(b"0\r\nX: \x00\r\n\r\n"), 400),
+    ("length in the trailer", chunked(b"0\r\nContent-Length: 5\r\n\r\n"), 400),
+    ("coding in the trailer", chunked(b"0\r\nTransfer-encoding: chunked\r\n\r\n"), 400),
+    ("chunk of 64 bits", chunked(b"8000000000000000\r\n"), 400),
+    ("too many trailers", chunked(b"0\r\n" + b"X:\r\n" * (FIELD_COUNT_LIMIT + 1)), 431),
+    ("NUL in a trailer that is too long", chunked(b"0\r\nX: \x00" + b"x" * TRAILER_LIMIT + b"\r\n\r\n"), 400),
+    ("trailer too long", chunked(b"0\r\n" + b"X: " + b"a" * TRAILER_LIMIT), 431),
+    # Expect (RFC 9110, 10.1.1).
+    ("other expectation", get(b"Expect: 200-ok"), 417),
+    ("two expectations", get(b"Expect: 100-continue", b"Expect: 100-continue"), 417),
+]  # fmt: skip
+
+ACCEPTED = [
+    ("plain", get()),
+    ("1.0 without host", get(line=b"GET / HTTP/1.0", host=None)),
+    ("empty host", get(host=b"Host:")),
+    ("host and port", get(host=b"Host: a.example:8080")),
+    ("IPv6 host", get(host=b"Host: [::1]:80")),
+    ("host in capitals", get(host=b"HOST: A")),
+    ("unknown method", get(line=b"BREW / HTTP/1.1")),
+    ("lower-case method", get(line=b"get / HTTP/1.1")),
+    ("odd method", get(line=b"!#$%&'*+-.^_`|~ / HTTP/1.1")),
+    ("OPTIONS *", get(line=b"OPTIONS * HTTP/1.1")),
+    ("absolute", get(line=b"GET http://a/x?y HTTP/1.1")),
+    ("absolute, no path", get(line=b"GET HTTP://A HTTP/1.1")),
+    ("odd target", get(line=b"GET /<>\"{}|\\^`[]~%% HTTP/1.1")),
+    ("8 bit value", get(b"X: \xe4\xff")),
+    ("no blanks, many blanks", get(b"X:a", b"Y: \t a \t ")),
+    ("empty value", get(b"X:")),
+    ("request line of 8,000", get(line=b"GET /" + b"a" * 7_986 + b" HTTP/1.1")),
+    ("most fields", get(*[b"X: a"] * (FIELD_COUNT_LIMIT - 1))),
+    ("length 0", get(b"Content-Length: 0")),
+    ("length with zeros", post(b"hello", b"Content-Length: 005")),
+    ("length", post(b"hello", b"content-length:5")),
+    ("chunked", chunked(b"5\r\nhello\r\n0\r\n\r\n")),
+    ("CHUNKED", post(b"5\r\nhello\r\n0\r\n\r\n", b"TRANSFER-ENCODING:\t CHUNKED")),
+    ("chunks", chunked(b"1\r\na\r\n00A\r\n0123456789\r\n0\r\n\r\n")),
+    ("chunk data with line ends", chunked(b"6\r\n\r\n\r\n\r\n\r\n0\r\n\r\n")),
+    ("chunk extensions", chunked(b'5;a="b;c";d\r\nhello\r\n0;x\r\n\r\n')),
+    ("trailers", chunked(b"0\r\nX: a\r\nY:\xe4\r\n\r\n")),
+    ("many zeros", chunked(b"0000000000000005\r\nhello\r\n0000\r\n\r\n")),
+    ("expect", post(b"hello", b"Content-Length: 5", b"Expect: 100-Continue")),
+    ("close", get(b"Connection: close")),
+    ("websocket", get(b"Connection: keep-alive, Upgrade", b"Upgrade: websocket")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("message", "status"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
+def test_refused(message: bytes, status: int) -> None:
+    for pieces in splittings(message + get() if status != 414 else message):
+        assert read_requests(pieces)[:1] == [status], pieces[:3]
+
+
+@pytest.mark.parametrize("message", [row[1] for row in ACCEPTED], ids=[row[0] for row in ACCEPTED])
+def test_accepted_and_forwarded_byte_for_byte(message: bytes) -> None:
+    for pieces in splittings(message + message):
+        assert [result[0] for result in read_requests(pieces)] == [message, message]
+
+
+def test_the_longest_head_passes_and_one_byte_more_does_not() -> None:
+    longest = get(b"X: " + b"a" * (HEAD_LIMIT - len(get(b"X: "))))
+    assert len(longest) == HEAD_LIMIT
+    for pieces in ([longest], [longest[:-1], longest[-1:]]):
+        assert read_requests(pieces)[0][0] == longest
+    for pieces in ([longest.replace(b"X: ", b"X: a")], [longest.replace(b"X: ", b"X: a")[:-1], b"\n"]):
+        assert read_requests(pieces) == [431]
+
+
+def test_empty_lines_before_a_request_are_skipped_and_not_forwarded() -> None:
+    for pieces in splittings(b"\r\n" * EMPTY_LINES_LIMIT + get()):
+        assert read_requests(pieces) == [(get(), b"GET", b"/")]
+
+
+def test_an_empty_line_behind_a_body_does_not_begin_a_request() -> None:
+    reader = RequestReader()
+    assert reader.feed(b"\r\n") is None
+    assert not reader.started
+    assert reader.feed(get()) is not None
+
+
+def seconds_to_read(pieces: list[bytes]) -> float:
+    """CPU time to read requests, the best of three."""
+    times = []
+    for _ in range(3):
+        began = process_time()
+        read_requests(pieces)
+        times.append(process_time() - began)
+    return min(times)
+
+
+@pytest.mark.parametrize(
+    "worst",
+    [
+        lambda size: [b"GET /" + b"a" * size],
+        lambda size: [b"GET / HTTP/1.1\r\nX: " + b"a" * size],
+        lambda size: [b"GET / HTTP/1.1\r\n" + b"X:\r\n" * min(size // 4, 100)],
+        lambda size: [b"GET / HTTP/1.1\r\nHost: a\r\nConnection: " + b", " * (size // 2) + b"\r\n\r\n"],
+        lambda size: [b"GET / HTTP/1.1\r\nHost: " + b"a" * size + b"/\r\n\r\n"],
+        lambda size: [b"GET http://" + b"a" * size + b"@ HTTP/1.1\r\nHost: a\r\n\r\n"],
+        lambda size: [b"GET / HTTP/1.1\r\nX" + b"a" * size + b" : a\r\n\r\n"],
+        lambda size: [bytes([octet]) for octet in b"GET /" + b"a" * size],
+        lambda size: [bytes([octet]) for octet in b"GET / HTTP/1.1\r\nX: " + b"a" * size],
+        lambda size: [bytes([octet]) for octet in chunked(b"0\r\nX: " + b"a" * min(size // 2, TRAILER_LIMIT))],
+        lambda size: [(b"\r\n" + get()) * (size // 20)],
+        lambda size: [chunked(b"1\r\na\r\n" * (size // 6))],
+        lambda size: [chunked(b"1;" + b"a" * 4000 + b"\r\na\r\n") * (size // 4000)],
+    ],
+)  # fmt: skip
+def test_no_input_takes_more_than_linear_time(worst: Callable[[int], list[bytes]]) -> None:
+    """1x, 2x and 4x: a quadratic reader would take 16 times as long for the last."""
+    sizes = (4_000, 8_000, 16_000) if len(worst(1000)) > 1 else (15_000, 30_000, 60_000)
+    once, _, fourfold = (seconds_to_read(worst(size)) for size in sizes)
+    assert fourfold < 8 * once + 0.002
+
+
+def test_waits_for_more() -> None:
+    for end in range(1, len(get())):
+        assert read_requests([get()[:end]]) == []
+
+
+def test_max_body() -> None:
+    too_long = [post(b"123456", b"Content-Length: 6"), chunked(b"3\r\n123\r\n3\r\n456\r\n0\r\n\r\n")]
+    for message in too_long:
+        for pieces in splittings(message):
+            assert read_requests(pieces, max_body=5) == [413]
+            assert read_requests(pieces, max_body=6)[0][0] == message
+
+
+def test_the_same_section_is_judged_by_version() -> None:
+    """The verdicts on field sections are kept: not across versions."""
+    section = b"X-Same: section\r\n\r\n"
+    assert read_requests([b"GET / HTTP/1.0\r\n" + section])[0][0].startswith(b"GET")
+    assert read_requests([b"GET / HTTP/1.1\r\n" + section]) == [400]
+    assert read_requests([b"GET / HTTP/1.0\r\n" + section])[0][0].startswith(b"GET")
+
+
+def facts(message: bytes) -> tuple[bool, bool, bool]:
+    parsed = parse_request(message)
+    assert parsed is not None
+    fields = parsed[0].fields
+    return fields.persistent, fields.expects_continue, parsed[0].websocket
+
+
+def test_facts() -> None:
+    assert facts(get()) == (True, False, False)
+    assert facts(get(b"Connection: foo, CLOSE")) == (False, False, False)
+    assert facts(get(b"Connection: foo", b"Connection:close")) == (False, False, False)
+    assert facts(get(b"X-Connection: close")) == (True, False, False)
+    assert facts(get(line=b"GET / HTTP/1.0")) == (False, False, False)
+    assert facts(get(b"Connection: Keep-Alive", line=b"GET / HTTP/1.0")) == (True, False, False)
+    assert facts(get(b"Connection: keep-alive, close", line=b"GET / HTTP/1.0")) == (False, False, False)
+    assert facts(get(b"Expect: 100-continue", b"Content-Length: 5")) == (True, True, False)
+    assert facts(get(b"Expect: 100-continue", line=b"GET / HTTP/1.0")) == (False, False, False)
+    assert facts(get(b"Connection: upgrade", b"Upgrade: WebSocket")) == (True, False, True)
+    assert facts(get(b"Upgrade: websocket")) == (True, False, False)
+    assert facts(get(b"Connection: upgrade", b"Upgrade: websocket, h2c")) == (True, False, False)
+    assert facts(get(b"Connection: upgrade", b"Upgrade: websocket", line=b"POST / HTTP/1.1")) == (True, False, False)
+
+
+def test_other_upgrades_are_left_out_and_nothing_else() -> None:
+    """The one exception to byte for byte: httpuv closes the connection on any Upgrade but a WebSocket's."""
+    message = get(b"A: 1", b"upgrade: h2c", b"Connection: Upgrade, HTTP2-Settings", b"HTTP2-Settings: AAMA", b"Z: 2")
+    forwarded = get(b"A: 1", b"Connection: Upgrade, HTTP2-Settings", b"Z: 2")
+    for pieces in splittings(message):
+        assert read_requests(pieces)[0][0] == forwarded
+
+
+def test_a_reader_says_whether_a_head_has_begun() -> None:
+    reader = RequestReader()
+    assert not reader.started
+    reader.feed(b"GET")
+    assert reader.started
+    reader.feed(get()[3:])
+    assert not reader.started

@@ -1,0 +1,104 @@
+"""Responses: every row of the rules, each in one piece, byte by byte, and in other splits."""
+
+from __future__ import annotations
+
+import pytest
+
+from faucet.http1 import parse_response
+from faucet.http1.limits import HEAD_LIMIT
+from tests.support.framing import read_response
+from tests.support.splits import splittings
+
+
+def ok(*fields: bytes, body: bytes = b"", line: bytes = b"HTTP/1.1 200 OK") -> bytes:
+    return b"\r\n".join([line, *fields]) + b"\r\n\r\n" + body
+
+
+CHUNKED = b"Transfer-Encoding: chunked"
+CHUNKS = b"5\r\nhello\r\n0\r\n\r\n"
+
+REFUSED = [
+    ("no version", ok(line=b"200 OK")),
+    ("HTTP/2", ok(line=b"HTTP/2 200 OK")),
+    ("two digits", ok(line=b"HTTP/1.1 20 OK")),
+    ("four digits", ok(line=b"HTTP/1.1 2000 OK")),
+    ("status 0xx", ok(line=b"HTTP/1.1 099 OK")),
+    ("two blanks", ok(line=b"HTTP/1.1  200 OK")),
+    ("control in the reason", ok(line=b"HTTP/1.1 200 O\x01K")),
+    ("empty line first", b"\r\n" + ok()),
+    ("bare LF", b"HTTP/1.1 200 OK\nContent-Length: 0\n\n"),
+    ("bare CR", ok(b"X: a\rb")),
+    ("obs-fold", ok(b"X: a", b" b")),
+    ("blank before the colon", ok(b"Content-Length : 5", body=b"hello")),
+    ("head too long", ok(b"X: " + b"a" * HEAD_LIMIT)),
+    ("two lengths", ok(b"Content-Length: 5", b"Content-Length: 5", body=b"hello")),
+    ("length list", ok(b"Content-Length: 5, 5", body=b"hello")),
+    ("length no number", ok(b"Content-Length: x")),
+    ("both", ok(b"Content-Length: 5", CHUNKED, body=CHUNKS)),
+    ("not chunked last", ok(b"Transfer-Encoding: chunked, gzip")),
+    ("not chunked at all", ok(b"Transfer-Encoding: gzip")),
+    ("chunked twice", ok(b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked")),
+    ("coding with an open quote", ok(b'Transfer-Encoding: "a,chunked')),
+    ("coding with a parameter", ok(b"Transfer-Encoding: chunked;x=1, chunked")),
+    ("empty coding", ok(b"Transfer-Encoding: ,chunked")),
+    ("chunked in 1.0", ok(CHUNKED, line=b"HTTP/1.0 200 OK")),
+    ("bad chunk", ok(CHUNKED, body=b"x\r\n")),
+    ("bad chunk end", ok(CHUNKED, body=b"1\r\nab\r\n")),
+    ("not HTTP", b"SSH-2.0-OpenSSH_9.2\r\n"),
+]
+
+ACCEPTED = [
+    ("length", ok(b"Content-Length: 5"), b"GET", b"hello", b"", True),
+    ("length 0", ok(b"Content-Length: 0"), b"GET", b"", b"", True),
+    ("chunked", ok(CHUNKED), b"GET", CHUNKS, b"", True),
+    ("gzip, chunked", ok(b"Transfer-Encoding: gzip, chunked"), b"GET", CHUNKS, b"", True),
+    ("gzip and chunked", ok(b"Transfer-Encoding: gzip", CHUNKED), b"GET", CHUNKS, b"", True),
+    ("until close", ok(), b"GET", b"anything", b"", False),
+    ("too short", ok(b"Content-Length: 9"), b"GET", b"hello", b"", False),
+    ("no last chunk", ok(CHUNKED), b"GET", b"5\r\nhello\r\n", b"", False),
+    ("no reason", ok(b"Content-Length: 0", line=b"HTTP/1.1 200"), b"GET", b"", b"", True),
+    ("empty reason", ok(b"Content-Length: 0", line=b"HTTP/1.1 200 "), b"GET", b"", b"", True),
+    ("8 bit reason", ok(b"Content-Length: 0", line=b"HTTP/1.0 200 \xe4"), b"GET", b"", b"", True),
+    ("204", ok(line=b"HTTP/1.1 204 No Content"), b"GET", b"", b"x", True),
+    ("304 with a length", ok(b"Content-Length: 5", line=b"HTTP/1.1 304 Not Modified"), b"GET", b"", b"", True),
+    ("HEAD", ok(b"Content-Length: 5"), b"HEAD", b"", b"", True),
+    ("HEAD answered with a body, as Plumber does", ok(b"Content-Length: 5"), b"HEAD", b"", b"hello", True),
+    ("garbage behind", ok(b"Content-Length: 5"), b"GET", b"hello", b"HTTP/1.1 200 OK\r\n", True),
+    ("garbage behind chunks", ok(CHUNKED), b"GET", CHUNKS, b"0\r\n\r\n", True),
+]
+
+
+@pytest.mark.parametrize("message", [row[1] for row in REFUSED], ids=[row[0] for row in REFUSED])
+def test_refused(message: bytes) -> None:
+    for pieces in splittings(message):
+        assert read_response(pieces) == 502
+
+
+@pytest.mark.parametrize(("head", "method", "body", "behind", "done"), [r[1:] for r in ACCEPTED], ids=[r[0] for r in ACCEPTED])  # fmt: skip
+def test_accepted_and_relayed_byte_for_byte(head: bytes, method: bytes, body: bytes, behind: bytes, done: bool) -> None:
+    for pieces in splittings(head + body + behind):
+        status, relayed, left, complete = read_response(pieces, method)
+        assert (relayed, left, complete) == (head + body, behind, done)
+        assert str(status).encode() in head
+
+
+def persistent(message: bytes) -> tuple[bool, bool]:
+    parsed = parse_response(message)
+    assert parsed is not None
+    return parsed[0].persistent, parsed[0].fields.keep_alive
+
+
+def test_persistence() -> None:
+    assert persistent(ok()) == (True, False)
+    assert persistent(ok(b"Connection: Close")) == (False, False)
+    assert persistent(ok(line=b"HTTP/1.0 200 OK")) == (False, False)
+    assert persistent(ok(b"Connection: keep-alive", line=b"HTTP/1.0 200 OK")) == (True, True)
+
+
+def test_only_close_delimited_bodies_end_with_the_connection() -> None:
+    for fields, complete in (((), True), ((b"Content-Length: 5",), False), ((CHUNKED,), False)):
+        parsed = parse_response(ok(*fields))
+        assert parsed is not None
+        body = parsed[0].body(b"GET")
+        body.feed(b"")
+        assert body.ends_at_eof() is complete
