@@ -82,6 +82,7 @@ class _Runtime:
         workers = LocalWorkers(count, self._entry, settings, proxy, self._log.output)
         signals = Signals()
         try:
+            _log.info("starting %s", _count(count, "worker"))
             workers.start()
             await signals.or_done(workers.first_ready)
             if not signals.first.is_set():

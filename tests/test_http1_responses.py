@@ -74,7 +74,9 @@ def test_refused(message: bytes) -> None:
         assert read_response(pieces) == 502
 
 
-@pytest.mark.parametrize(("head", "method", "body", "behind", "done"), [r[1:] for r in ACCEPTED], ids=[r[0] for r in ACCEPTED])  # fmt: skip
+@pytest.mark.parametrize(
+    ("head", "method", "body", "behind", "done"), [row[1:] for row in ACCEPTED], ids=[row[0] for row in ACCEPTED]
+)
 def test_accepted_and_relayed_byte_for_byte(head: bytes, method: bytes, body: bytes, behind: bytes, done: bool) -> None:
     for pieces in splittings(head + body + behind):
         status, relayed, left, complete = read_response(pieces, method)

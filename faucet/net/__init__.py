@@ -1,0 +1,1 @@
+"""How things are reached: addresses, listening sockets, connectors."""

@@ -1,0 +1,1 @@
+"""The asyncio side: client connections, backend connections, and one exchange between them."""

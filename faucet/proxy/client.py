@@ -222,7 +222,7 @@ class ClientConnection(asyncio.Protocol):
     def exchange_ended(self, keep: bool) -> None:
         """The answer is written. `keep` says whether its message lets the connection go on."""
         self.exchange = None
-        if not keep or self.half_closed or self.proxy.draining:
+        if not keep or self.half_closed:
             self.linger()
         elif self.write_paused:
             # It has more to read than may wait here; its next request would only add to that.
@@ -236,7 +236,7 @@ class ClientConnection(asyncio.Protocol):
             self.proxy.loop.call_soon(self._read_stash)
         else:
             self.resume_reading()
-            self.proxy.idle.touch(self)
+            (self.proxy.parting if self.proxy.draining else self.proxy.idle).touch(self)
 
     def _refuse(self, error: FramingError, head: RequestHead | None = None) -> None:
         """Answer a request that never became an exchange. Nothing more from this connection is processed."""
@@ -299,7 +299,7 @@ class ClientConnection(asyncio.Protocol):
         self.transport.abort()
 
     def close_if_idle(self) -> None:
-        """Close if no request is in hand, none has begun, and none waits in the kernel."""
+        """Close if no request is in hand, none has begun, and none waits in the kernel. Else it is answered first."""
         if self.exchange is None and not self._reader.started and not self._stash and not self._poll(select.POLLIN):
             self.close()
 
@@ -341,7 +341,7 @@ class ClientConnection(asyncio.Protocol):
     def _forget(self) -> None:
         proxy = self.proxy
         proxy.clients.discard(self)
-        for timeouts in (proxy.idle, proxy.heads, proxy.bodies, proxy.readers, proxy.lingering):
+        for timeouts in proxy.timeouts:
             timeouts.discard(self)
 
     def _watch_reader(self) -> None:

@@ -30,6 +30,11 @@ LINGER_SECONDS = 1.0
 """How long a refused client may go on sending before its connection is closed (RFC 9112, 9.6)."""
 
 
+PARTING_SECONDS = 0.25
+"""How long a connection without a request is kept when the service ends. A busy client's next request may be on its
+way already, and nothing in our last answer told it not to send one."""
+
+
 class Proxy:
     """One proxy in front of any number of backends. All methods must be called from the loop's thread.
 
@@ -57,6 +62,8 @@ class Proxy:
         self.bodies: Timeouts[ClientConnection] = Timeouts(loop, settings.client_timeout, _client_too_slow)
         self.readers: Timeouts[ClientConnection] = Timeouts(loop, settings.client_timeout, _check_reader)
         self.lingering: Timeouts[ClientConnection] = Timeouts(loop, LINGER_SECONDS, _stop_lingering)
+        self.parting: Timeouts[ClientConnection] = Timeouts(loop, PARTING_SECONDS, _part)
+        self.timeouts = (self.idle, self.heads, self.bodies, self.readers, self.lingering, self.parting)
         self.requests: Timeouts[Exchange] = Timeouts(loop, settings.request_timeout, _request_timed_out)
 
     # -- backends ----------------------------------------------------------------------------------------------
@@ -169,7 +176,8 @@ class Proxy:
         for exchange in self.dispatcher.clear():
             exchange.refuse(503, "The service is shutting down.", self.retry_after())
         for client in list(self.clients):
-            client.close_if_idle()
+            self.idle.discard(client)
+            self.parting.touch(client)
         self.check_drained()
         try:
             await asyncio.wait_for(self._drained.wait(), seconds)
@@ -188,7 +196,7 @@ class Proxy:
             client.cut()
         for tunnel in list(self.tunnels):
             tunnel.abort()
-        for timeouts in (self.idle, self.heads, self.bodies, self.readers, self.lingering):
+        for timeouts in self.timeouts:
             timeouts.close()
         self.requests.close()
         if self._expiry is not None:
@@ -209,6 +217,10 @@ def _client_too_slow(client: ClientConnection) -> None:
 
 def _stop_lingering(client: ClientConnection) -> None:
     client.stop_lingering()
+
+
+def _part(client: ClientConnection) -> None:
+    client.close_if_idle()
 
 
 def _request_timed_out(exchange: Exchange) -> None:

@@ -1,0 +1,1 @@
+"""What stands behind a lock: where workers come from, and their life cycles."""

@@ -159,10 +159,8 @@ class _Output(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
-            self._emit(line)
-        while len(self._rest) >= LINE_LIMIT:
-            self._emit(self._rest[:LINE_LIMIT])
-            self._rest = self._rest[LINE_LIMIT:]
+            self._emit(self._cut(line))
+        self._rest = self._cut(self._rest)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._rest:
@@ -173,6 +171,13 @@ class _Output(asyncio.Protocol):
     def close(self) -> None:
         if self._transport is not None:
             self._transport.close()
+
+    def _cut(self, line: bytes) -> bytes:
+        """Emit what is too long for one line; what is left of it."""
+        while len(line) > LINE_LIMIT:
+            self._emit(line[:LINE_LIMIT])
+            line = line[LINE_LIMIT:]
+        return line
 
     def _emit(self, line: bytes) -> None:
         self._on_line(line.rstrip(b"\r").decode("utf-8", "replace"))

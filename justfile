@@ -1,0 +1,30 @@
+# Recipes. `just` comes with the development environment: `.ci/prepare test`, then `.venv/bin/just`.
+
+bin := justfile_directory() / ".venv/bin"
+
+# What there is to do
+default:
+    @{{ bin }}/just --list --unsorted
+
+# Serve the demo API
+demo *options:
+    {{ bin }}/faucet demo {{ options }}
+
+# Run all tests
+test *options:
+    {{ bin }}/python -m pytest {{ options }}
+
+# Lint, format and types, all of them strict
+check:
+    {{ bin }}/ruff check --quiet
+    {{ bin }}/ruff format --check --quiet
+    {{ bin }}/mypy
+
+# Format, and mend what can be mended by machine
+fmt:
+    {{ bin }}/ruff check --fix --quiet
+    {{ bin }}/ruff format --quiet
+
+# Mutate requests for so many rounds, with another seed each time, and compare with h11
+fuzz rounds="1000000":
+    {{ bin }}/python -m tests.support.fuzzing {{ rounds }}

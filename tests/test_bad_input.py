@@ -1,0 +1,126 @@
+"""What a user can get wrong: one clear message each, with the next step in it, and no traceback."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.running import Faucet, python_worker
+
+Start = Callable[..., Faucet]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--dir", "nowhere"], 1, "nowhere does not exist; name the directory of your API with --dir"),
+        (["--dir", "file"], 1, "file is not a directory"),
+        ([], 1, "has neither entrypoint.R nor plumber.R"),
+        ([], 1, 'pr_run(port = as.integer(Sys.getenv("FAUCET_PORT")))'),
+        (["--command", "no-such-program"], 1, "'no-such-program' is not an executable program"),
+        (["--command", "./no-such-program"], 1, "'./no-such-program' is not an executable program"),
+        (["--command", ""], 1, "--command is empty"),
+        (["--command", "a 'b"], 1, "cannot be split into words"),
+        (["--dir", "api", "--rscript", "no-rscript"], 1, "apt-get install r-base-core r-cran-plumber"),
+        (["--workers", "0"], 2, "must be at least 1"),
+        (["--workers", "many"], 2, "--workers"),
+        (["--child-port", "70000"], 2, "must be at most 65535"),
+        (["--queue-timeout", "soon"], 2, "'soon' is no duration: write 500ms, 30s, 5m or 1h"),
+        (["--max-body", "big"], 2, "'big' is no size: write 500, 64KiB, 1MiB or 2GiB"),
+        (["--max-body", "-1"], 2, "is no size"),
+        (["--log-level", "loud"], 2, "--log-level"),
+        (["--log-file", "no/such/dir/log", "--command", "true"], 1, "cannot write the log to no/such/dir/log"),
+        (["--wrokers", "3"], 2, "Did you mean --workers?"),
+        (["serve"], 2, "serve"),
+        (["--host", "nonsense", "--command", "true"], 1, "'nonsense' is no address: write 127.0.0.1:3838"),
+        (["--host", "127.0.0.1:99999", "--command", "true"], 1, "is no address"),
+        (["--host", "no.such.host.invalid:80", "--command", "true"], 1, "is no address of this machine"),
+        (["--host", "192.0.2.1:3838", "--command", "true"], 1, "no interface of this machine has that address"),
+    ],
+)
+def test_messages(faucet: Start, tmp_path: Path, arguments: list[str], code: int, said: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "api").mkdir()
+    (tmp_path / "api" / "plumber.R").touch()
+    service = faucet(*arguments)
+    assert service.wait_exit() == code
+    assert said in service.output
+    assert service.output.startswith("faucet: ")
+
+
+def test_a_variable_that_is_wrong_is_named(faucet: Start) -> None:
+    service = faucet(env={"FAUCET_WORKERS": "x"})
+    assert service.wait_exit() == 2
+    assert "FAUCET_WORKERS" in service.output
+
+
+def test_flag_then_variable_then_default(faucet: Start) -> None:
+    service = faucet("--command", python_worker("counting"), env={"FAUCET_WORKERS": "2", "FAUCET_QUEUE_LIMIT": "7"})
+    service.wait_ready()
+    assert "with 2 workers" in service.output
+    other = faucet("-w", "1", env={"FAUCET_WORKERS": "2", "FAUCET_COMMAND": python_worker("counting")}).wait_ready()
+    assert "with 1 worker" in other.output
+
+
+@pytest.mark.parametrize("name", ["local", "start"])
+def test_names_of_the_command(faucet: Start, name: str) -> None:
+    service = faucet(name, "--headless", "--command", python_worker("counting"), "-w", "1").wait_ready()
+    assert service.stop() == 0
+
+
+def test_an_address_in_use_is_by_someone(faucet: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        service = faucet("--command", "true", "--host", f"127.0.0.1:{port}")
+        assert service.wait_exit() == 1
+    assert f"cannot listen on 127.0.0.1:{port}: the port is in use by " in service.output
+    assert "(pid " in service.output
+    assert "--host" in service.output
+
+
+def test_a_command_that_exits_at_once(faucet: Start) -> None:
+    program = (
+        f'{sys.executable} -c \'import sys; print("cannot find"); print("my config", file=sys.stderr); sys.exit(7)\''
+    )
+    service = faucet("--command", program, "-w", "2")
+    assert service.wait_exit() == 1
+    last = service.output.rpartition("faucet: ")[2]
+    assert "no worker could be started, in 3 tries" in last
+    assert "exited with code 7 before it listened on port" in last
+    assert "  | cannot find" in last
+    assert "  | my config" in last
+
+
+def test_a_command_that_ends_by_a_signal_without_a_word(faucet: Start) -> None:
+    service = faucet("--command", "sh -c 'kill -SEGV $$'", "-w", "1")
+    assert service.wait_exit() == 1
+    assert "was ended by SIGSEGV" in service.output
+    assert "It wrote nothing." in service.output
+
+
+def test_a_command_that_never_listens(faucet: Start) -> None:
+    service = faucet("--command", "sleep 60", "-w", "1", "--startup-timeout", "300ms")
+    assert service.wait_exit() == 1
+    assert "did not listen on port" in service.output
+    assert "--startup-timeout gives it more" in service.output
+
+
+def test_sigterm_while_nothing_is_ready_yet(faucet: Start) -> None:
+    service = faucet("--command", "sleep 60", "-w", "2")
+    service.wait_line("starting 2 workers")
+    assert service.stop() == 0
+
+
+def test_help_names_every_variable_and_unit() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "faucet", "local", "--help"], capture_output=True, text=True, check=True
+    )
+    for text in ("FAUCET_DIR", "FAUCET_QUEUE_TIMEOUT", "--request-timeout TIME", "--max-body SIZE", "Exit codes"):
+        assert text in result.stdout
+    version = subprocess.run([sys.executable, "-m", "faucet", "--version"], capture_output=True, text=True, check=True)
+    assert version.stdout.strip()[0].isdigit()

@@ -1,0 +1,75 @@
+"""Rules of the house that a machine can check."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted((ROOT / "faucet").rglob("*.py"))
+
+
+@pytest.mark.parametrize(
+    "part", ["faucet.http1", "faucet.dispatch", "faucet.stats", "faucet.proxy.client", "faucet.proxy.backend"]
+)
+def test_the_heart_needs_the_standard_library_only(part: str) -> None:
+    """In an interpreter without site-packages."""
+    subprocess.run(
+        [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {part}"], check=True
+    )
+
+
+def test_the_runtime_imports_nothing_heavy() -> None:
+    code = (
+        "import faucet.runtime, sys; print([m for m in ('textual', 'asyncssh', 'rich', 'psutil') if m in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=[str(path.relative_to(ROOT)) for path in SOURCES])
+def test_every_file_says_what_it_is_for_and_stays_small(path: Path) -> None:
+    text = path.read_text()
+    assert ast.get_docstring(ast.parse(text)), "no paragraph at the top"
+    assert len(text.splitlines()) <= 500
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=[str(path.relative_to(ROOT)) for path in SOURCES])
+def test_functions_stay_small_and_public_ones_are_documented(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert (node.end_lineno or 0) - node.lineno < 45, node.name
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            assert ast.get_docstring(node), node.name
+            for member in node.body:
+                if isinstance(member, ast.FunctionDef | ast.AsyncFunctionDef) and not member.name.startswith("_"):
+                    assert ast.get_docstring(member), f"{node.name}.{member.name}"
+
+
+IMPORTS = {
+    "http1": {"http1"},
+    "dispatch": set(),
+    "stats": set(),
+    "units": set(),
+    "settings": set(),
+    "proxy": {"proxy", "http1", "dispatch", "stats", "settings", "tasks", "net"},
+    "net": {"net"},
+    "workers": {"workers", "proxy", "net", "settings", "units", "tasks"},
+    "log": {"stats", "units"},
+}
+"""Who may import whom: what is not here may import anything."""
+
+
+def test_which_way_the_imports_point() -> None:
+    for path in SOURCES:
+        part = path.relative_to(ROOT / "faucet").parts[0].removesuffix(".py")
+        allowed = IMPORTS.get(part)
+        if allowed is None:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("faucet."):
+                assert node.module.split(".")[1] in allowed, f"{path.name} imports {node.module}"

@@ -1,0 +1,105 @@
+"""Child processes, and the keeper that outlives Faucet by a moment."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from faucet.workers.keeper import Keeper
+from faucet.workers.process import ChildProcess
+from tests.support.running import is_alive, wait_gone
+
+
+@pytest.fixture
+def keeper() -> Iterator[Keeper]:
+    made = Keeper()
+    yield made
+    made.close()
+
+
+async def start(keeper: Keeper, script: str, lines: list[tuple[str, str]] | None = None) -> ChildProcess:
+    log = lines if lines is not None else []
+    return await ChildProcess.start(
+        ["/bin/sh", "-c", script], Path("/"), os.environ, keeper, lambda stream, line: log.append((stream, line))
+    )
+
+
+async def test_output_and_exit_code(keeper: Keeper) -> None:
+    lines: list[tuple[str, str]] = []
+    process = await start(keeper, "echo one; echo two >&2; printf three; exit 5", lines)
+    assert await process.exited == 5
+    await process.output_ended()
+    assert sorted(lines) == [("err", "two"), ("out", "one"), ("out", "three")]
+    assert sorted(process.last_lines) == ["one", "three", "two"]
+
+
+async def test_a_child_that_ignores_sigterm_is_killed(keeper: Keeper) -> None:
+    process = await start(keeper, "trap '' TERM; echo ready; while :; do sleep 0.1; done")
+    while not process.last_lines:
+        await asyncio.sleep(0.01)
+    assert await process.stop(0.2) == -signal.SIGKILL
+    await process.output_ended()
+
+
+async def test_the_rest_of_the_group_ends_with_its_leader(keeper: Keeper) -> None:
+    process = await start(keeper, "sleep 600 & echo $!")
+    assert await process.exited == 0
+    await process.output_ended()
+    wait_gone(int(process.last_lines[0]), 2)
+
+
+async def test_output_that_somebody_else_holds_open_is_not_waited_for(keeper: Keeper) -> None:
+    process = await start(keeper, "setsid sleep 3 & echo $!; exit 0")
+    await process.exited
+    async with asyncio.timeout(2):
+        await process.output_ended()
+    os.kill(int(process.last_lines[0]), signal.SIGKILL)
+
+
+async def test_standard_input_is_empty(keeper: Keeper) -> None:
+    process = await start(keeper, "cat; echo end")
+    assert await process.exited == 0
+    await process.output_ended()
+    assert list(process.last_lines) == ["end"]
+
+
+async def test_the_keeper_kills_what_is_left() -> None:
+    keeper = Keeper()
+    processes = [await start(keeper, "sleep 600") for _ in range(3)]
+    processes[1].kill()
+    await processes[1].exited
+    keeper.close()
+    for process in processes:
+        await process.exited
+        await process.output_ended()
+        assert not is_alive(process.pid)
+    keeper.close()
+
+
+async def test_a_keeper_that_was_killed_is_replaced() -> None:
+    keeper = Keeper()
+    first = await start(keeper, "sleep 600")
+    keeper._process.kill()
+    keeper._process.wait()
+    second = await start(keeper, "sleep 600")
+    third = await start(keeper, "exit 3")
+    assert await third.exited == 3
+    keeper.close()
+    for process in (first, second, third):
+        await process.exited
+        await process.output_ended()
+        assert not is_alive(process.pid)
+
+
+async def test_a_program_that_cannot_be_run(keeper: Keeper) -> None:
+    process = await ChildProcess.start(["/no/such/program"], Path("/"), os.environ, keeper, lambda *_: None)
+    assert await process.exited == 127
+    await process.output_ended()
+    assert "/no/such/program" in process.last_lines[0]
+    with pytest.raises(OSError, match="nowhere"):
+        await ChildProcess.start(["/bin/true"], Path("/nowhere"), os.environ, keeper, lambda *_: None)

@@ -1,0 +1,204 @@
+"""Units, addresses, the log's formats, the numbers, the CPUs."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from faucet.log import JsonFormat, Log, Sink, TextFormat
+from faucet.net.address import Address, AddressError, bind, bound_address, listen, parse_address
+from faucet.stats import BUCKET_BOUNDS, Histogram, Record, Stats
+from faucet.units import format_duration, format_size, parse_duration, parse_size
+from faucet.workers.advice import advice
+from faucet.workers.cpus import available_cpus
+from faucet.workers.entry import Entry
+from faucet.workers.local import exit_text
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("500ms", 0.5), ("30s", 30), ("5m", 300), ("1h", 3600), ("2", 2), ("1.5 s", 1.5), ("0", 0)]
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "s", "-1s", "1d", "1 2", "١s", "1e3", "inf", "nan"])
+def test_no_durations(text: str) -> None:
+    with pytest.raises(ValueError, match="no duration"):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("0", 0), ("500", 500), ("64KiB", 65536), ("1MiB", 1 << 20), ("2gib", 2 << 30), ("1.5kB", 1500), ("1B", 1)],
+)
+def test_sizes(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "1 TiB", "1K"])
+def test_no_sizes(text: str) -> None:
+    with pytest.raises(ValueError, match="no size"):
+        parse_size(text)
+
+
+def test_formats() -> None:
+    times = (0, 0.00012, 0.0024, 0.0874, 0.9994, 1.24, 31, 300)
+    assert [format_duration(t) for t in times] == ["0ms", "0.1ms", "2.4ms", "87ms", "999ms", "1.24s", "31s", "5m"]
+    assert [format_size(s) for s in (0, 312, 1023, 4198, 8 << 20, 3 << 30)] == [
+        "0B",
+        "312B",
+        "1023B",
+        "4.1KiB",
+        "8MiB",
+        "3GiB",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "address", "url"),
+    [
+        ("127.0.0.1:3838", Address("127.0.0.1", 3838), "http://127.0.0.1:3838"),
+        ("localhost:80", Address("localhost", 80), "http://localhost:80"),
+        (":8080", Address("", 8080), "http://localhost:8080"),
+        ("0.0.0.0:80", Address("0.0.0.0", 80), "http://localhost:80"),
+        ("[::1]:3838", Address("::1", 3838), "http://[::1]:3838"),
+        ("8080", Address("127.0.0.1", 8080), "http://127.0.0.1:8080"),
+    ],
+)
+def test_addresses(text: str, address: Address, url: str) -> None:
+    assert parse_address(text) == address
+    assert address.url == url
+
+
+@pytest.mark.parametrize("text", ["", "a", "a:", "a:b", "::1", "::1:80", "a:65536", "[::1]", "a:1:2", "http://a:80"])
+def test_no_addresses(text: str) -> None:
+    with pytest.raises(AddressError):
+        parse_address(text)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "", "localhost"])
+def test_binding(host: str) -> None:
+    with bind(Address(host, 0)) as sock:
+        address = bound_address(sock, Address(host, 0))
+        assert address.port > 0
+        listen(sock, address)
+        with pytest.raises(AddressError, match="in use"):
+            bind(address)
+
+
+RECORD = Record(1700000000.5, "10.0.0.1", b"GET", b'/a"b', 1, 503, 312, 40, 0.031, 0.0, "", "full")
+
+
+def test_text_lines() -> None:
+    line = TextFormat(colour=False).request(RECORD)
+    assert line.endswith('.500 10.0.0.1 "GET /a%22b HTTP/1.1" 503 312B queue=31ms service=0ms worker=- (full)')
+    assert "\x1b" in TextFormat(colour=True).request(RECORD)
+    assert (
+        TextFormat(colour=False).output(1, "out", "a\x1b[2Jb\x9b\u2028").endswith(r"worker 1 out | a\x1b[2Jb\x9b\x2028")
+    )
+    assert TextFormat(colour=False).message(logging.WARNING, "x").endswith(" warning: x")
+
+
+def test_json_lines() -> None:
+    event = json.loads(JsonFormat().request(RECORD))
+    assert (event["event"], event["status"], event["worker"], event["queue_seconds"]) == ("request", 503, None, 0.031)
+    assert json.loads(JsonFormat().output(2, "err", "\x1b"))["text"] == "\x1b"
+    assert json.loads(JsonFormat().message(logging.ERROR, "x"))["level"] == "error"
+
+
+def test_the_log_goes_to_its_file(tmp_path: Path) -> None:
+    log = Log("info", "text", tmp_path / "log")
+    log.request(RECORD)
+    logging.getLogger("faucet").info("hello %s", "you")
+    logging.getLogger("faucet").debug("not this")
+    log.close()
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert [line[24:] for line in lines][1:] == ["hello you"]
+    quiet = Log("warning", "text", tmp_path / "log")
+    quiet.request(RECORD)
+    quiet.output(1, "out", "x")
+    quiet.close()
+    assert len((tmp_path / "log").read_text().splitlines()) == 2
+
+
+def test_a_stuck_pipe_blocks_nobody_and_is_told_what_it_missed() -> None:
+    read_end, write_end = os.pipe()
+    sink = Sink(write_end)
+    line = "x" * 100_000
+    for _ in range(300):
+        sink.write(line)
+    text = b""
+
+    def read() -> None:
+        nonlocal text
+        while part := os.read(read_end, 1 << 20):
+            text += part
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    while sink._pending:
+        threading.Event().wait(0.01)
+    sink.write("after")
+    sink.close()
+    os.close(write_end)
+    reader.join()
+    os.close(read_end)
+    lines = text.decode().splitlines()
+    assert lines[-2:] == ["after", f"log: {300 - lines.count(line)} lines were dropped, since nobody read them"]
+    assert 0 < lines.count(line) < 300
+
+
+def test_histogram() -> None:
+    histogram = Histogram()
+    assert histogram.quantile(0.5) == 0
+    for milliseconds in range(1, 101):
+        histogram.add(milliseconds / 1000)
+    for share in (0.01, 0.5, 0.95, 1.0):
+        assert share / 10 <= histogram.quantile(share) <= share / 10 * 1.2
+    histogram.add(10_000)
+    assert histogram.quantile(1) == BUCKET_BOUNDS[-1]
+    assert histogram.total == 101
+
+
+def test_retry_after_is_from_what_was_measured() -> None:
+    stats = Stats()
+    for _ in range(200):
+        stats.add(RECORD._replace(worker="1", service=2.0))
+    stats.add(RECORD)
+    assert stats.expected_wait(waiting=9, workers=4) == pytest.approx(5.0)
+    assert stats.by_class[5] == 201
+    assert stats.expected_wait(0, 0) == pytest.approx(2.0)
+
+
+def test_cpus(tmp_path: Path) -> None:
+    here = available_cpus(tmp_path)
+    assert here >= 1
+    (tmp_path / "cpu.max").write_text("50000 100000\n")
+    assert available_cpus(tmp_path) == 1
+    (tmp_path / "cpu.max").write_text("max 100000\n")
+    assert available_cpus(tmp_path) == here
+    (tmp_path / "cpu.max").unlink()
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "cpu/cpu.cfs_quota_us").write_text("10000\n")
+    (tmp_path / "cpu/cpu.cfs_period_us").write_text("100000\n")
+    assert available_cpus(tmp_path) == 1
+
+
+def test_advice() -> None:
+    entry = Entry(("Rscript",), Path(), "plumber.R", "Rscript")
+    said = ["Error in library(plumber) : there is no package called ‘plumber’", "Execution halted"]
+    assert "apt-get install r-cran-plumber" in advice(said, entry)
+    assert 'install.packages("jsonlite2")' in advice(["there is no package called 'jsonlite2'"], entry)
+    assert advice(["segfault"], entry) == ""
+
+
+def test_exit_texts() -> None:
+    assert [exit_text(code) for code in (0, 7, -9, -255)] == [
+        "exited with code 0", "exited with code 7", "was ended by SIGKILL", "was ended by signal 255",
+    ]  # fmt: skip
