@@ -1,0 +1,32 @@
+"""Where a request is, and how often and how fast it may go back.
+
+    READING ──body in hand──▶ QUEUED ──lock──▶ CONNECTING ──sent──▶ ACTIVE ──answered──▶ DONE
+
+A worker that fails a request in CONNECTING, or in ACTIVE before its first byte, may send it back to QUEUED.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+CLIENT_CLOSED_REQUEST = 499
+"""What the log shows where no answer could be sent, because the client had left. As in nginx; never sent."""
+
+MAX_SENDS = 2
+"""How often a request may be sent in all: once more, not again, since a request that kills its worker must not
+kill them all (RFC 9110, 9.2.2 leaves it to us)."""
+
+
+RETRY_GRACE = 0.05
+"""Seconds between a worker's connection ending without an answer and the request being sent again. The exit of a
+killed process is known a few milliseconds after its connections have ended."""
+
+
+class Phase(Enum):
+    """Where a request is."""
+
+    READING = "reading"
+    QUEUED = "queued"
+    CONNECTING = "connecting"
+    ACTIVE = "active"
+    DONE = "done"
