@@ -28,3 +28,7 @@ fmt:
 # Mutate requests for so many rounds, with another seed each time, and compare with h11
 fuzz rounds="1000000":
     {{ bin }}/python -m tests.support.fuzzing {{ rounds }}
+
+# Compare with nginx and HAProxy (`.ci/prepare bench` installs them): all, or plumber fast standard mix queue parser
+bench *names:
+    {{ bin }}/python -m tests.bench {{ names }}

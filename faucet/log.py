@@ -23,7 +23,7 @@ from pathlib import Path
 from time import time
 
 from faucet.stats import Record
-from faucet.units import format_duration, format_size
+from faucet.units import format_size
 
 FLUSH_SECONDS = 0.05
 """How long a line may wait for others to be written with it."""
@@ -105,16 +105,19 @@ class TextFormat:
 
     def __init__(self, colour: bool) -> None:
         self._colour = colour
-        self._second = -1
+        self._millisecond = -1
         self._clock = ""
 
     def request(self, record: Record) -> str:
-        """`time client "GET / HTTP/1.1" status bytes queue=… service=… worker=…`."""
-        status = self._paint(str(record.status), _status_colour(record.status))
+        """`time client "GET / HTTP/1.1" status bytes queue=… service=… worker=…`. Once per request: kept short."""
+        status: int | str = record.status
+        if self._colour:
+            status = self._paint(str(status), _status_colour(record.status))
+        sent = f"{record.sent}B" if record.sent < 1024 else format_size(record.sent)
         line = (
-            f'{self._time(record.ended)} {record.client} "{_visible(record.method)} {_visible(record.target)} '
-            f'HTTP/1.{record.minor}" {status} {format_size(record.sent)} queue={format_duration(record.waited)} '
-            f"service={format_duration(record.service)} worker={record.worker or '-'}"
+            f'{self._time(record.ended)} {record.client} "{_visible(record.method + b" " + record.target)} '
+            f'HTTP/1.{record.minor}" {status} {sent} queue={record.waited * 1000:.1f}ms '
+            f"service={record.service * 1000:.1f}ms worker={record.worker or '-'}"
         )
         return f"{line} ({record.note})" if record.note else line
 
@@ -132,13 +135,13 @@ class TextFormat:
         return f"{self._time(time())} {prefix}{text}"
 
     def _time(self, when: float) -> str:
-        """Local time in milliseconds. The text of a second is made once."""
-        second = int(when)
-        if second != self._second:
-            self._second = second
-            self._clock = datetime.fromtimestamp(second).strftime("%Y-%m-%d %H:%M:%S")
-        text = f"{self._clock}.{int((when - second) * 1000):03d}"
-        return self._paint(text, _DIM)
+        """Local time in milliseconds. The text of a millisecond is made once."""
+        millisecond = int(when * 1000)
+        if millisecond != self._millisecond:
+            self._millisecond = millisecond
+            clock = datetime.fromtimestamp(millisecond // 1000).strftime("%Y-%m-%d %H:%M:%S")
+            self._clock = self._paint(f"{clock}.{millisecond % 1000:03d}", _DIM)
+        return self._clock
 
     def _paint(self, text: str, colour: str) -> str:
         return f"{colour}{text}{_RESET}" if self._colour else text
@@ -231,7 +234,8 @@ def _status_colour(status: int) -> str:
 
 def _visible(octets: bytes) -> str:
     """Visible octets by grammar; a quote would end the quoted request line."""
-    return octets.decode("latin-1").replace('"', "%22")
+    text = octets.decode("latin-1")
+    return text.replace('"', "%22") if '"' in text else text
 
 
 def _harmless(text: str) -> str:

@@ -97,7 +97,7 @@ RECORD = Record(1700000000.5, "10.0.0.1", b"GET", b'/a"b', 1, 503, 312, 40, 0.03
 
 def test_text_lines() -> None:
     line = TextFormat(colour=False).request(RECORD)
-    assert line.endswith('.500 10.0.0.1 "GET /a%22b HTTP/1.1" 503 312B queue=31ms service=0ms worker=- (full)')
+    assert line.endswith('.500 10.0.0.1 "GET /a%22b HTTP/1.1" 503 312B queue=31.0ms service=0.0ms worker=- (full)')
     assert "\x1b" in TextFormat(colour=True).request(RECORD)
     assert (
         TextFormat(colour=False).output(1, "out", "a\x1b[2Jb\x9b\u2028").endswith(r"worker 1 out | a\x1b[2Jb\x9b\x2028")

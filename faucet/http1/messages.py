@@ -141,7 +141,7 @@ class RequestReader:
     def feed(self, data: bytes) -> tuple[RequestHead, bytes] | None:
         """The next head and the bytes behind it, None if more is needed. Raises BadRequest."""
         if self._scanner is None:
-            parsed = parse_request(_without_empty_lines(data))
+            parsed = parse_request(data if data[:1] != b"\r" else _without_empty_lines(data))
             if parsed is not None:
                 return parsed
             self._scanner = RequestScanner()
@@ -179,7 +179,7 @@ def _without_empty_lines(data: bytes) -> bytes:
     skipped = 0
     while skipped < 2 * EMPTY_LINES_LIMIT and data.startswith(b"\r\n", skipped):
         skipped += 2
-    return data[skipped:] if skipped else data
+    return data[skipped:]
 
 
 def _agreed(parsed: _Parsed | None) -> _Parsed:

@@ -103,10 +103,11 @@ class BackendConnection(asyncio.Protocol):
         "_acknowledge",
         "_backend",
         "_body",
-        "_descriptor",
         "_head",
+        "_held",
         "_poller",
         "_reader",
+        "_socket",
         "exchange",
         "transport",
         "write_paused",
@@ -118,7 +119,7 @@ class BackendConnection(asyncio.Protocol):
         # Per connection.
         self._backend = backend
         self._acknowledge: Callable[[], object] = _ignore
-        self._descriptor = -1
+        self._socket: socket.socket | None = None
         self._poller: select.poll | None = None
         self.write_paused = False
         # Per exchange.
@@ -126,6 +127,7 @@ class BackendConnection(asyncio.Protocol):
         self._reader = ResponseReader()
         self._head: ResponseHead | None = None
         self._body: Body | None = None
+        self._held = b""  # a head that waits for the first bytes of its body
 
     # -- sending -----------------------------------------------------------------------------------------------
 
@@ -142,9 +144,11 @@ class BackendConnection(asyncio.Protocol):
             if not exchange.connected(self):
                 return
             self.exchange = exchange
-            buffered = exchange.buffered
-            self.write(exchange.head.raw + buffered if buffered else exchange.head.raw)
-            exchange.request_sent()
+            if exchange.body is None:
+                self.write(exchange.head.raw)
+            else:
+                self.write(exchange.head.raw + exchange.buffered)
+                exchange.request_sent()
         except Exception:
             _log.exception("a request could not be sent to worker %s", self._backend.name)
             exchange.internal_error()
@@ -184,13 +188,14 @@ class BackendConnection(asyncio.Protocol):
         sock = transport.get_extra_info("socket")
         if sock is None:
             return
-        self._descriptor = sock.fileno()
+        # A socket object of our own: uvloop's makes a new one for each call.
+        own = self._socket = socket.socket(sock.family, sock.type, sock.proto, fileno=os.dup(sock.fileno()))
         self._poller = select.poll()
-        self._poller.register(sock.fileno(), select.POLLIN)
+        self._poller.register(own.fileno(), select.POLLIN)
         if _QUICKACK is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
             # httpuv sends head and body apart and waits for an ACK in between, which Linux holds back for 40 ms.
             # The option wears off, so it is set again after each read that did not end a response.
-            self._acknowledge = lambda: sock.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+            self._acknowledge = lambda: own.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
 
     def data_received(self, data: bytes) -> None:
         """Called by the loop."""
@@ -213,21 +218,33 @@ class BackendConnection(asyncio.Protocol):
         """Called by the loop, once, however the connection ended."""
         if self._backend.connection is self:
             self._backend.connection = None
-        exchange, self.exchange = self.exchange, None
-        if exchange is None:
-            return
+        exchange = self.exchange
         try:
-            if exc is not None and not exchange.body_done and (unread := self._unread()):
-                self._receive(exchange, unread)
-                if self._body is None and self._head is None:
-                    return  # that was the whole answer
-            if self._body is not None and self._body.ends_at_eof() and exc is None:
-                exchange.response_ended(b"", until_close=True)
-            else:
-                exchange.connection_ended()
+            if exchange is not None:
+                self._exchange_lost(exchange, exc)
         except Exception:
             _log.exception("the lost connection to worker %s was not dealt with", self._backend.name)
-            exchange.internal_error()
+            if exchange is not None:
+                exchange.internal_error()
+        finally:
+            self._close_own_socket()
+
+    def _exchange_lost(self, exchange: Exchange, exc: Exception | None) -> None:
+        if exc is not None and not exchange.body_done and (unread := self._unread()):
+            self.data_received(unread)
+            if self.exchange is None:
+                return  # that was the whole answer, or no answer at all
+        self.exchange = None
+        if self._body is not None and self._body.ends_at_eof() and exc is None:
+            exchange.response_ended(b"", until_close=True)
+        else:
+            exchange.connection_ended()
+
+    def _close_own_socket(self) -> None:
+        """The transport closes its descriptor, not ours."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = self._poller = None
 
     def _unread(self) -> bytes:
         """What is left in the kernel of a connection that broke while we were sending.
@@ -235,8 +252,9 @@ class BackendConnection(asyncio.Protocol):
         A worker that refuses a long body answers early and closes. Our next write then fails, and the loop gives up
         the connection before it has read the answer.
         """
-        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self._descriptor)) as sock:
-            return sock.recv(UNREAD_LIMIT, socket.MSG_DONTWAIT)
+        with contextlib.suppress(OSError):
+            if self._socket is not None:
+                return self._socket.recv(UNREAD_LIMIT, socket.MSG_DONTWAIT)
         return b""
 
     def eof_received(self) -> None:
@@ -262,7 +280,8 @@ class BackendConnection(asyncio.Protocol):
 
     def _receive(self, exchange: Exchange, data: bytes) -> None:
         if self._body is not None:
-            self._receive_body(exchange, data, 0, b"")
+            held, self._held = self._held, b""
+            self._receive_body(exchange, data, held)
             return
         if self._head is None:
             exchange.response_begins()
@@ -271,7 +290,12 @@ class BackendConnection(asyncio.Protocol):
             self._head, rest = parsed
             if self._head.status >= 200:
                 self._body = exchange.response_head(self._head)
-                self._receive_body(exchange, rest, 0, self._head.raw)
+                if rest or self._body.done or self._head.fields.length is None:
+                    self._receive_body(exchange, rest, self._head.raw)
+                else:
+                    # Head and body come apart (httpuv), but soon: one write to the client instead of two.
+                    self._acknowledge()
+                    self._held = self._head.raw
                 return
             if self._head.status == 101:
                 self._upgrade(exchange, self._head, rest)
@@ -281,16 +305,16 @@ class BackendConnection(asyncio.Protocol):
                 break
         self._acknowledge()
 
-    def _receive_body(self, exchange: Exchange, data: bytes, start: int, head: bytes) -> None:
+    def _receive_body(self, exchange: Exchange, data: bytes, head: bytes) -> None:
         """Relay `head` and those bytes of `data` that belong to the body."""
         body = self._body
         assert body is not None
-        end = body.feed(data, start)
+        end = body.feed(data)
         whole = end == len(data)
         part = head + (data if whole else data[:end]) if head else (data if whole else data[:end])
         if not body.done:
-            exchange.response_part(part)
             self._acknowledge()
+            exchange.response_part(part)
             return
         self._finish(exchange, clean=whole)
         exchange.response_ended(part, until_close=False)
@@ -311,4 +335,5 @@ class BackendConnection(asyncio.Protocol):
         self.exchange = None
         if self._backend.connection is self:
             self._backend.connection = None  # before the lock goes to the next
+        self._close_own_socket()  # what happens to the transport is told to the tunnel
         exchange.upgraded(self, head, rest)

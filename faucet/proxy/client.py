@@ -134,15 +134,15 @@ class ClientConnection(asyncio.Protocol):
             self._refuse(error)
             return
         if parsed is not None:
+            if started:
+                self.proxy.heads.discard(self)
             self._open_exchange(*parsed)
         elif self._reader.started and not started:
             # The whole head has one deadline, from its first byte on: a byte now and then does not extend it.
-            self.proxy.idle.discard(self)
             self.proxy.heads.touch(self)
 
     def _open_exchange(self, head: RequestHead, rest: bytes) -> None:
-        self.proxy.idle.discard(self)
-        self.proxy.heads.discard(self)
+        # The idle deadline stays where it is: it means nothing while there is an exchange, and starts anew after it.
         try:
             body = head.body(self.proxy.settings.max_body)
         except FramingError as error:
@@ -313,7 +313,9 @@ class ClientConnection(asyncio.Protocol):
             self.exchange.refuse(error.status, error.detail)
 
     def idle_too_long(self) -> None:
-        """No request came for a while. Close, unless it is still busy reading."""
+        """No request came for a while. Close, unless it is busy after all."""
+        if self.exchange is not None or self._reader.started or self._linger_left >= 0:
+            return
         if self.transport.get_write_buffer_size():
             self._watch_reader()
         else:

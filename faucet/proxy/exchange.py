@@ -248,7 +248,7 @@ class Exchange:
     def response_begins(self) -> None:
         """The worker has sent a byte: from here on this request is never sent again."""
         self._answered = True
-        if not self._streaming:
+        if self.body is not None and not self._streaming:
             self._buffer.clear()
 
     def interim_response(self, head: ResponseHead) -> None:

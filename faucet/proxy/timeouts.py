@@ -1,14 +1,13 @@
 """Deadlines for very many things at the cost of a dictionary entry each.
 
 All items of one `Timeouts` have the same patience, so the one touched longest ago is always the first to run
-out: an ordered dictionary is the priority queue, and one timer for its first entry serves all. A timer per
-request would cost more than the rest of the request's bookkeeping.
+out: a dictionary, which keeps its order, is the priority queue, and one timer for its first entry serves all. A
+timer per request would cost more than the rest of the request's bookkeeping.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from time import monotonic
 from typing import Generic, TypeVar
@@ -26,7 +25,7 @@ class Timeouts(Generic[Item]):
         self._loop = loop
         self._seconds = seconds
         self._expired = expired
-        self._touched: OrderedDict[Item, float] = OrderedDict()
+        self._touched: dict[Item, float] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
@@ -36,8 +35,8 @@ class Timeouts(Generic[Item]):
         """Give `item` its whole time, from now on."""
         if not self._seconds:
             return
+        self._touched.pop(item, None)  # so that it goes to the end
         self._touched[item] = monotonic()
-        self._touched.move_to_end(item)
         if self._timer is None:
             self._timer = self._loop.call_later(self._seconds, self._sweep)
 
@@ -54,15 +53,18 @@ class Timeouts(Generic[Item]):
 
     def _sweep(self) -> None:
         # The timer that has fired stays in its place until the end: what is touched meanwhile must not set another.
+        due = monotonic() - self._seconds
         try:
-            while self._touched and self._first_deadline() <= monotonic():
-                item, _ = self._touched.popitem(last=False)
-                self._expired(item)
+            # A copy: `expired` may touch and discard. And the front of a dictionary is slow to pop one by one.
+            for item, touched in list(self._touched.items()):
+                if touched > due:
+                    break
+                if self._touched.get(item) == touched:
+                    del self._touched[item]
+                    self._expired(item)
         finally:
             self._timer = None
             if self._touched:
-                delay = max(self._first_deadline() - monotonic(), EARLIEST)
+                first = next(iter(self._touched.values()))
+                delay = max(first + self._seconds - monotonic(), EARLIEST)
                 self._timer = self._loop.call_later(delay, self._sweep)
-
-    def _first_deadline(self) -> float:
-        return next(iter(self._touched.values())) + self._seconds
