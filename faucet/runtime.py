@@ -65,6 +65,10 @@ def _run(main: Coroutine[Any, Any, int]) -> int:
         return runner.run(main)
 
 
+TURNS_TO_CLOSE = 3
+"""Turns of the loop in which transports that were aborted tell their protocols so."""
+
+
 class _Runtime:
     """One service, from start to end."""
 
@@ -98,6 +102,8 @@ class _Runtime:
             proxy.close()
             await workers.stop()
             signals.close()
+            for _ in range(TURNS_TO_CLOSE):
+                await asyncio.sleep(0)
 
     async def _finish(self, listener: Listener, proxy: Proxy, signals: Signals) -> int:
         """Finish what is in hand, unless a second signal says not to."""

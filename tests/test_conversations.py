@@ -940,6 +940,24 @@ async def test_silence_within_a_streamed_body(scripted: OpenStage) -> None:
     await lock_is_given_back(stage)
 
 
+async def test_a_body_in_tiny_chunks_arrives_whole_and_in_order(scripted: OpenStage) -> None:
+    """More chunks than are looked at in one turn; buffered, and streamed past the buffer."""
+    for limit in (1 << 20, 2000):
+        stage = await scripted(buffer_request=limit)
+        client = await stage.client()
+        head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+        request = head + b"".join(b"1\r\n%c\r\n" % (97 + number % 26) for number in range(20_000)) + b"0\r\n\r\n"
+        sending = asyncio.ensure_future(client.send(request + GET))
+        worker = await stage.worker.connection()
+        await worker.expect(request)
+        await worker.send(OK)
+        await client.expect(OK)
+        await worker.expect(GET)
+        await worker.send(OK)
+        await client.expect(OK)
+        await sending
+
+
 # -- the queue --------------------------------------------------------------------------------------------------
 
 

@@ -87,12 +87,25 @@ class ChunkedBody:
     """A body in chunks (RFC 9112, 7.1), its trailer section included.
 
     `error` makes the exception from a status and a sentence. `limit` is the most content bytes allowed, None for
-    any; a chunk that would pass it raises 413 before its data.
+    any; a chunk that would pass it raises 413 before its data. `turn` is the most chunks that one `feed` looks at: it
+    then returns early, for the caller to let others have their turn before it feeds the rest.
     """
 
-    __slots__ = ("_content", "_error", "_expect", "_left", "_limit", "_line", "_trailer_size", "_trailers", "done")
+    __slots__ = (
+        "_chunks_left",
+        "_content",
+        "_error",
+        "_expect",
+        "_left",
+        "_limit",
+        "_line",
+        "_trailer_size",
+        "_trailers",
+        "_turn",
+        "done",
+    )
 
-    def __init__(self, error: ErrorFactory, limit: int | None = None) -> None:
+    def __init__(self, error: ErrorFactory, limit: int | None = None, turn: int | None = None) -> None:
         self.done = False
         self._error = error
         self._limit = limit
@@ -102,11 +115,14 @@ class ChunkedBody:
         self._content = 0
         self._trailer_size = 0  # of the lines that are complete
         self._trailers = 0
+        self._turn = turn
+        self._chunks_left = 0  # in this turn
 
     def feed(self, data: bytes, start: int = 0) -> int:
         """See Body.feed. Raises the `error` given: 400, 413 or 431."""
         position, size = start, len(data)
-        while position < size and not self.done:
+        self._chunks_left = self._turn or size
+        while position < size and not self.done and self._chunks_left:
             match self._expect:
                 case _Expect.DATA:
                     position = self._take_data(position, size)
@@ -149,6 +165,7 @@ class ChunkedBody:
     def _begin_chunk(self, size: int) -> None:
         if size > LARGEST_LENGTH:
             raise self._error(400, "A chunk's size has more than 63 bits.")
+        self._chunks_left -= 1
         self._content += size
         if self._limit is not None and self._content > self._limit:
             raise self._error(413, f"The body is longer than {self._limit} bytes.")

@@ -13,7 +13,7 @@ from faucet.http1 import grammar
 from faucet.http1.body import Body, ChunkedBody, LengthBody, UntilCloseBody
 from faucet.http1.errors import BadRequest, BadResponse
 from faucet.http1.fields import RequestFields, ResponseFields, is_host, request_fields, response_fields, without_upgrade
-from faucet.http1.limits import EMPTY_LINES_LIMIT, HEAD_LIMIT
+from faucet.http1.limits import CHUNKS_PER_TURN, EMPTY_LINES_LIMIT, HEAD_LIMIT
 from faucet.http1.scanner import HeadScanner, RequestScanner, ResponseScanner
 
 _Parsed = TypeVar("_Parsed")
@@ -39,7 +39,7 @@ class RequestHead:
     def body(self, limit: int | None) -> Body | None:
         """The framer of the body, None if there is none. Raises BadRequest 413 beyond `limit` bytes."""
         if self.length is None:
-            return ChunkedBody(BadRequest, limit)
+            return ChunkedBody(BadRequest, limit, CHUNKS_PER_TURN)
         if limit is not None and self.length > limit:
             raise BadRequest(413, f"The body is longer than {limit} bytes.")
         return LengthBody(self.length) if self.length else None

@@ -68,9 +68,9 @@ class Backend:
             connection.close()
         tasks.start(self._connect(exchange), f"connection to worker {self.name}")
 
-    def close(self) -> None:
-        """Close the connection, if no exchange uses it."""
-        if self.connection is not None and self.connection.exchange is None:
+    def close(self, whatever: bool = False) -> None:
+        """Close the connection, if no exchange uses it, or `whatever` it is used for."""
+        if self.connection is not None and (whatever or self.connection.exchange is None):
             self.connection.close()
 
     async def _connect(self, exchange: Exchange) -> None:

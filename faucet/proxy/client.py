@@ -83,7 +83,7 @@ class ClientConnection(asyncio.Protocol):
                 self._drop(len(data))
             else:
                 self._read_head(data)
-        elif exchange.body is not None and not exchange.body.done:
+        elif exchange.body is not None and not exchange.body.done and not self._stash:
             self._read_body(exchange, data)
         else:
             self._keep_for_later(data)
@@ -168,7 +168,18 @@ class ClientConnection(asyncio.Protocol):
             return
         if end < len(data):
             self._keep_for_later(data[end:])
+            if not exchange.body_done:
+                self.proxy.loop.call_soon(self._read_more_body)
         exchange.body_arrived()
+
+    def _read_more_body(self) -> None:
+        """So many chunks were in one read that others had a turn between."""
+        exchange, stash, self._stash = self.exchange, self._stash, b""
+        if exchange is None or exchange.body_done:
+            return
+        self._read_body(exchange, stash)
+        if not self._stash and exchange.wants_body:
+            self.resume_reading()
 
     def _keep_for_later(self, data: bytes) -> None:
         """Requests sent ahead are answered in order (RFC 9112, 9.3.2); no more is read until it is their turn."""
@@ -189,8 +200,8 @@ class ClientConnection(asyncio.Protocol):
             self.transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Undo pause_reading."""
-        if self._read_paused and not self.transport.is_closing():
+        """Undo pause_reading, unless there is something to be dealt with first."""
+        if self._read_paused and not self._stash and not self.transport.is_closing():
             self._read_paused = False
             self.transport.resume_reading()
 
@@ -337,8 +348,9 @@ class ClientConnection(asyncio.Protocol):
         """Hand the transport over to a tunnel. Returns what the client has sent ahead, for the other side."""
         self.exchange = None
         self._forget()
+        ahead, self._stash = self._stash, b""
         self.resume_reading()
-        return self._stash
+        return ahead
 
     def _forget(self) -> None:
         proxy = self.proxy

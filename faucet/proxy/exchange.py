@@ -122,6 +122,13 @@ class Exchange:
         else:
             proxy.bodies.touch(client)
 
+    @property
+    def wants_body(self) -> bool:
+        """More of the body may be read: it fits into the buffer, or the worker takes it."""
+        if self.phase is _READING:
+            return not self.body_done
+        return self._connection is not None and not self._connection.write_paused and not self.body_done
+
     def submit(self) -> None:
         """The request is in hand: ask for a worker."""
         self.phase = _QUEUED

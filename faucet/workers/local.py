@@ -159,6 +159,7 @@ class Worker:
                     break
         finally:
             proxy.remove(backend)
+            backend.close(whatever=self._stopping)
 
     async def _recovers(self, process: ChildProcess, backend: Backend) -> bool:
         """It lives but accepts no connection. It may be about to exit, or busy with something of its own."""
