@@ -109,8 +109,11 @@ class _Runtime:
         """Finish what is in hand, unless a second signal says not to."""
         in_hand = proxy.dispatcher.locked
         patience = self._settings.shutdown_timeout
-        _log.info("%s: stopping; %s in hand may take %s more, a second signal ends them now",
-                  signals.name, _count(in_hand, "request"), format_duration(patience))  # fmt: skip
+        if in_hand:
+            _log.info("%s: stopping; %s in hand may take %s more, a second signal ends it all now",
+                      signals.name, _count(in_hand, "request"), format_duration(patience))  # fmt: skip
+        else:
+            _log.info("%s: stopping", signals.name)
         await listener.close()
         draining = asyncio.ensure_future(proxy.drain(patience))
         await signals.or_done(draining, second=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -53,6 +54,65 @@ async def test_connections_are_kept_on_both_sides(scripted: OpenStage) -> None:
         await client.send(GET)
     record = await stage.outcome(3)
     assert (record.status, record.worker, record.sent, record.received) == (200, "1", len(OK), len(GET))
+
+
+async def test_small_writes_are_not_held_back_on_either_side(scripted: OpenStage) -> None:
+    stage = await scripted()
+    client = await stage.client()
+    await client.send(GET)
+    worker = await stage.worker.connection()
+    await worker.send(OK)
+    await client.expect(OK)
+    connection = stage.worker.backend.connection
+    assert connection is not None
+    for transport in (connection.transport, next(iter(stage.proxy.clients)).transport):
+        sock = transport.get_extra_info("socket")
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+async def test_a_head_waits_for_its_body_unless_that_may_take_long(scripted: OpenStage) -> None:
+    """httpuv sends them apart: the client gets both in one write. What is streamed is passed on at once."""
+    stage = await scripted()
+    client = await stage.client()
+    await client.send(GET)
+    worker = await stage.worker.connection()
+    await worker.expect(GET)
+    await worker.send(OK[:-5])
+    await client.expect_quiet()
+    await worker.send(OK[-5:])
+    await client.expect(OK)
+    await client.send(GET)
+    await worker.expect(GET)
+    await worker.send(CHUNKED)
+    await client.expect(CHUNKED)
+    await worker.send(b"0\r\n\r\n")
+    await client.expect(b"0\r\n\r\n")
+    await client.send(GET)
+    await worker.expect(GET)
+    await worker.send(OK[:-5])
+    worker.close()
+    assert (await client.read_answer())[0] == 502
+
+
+async def test_without_quick_acks_an_answer_in_two_parts_ends_the_connection(
+    scripted: OpenStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("faucet.proxy.backend._QUICKACK", None)
+    stage = await scripted()
+    client = await stage.client()
+    await client.send(GET)
+    worker = await stage.worker.connection()
+    await worker.expect(GET)
+    await worker.send(OK)
+    await client.expect(OK)
+    await client.send(GET)
+    await worker.expect(GET)
+    await worker.send(OK[:-5])
+    await asyncio.sleep(0.02)
+    await worker.send(OK[-5:])
+    await client.expect(OK)
+    await worker.expect_gone()
+    await lock_is_given_back(stage)
 
 
 async def test_byte_for_byte(scripted: OpenStage) -> None:

@@ -38,6 +38,19 @@ async def test_output_and_exit_code(keeper: Keeper) -> None:
     assert sorted(process.last_lines) == ["one", "three", "two"]
 
 
+@pytest.mark.parametrize("waitid", [True, False])
+async def test_without_pidfd_as_on_macos(keeper: Keeper, monkeypatch: pytest.MonkeyPatch, waitid: bool) -> None:
+    monkeypatch.delattr(os, "pidfd_open", raising=False)
+    if not waitid:
+        monkeypatch.delattr(os, "waitid")
+    process = await start(keeper, "echo here; exit 4")
+    assert await process.exited == 4
+    await process.output_ended()
+    stopped = await start(keeper, "sleep 600")
+    assert await stopped.stop(5) == -signal.SIGTERM
+    await stopped.output_ended()
+
+
 async def test_a_child_that_ignores_sigterm_is_killed(keeper: Keeper) -> None:
     process = await start(keeper, "trap '' TERM; echo ready; while :; do sleep 0.1; done")
     while not process.last_lines:

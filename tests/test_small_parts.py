@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import socket
 import threading
 from pathlib import Path
 
@@ -90,6 +91,17 @@ def test_binding(host: str) -> None:
         listen(sock, address)
         with pytest.raises(AddressError, match="in use"):
             bind(address)
+
+
+def test_accepted_connections_are_kept_alive_by_the_kernel() -> None:
+    """A client that vanished without a word is noticed in the end."""
+    with bind(Address("127.0.0.1", 0)) as listening:
+        address = bound_address(listening, Address("127.0.0.1", 0))
+        listen(listening, address)
+        with socket.create_connection(("127.0.0.1", address.port)):
+            accepted, _ = listening.accept()
+            with accepted:
+                assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
 
 
 RECORD = Record(1700000000.5, "10.0.0.1", b"GET", b'/a"b', 1, 503, 312, 40, 0.031, 0.0, "", "full")

@@ -101,6 +101,7 @@ class BackendConnection(asyncio.Protocol):
 
     __slots__ = (
         "_acknowledge",
+        "_apart",
         "_backend",
         "_body",
         "_head",
@@ -128,6 +129,7 @@ class BackendConnection(asyncio.Protocol):
         self._head: ResponseHead | None = None
         self._body: Body | None = None
         self._held = b""  # a head that waits for the first bytes of its body
+        self._apart = False  # head and body came in two reads
 
     # -- sending -----------------------------------------------------------------------------------------------
 
@@ -296,6 +298,7 @@ class BackendConnection(asyncio.Protocol):
                     # Head and body come apart (httpuv), but soon: one write to the client instead of two.
                     self._acknowledge()
                     self._held = self._head.raw
+                    self._apart = True
                 return
             if self._head.status == 101:
                 self._upgrade(exchange, self._head, rest)
@@ -325,7 +328,11 @@ class BackendConnection(asyncio.Protocol):
         assert head is not None
         # Plumber answers HEAD with a body. It has not come yet, perhaps, but it will.
         surprise = head.body_may_follow(exchange.head.method)
-        keep = clean and exchange.body_done and exchange.head.fields.persistent and head.persistent and not surprise
+        # Without quick ACKs the next answer in two sends would be late; one on a fresh connection is not.
+        late = self._apart and _QUICKACK is None
+        self._apart = False
+        asked = exchange.body_done and exchange.head.fields.persistent
+        keep = clean and asked and head.persistent and not surprise and not late
         self.exchange = self._head = self._body = None
         if not keep:
             self.close()

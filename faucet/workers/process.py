@@ -103,23 +103,29 @@ class ChildProcess:
     # -- its end -----------------------------------------------------------------------------------------------
 
     def _watch_exit(self) -> None:
+        """Have `_reap` called when it has exited: by a pidfd where there is one, else by a thread (macOS)."""
         loop = asyncio.get_running_loop()
-        if hasattr(os, "pidfd_open"):
+        try:
             descriptor = os.pidfd_open(self.pid)
-
-            def exited() -> None:
-                loop.remove_reader(descriptor)
-                os.close(descriptor)
-                self._reap()
-
-            loop.add_reader(descriptor, exited)
-        else:
+        except (AttributeError, OSError):
             threading.Thread(target=self._wait_in_thread, args=(loop,), name=f"wait-{self.pid}", daemon=True).start()
+            return
+
+        def exited() -> None:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
+            self._reap()
+
+        loop.add_reader(descriptor, exited)
 
     def _wait_in_thread(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Without pidfd (macOS): waits without reaping, so that the group can be killed first."""
-        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
-        loop.call_soon_threadsafe(self._reap)
+        """Waits without reaping, where the system can (macOS from Python 3.13), so that the group is killed first."""
+        if hasattr(os, "waitid"):
+            os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        else:
+            self._popen.wait()
+        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(self._reap)
 
     def _reap(self) -> None:
         """End its group and itself. It is a zombie by now (or was never watched), so its number is still its own."""
