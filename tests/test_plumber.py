@@ -174,10 +174,11 @@ def test_a_hard_coded_port_is_named(faucet: Start, tmp_path: Path) -> None:
         port = probe.getsockname()[1]
     (tmp_path / "plumber.R").write_text("#* @get /\nfunction() 1\n")
     (tmp_path / "entrypoint.R").write_text(f'library(plumber)\npr("plumber.R") %>% pr_run(port = {port})\n')
-    service = faucet("-w", "1", "--startup-timeout", "4s")
+    service = faucet("-w", "1")
     line = service.wait_line("listens on port", 20).string
     assert f"listens on port {port}, not on" in line
     assert "FAUCET_PORT" in line
+    assert service.stop() == 0
 
 
 def test_an_r_error_at_start_is_shown(faucet: Start, tmp_path: Path) -> None:

@@ -45,6 +45,9 @@ FOREIGN_GRACE = 3.0
 """Seconds to see whether a worker whose port somebody else answers on gives up, before that somebody is taken
 for its proxy (as with containers)."""
 
+HINT_AFTER = 5.0
+"""Seconds after which a worker that listens on another port only is told on, long before it is given up."""
+
 STOP_GRACE = 5.0
 """Seconds from SIGTERM to SIGKILL. Plumber takes up to 1.8 s."""
 
@@ -197,7 +200,12 @@ class Worker:
 
     async def _becomes_ready(self, process: ChildProcess, deadline: float) -> bool:
         """Whether it listens in time. If not, says why."""
-        if not await self._accepts(process, deadline):
+        accepts = await self._accepts(process, min(deadline, monotonic() + HINT_AFTER))
+        if not accepts and monotonic() < deadline:
+            if ports_of(process.pid):
+                _log.warning("worker %s: %s", self, self._not_listening(process))
+            accepts = await self._accepts(process, deadline)
+        if not accepts:
             await self._explain_failed_start(process)
             return False
         ports = ports_of(process.pid)
