@@ -417,3 +417,13 @@ def test_fixed_child_ports(faucet: Start) -> None:
     service.wait_workers(2)
     ports = sorted(line.split("ready on port ")[1].split()[0] for line in service.lines if "ready on port" in line)
     assert ports == [str(first), str(first + 1)]
+
+
+def test_a_port_that_turns_out_taken_leads_to_another(faucet: Start) -> None:
+    """Whoever answers there is not taken for the worker."""
+    service = faucet("--command", python_worker("robbed"), "-w", "1")
+    taken = service.wait_line("was taken by .*; trying another")
+    lost = taken.string.partition("port ")[2].split()[0]
+    service.wait_ready()
+    assert f"ready on port {lost}" not in service.output
+    assert requests.get(f"http://127.0.0.1:{service.port}/", timeout=5).text == "hello"
