@@ -232,7 +232,7 @@ class BackendConnection(asyncio.Protocol):
             self._close_own_socket()
 
     def _exchange_lost(self, exchange: Exchange, exc: Exception | None) -> None:
-        if exc is not None and not exchange.body_done and (unread := self._unread()):
+        if exc is not None and (unread := self._unread()):
             self.data_received(unread)
             if self.exchange is None:
                 return  # that was the whole answer, or no answer at all

@@ -8,9 +8,13 @@ It never holds a lock: whatever a client does or fails to do, only its Exchange 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import select
 import socket
 import struct
+from array import array
+from fcntl import ioctl
+from termios import TIOCOUTQ
 from time import time
 from typing import TYPE_CHECKING, cast
 
@@ -96,9 +100,10 @@ class ClientConnection(asyncio.Protocol):
         """
         self.half_closed = True
         exchange = self.exchange
-        if exchange is None:
-            return False
-        return exchange.client_half_closed()
+        stays = exchange is not None and exchange.client_half_closed()
+        if not stays:
+            self._watch_reader()  # the loop closes the transport, but not before all is written
+        return stays
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the loop, once, however the connection ended."""
@@ -118,10 +123,13 @@ class ClientConnection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Called by the loop."""
         self.write_paused = False
+        if self._linger_left >= 0 or self.transport.is_closing():
+            self._watch_reader()  # there is less to read, but not yet nothing
+            return
         self.proxy.readers.discard(self)
         if self.exchange is not None:
             self.exchange.client_resumed()
-        elif self._linger_left < 0:
+        else:
             self._next_request()
 
     # -- reading -----------------------------------------------------------------------------------------------
@@ -283,7 +291,11 @@ class ClientConnection(asyncio.Protocol):
         self.proxy.heads.discard(self)
         self.proxy.bodies.discard(self)
         self.proxy.lingering.touch(self)
-        self.transport.write_eof()
+        try:
+            self.transport.write_eof()
+        except OSError:  # our answer met a client that has closed: its reset came before our shutdown
+            self.transport.abort()
+            return
         self.resume_reading()
 
     def _drop(self, size: int) -> None:
@@ -305,8 +317,10 @@ class ClientConnection(asyncio.Protocol):
         `abort` alone ends it with a FIN, like any close, and a FIN is how a close-delimited answer ends.
         """
         sock = self.transport.get_extra_info("socket")
-        if not self.transport.is_closing() and sock.family != socket.AF_UNIX:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        # Until connection_lost the descriptor is ours, even while the transport is closing.
+        if self in self.proxy.clients and sock.family != socket.AF_UNIX:
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         self.transport.abort()
 
     def close_if_idle(self) -> None:
@@ -335,7 +349,7 @@ class ClientConnection(asyncio.Protocol):
     def check_reader(self) -> None:
         """It had bytes to read a while ago. Cut the connection if it has not read any since."""
         left = self.transport.get_write_buffer_size()
-        if left and self.written - left == self._delivered:
+        if left and self._taken() == self._delivered:
             self.cut()
         elif left:
             self._watch_reader()
@@ -359,8 +373,16 @@ class ClientConnection(asyncio.Protocol):
             timeouts.discard(self)
 
     def _watch_reader(self) -> None:
-        self._delivered = self.written - self.transport.get_write_buffer_size()
+        self._delivered = self._taken()
         self.proxy.readers.touch(self)
+
+    def _taken(self) -> int:
+        """Bytes that have reached the client's machine. What waits in our kernel, which may be megabytes, has not: a
+        steady but slow reader would else seem to stand still for a long time."""
+        waiting = array("i", [0])
+        with contextlib.suppress(OSError):  # where the system cannot tell, it counts as taken
+            ioctl(self.transport.get_extra_info("socket").fileno(), TIOCOUTQ, waiting)
+        return self.written - self.transport.get_write_buffer_size() - waiting[0]
 
     @property
     def peer(self) -> str:

@@ -119,7 +119,7 @@ class Exchange:
                 proxy.bodies.touch(client)
         elif self._connection is not None and self._connection.write_paused:
             self.worker_paused()
-        else:
+        elif self.phase is _ACTIVE:  # else nobody waits for the client: what it sent waits for a worker
             proxy.bodies.touch(client)
 
     @property
