@@ -908,6 +908,59 @@ async def test_after_a_refusal_nothing_more_is_processed(scripted: OpenStage) ->
     await stage.worker.expect_no_connection()
 
 
+async def test_a_close_delimited_answer_that_is_cut_while_closing_looks_cut(scripted: OpenStage) -> None:
+    """The client has half-closed and does not read: a clean end would make a part of the answer look like all."""
+    stage = await scripted(client_timeout=0.2)
+    client = await stage.client(receive_buffer=4096)
+    await client.send(GET)
+    client.end_sending()
+    worker = await stage.worker.connection()
+    await worker.expect(GET)
+    await worker.send(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 7_000_000)
+    worker.close()
+    async with asyncio.timeout(5):
+        while stage.proxy.clients:
+            await asyncio.sleep(0.02)
+    await client.expect_reset()
+
+
+async def test_a_closing_connection_that_is_read_a_little_keeps_its_deadline(scripted: OpenStage) -> None:
+    """Its buffer sinks below the mark, but not to nothing; then it is silent."""
+    stage = await scripted()
+    client = await stage.client()
+    await client.send(GET)
+    await stage.worker.connection()
+    ours = next(iter(stage.proxy.clients))
+    ours.pause_writing()
+    ours.linger()
+    stage.proxy.lingering.discard(ours)
+    ours.resume_writing()
+    assert len(stage.proxy.readers) == 1
+    ours.transport.close()
+    ours.pause_writing()
+    ours.resume_writing()
+    assert len(stage.proxy.readers) == 1
+
+
+async def test_a_steady_reader_is_not_taken_for_one_that_stopped(scripted: OpenStage) -> None:
+    """Megabytes wait in the kernel, so our own buffer does not shrink for longer than its patience."""
+    stage = await scripted(client_timeout=0.5, buffer_response=64 << 10)
+    client = await stage.client(receive_buffer=64 << 10)
+    length = 12_000_000
+    await client.send(GET)
+    worker = await stage.worker.connection()
+    await worker.expect(GET)
+    sending = asyncio.ensure_future(
+        worker.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % length + b"x" * length)
+    )
+    await client.read_head()
+    for _ in range(30):
+        await client.expect(b"x" * 50_000)
+        await asyncio.sleep(0.08)
+    await client.expect(b"x" * (length - 30 * 50_000))
+    await sending
+
+
 # -- streamed bodies --------------------------------------------------------------------------------------------
 
 
@@ -1018,6 +1071,28 @@ async def test_a_body_in_tiny_chunks_arrives_whole_and_in_order(scripted: OpenSt
         await sending
 
 
+async def test_no_408_while_a_streamed_body_waits_for_a_worker(scripted: OpenStage) -> None:
+    """In tiny chunks, so that the rest of one read comes in later turns, when the request is in the queue already."""
+    stage = await scripted(buffer_request=1000, client_timeout=0.15)
+    first, slow = await stage.client(), await stage.client()
+    await first.send(GET)
+    worker = await stage.worker.connection()
+    await worker.expect(GET)
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    request = head + b"1\r\na\r\n" * 5000
+    await slow.send(request)
+    await asyncio.sleep(0.5)
+    await slow.expect_quiet()
+    assert stage.proxy.dispatcher.waiting == 1
+    await worker.send(OK)
+    await first.expect(OK)
+    await worker.expect(request)
+    await slow.send(b"0\r\n\r\n")
+    await worker.expect(b"0\r\n\r\n")
+    await worker.send(OK)
+    await slow.expect(OK)
+
+
 # -- the queue --------------------------------------------------------------------------------------------------
 
 
@@ -1078,6 +1153,27 @@ async def test_no_worker_at_all_and_then_one(scripted: OpenStage) -> None:
     stage.proxy.resume(stage.workers[1].backend)
     worker = await stage.workers[1].connection()
     await worker.expect(GET)
+
+
+async def test_a_reset_that_meets_our_answer_stops_nobody_elses(scripted: OpenStage) -> None:
+    """Its client has closed unseen, since it had sent ahead: what we write draws a reset before we can half-close."""
+    stage = await scripted(queue_timeout=0.2)
+    first, leaver, stayer = [await stage.client() for _ in range(3)]
+    await first.send(GET)
+    worker = await stage.worker.connection()
+    await worker.expect(GET)
+    await leaver.send(post(b"hello", b"Connection: close") + GET)
+    await asyncio.sleep(0.03)
+    leaver.close()
+    await leaver.writer.wait_closed()
+    await stayer.send(GET)
+    assert (await stayer.read_answer())[0] == 503
+    await worker.send(OK)
+    await first.expect(OK)
+    await first.send(GET)
+    await worker.expect(GET)
+    await stayer.send(GET)
+    assert (await stayer.read_answer())[0] == 503, "the queue still has a clock"
 
 
 # -- upgrades ---------------------------------------------------------------------------------------------------

@@ -77,7 +77,7 @@ class ClientConnection(asyncio.Protocol):
         # A whole response may wait here for a slow reader: that is what frees the worker from it.
         self.transport.set_write_buffer_limits(high=self.proxy.settings.buffer_response)
         self.proxy.clients.add(self)
-        self.proxy.idle.touch(self)
+        (self.proxy.parting if self.proxy.draining else self.proxy.idle).touch(self)
 
     def data_received(self, data: bytes) -> None:
         """Called by the loop."""
