@@ -206,7 +206,7 @@ class Stage:
                 await client.writer.wait_closed()
         for worker in self.workers:
             self.proxy.remove(worker.backend)
-            worker.backend.close()
+            worker.backend.close(whatever=True)
             await worker.close()
         async with asyncio.timeout(PATIENCE):
             while self.proxy.clients or self.proxy.tunnels:
