@@ -206,11 +206,13 @@ class Stage:
                 await client.writer.wait_closed()
         for worker in self.workers:
             self.proxy.remove(worker.backend)
-            worker.backend.close(whatever=True)
+            worker.backend.close()
             await worker.close()
         async with asyncio.timeout(PATIENCE):
             while self.proxy.clients or self.proxy.tunnels:
                 await asyncio.sleep(0.005)
         self.proxy.close()
+        for worker in self.workers:
+            worker.backend.close(whatever=True)  # one that is still being heard out
         await asyncio.sleep(0.01)  # transports that were aborted tell so in the next turn of the loop
         assert self.proxy.dispatcher.locked == 0
