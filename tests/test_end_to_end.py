@@ -37,7 +37,7 @@ async def everything_is_free(port: int, workers: int) -> None:
 async def test_never_two_requests_in_a_worker(faucet: Start, seed: int) -> None:
     """64 clients, 20,000 requests, a third of them abandoned at random moments."""
     service = faucet("--command", COUNTING, "-w", "4", "--log-level", "warning", "--log-file", "log")
-    port = await listening_port(service)
+    port = await service.listening_port()
     crowd = Crowd(port, seed)
     await asyncio.wait_for(crowd.run(64, 20_000), 100)
     assert set(crowd.statuses) == {200}, crowd.statuses
@@ -46,19 +46,6 @@ async def test_never_two_requests_in_a_worker(faucet: Start, seed: int) -> None:
     await everything_is_free(port, 4)
     offences = {await fetch(port, "/offences") for _ in range(8)}
     assert offences == {(200, b"0")}
-
-
-async def listening_port(service: Faucet) -> int:
-    """The port of a service whose log is too terse to tell."""
-    import psutil
-
-    process = psutil.Process(service.process.pid)
-    for _ in range(300):
-        for connection in process.net_connections("tcp"):
-            if connection.status == psutil.CONN_LISTEN:
-                return int(connection.laddr[1])
-        await asyncio.sleep(0.05)
-    raise AssertionError(service.output)
 
 
 async def test_first_come_first_served(faucet: Start) -> None:

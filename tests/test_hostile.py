@@ -74,7 +74,7 @@ async def typical_wait(port: int) -> float:
 async def test_hostile_clients_slow_nobody_and_cost_little(faucet: Start, kind: str) -> None:
     options = ("--client-timeout", "2s", "--log-level", "error", "--log-file", "log")
     service = faucet("--command", python_worker("counting"), "-w", "3", "--host", "127.0.0.1:0", *options)
-    port = await service_port(service)
+    port = await service.listening_port()
     alone = await typical_wait(port)
     before = resident_memory(service.process.pid)
     async with tormented(port, kind, 8):
@@ -84,17 +84,6 @@ async def test_hostile_clients_slow_nobody_and_cost_little(faucet: Start, kind: 
     # The test's own clients share two cores with the service: the bound is for being blocked, not for being busy.
     assert beside < alone * 4 + 0.08
     assert after - before < 40 * MIB
-
-
-async def service_port(service: Faucet) -> int:
-    import psutil
-
-    for _ in range(300):
-        for connection in psutil.Process(service.process.pid).net_connections("tcp"):
-            if connection.status == psutil.CONN_LISTEN:
-                return int(connection.laddr[1])
-        await asyncio.sleep(0.05)
-    raise AssertionError(service.output)
 
 
 async def test_a_thousand_silent_connections(faucet: Start) -> None:

@@ -1,7 +1,7 @@
 """Where a body ends. A framer is told bytes and says how many of them belong to its message.
 
-`feed(data, start)` judges `data[start:]` and returns the index behind the last byte that belongs to the body; `done`
-says that nothing more does. Framers count and check; they keep no body bytes, so that a body of any size passes
+`feed(data)` returns the index behind the last byte of `data` that belongs to the body; `done` says that nothing more
+does. Framers count and check; they keep no body bytes, so that a body of any size passes
 through unchanged and in bounded memory. How the bytes were split does not change the verdict.
 """
 
@@ -27,7 +27,7 @@ class Body(Protocol):
     done: bool
     """The message is complete."""
 
-    def feed(self, data: bytes, start: int = 0) -> int:
+    def feed(self, data: bytes) -> int:
         """Index behind the last byte of `data` that belongs to the body. Raises FramingError."""
 
     def ends_at_eof(self) -> bool:
@@ -43,13 +43,12 @@ class LengthBody:
         self._left = length
         self.done = length == 0
 
-    def feed(self, data: bytes, start: int = 0) -> int:
+    def feed(self, data: bytes) -> int:
         """See Body.feed."""
-        available = len(data) - start
-        if available < self._left:
-            self._left -= available
+        if len(data) < self._left:
+            self._left -= len(data)
             return len(data)
-        end = start + self._left
+        end = self._left
         self._left = 0
         self.done = True
         return end
@@ -67,7 +66,7 @@ class UntilCloseBody:
     def __init__(self) -> None:
         self.done = False
 
-    def feed(self, data: bytes, start: int = 0) -> int:
+    def feed(self, data: bytes) -> int:
         """See Body.feed."""
         return len(data)
 
@@ -118,9 +117,9 @@ class ChunkedBody:
         self._turn = turn
         self._chunks_left = 0  # in this turn
 
-    def feed(self, data: bytes, start: int = 0) -> int:
+    def feed(self, data: bytes) -> int:
         """See Body.feed. Raises the `error` given: 400, 413 or 431."""
-        position, size = start, len(data)
+        position, size = 0, len(data)
         self._chunks_left = self._turn or size
         while position < size and not self.done and self._chunks_left:
             match self._expect:

@@ -7,7 +7,7 @@ The bytes themselves are kept as they came: they are what is forwarded.
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from faucet.http1 import grammar
 from faucet.http1.body import Body, ChunkedBody, LengthBody, UntilCloseBody
@@ -16,7 +16,7 @@ from faucet.http1.fields import RequestFields, ResponseFields, is_host, request_
 from faucet.http1.limits import CHUNKS_PER_TURN, EMPTY_LINES_LIMIT, HEAD_LIMIT
 from faucet.http1.scanner import HeadScanner, RequestScanner, ResponseScanner
 
-_Parsed = TypeVar("_Parsed")
+_Head = TypeVar("_Head")
 
 IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
 """RFC 9110, 9.2.2: methods that may be sent once more when a connection ended without an answer."""
@@ -125,53 +125,64 @@ def parse_response(data: bytes) -> tuple[ResponseHead, bytes] | None:
     return ResponseHead(data[:end], minor, int(line[2]), fields), data[end:]
 
 
-class RequestReader:
-    """Reads request heads from a connection, one at a time, in whatever pieces they come."""
+class _HeadReader(Generic[_Head]):
+    """Reads heads from a connection, one at a time, in whatever pieces they come."""
 
     __slots__ = ("_scanner",)
 
     def __init__(self) -> None:
         self._scanner: HeadScanner | None = None
+
+    def feed(self, data: bytes) -> tuple[_Head, bytes] | None:
+        """The next head and the bytes behind it, None if more is needed. Raises FramingError."""
+        if self._scanner is None:
+            parsed = self._parse(data)
+            if parsed is not None:
+                return parsed
+            self._scanner = self._new_scanner()
+        whole = self._scanner.feed(data)
+        if whole is None:
+            return None
+        self._scanner = None
+        parsed = self._parse(whole)
+        if parsed is None:  # they share one grammar
+            raise AssertionError("scanner and parser disagree about a head")
+        return parsed
+
+    def _parse(self, data: bytes) -> tuple[_Head, bytes] | None:
+        raise NotImplementedError
+
+    def _new_scanner(self) -> HeadScanner:
+        raise NotImplementedError
+
+
+class RequestReader(_HeadReader[RequestHead]):
+    """Reads request heads; `feed` raises BadRequest."""
+
+    __slots__ = ()
 
     @property
     def started(self) -> bool:
         """Some bytes of a head are here, but not all."""
         return self._scanner is not None and self._scanner.begun
 
-    def feed(self, data: bytes) -> tuple[RequestHead, bytes] | None:
-        """The next head and the bytes behind it, None if more is needed. Raises BadRequest."""
-        if self._scanner is None:
-            parsed = parse_request(data if data[:1] != b"\r" else _without_empty_lines(data))
-            if parsed is not None:
-                return parsed
-            self._scanner = RequestScanner()
-        whole = self._scanner.feed(data)
-        if whole is None:
-            return None
-        self._scanner = None
-        return _agreed(parse_request(whole))
+    def _parse(self, data: bytes) -> tuple[RequestHead, bytes] | None:
+        return parse_request(data if data[:1] != b"\r" else _without_empty_lines(data))
+
+    def _new_scanner(self) -> HeadScanner:
+        return RequestScanner()
 
 
-class ResponseReader:
-    """Reads response heads from a worker's connection, as RequestReader does."""
+class ResponseReader(_HeadReader[ResponseHead]):
+    """Reads response heads from a worker's connection; `feed` raises BadResponse."""
 
-    __slots__ = ("_scanner",)
+    __slots__ = ()
 
-    def __init__(self) -> None:
-        self._scanner: HeadScanner | None = None
+    def _parse(self, data: bytes) -> tuple[ResponseHead, bytes] | None:
+        return parse_response(data)
 
-    def feed(self, data: bytes) -> tuple[ResponseHead, bytes] | None:
-        """The next head and the bytes behind it, None if more is needed. Raises BadResponse."""
-        if self._scanner is None:
-            parsed = parse_response(data)
-            if parsed is not None:
-                return parsed
-            self._scanner = ResponseScanner()
-        whole = self._scanner.feed(data)
-        if whole is None:
-            return None
-        self._scanner = None
-        return _agreed(parse_response(whole))
+    def _new_scanner(self) -> HeadScanner:
+        return ResponseScanner()
 
 
 def _without_empty_lines(data: bytes) -> bytes:
@@ -180,13 +191,6 @@ def _without_empty_lines(data: bytes) -> bytes:
     while skipped < 2 * EMPTY_LINES_LIMIT and data.startswith(b"\r\n", skipped):
         skipped += 2
     return data[skipped:]
-
-
-def _agreed(parsed: _Parsed | None) -> _Parsed:
-    """What a scanner found complete and right, the parser must find so too: they share one grammar."""
-    if parsed is None:
-        raise AssertionError("scanner and parser disagree about a head")
-    return parsed
 
 
 def _bad_chunk(status: int, detail: str) -> BadResponse:

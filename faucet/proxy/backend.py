@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from faucet import tasks
-from faucet.http1 import IDEMPOTENT, BadResponse, Body, FramingError, ResponseHead, ResponseReader
+from faucet.http1 import IDEMPOTENT, BadResponse, Body, ResponseHead, ResponseReader
 from faucet.net.connect import Connector
 
 if TYPE_CHECKING:
@@ -207,9 +207,9 @@ class BackendConnection(asyncio.Protocol):
             return
         try:
             self._receive(exchange, data)
-        except FramingError as error:
+        except BadResponse as error:
             self.close()
-            exchange.bad_response(error if isinstance(error, BadResponse) else BadResponse(error.detail))
+            exchange.bad_response(error)
         except Exception:
             _log.exception("the response of worker %s could not be handled", self._backend.name)
             if self.exchange in (exchange, None):  # not yet another's
@@ -314,7 +314,7 @@ class BackendConnection(asyncio.Protocol):
         assert body is not None
         end = body.feed(data)
         whole = end == len(data)
-        part = head + (data if whole else data[:end]) if head else (data if whole else data[:end])
+        part = head + data[:end]
         if not body.done:
             self._acknowledge()
             exchange.response_part(part)

@@ -213,11 +213,6 @@ class ClientConnection(asyncio.Protocol):
             self._read_paused = False
             self.transport.resume_reading()
 
-    @property
-    def read_paused(self) -> bool:
-        """The client's bytes are left in the kernel, and so is the news that it has left."""
-        return self._read_paused
-
     def hung_up(self) -> bool:
         """Whether the client has left, or ended its sending side, even if that was not read yet."""
         if self.half_closed or self.transport.is_closing():

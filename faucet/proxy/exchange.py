@@ -92,7 +92,7 @@ class Exchange:
         """Take body bytes; the index behind the last that belongs to this request. Raises FramingError."""
         assert self.body is not None
         end = self.body.feed(data)
-        part = data if end == len(data) else data[:end]
+        part = data[:end]
         self._account.received += end
         if self.phase is _ACTIVE and self._connection is not None:
             self._connection.write(part)

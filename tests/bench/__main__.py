@@ -247,7 +247,6 @@ def versions() -> str:
 
 def main(names: list[str]) -> None:
     """Run the benchmarks named, or all."""
-    peers.have("nginx")
     print(versions())
     for name in names or ALL:
         ALL[name]()

@@ -17,6 +17,8 @@ from time import monotonic
 
 ROOT = Path(__file__).parents[2]
 
+os.environ["PATH"] += ":/usr/sbin"  # where Debian keeps nginx and HAProxy
+
 NGINX_ALONE = """\
 daemon off; master_process off; worker_processes 1; pid {dir}/pid; error_log {dir}/error.log crit;
 events {{ worker_connections 2048; }}
@@ -68,7 +70,6 @@ class Running:
 
 def have(program: str) -> bool:
     """Whether a peer is installed. If not, its rows are left out with a word."""
-    os.environ["PATH"] += ":/usr/sbin"
     return shutil.which(program) is not None
 
 
@@ -167,14 +168,6 @@ def faucet(name: str, origins: Sequence[int], *options: str, uvloop: bool = True
             for origin in origins:
                 wait_listening(origin)
             yield running
-
-
-@contextlib.contextmanager
-def fixed_worker(origins: Sequence[int]) -> Iterator[str]:
-    """A --command for workers that only pass the time: the origins on their ports are nginx's, started here."""
-    http = "\n".join(ORIGIN.format(port=port, dir="{dir}") for port in origins)
-    with nginx("origin", origins[0], http):
-        yield "sleep 100000"
 
 
 def consecutive_ports(count: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import queue
@@ -77,6 +78,18 @@ class Faucet:
         """Wait until it serves."""
         self.port = int(self.wait_line(READY, seconds)["port"])
         return self
+
+    async def listening_port(self) -> int:
+        """The port of a service whose log is too terse to tell."""
+        import psutil
+
+        process = psutil.Process(self.process.pid)
+        for _ in range(300):
+            for connection in process.net_connections("tcp"):
+                if connection.status == psutil.CONN_LISTEN:
+                    return int(connection.laddr[1])
+            await asyncio.sleep(0.05)
+        raise AssertionError(self.output)
 
     def wait_workers(self, count: int, seconds: float = 30) -> dict[int, int]:
         """Wait until `count` workers are ready; the pid of each by its number. Also waits for the service."""
