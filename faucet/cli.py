@@ -7,20 +7,26 @@ variable, default.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import inspect
+import os
 import sys
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial, wraps
 from typing import Annotated, Any, TypeVar
 
-from cyclopts import App, CycloptsError, Group, Parameter, Token
+from cyclopts import App, CycloptsError, Group, Parameter, Token, UnusedCliTokensError
 
 from faucet import __version__, units
 from faucet.log import print_error
+from faucet.net.address import AddressError, parse_address
 from faucet.settings import DemoSettings, LocalSettings, Option
 
 EXIT_USAGE = 2
+
+WORKER_VARIABLES = {"FAUCET_PORT", "FAUCET_WORKER_ID"}
+"""What workers are told. Faucet may be a worker's child."""
 
 EXIT_CODES = """\
 Exit codes: 0 ended by SIGTERM or SIGINT with everything in hand finished; 1 could not start; 2 wrong usage;
@@ -28,11 +34,25 @@ Exit codes: 0 ended by SIGTERM or SIGINT with everything in hand finished; 1 cou
 
 Settings = TypeVar("Settings")
 
-_UNITS: dict[str, Callable[[str], float]] = {"duration": units.parse_duration, "size": units.parse_size}
+
+def _address(text: str) -> str:
+    """`text`, if it is an address. Raises ValueError."""
+    try:
+        parse_address(text)
+    except AddressError as error:
+        raise ValueError(str(error)) from error
+    return text
+
+
+_UNITS: dict[str, Callable[[str], Any]] = {
+    "duration": units.parse_duration,
+    "size": units.parse_size,
+    "address": _address,
+}
 _SHOWN: dict[str, Callable[[Any], str]] = {"duration": units.format_duration, "size": units.format_size}
 
 
-def _convert(option: Option, _type: Any, tokens: Sequence[Token]) -> float:
+def _convert(option: Option, _type: Any, tokens: Sequence[Token]) -> Any:
     return _UNITS[option.unit](tokens[0].value)
 
 
@@ -62,7 +82,7 @@ def _parameter(field: dataclasses.Field[Any]) -> Parameter:
         validator=partial(_check_range, option),
         negative=(),
         show_default=lambda _value: shown,
-        metavar={"duration": "TIME", "size": "SIZE"}.get(option.unit),
+        metavar={"duration": "TIME", "size": "SIZE", "address": "ADDRESS"}.get(option.unit),
     )
 
 
@@ -130,8 +150,22 @@ app.command(_with_options(local, LocalSettings), name=("local", "start"))
 app.command(_with_options(demo, DemoSettings), name="demo")
 
 
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """A remark for each FAUCET_… variable that means nothing: most likely a slip that nobody would notice."""
+    known = {f"FAUCET_{field.name.upper()}" for field in dataclasses.fields(LocalSettings)} | WORKER_VARIABLES
+    remarks = []
+    for name in sorted(environment):
+        if name.startswith("FAUCET_") and name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            remarks.append(f"the variable {name} means nothing to Faucet{hint}")
+    return remarks
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code."""
+    for remark in unknown_variables(os.environ):
+        print_error(remark)
     try:
         result = app(
             sys.argv[1:] if arguments is None else arguments,
@@ -139,6 +173,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print_error=False,
             result_action="return_value",
         )
+    except UnusedCliTokensError as error:
+        word = (error.unused_tokens or ["?"])[0]
+        print_error(f"{word!r} is no command. To serve a directory: faucet --dir {word}\nTry `faucet --help`.")
+        return EXIT_USAGE
     except CycloptsError as error:
         print_error(f"{str(error).strip()}\nTry `faucet --help`.")
         return EXIT_USAGE

@@ -174,6 +174,10 @@ class Dispatcher(Generic[Ticket, Worker]):
         """The ticket that holds the lock of `worker`."""
         return self._holder.get(worker)
 
+    def holders(self) -> list[Ticket]:
+        """The tickets that hold a lock."""
+        return list(self._holder.values())
+
     def queue(self) -> Iterator[tuple[Ticket, float]]:
         """The waiting tickets and since when, oldest first."""
         return iter(self._queue.items())

@@ -25,6 +25,8 @@ from time import time
 from faucet.stats import Record
 from faucet.units import format_size
 
+_log = logging.getLogger("faucet")
+
 FLUSH_SECONDS = 0.05
 """How long a line may wait for others to be written with it."""
 
@@ -125,8 +127,8 @@ class TextFormat:
         """A line that a worker wrote."""
         return f"{self._time(time())} {self._paint(f'worker {worker} {stream} |', _DIM)} {_harmless(line)}"
 
-    def message(self, level: int, text: str) -> str:
-        """A line of our own."""
+    def message(self, level: int, text: str, worker: str | None) -> str:
+        """A line of our own; the text names the worker already."""
         prefix = ""
         if level >= logging.ERROR:
             prefix = self._paint("error: ", _RED)
@@ -173,9 +175,9 @@ class JsonFormat:
         """`event` is `output`."""
         return self._line(time(), "info", "output", worker=str(worker), stream=stream, text=line)
 
-    def message(self, level: int, text: str) -> str:
+    def message(self, level: int, text: str, worker: str | None) -> str:
         """`event` is `message`."""
-        return self._line(time(), logging.getLevelName(level).lower(), "message", text=text)
+        return self._line(time(), logging.getLevelName(level).lower(), "message", worker=worker, text=text)
 
     @staticmethod
     def _line(when: float, level: str, event: str, **fields: object) -> str:
@@ -190,6 +192,10 @@ class Log(logging.Handler):
         """Raises OSError if `file` cannot be opened."""
         super().__init__()
         self._file = None if file is None else os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        if file is not None:
+            print(f"faucet: the log is in {file}", file=sys.stderr, flush=True)
+        self._for_people = style == "text"
+        self._parting_words = ""
         descriptor = 2 if self._file is None else self._file
         colour = os.isatty(descriptor) and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
         self._format = JsonFormat() if style == "json" else TextFormat(colour)
@@ -201,6 +207,19 @@ class Log(logging.Handler):
             logger.setLevel(number if name == "faucet" else max(number, logging.WARNING))
             logger.handlers = [self]
             logger.propagate = False
+
+    def announce(self, text: str, level: int = logging.INFO) -> None:
+        """Log what whoever started Faucet should see: on standard error too, if the log goes elsewhere."""
+        _log.log(level, "%s", text)
+        if self._file is not None:
+            print(f"faucet: {text}", file=sys.stderr, flush=True)
+
+    def failure(self, text: str) -> None:
+        """Why there will be no service: in the log, and for people on standard error."""
+        if self._file is not None or not self._for_people:
+            _log.error("%s", text)
+        if self._file is not None or self._for_people:
+            self._parting_words = text
 
     def request(self, record: Record) -> None:
         """Log one exchange."""
@@ -217,7 +236,7 @@ class Log(logging.Handler):
         text = record.getMessage()
         if record.exc_info:
             text += "\n" + logging.Formatter().formatException(record.exc_info)
-        self._sink.write(self._format.message(record.levelno, text))
+        self._sink.write(self._format.message(record.levelno, text, getattr(record, "worker", None)))
 
     def close(self) -> None:
         """Write what is left."""
@@ -226,6 +245,9 @@ class Log(logging.Handler):
         if self._file is not None:
             os.close(self._file)
             self._file = None
+        words, self._parting_words = self._parting_words, ""
+        if words:
+            print_error(words)
 
 
 def _status_colour(status: int) -> str:

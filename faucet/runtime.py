@@ -14,7 +14,7 @@ import logging
 import resource
 import signal
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, NamedTuple
 
 from faucet.log import Log, print_error
 from faucet.net.address import AddressError, parse_address
@@ -49,11 +49,10 @@ def run_local(entry: Entry, settings: DemoSettings) -> int:
     try:
         return _run(_Runtime(entry, settings, log).serve())
     except (AddressError, StartFailed) as error:
-        failure = str(error)
+        log.failure(str(error))
+        return EXIT_FAILED
     finally:
         log.close()
-    print_error(failure)
-    return EXIT_FAILED
 
 
 def _run(main: Coroutine[Any, Any, int]) -> int:
@@ -93,10 +92,12 @@ class _Runtime:
             await signals.or_done(workers.first_ready)
             if not signals.first.is_set():
                 await listener.open(lambda: ClientConnection(proxy))
-                _log.info("serving %s (%s) on %s with %s", self._entry.directory, self._entry.description,
-                          listener.address.url, _count(count, "worker"))  # fmt: skip
+                self._log.announce(f"serving {self._entry.directory} ({self._entry.description}) on "
+                                   f"{listener.address.described} with {_count(count, 'worker')}")  # fmt: skip
                 await signals.first.wait()
-            return await self._finish(listener, proxy, signals)
+                end = await self._finish(listener, proxy, signals)
+            else:
+                end = _End(EXIT_OK, "stopped before it served anything")
         finally:
             await listener.close()
             proxy.close()
@@ -104,8 +105,10 @@ class _Runtime:
             signals.close()
             for _ in range(TURNS_TO_CLOSE):
                 await asyncio.sleep(0)
+        self._log.announce(end.words, logging.WARNING if end.code else logging.INFO)
+        return end.code
 
-    async def _finish(self, listener: Listener, proxy: Proxy, signals: Signals) -> int:
+    async def _finish(self, listener: Listener, proxy: Proxy, signals: Signals) -> _End:
         """Finish what is in hand, unless a second signal says not to."""
         in_hand = proxy.dispatcher.locked
         patience = self._settings.shutdown_timeout
@@ -118,22 +121,36 @@ class _Runtime:
         draining = asyncio.ensure_future(proxy.drain(patience))
         await signals.or_done(draining, second=True)
         if draining.done() and draining.result():
-            _log.info("stopped; every request in hand was finished")
-            return EXIT_OK
+            return _End(EXIT_OK, "stopped; every request in hand was finished")
         draining.cancel()
-        _log.warning("stopped; %s in hand cut", _count(proxy.dispatcher.locked, "request was", "requests were"))
-        return EXIT_CUT
+        cut = proxy.abandon("The service ended before the worker had answered.")
+        if not cut:
+            return _End(EXIT_OK, "stopped; nobody was waiting for what was still in hand")
+        return _End(EXIT_CUT, f"stopped; {_count(cut, 'request in hand was', 'requests in hand were')} cut")
+
+
+class _End(NamedTuple):
+    """How it ended."""
+
+    code: int
+    words: str
 
 
 class Signals:
-    """SIGTERM and SIGINT as events: the first asks for an end, the second for an end now."""
+    """SIGTERM, SIGINT and SIGHUP as events: the first asks for an end, the second for an end now.
+
+    SIGHUP comes when the terminal is closed. Under nohup it is ignored, and stays so.
+    """
 
     def __init__(self) -> None:
         self.first = asyncio.Event()
         self.second = asyncio.Event()
         self.name = ""
         self._loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        self._numbers = [signal.SIGTERM, signal.SIGINT]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            self._numbers.append(signal.SIGHUP)
+        for number in self._numbers:
             self._loop.add_signal_handler(number, self._received, number)
 
     def _received(self, number: signal.Signals) -> None:
@@ -152,7 +169,7 @@ class Signals:
 
     def close(self) -> None:
         """Let signals do again what they do by default."""
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in self._numbers:
             self._loop.remove_signal_handler(number)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-Unit = Literal["duration", "size", "plain"]
+Unit = Literal["duration", "size", "address", "plain"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +94,7 @@ class ServeSettings(ProxySettings, LogSettings):
         "127.0.0.1:3838",
         "Address to listen on: `:8080` (all interfaces), `0.0.0.0:80`, `[::1]:3838`; port 0: any.",
         SERVICE,
+        unit="address",
     )
     shutdown_timeout: float = _option(30.0, "How long requests in hand may take at the end.", SERVICE, unit="duration")
     headless: bool = _option(False, "No monitor: the service alone.", SERVICE)

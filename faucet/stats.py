@@ -41,9 +41,9 @@ class Record(NamedTuple):
     received: int
     """Bytes of the request, head included."""
     waited: float
-    """Seconds from the request being in hand to the lock."""
+    """Seconds spent waiting for a lock, once the request was in hand."""
     service: float
-    """Seconds from the lock to its release, or to the answer if no lock was held."""
+    """Seconds from the last lock to the end of the answer; 0 if it ended without one."""
     worker: str
     """Name of the last worker that held it; empty if none did."""
     note: str

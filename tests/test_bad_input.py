@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
@@ -36,9 +37,11 @@ Start = Callable[..., Faucet]
         (["--log-level", "loud"], 2, "--log-level"),
         (["--log-file", "no/such/dir/log", "--command", "true"], 1, "cannot write the log to no/such/dir/log"),
         (["--wrokers", "3"], 2, "Did you mean --workers?"),
-        (["serve"], 2, "serve"),
-        (["--host", "nonsense", "--command", "true"], 1, "'nonsense' is no address: write 127.0.0.1:3838"),
-        (["--host", "127.0.0.1:99999", "--command", "true"], 1, "is no address"),
+        (["serve"], 2, "'serve' is no command. To serve a directory: faucet --dir serve"),
+        (["--host", "nonsense:", "--command", "true"], 2, "'nonsense:' is no address: write 127.0.0.1:3838"),
+        (["--host", "127.0.0.1:99999", "--command", "true"], 2, "is no address"),
+        (["--host", "nonsense.invalid", "--command", "true"], 1, "'nonsense.invalid' is no address of this machine"),
+        ([], 1, "#* @get /hello"),
         (["--host", "no.such.host.invalid:80", "--command", "true"], 1, "is no address of this machine"),
         (["--host", "192.0.2.1:3838", "--command", "true"], 1, "no interface of this machine has that address"),
     ],
@@ -51,6 +54,7 @@ def test_messages(faucet: Start, tmp_path: Path, arguments: list[str], code: int
     assert service.wait_exit() == code
     assert said in service.output
     assert service.output.startswith("faucet: ")
+    assert service.output.count("faucet: ") == 1, "said once"
 
 
 def test_a_variable_that_is_wrong_is_named(faucet: Start) -> None:
@@ -103,6 +107,50 @@ def test_a_command_that_ends_by_a_signal_without_a_word(faucet: Start) -> None:
     assert "It wrote nothing." in service.output
 
 
+def test_workers_that_fight_for_one_port(faucet: Start, tmp_path: Path) -> None:
+    """The API has its port in the code: one worker gets it, the others end. What is wrong is said, not what follows."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    service = faucet("--command", f"{sys.executable} -m http.server --bind 127.0.0.1 {port}", "-w", "2")
+    assert service.wait_exit() == 1
+    last = service.output.rpartition("faucet: ")[2]
+    assert f"listens on port {port}, not on " in last
+    assert 'Sys.getenv("FAUCET_PORT")' in last
+
+
+def test_one_worker_that_ends_does_not_give_up_for_one_that_still_starts(faucet: Start) -> None:
+    program = (
+        "sh -c 'test $FAUCET_WORKER_ID = 1 && exit 3; sleep 6; exec " + python_worker("counting").replace("'", "") + "'"
+    )
+    service = faucet("--command", program, "-w", "2")
+    service.wait_ready()
+    assert service.output.count("worker 1: exited with code 3") >= 3
+    assert service.stop() == 0
+
+
+def test_variables_that_mean_nothing_are_told(faucet: Start) -> None:
+    service = faucet("--command", "true", env={"FAUCET_WROKERS": "2", "FAUCET_PORT": "1"})
+    service.wait_line("the variable FAUCET_WROKERS means nothing to Faucet; did you mean FAUCET_WORKERS?")
+    assert "FAUCET_PORT means" not in service.output
+
+
+def test_a_failure_is_in_the_log_file_and_on_the_terminal(faucet: Start, tmp_path: Path) -> None:
+    service = faucet("--command", "false", "-w", "1", "--log-file", "log")
+    assert service.wait_exit() == 1
+    assert service.lines[0] == "faucet: the log is in log"
+    assert "faucet: no worker could be started" in service.output
+    assert "error: no worker could be started" in (tmp_path / "log").read_text()
+
+
+def test_a_failure_is_json_where_json_was_asked_for(faucet: Start) -> None:
+    service = faucet("--command", "false", "-w", "1", "--log-format", "json")
+    assert service.wait_exit() == 1
+    events = [json.loads(line) for line in service.lines]
+    assert events[-1]["level"] == "error"
+    assert events[-1]["text"].startswith("no worker could be started")
+    assert {event["worker"] for event in events if "exited" in event["text"]} == {"1", None}
+
+
 def test_a_command_that_never_listens(faucet: Start) -> None:
     service = faucet("--command", "sleep 60", "-w", "1", "--startup-timeout", "300ms")
     assert service.wait_exit() == 1
@@ -114,6 +162,7 @@ def test_sigterm_while_nothing_is_ready_yet(faucet: Start) -> None:
     service = faucet("--command", "sleep 60", "-w", "2")
     service.wait_line("starting 2 workers")
     assert service.stop() == 0
+    assert service.lines[-1].endswith("stopped before it served anything")
 
 
 def test_help_names_every_variable_and_unit() -> None:

@@ -16,7 +16,7 @@ import requests
 
 import faucet.demo
 from tests.support.load import fetch, hang_up, read_response
-from tests.support.running import Faucet, is_alive, python_worker, wait_gone
+from tests.support.running import Faucet, is_alive, wait_gone
 
 Start = Callable[..., Faucet]
 DEMO = str(Path(faucet.demo.__file__).parent)
@@ -179,6 +179,16 @@ def test_a_hard_coded_port_is_named(faucet: Start, tmp_path: Path) -> None:
     assert f"listens on port {port}, not on" in line
     assert "FAUCET_PORT" in line
     assert service.stop() == 0
+    service = faucet("-w", "2")
+    assert service.wait_exit(30) == 1
+    assert f"listens on port {port}, not on" in service.output.rpartition("faucet: ")[2]
+
+
+def test_an_api_that_names_no_port_at_all(faucet: Start, tmp_path: Path) -> None:
+    (tmp_path / "plumber.R").write_text("#* @get /\nfunction() 1\n")
+    (tmp_path / "entrypoint.R").write_text('library(plumber)\npr("plumber.R") %>% pr_run()\n')
+    service = faucet("-w", "2")
+    assert "FAUCET_PORT" in service.wait_line("listens on port", 20).string
 
 
 def test_an_r_error_at_start_is_shown(faucet: Start, tmp_path: Path) -> None:
@@ -215,7 +225,6 @@ def test_python_worker_and_plumber_agree_on_the_demo(faucet: Start) -> None:
 
     by_python = faucet("--dir", DEMO, "--command", f"{sys.executable} app.py", "-w", "1").wait_ready()
     by_plumber = faucet("--dir", DEMO, "-w", "1").wait_ready()
-    assert python_worker("counting")
     for target in ("/hello", "/hello?name=x", "/sleep?t=0.01", "/large?bytes=10"):
         answers = [requests.get(f"http://127.0.0.1:{s.port}{target}", timeout=10) for s in (by_python, by_plumber)]
         if target.startswith("/large"):

@@ -69,6 +69,9 @@ def test_formats() -> None:
         (":8080", Address("", 8080), "http://localhost:8080"),
         ("0.0.0.0:80", Address("0.0.0.0", 80), "http://localhost:80"),
         ("[::1]:3838", Address("::1", 3838), "http://[::1]:3838"),
+        ("localhost", Address("localhost", 3838), "http://localhost:3838"),
+        ("0.0.0.0", Address("0.0.0.0", 3838), "http://localhost:3838"),
+        ("[::1]", Address("::1", 3838), "http://[::1]:3838"),
         ("8080", Address("127.0.0.1", 8080), "http://127.0.0.1:8080"),
     ],
 )
@@ -77,7 +80,7 @@ def test_addresses(text: str, address: Address, url: str) -> None:
     assert address.url == url
 
 
-@pytest.mark.parametrize("text", ["", "a", "a:", "a:b", "::1", "::1:80", "a:65536", "[::1]", "a:1:2", "http://a:80"])
+@pytest.mark.parametrize("text", ["a:", "a:b", "::1", "::1:80", "a:65536", "65536", "a:1:2", "http://a:80", "[a", "a]"])
 def test_no_addresses(text: str) -> None:
     with pytest.raises(AddressError):
         parse_address(text)
@@ -114,14 +117,15 @@ def test_text_lines() -> None:
     assert (
         TextFormat(colour=False).output(1, "out", "a\x1b[2Jb\x9b\u2028").endswith(r"worker 1 out | a\x1b[2Jb\x9b\x2028")
     )
-    assert TextFormat(colour=False).message(logging.WARNING, "x").endswith(" warning: x")
+    assert TextFormat(colour=False).message(logging.WARNING, "x", None).endswith(" warning: x")
 
 
 def test_json_lines() -> None:
     event = json.loads(JsonFormat().request(RECORD))
     assert (event["event"], event["status"], event["worker"], event["queue_seconds"]) == ("request", 503, None, 0.031)
     assert json.loads(JsonFormat().output(2, "err", "\x1b"))["text"] == "\x1b"
-    assert json.loads(JsonFormat().message(logging.ERROR, "x"))["level"] == "error"
+    event = json.loads(JsonFormat().message(logging.ERROR, "x", "3"))
+    assert (event["level"], event["worker"]) == ("error", "3")
 
 
 def test_the_log_goes_to_its_file(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def demo_hints(entry: Entry, host: str) -> str:
     url = Address(address.host or "localhost", address.port).url if address.port else "http://localhost:PORT"
     return (
         f"Serving {entry.description}. Try, in another terminal:\n\n"
-        f"  curl {url}/hello?name=you\n"
-        f"  time (for i in 1 2 3 4; do curl -s {url}/sleep?t=1 & done; wait)\n"
+        f"  curl '{url}/hello?name=you'\n"
+        f"  time (for i in 1 2 3 4; do curl -s '{url}/sleep?t=1' & done; wait)\n"
         f"  curl -d 'x=1,2,3' {url}/mean\n"
     )

@@ -133,6 +133,11 @@ class _HeadReader(Generic[_Head]):
     def __init__(self) -> None:
         self._scanner: HeadScanner | None = None
 
+    @property
+    def size(self) -> int:
+        """Bytes of the head that is not complete yet, or was refused in the middle."""
+        return 0 if self._scanner is None else self._scanner.size
+
     def feed(self, data: bytes) -> tuple[_Head, bytes] | None:
         """The next head and the bytes behind it, None if more is needed. Raises FramingError."""
         if self._scanner is None:

@@ -36,6 +36,11 @@ class HeadScanner:
         """Some bytes of the start line are here, not just empty lines before it."""
         return len(self._buffer) > self._start
 
+    @property
+    def size(self) -> int:
+        """Bytes taken so far."""
+        return len(self._buffer)
+
     def feed(self, data: bytes) -> bytes | None:
         """Take more bytes. Once the head is complete, return everything held: the head and what follows it.
 

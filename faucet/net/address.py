@@ -10,6 +10,8 @@ from dataclasses import dataclass
 BACKLOG = 4096
 """Connections the kernel may keep for us. A burst of that many is not refused; net.core.somaxconn caps it."""
 
+DEFAULT_PORT = 3838
+
 _ADDRESS = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^\[\]:]*)):(?P<port>[0-9]{1,5})")
 
 
@@ -28,6 +30,11 @@ class Address:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
+    def described(self) -> str:
+        """The URL, and whether others than this machine can reach it."""
+        return self.url if self.host not in ("", "0.0.0.0", "::") else f"{self.url} (all interfaces)"
+
+    @property
     def url(self) -> str:
         """Where a browser on this machine finds it."""
         host = {"": "localhost", "0.0.0.0": "localhost", "::": "localhost"}.get(self.host, self.host)
@@ -35,8 +42,11 @@ class Address:
 
 
 def parse_address(text: str) -> Address:
-    """`127.0.0.1:3838`, `localhost:80`, `[::1]:3838`, `:8080`, or a port alone. Raises AddressError."""
-    match = _ADDRESS.fullmatch(text if ":" in text else f"127.0.0.1:{text}")
+    """`127.0.0.1:3838`, `localhost:80`, `[::1]:3838`, `:8080`; a host alone, or a port alone. Raises AddressError."""
+    whole = f"127.0.0.1:{text}" if text.isdecimal() else text
+    if ":" not in text.rpartition("]")[2]:
+        whole = whole if text.isdecimal() else f"{text}:{DEFAULT_PORT}"
+    match = _ADDRESS.fullmatch(whole)
     if match is None or int(match["port"]) > 65535:
         raise AddressError(f"{text!r} is no address: write 127.0.0.1:3838, :8080 or [::1]:3838")
     return Address(match["six"] or match["host"], int(match["port"]))

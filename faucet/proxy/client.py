@@ -139,7 +139,7 @@ class ClientConnection(asyncio.Protocol):
         try:
             parsed = self._reader.feed(data)
         except FramingError as error:
-            self._refuse(error)
+            self._refuse(error, max(self._reader.size, len(data)))
             return
         if parsed is not None:
             if started:
@@ -154,7 +154,7 @@ class ClientConnection(asyncio.Protocol):
         try:
             body = head.body(self.proxy.settings.max_body)
         except FramingError as error:
-            self._refuse(error, head)
+            self._refuse(error, len(head.raw), head)
             return
         exchange = self.exchange = Exchange(self.proxy, self, head, body)
         if self.proxy.draining:
@@ -252,11 +252,11 @@ class ClientConnection(asyncio.Protocol):
             self.resume_reading()
             (self.proxy.parting if self.proxy.draining else self.proxy.idle).touch(self)
 
-    def _refuse(self, error: FramingError, head: RequestHead | None = None) -> None:
+    def _refuse(self, error: FramingError, received: int, head: RequestHead | None = None) -> None:
         """Answer a request that never became an exchange. Nothing more from this connection is processed."""
-        method = head.method if head else b"GET"
-        self.write(answer(error.status, error.detail, method=method))
-        self.proxy.record(_refused(self, error, head))
+        data = answer(error.status, error.detail, method=head.method if head else b"GET")
+        self.write(data)
+        self.proxy.record(_refused(self, error, head, len(data), received))
         self.linger()
 
     # -- ending ------------------------------------------------------------------------------------------------
@@ -328,7 +328,7 @@ class ClientConnection(asyncio.Protocol):
         seconds = f"{self.proxy.settings.client_timeout:g} s"
         error = FramingError(408, f"The request did not arrive within {seconds}.")
         if self.exchange is None:
-            self._refuse(error)
+            self._refuse(error, self._reader.size)
         else:
             self.exchange.refuse(error.status, error.detail)
 
@@ -380,6 +380,11 @@ class ClientConnection(asyncio.Protocol):
         return self.written - self.transport.get_write_buffer_size() - waiting[0]
 
     @property
+    def waits(self) -> bool:
+        """It is owed an answer, or the rest of one."""
+        return self.exchange is not None or bool(self.transport.get_write_buffer_size())
+
+    @property
     def peer(self) -> str:
         """The client's address, without port; `unix` for one without."""
         if self._peer is None:
@@ -389,7 +394,9 @@ class ClientConnection(asyncio.Protocol):
         return self._peer
 
 
-def _refused(client: ClientConnection, error: FramingError, head: RequestHead | None) -> Record:
+def _refused(
+    client: ClientConnection, error: FramingError, head: RequestHead | None, sent: int, received: int
+) -> Record:
     """The record of a request that was refused before it was an exchange."""
     return Record(
         ended=time(),
@@ -398,8 +405,8 @@ def _refused(client: ClientConnection, error: FramingError, head: RequestHead | 
         target=head.target if head else b"-",
         minor=head.minor if head else 1,
         status=error.status,
-        sent=0,
-        received=0,
+        sent=sent,
+        received=received,
         waited=0.0,
         service=0.0,
         worker="",

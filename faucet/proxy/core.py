@@ -99,7 +99,7 @@ class Proxy:
     def submit(self, exchange: Exchange) -> None:
         """A request is in hand: lock a worker for it, or let it wait, or refuse it."""
         try:
-            backend = self.dispatcher.acquire(exchange, exchange.ready_at)
+            backend = self.dispatcher.acquire(exchange, exchange.account.ready_at)
         except QueueFull:
             exchange.refuse(503, "All workers are busy and the queue is full.", self.retry_after())
             return
@@ -189,6 +189,16 @@ class Proxy:
         """Whoever waits for the last exchange is woken after it."""
         if self.draining and not self.dispatcher.locked and not self.clients:
             self._drained.set()
+
+    def abandon(self, detail: str) -> int:
+        """End what is in hand now. Returns how many clients had not got, or not read, their answer."""
+        waiting = [client for client in self.clients if client.waits]
+        for exchange in self.dispatcher.holders():
+            exchange.abandon(detail)
+        for client in waiting:
+            if client.exchange is not None:  # its request was still arriving
+                client.exchange.refuse(503, detail)
+        return len(waiting)
 
     def close(self) -> None:
         """Cut what is still connected, and set no more timers."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from faucet.http1 import IDEMPOTENT, INTERIM_LIMIT, BadResponse, Body, RequestHead, ResponseHead
 from faucet.proxy.account import Account
 from faucet.proxy.answers import answer
-from faucet.proxy.phases import CLIENT_CLOSED_REQUEST, MAX_SENDS, RETRY_GRACE, Phase
+from faucet.proxy.phases import CLIENT_CLOSED_REQUEST, HALF_CLOSED, MAX_SENDS, RETRY_GRACE, Phase
 from faucet.proxy.tunnel import Tunnel
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ class Exchange:
     """One request and what becomes of it. Serves as the dispatcher's ticket."""
 
     __slots__ = (
-        "_account",
         "_answered",
         "_buffer",
         "_client_blamed",
@@ -42,6 +41,7 @@ class Exchange:
         "_retry",
         "_sends",
         "_streaming",
+        "account",
         "backend",
         "body",
         "client",
@@ -53,7 +53,7 @@ class Exchange:
     def __init__(self, proxy: Proxy, client: ClientConnection, head: RequestHead, body: Body | None) -> None:
         self.proxy = proxy
         self.client: ClientConnection | None = client
-        self._account = Account(client.peer, len(head.raw))
+        self.account = Account(client.peer, len(head.raw))
         self.head = head
         self.body = body
         self.phase = _READING
@@ -77,11 +77,6 @@ class Exchange:
         return f"<{self.head.method.decode()} {self.head.target.decode()} {self.phase.value}>"
 
     @property
-    def ready_at(self) -> float:
-        """When the request was in hand, by the monotonic clock."""
-        return self._account.ready_at
-
-    @property
     def body_done(self) -> bool:
         """The whole request has arrived."""
         return self.body is None or self.body.done
@@ -93,7 +88,7 @@ class Exchange:
         assert self.body is not None
         end = self.body.feed(data)
         part = data[:end]
-        self._account.received += end
+        self.account.received += end
         if self.phase is _ACTIVE and self._connection is not None:
             self._connection.write(part)
         else:
@@ -132,7 +127,7 @@ class Exchange:
     def submit(self) -> None:
         """The request is in hand: ask for a worker."""
         self.phase = _QUEUED
-        self._account.ready()
+        self.account.ready()
         self.proxy.submit(self)
 
     # -- the lock ----------------------------------------------------------------------------------------------
@@ -140,7 +135,7 @@ class Exchange:
     def granted(self, backend: Backend) -> None:
         """This request holds the lock of `backend`."""
         self.backend = backend
-        self._account.granted(backend.name)
+        self.account.granted(backend.name)
         self.phase = _CONNECTING
         if self.client is None or (self._queued and self.client.hung_up()):
             self._finish(CLIENT_CLOSED_REQUEST, "the client left the queue")
@@ -199,6 +194,7 @@ class Exchange:
     def connect_failed(self, backend: Backend, error: Exception) -> None:
         """No connection could be opened, so nothing was sent: any request may go to another worker."""
         self.proxy.unreachable(backend, error)
+        self.account.remark(f"worker {backend.name} accepted no connection")
         self._release()
         if self.client is None:
             self._finish(CLIENT_CLOSED_REQUEST, "the client left before its request was sent")
@@ -212,13 +208,13 @@ class Exchange:
             self._broken("The worker ended its answer before it was complete.")
         elif self._streaming or self._sends >= MAX_SENDS or self.head.method not in IDEMPOTENT:
             self._broken("The worker ended the connection without an answer.")
-        elif self.backend is not None:
-            # It may just have closed a connection that was idle for too long; or it is dying, and what is sent to it
-            # now is lost in its backlog. A moment tells.
-            self.phase = _CONNECTING
-            self._retry = self.proxy.loop.call_later(RETRY_GRACE, self._send_again)
         else:
-            self._try_another()
+            # It may just have closed a connection that was idle for too long; or it is dying, and what is sent to it
+            # now is lost in its backlog. A moment tells, unless it is known to be gone.
+            self.account.remark(f"sent again, since worker {self.account.worker} ended the connection")
+            self.phase = _CONNECTING
+            grace = 0 if self.backend is None else RETRY_GRACE
+            self._retry = self.proxy.loop.call_later(grace, self._send_again)
 
     def _send_again(self) -> None:
         self._retry = None
@@ -231,6 +227,7 @@ class Exchange:
 
     def _try_another(self) -> None:
         self.phase = _QUEUED
+        self.account.waits_again()
         self.proxy.requests.discard(self)
         self.proxy.resubmit(self)
 
@@ -277,7 +274,7 @@ class Exchange:
             self._finish(CLIENT_CLOSED_REQUEST, "the client left before the upgrade")
             return
         self._response = head
-        self._account.sent += len(head.raw) + len(rest)
+        self.account.sent += len(head.raw) + len(rest)
         client.write(head.raw + rest)
         ahead = client.become_tunnel()
         tunnel = Tunnel(self.proxy.tunnels, client.transport, connection.transport)
@@ -313,7 +310,7 @@ class Exchange:
             self._finish(CLIENT_CLOSED_REQUEST, "the client left before the answer")
             return
         self._relay(data)
-        self._finish(response.status)
+        self._finish(response.status, HALF_CLOSED if client.half_closed else "")
         if early:
             client.linger()
         else:
@@ -321,7 +318,7 @@ class Exchange:
 
     def _relay(self, data: bytes) -> None:
         assert self.client is not None
-        self._account.sent += len(data)
+        self.account.sent += len(data)
         self.client.write(data)
 
     def _client_may_stay(self, response: ResponseHead) -> bool:
@@ -392,6 +389,15 @@ class Exchange:
         else:
             self._answer_client(status, detail, retry_after=retry_after)
 
+    def abandon(self, detail: str) -> None:
+        """The service ends before the worker has answered: the client is told, as far as that is possible still."""
+        if self.client is not None:
+            self.refuse(503, detail)
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+        self._finish(CLIENT_CLOSED_REQUEST, detail)
+
     def internal_error(self) -> None:
         """A bug of ours, already logged. The lock must not be lost with it."""
         connection, self._connection = self._connection, None
@@ -401,7 +407,7 @@ class Exchange:
         client = self.client
         if client is None or client.exchange is not self:
             return
-        if self._account.sent:
+        if self.account.sent:
             self.client = client.exchange = None
             client.cut()
         else:
@@ -441,7 +447,7 @@ class Exchange:
         keep = status >= 500 and self.body_done and self.head.minor == 1 and self.head.fields.persistent
         keep = keep and not self.proxy.draining
         data = answer(status, detail, method=self.head.method, close=not keep, retry_after=retry_after)
-        self._account.sent += len(data)
+        self.account.sent += len(data)
         client.write(data)
         self._part_from_client(logged or status, detail)
         if keep:
@@ -488,6 +494,6 @@ class Exchange:
 
     def _record(self, status: int, note: str) -> None:
         """Tell what became of this request, once: when the client has its answer, or no client is left."""
-        record = self._account.settle(self.head, status, note)
+        record = self.account.settle(self.head, status, note)
         if record is not None:
             self.proxy.record(record)

@@ -12,10 +12,12 @@ from enum import Enum
 CLIENT_CLOSED_REQUEST = 499
 """What the log shows where no answer could be sent, because the client had left. As in nginx; never sent."""
 
+HALF_CLOSED = "the client had ended its sending side, and may not have read this"
+"""Noted beside the status where nobody can tell a client that half-closed from one that hung up."""
+
 MAX_SENDS = 2
 """How often a request may be sent in all: once more, not again, since a request that kills its worker must not
 kill them all (RFC 9110, 9.2.2 leaves it to us)."""
-
 
 RETRY_GRACE = 0.05
 """Seconds between a worker's connection ending without an answer and the request being sent again. The exit of a

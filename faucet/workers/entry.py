@@ -17,6 +17,10 @@ MINIMAL_ENTRYPOINT = """\
     pr("plumber.R") %>%
       pr_run(port = as.integer(Sys.getenv("FAUCET_PORT")))"""
 
+MINIMAL_PLUMBER = """\
+    #* @get /hello
+    function(name = "world") paste("hello", name)"""
+
 SERVE_PLUMBER_R = (
     'plumber::pr_run(plumber::pr("plumber.R"), host = "127.0.0.1", port = as.integer(Sys.getenv("FAUCET_PORT")))'
 )
@@ -73,7 +77,8 @@ def find_entry(directory: Path, command: str | None, rscript: str) -> Entry:
         return Entry((_find_rscript(rscript), "-e", SERVE_PLUMBER_R), directory, "plumber.R", rscript)
     raise EntryError(
         f"{directory} has neither entrypoint.R nor plumber.R, and no --command was given.\n"
-        f"A minimal entrypoint.R:\n\n{MINIMAL_ENTRYPOINT}\n\n"
+        f"A minimal plumber.R, which is enough:\n\n{MINIMAL_PLUMBER}\n\n"
+        f"A minimal entrypoint.R, to start it in your own way:\n\n{MINIMAL_ENTRYPOINT}\n\n"
         "Or try `faucet demo`, which brings an API of its own."
     )
 

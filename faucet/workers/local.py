@@ -18,6 +18,7 @@ import socket
 from collections.abc import Callable
 from enum import Enum
 from time import monotonic
+from typing import Any
 
 from faucet import tasks
 from faucet.net.connect import connect_tcp
@@ -76,6 +77,14 @@ class StartFailed(Exception):
     """No worker ever became ready. The text is for the user."""
 
 
+class _WorkerLog(logging.LoggerAdapter[logging.Logger]):
+    """Names the worker at the start of the text, for people, and apart, for programs."""
+
+    def process(self, msg: str, kwargs: Any) -> tuple[str, Any]:
+        assert self.extra is not None
+        return f"worker {self.extra['worker']}: {msg}", {**kwargs, "extra": self.extra}
+
+
 class Worker:
     """One place for a process: number `number`, from 1."""
 
@@ -86,7 +95,8 @@ class Worker:
         self.process: ChildProcess | None = None
         self.restarts = 0
         self._pool = pool
-        self._failures = 0  # in a row, without having been healthy between
+        self._log = _WorkerLog(_log, {"worker": str(number)})
+        self.failures = 0  # in a row, without having been healthy between
         self._unreachable = asyncio.Event()
         self._stopping = False
 
@@ -127,7 +137,7 @@ class Worker:
         self.process = process
         try:
             if not self._stopping and await self._becomes_ready(process, monotonic() + pool.settings.startup_timeout):
-                _log.info("worker %s: ready on port %d (pid %d) after %s", self, self.port, process.pid,
+                self._log.info("ready on port %d (pid %d) after %s", self.port, process.pid,
                           format_duration(monotonic() - began))  # fmt: skip
                 await self._serve(process)
                 self._judge_life(monotonic() - began)
@@ -169,14 +179,14 @@ class Worker:
         self.state = State.STARTING
         if not await self._accepts(process, monotonic() + self._pool.settings.startup_timeout):
             if not process.exited.done():
-                _log.warning("worker %s: lives, but accepts no connections any more; it is replaced", self)
+                self._log.warning("lives, but accepts no connections any more; it is replaced")
             return False
         self.state = State.READY
         self._pool.proxy.resume(backend)
         return True
 
     def _kill_hung(self) -> None:
-        _log.warning("worker %s: did not answer in time; it is killed and replaced", self)
+        self._log.warning("did not answer in time; it is killed and replaced")
         if self.process is not None:
             self.process.kill()
 
@@ -191,10 +201,10 @@ class Worker:
         process = self.process
         assert process is not None
         if seconds >= HEALTHY_AFTER:
-            self._failures = 0
-        self._failures += 1
+            self.failures = 0
+        self.failures += 1
         if not self._stopping and process.exited.done():
-            _log.warning("worker %s: %s after %s", self, exit_text(process.exited.result()), format_duration(seconds))
+            self._log.warning("%s after %s", exit_text(process.exited.result()), format_duration(seconds))
 
     # -- becoming ready ----------------------------------------------------------------------------------------
 
@@ -203,7 +213,7 @@ class Worker:
         accepts = await self._accepts(process, min(deadline, monotonic() + HINT_AFTER))
         if not accepts and monotonic() < deadline:
             if ports_of(process.pid):
-                _log.warning("worker %s: %s", self, self._not_listening(process))
+                self._log.warning("%s", self.why_not_listening())
             accepts = await self._accepts(process, deadline)
         if not accepts:
             await self._explain_failed_start(process)
@@ -228,13 +238,13 @@ class Worker:
         owner = who_listens(self.port) or "another process"
         _, pending = await asyncio.wait([process.exited], timeout=FOREIGN_GRACE)
         if pending:
-            _log.warning("worker %s: %s answers on port %d for it", self, owner, self.port)
+            self._log.warning("%s answers on port %d for it", owner, self.port)
             return True
         self._port_taken(owner)
         return False
 
     def _port_taken(self, owner: str) -> None:
-        _log.info("worker %s: port %d was taken by %s; trying another", self, self.port, owner)
+        self._log.info("port %d was taken by %s; trying another", self.port, owner)
         self._pool.ports_taken.add(self.port)
 
     async def _explain_failed_start(self, process: ChildProcess) -> None:
@@ -247,35 +257,41 @@ class Worker:
                 return
             reason = f"{exit_text(process.exited.result())} before it listened on port {self.port}"
         else:
-            reason = self._not_listening(process)
+            reason = self.why_not_listening()
         self._failed(reason, list(process.last_lines))
 
-    def _not_listening(self, process: ChildProcess) -> str:
-        waited = format_duration(self._pool.settings.startup_timeout)
-        others = sorted(ports_of(process.pid) or ())
+    def listens_elsewhere(self) -> bool:
+        """Its process listens, but not on the port it was told."""
+        ports = ports_of(self.process.pid) if self.process is not None else None
+        return bool(ports) and self.port not in (ports or ())
+
+    def why_not_listening(self) -> str:
+        """What its living process does instead of listening on its port."""
+        others = sorted(ports_of(self.process.pid) or ()) if self.process is not None else []
         if others:
             where = ", ".join(map(str, others))
             return (
                 f"listens on port {where}, not on {self.port}: an API served by Faucet has to listen on the port in "
                 'FAUCET_PORT, in R: port = as.integer(Sys.getenv("FAUCET_PORT"))'
             )
+        waited = format_duration(self._pool.settings.startup_timeout)
         return f"did not listen on port {self.port} (its FAUCET_PORT) within {waited}; --startup-timeout gives it more"
 
     def _failed(self, reason: str, last_lines: list[str]) -> None:
         """A start that did not succeed."""
-        self._failures += 1
-        _log.warning("worker %s: %s", self, reason)
+        self.failures += 1
+        self._log.warning("%s", reason)
         hint = advice(last_lines, self._pool.entry)
-        self._pool.start_failed(self, self._failures, reason, last_lines, hint)
+        self._pool.start_failed(self, reason, last_lines, hint)
 
     async def _back_off(self) -> None:
         """At once the first time, then longer and longer."""
-        if self._failures <= 1:
+        if self.failures <= 1:
             return
-        delay = min(BACKOFF_FIRST * 2 ** (self._failures - 2), BACKOFF_LIMIT)
+        delay = min(BACKOFF_FIRST * 2 ** (self.failures - 2), BACKOFF_LIMIT)
         delay *= random.uniform(1 - BACKOFF_JITTER, 1 + BACKOFF_JITTER)
         self.state = State.BACKOFF
-        _log.info("worker %s: restart in %s", self, format_duration(delay))
+        self._log.info("restart in %s", format_duration(delay))
         await self._pool.wait_for_stop(delay)
 
 
@@ -334,12 +350,19 @@ class LocalWorkers:
         if not self.first_ready.done():
             self.first_ready.set_result(None)
 
-    def start_failed(self, worker: Worker, failures: int, reason: str, last_lines: list[str], hint: str) -> None:
+    def start_failed(self, worker: Worker, reason: str, last_lines: list[str], hint: str) -> None:
         """A start failed; the last chance if none ever succeeded."""
-        if failures < FIRST_TRIES or self.first_ready.done():
+        if self.first_ready.done() or worker.failures < FIRST_TRIES:
+            return
+        elsewhere = next((other for other in self.workers if other is not worker and other.listens_elsewhere()), None)
+        if elsewhere is not None:
+            # Workers that fight for one port of their own: the one that has it tells more than the one that ended.
+            self.first_ready.set_exception(StartFailed(f"worker {elsewhere} {elsewhere.why_not_listening()}"))
+            return
+        if any(other.failures < FIRST_TRIES for other in self.workers):
             return
         said = "".join(f"\n  | {line}" for line in last_lines)
-        text = f"no worker could be started, in {failures} tries: worker {worker} {reason}"
+        text = f"no worker could be started, in {worker.failures} tries: worker {worker} {reason}"
         text += f"\nIts last words:{said}" if said else "\nIt wrote nothing."
         self.first_ready.set_exception(StartFailed(f"{text}\n{hint}" if hint else text))
 

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
 
@@ -30,14 +31,19 @@ class Faucet:
     """`faucet …`, started; use `wait_ready` before talking to it."""
 
     def __init__(
-        self, directory: Path, *arguments: str, env: dict[str, str] | None = None, host: str = "127.0.0.1:0"
+        self,
+        directory: Path,
+        *arguments: str,
+        env: dict[str, str] | None = None,
+        host: str = "127.0.0.1:0",
+        wrapper: Sequence[str] = (),
     ) -> None:
         self.lines: list[str] = []
         self._news: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self.port = 0
         words = [*arguments] if "--host" in arguments else [*arguments, "--host", host]
         self.process = subprocess.Popen(
-            [sys.executable, "-X", "dev", "-W", "error", "-m", "faucet", *words],
+            [*wrapper, sys.executable, "-X", "dev", "-W", "error", "-m", "faucet", *words],
             cwd=directory,
             env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), **(env or {})},
             stdin=subprocess.DEVNULL,

@@ -1,8 +1,9 @@
 """A worker that counts the requests it has in hand, and answers 500 when there are two.
 
 A thread per connection, so that it can have two; each answer takes a moment. `/served` tells how many it has served,
-`/body` answers with as many bytes as it got, `/slow?S` takes S seconds, `/big?N` answers with N bytes. Anything it did
-not expect, or that reached it twice at once, it remembers: `/offences` tells.
+`/body` answers with as many bytes as it got, `/slow?S` takes S seconds, `/big?N` answers with N bytes, `/drip`
+begins an answer and does not end it. Anything it did not expect, or that reached it twice at once, it remembers:
+`/offences` tells.
 """
 
 from __future__ import annotations
@@ -58,10 +59,12 @@ class Handler(BaseHTTPRequestHandler):
         if url.path == "/big":
             content = b"x" * int(url.query)
         self.send_response(200 if alone else 500)
-        self.send_header("Content-Length", str(len(content)))
+        self.send_header("Content-Length", str(len(content) if url.path != "/drip" else 1000))
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(content)
+        if url.path == "/drip":
+            time.sleep(60)
 
     def read_body(self) -> tuple[int, str]:
         left, digest = int(self.headers.get("Content-Length", 0)), hashlib.sha256()
