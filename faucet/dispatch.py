@@ -115,11 +115,16 @@ class Dispatcher(Generic[Ticket, Worker]):
 
     # -- workers -----------------------------------------------------------------------------------------------
 
-    def add(self, worker: Worker) -> Grant[Ticket, Worker] | None:
-        """Put a new worker to use. Returns the grant that follows. Raises ValueError if it is here already."""
+    def add(self, worker: Worker, held: bool = False) -> Grant[Ticket, Worker] | None:
+        """Put a new worker to use, or keep it for a `resume`, if `held`. Returns the grant that follows.
+
+        Raises ValueError if it is here already.
+        """
         if worker in self._workers:
             raise ValueError(f"{worker!r} is here already")
         self._workers.add(worker)
+        if held:
+            self._held.add(worker)
         return self._offer(worker)
 
     def remove(self, worker: Worker) -> Ticket | None:

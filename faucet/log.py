@@ -22,6 +22,7 @@ from datetime import datetime
 from pathlib import Path
 from time import time
 
+from faucet.journal import Journal
 from faucet.stats import Record
 from faucet.units import format_size
 
@@ -188,18 +189,20 @@ class JsonFormat:
 class Log(logging.Handler):
     """Everything that is logged goes through here: messages by `logging`, the frequent kinds directly."""
 
-    def __init__(self, level: str, style: str, file: Path | None) -> None:
-        """Raises OSError if `file` cannot be opened."""
+    def __init__(self, level: str, style: str, file: Path | None, quiet: bool = False) -> None:
+        """`quiet`: write to `file` only, if there is one. Raises OSError if `file` cannot be opened."""
         super().__init__()
+        self.journal = Journal()
+        self._quiet = quiet
         self._file = None if file is None else os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        if file is not None:
+        if file is not None and not quiet:
             print(f"faucet: the log is in {file}", file=sys.stderr, flush=True)
         self._for_people = style == "text"
         self._parting_words = ""
         descriptor = 2 if self._file is None else self._file
         colour = os.isatty(descriptor) and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
         self._format = JsonFormat() if style == "json" else TextFormat(colour)
-        self._sink = Sink(descriptor)
+        self._sink = None if quiet and file is None else Sink(descriptor)
         number = getattr(logging, level.upper())
         self._informative = number <= logging.INFO
         for name in ("faucet", "asyncio"):
@@ -211,7 +214,7 @@ class Log(logging.Handler):
     def announce(self, text: str, level: int = logging.INFO) -> None:
         """Log what whoever started Faucet should see: on standard error too, if the log goes elsewhere."""
         _log.log(level, "%s", text)
-        if self._file is not None:
+        if self._file is not None and not self._quiet:
             print(f"faucet: {text}", file=sys.stderr, flush=True)
 
     def failure(self, text: str) -> None:
@@ -223,12 +226,13 @@ class Log(logging.Handler):
 
     def request(self, record: Record) -> None:
         """Log one exchange."""
-        if self._informative:
+        if self._informative and self._sink is not None:
             self._sink.write(self._format.request(record))
 
     def output(self, worker: int, stream: str, line: str) -> None:
         """Log a line of a worker's output."""
-        if self._informative:
+        self.journal.add(time(), stream, str(worker), line)
+        if self._informative and self._sink is not None:
             self._sink.write(self._format.output(worker, stream, line))
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -236,12 +240,17 @@ class Log(logging.Handler):
         text = record.getMessage()
         if record.exc_info:
             text += "\n" + logging.Formatter().formatException(record.exc_info)
-        self._sink.write(self._format.message(record.levelno, text, getattr(record, "worker", None)))
+        worker = getattr(record, "worker", None)
+        source = "error" if record.levelno >= logging.ERROR else record.levelname.lower()
+        self.journal.add(record.created, source, worker or "", text)
+        if self._sink is not None:
+            self._sink.write(self._format.message(record.levelno, text, worker))
 
     def close(self) -> None:
         """Write what is left."""
         super().close()
-        self._sink.close()
+        if self._sink is not None:
+            self._sink.close()
         if self._file is not None:
             os.close(self._file)
             self._file = None

@@ -113,6 +113,10 @@ class WorkerSettings:
     startup_timeout: float = _option(
         60.0, "A worker that does not listen by then is stopped and tried again.", WORKERS, unit="duration", minimum=0.1
     )
+    max_restarts: int = _option(
+        5, "Failed starts in a row after which a worker is tried only once a minute.", WORKERS, minimum=1
+    )
+    keep_trying: bool = _option(False, "Do not give up if no worker can be started at first.", WORKERS)
     rscript: str = _option("Rscript", "The Rscript to start R with.", WORKERS)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
+from collections.abc import Sequence
 from typing import NamedTuple
 
 BUCKETS_PER_DOUBLING = 4
@@ -18,6 +19,12 @@ BUCKET_BOUNDS = tuple(1e-4 * 2 ** (step / BUCKETS_PER_DOUBLING) for step in rang
 
 RING_SIZE = 1000
 """Exchanges remembered in full."""
+
+WORKER_RING_SIZE = 256
+"""Service times remembered of each worker."""
+
+HISTORY_SECONDS = 60
+"""How far back a viewer that has just come can look."""
 
 SERVICE_WEIGHT = 0.1
 """Weight of the newest service time in the moving mean that Retry-After is computed from."""
@@ -65,20 +72,65 @@ class Histogram:
         self.total += 1
 
     def quantile(self, share: float) -> float:
-        """Upper bound of the bucket that holds the `share` quantile (0 to 1), in seconds; 0 with no counts."""
-        rank = share * self.total
-        seen = 0
-        for count, bound in zip(self.counts, BUCKET_BOUNDS, strict=False):
-            seen += count
-            if seen and seen >= rank:
-                return bound
-        return BUCKET_BOUNDS[-1] if self.total else 0.0
+        """As `quantile` of its counts."""
+        return quantile(self.counts, share)
+
+
+def quantile(counts: Sequence[int], share: float) -> float:
+    """Upper bound of the bucket that holds the `share` quantile (0 to 1), in seconds; 0 with no counts."""
+    rank = share * sum(counts)
+    seen = 0
+    for count, bound in zip(counts, BUCKET_BOUNDS, strict=False):
+        seen += count
+        if seen and seen >= rank:
+            return bound
+    return BUCKET_BOUNDS[-1] if any(counts) else 0.0
+
+
+class WorkerStats:
+    """The numbers of one worker, through all its processes."""
+
+    __slots__ = ("errors", "recent", "requests")
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.errors = 0
+        """Answers of the class 5xx."""
+        self.recent: deque[tuple[float, float]] = deque(maxlen=WORKER_RING_SIZE)
+        """When its latest requests ended (since the epoch) and how long each took, in seconds."""
+
+    def add(self, record: Record) -> None:
+        """Count one exchange."""
+        self.requests += 1
+        self.errors += record.status >= 500
+        self.recent.append((record.ended, record.service))
+
+
+class Second(NamedTuple):
+    """The counters as they stood at one moment, and what was going on. The difference of two is what was between."""
+
+    exchanges: int
+    errors: int
+    refused: int
+    service: tuple[int, ...]
+    """Counts of the service histogram."""
+    locked: int
+    waiting: int
 
 
 class Stats:
     """The numbers of one runtime."""
 
     def __init__(self) -> None:
+        self.exchanges = 0
+        """All that have ended."""
+        self.errors = 0
+        """Answers of the class 5xx to requests that a worker had."""
+        self.refused = 0
+        """Answers 503 of our own to requests that no worker had."""
+        self.workers: dict[str, WorkerStats] = {}
+        self.history: deque[Second] = deque(maxlen=HISTORY_SECONDS + 1)
+        """One entry a second, newest last: see `tick`."""
         self.service = Histogram()
         self.waited = Histogram()
         self.by_class = [0] * 6  # by the first digit of the status
@@ -89,11 +141,25 @@ class Stats:
     def add(self, record: Record) -> None:
         """Count one exchange that has ended."""
         self.recent.append(record)
+        self.exchanges += 1
         self.by_class[min(record.status // 100, 5)] += 1  # a worker may answer 799
         self.waited.add(record.waited)
         if record.worker:
+            self.errors += record.status >= 500
             self.service.add(record.service)
             self.mean_service += SERVICE_WEIGHT * (record.service - self.mean_service)
+            worker = self.workers.get(record.worker)
+            if worker is None:
+                worker = self.workers[record.worker] = WorkerStats()
+            worker.add(record)
+        elif record.status == 503:
+            self.refused += 1
+
+    def tick(self, locked: int, waiting: int) -> None:
+        """To be called once a second, with the locks held and the requests that wait."""
+        self.history.append(
+            Second(self.exchanges, self.errors, self.refused, tuple(self.service.counts), locked, waiting)
+        )
 
     def expected_wait(self, waiting: int, workers: int) -> float:
         """Seconds until a request would be served that came behind `waiting` others to `workers` workers."""

@@ -14,7 +14,15 @@ SOURCES = sorted((ROOT / "faucet").rglob("*.py"))
 
 
 @pytest.mark.parametrize(
-    "part", ["faucet.http1", "faucet.dispatch", "faucet.stats", "faucet.proxy.client", "faucet.proxy.backend"]
+    "part",
+    [
+        "faucet.http1",
+        "faucet.dispatch",
+        "faucet.stats",
+        "faucet.journal",
+        "faucet.proxy.client",
+        "faucet.proxy.backend",
+    ],
 )
 def test_the_heart_needs_the_standard_library_only(part: str) -> None:
     """In an interpreter without site-packages."""
@@ -54,12 +62,13 @@ IMPORTS = {
     "http1": {"http1"},
     "dispatch": set(),
     "stats": set(),
+    "journal": set(),
     "units": set(),
     "settings": set(),
     "proxy": {"proxy", "http1", "dispatch", "stats", "settings", "tasks", "net"},
     "net": {"net"},
     "workers": {"workers", "proxy", "net", "settings", "units", "tasks"},
-    "log": {"stats", "units"},
+    "log": {"journal", "stats", "units"},
 }
 """Who may import whom: what is not here may import anything."""
 

@@ -18,7 +18,7 @@ from faucet.units import format_duration, format_size, parse_duration, parse_siz
 from faucet.workers.advice import advice
 from faucet.workers.cpus import available_cpus
 from faucet.workers.entry import Entry
-from faucet.workers.local import exit_text
+from faucet.workers.life import exit_text
 
 
 @pytest.mark.parametrize(

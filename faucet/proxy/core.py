@@ -52,10 +52,13 @@ class Proxy:
         self.clients: set[ClientConnection] = set()
         self.tunnels: set[Tunnel] = set()
         self.draining = False
+        self.outage = ""
+        """Why there are no workers and will not be for a while; requests are refused with it meanwhile."""
         self._drained = asyncio.Event()
         self._record = record
         self._grants: deque[Grant[Exchange, Backend]] = deque()
         self._expiry: asyncio.TimerHandle | None = None
+        self._retiring: dict[Backend, asyncio.Future[None]] = {}
         # Each of these lists is for one kind of silence.
         self.idle: Timeouts[ClientConnection] = Timeouts(loop, settings.keep_alive, _idle_too_long)
         self.heads: Timeouts[ClientConnection] = Timeouts(loop, settings.client_timeout, _client_too_slow)
@@ -68,9 +71,9 @@ class Proxy:
 
     # -- backends ----------------------------------------------------------------------------------------------
 
-    def add(self, backend: Backend) -> None:
-        """Put a backend to use."""
-        self._deliver(self.dispatcher.add(backend))
+    def add(self, backend: Backend, held: bool = False) -> None:
+        """Put a backend to use; if `held`, not before it is resumed."""
+        self._deliver(self.dispatcher.add(backend, held))
 
     def remove(self, backend: Backend) -> None:
         """Forget a backend that is gone. What it still has to say on its connection is listened to."""
@@ -78,7 +81,27 @@ class Proxy:
         exchange = self.dispatcher.remove(backend)
         if exchange is not None:
             exchange.lock_gone()
+        self._check_retired(backend)
         self.check_drained()
+
+    async def retire(self, backend: Backend) -> None:
+        """Give a backend no new requests, wait for the one in hand, and forget it."""
+        self.dispatcher.hold(backend)
+        if self.dispatcher.holder(backend) is not None:
+            waiting = self._retiring[backend] = self.loop.create_future()
+            await waiting
+        self.remove(backend)
+
+    def _check_retired(self, backend: Backend) -> None:
+        waiting = self._retiring.pop(backend, None)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(None)
+
+    def fail(self, reason: str) -> None:
+        """There is no worker, and will be none for a while: nobody is to wait in vain."""
+        self.outage = reason
+        for exchange in self.dispatcher.clear():
+            exchange.refuse(503, reason, self.retry_after())
 
     def hold(self, backend: Backend) -> None:
         """Give a backend no new requests; the one in hand goes on."""
@@ -98,6 +121,9 @@ class Proxy:
 
     def submit(self, exchange: Exchange) -> None:
         """A request is in hand: lock a worker for it, or let it wait, or refuse it."""
+        if self.outage and not self.dispatcher.size:
+            exchange.refuse(503, self.outage, self.retry_after())
+            return
         try:
             backend = self.dispatcher.acquire(exchange, exchange.account.ready_at)
         except QueueFull:
@@ -115,6 +141,8 @@ class Proxy:
     def release(self, backend: Backend, exchange: Exchange) -> None:
         """The lock of `backend` is free for the next."""
         self._deliver(self.dispatcher.release(backend, exchange))
+        if self._retiring:
+            self._check_retired(backend)
         if self.draining:
             self.check_drained()
 

@@ -1,0 +1,228 @@
+"""A numbered place for a worker: there is a process in it, or there soon will be again.
+
+One task looks after one place and tells its story from top to bottom (`live`). A process that ends is followed by
+another: at once the first time, then after longer and longer pauses; one that is replaced leaves only after the other
+is ready (`replace`), so that no request waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections import deque
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from faucet.units import format_duration
+from faucet.workers.advice import advice
+from faucet.workers.life import Life
+
+if TYPE_CHECKING:
+    from faucet.workers.local import LocalWorkers
+
+_log = logging.getLogger("faucet")
+
+BACKOFF_FIRST, BACKOFF_LIMIT, BACKOFF_JITTER = 1.0, 15.0, 0.25
+"""Seconds before the second restart in a row (the first is at once), doubled each time up to the limit, plus or
+minus the share of jitter."""
+
+FAILED_PAUSE = 60.0
+"""Seconds between two tries of a worker that has failed too often in a row."""
+
+HEALTHY_AFTER = 30.0
+"""Seconds of service after which earlier failures are forgotten."""
+
+EXITS_REMEMBERED = 10
+
+
+class ReplaceError(Exception):
+    """The replacement of a worker did not become ready. The old one goes on."""
+
+
+class PlaceLog(logging.LoggerAdapter[logging.Logger]):
+    """Names the worker at the start of the text, for people, and apart, for programs."""
+
+    def process(self, msg: str, kwargs: Any) -> tuple[str, Any]:
+        """Called by logging."""
+        assert self.extra is not None
+        return f"worker {self.extra['worker']}: {msg}", {**kwargs, "extra": self.extra}
+
+
+class Place:
+    """Place number `number`, from 1."""
+
+    def __init__(self, number: int, pool: LocalWorkers) -> None:
+        self.number = number
+        self.pool = pool
+        self.log = PlaceLog(_log, {"worker": str(number)})
+        self.life: Life | None = None
+        """The process that serves, or is about to."""
+        self.successor: Life | None = None
+        """Being started to take over from it."""
+        self.leaving: list[Life] = []
+        """Predecessors that finish what they have in hand."""
+        self.held = False
+        self.failed = False
+        """It has failed to start too often in a row: tried again now and then only."""
+        self.restarts = 0
+        self.exits: deque[str] = deque(maxlen=EXITS_REMEMBERED)
+        """How its latest processes ended, newest last."""
+        self.last_lines: list[str] = []
+        """The last words of the process that ended last."""
+        self.next_try: float | None = None
+        """When it is tried again, while it waits for that (monotonic)."""
+        self.failures = 0  # in a row, without having been healthy between
+        self.failed_starts = 0  # in a row, without having been ready between
+        self._vacant = asyncio.Event()
+        self._awake = asyncio.Event()
+        self._stopping = False
+
+    def __str__(self) -> str:
+        return str(self.number)
+
+    @property
+    def lives(self) -> list[Life]:
+        """All its processes."""
+        return [life for life in (self.life, self.successor, *self.leaving) if life is not None]
+
+    async def live(self) -> None:
+        """Start, serve, start again, until stopped."""
+        while not self._stopping:
+            self._vacant.clear()
+            life = self.life = Life(self)
+            if await life.start():
+                self._started(life)
+                await self._vacant.wait()
+                self._judge()
+            else:
+                self._failed_to_start(life)
+            if not self._stopping:
+                self.restarts += 1
+                await self._back_off()
+
+    def _started(self, life: Life) -> None:
+        self.failed_starts = 0
+        self.failed = False
+        life.enter_service()
+        self.pool.became_ready()
+
+    def life_over(self, life: Life) -> None:
+        """A process that was in service has ended."""
+        self._remember_end(life)
+        if life in self.leaving:
+            self.leaving.remove(life)
+            self.log.info("%s", life.outcome)
+        elif life is self.life and self.successor is None:
+            self._vacant.set()
+
+    def _remember_end(self, life: Life) -> None:
+        if life.process is not None:
+            self.exits.append(life.outcome)
+            self.last_lines = list(life.process.last_lines)
+
+    def _judge(self) -> None:
+        """The process ended in service, and nobody had asked for that."""
+        life, self.life = self.life, None
+        assert life is not None
+        if monotonic() - life.began >= HEALTHY_AFTER:
+            self.failures = 0
+        self.failures += 1
+        if not self._stopping:
+            self.log.warning("%s", life.outcome)
+
+    def _failed_to_start(self, life: Life) -> None:
+        self.life = None
+        if not life.failure or self._stopping:
+            return
+        self._remember_end(life)
+        self.failures += 1
+        self.failed_starts += 1
+        self.log.warning("%s", life.failure)
+        if self.failed_starts >= self.pool.settings.max_restarts and not self.failed:
+            self.failed = True
+            self.log.error("failed to start %d times in a row; from now on it is tried once a minute",
+                           self.failed_starts)  # fmt: skip
+        self.pool.start_failed(self, life.failure, self.last_lines, advice(self.last_lines, self.pool.entry))
+
+    async def _back_off(self) -> None:
+        """At once the first time, then longer and longer."""
+        if self.failed:
+            delay = FAILED_PAUSE
+        elif self.failures <= 1:
+            return
+        else:
+            delay = min(BACKOFF_FIRST * 2 ** (self.failures - 2), BACKOFF_LIMIT)
+        delay *= random.uniform(1 - BACKOFF_JITTER, 1 + BACKOFF_JITTER)
+        self.log.info("restart in %s", format_duration(delay))
+        self.next_try = monotonic() + delay
+        self._awake.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._awake.wait(), delay)
+        self.next_try = None
+
+    # -- asked from outside ------------------------------------------------------------------------------------
+
+    async def replace(self, why: str) -> None:
+        """Start another process, and when it is ready, let the one in service finish and end it.
+
+        If there is none in service, its next start is not waited for any longer. Raises ReplaceError.
+        """
+        if self.life is None or not self.life.in_service:
+            self.try_now()
+            return
+        if self.successor is not None:
+            raise ReplaceError(f"worker {self} is being replaced already")
+        successor = self.successor = Life(self)
+        ready = False
+        try:
+            ready = await successor.start()
+        finally:
+            self.successor = None
+            if not ready and self.life.state is self.life.state.OVER:
+                self._vacant.set()  # it died meanwhile
+        if not ready:
+            self._remember_end(successor)
+            raise ReplaceError(successor.failure or "its port was taken by somebody else")
+        predecessor, self.life = self.life, successor
+        self.restarts += 1
+        self._started(successor)
+        if predecessor.state is predecessor.state.OVER:
+            self.log.warning("%s", predecessor.outcome)
+        else:
+            self.leaving.append(predecessor)
+            await predecessor.retire(why)
+
+    def try_now(self) -> None:
+        """Do not wait any longer before the next start."""
+        self._awake.set()
+
+    def hold(self) -> None:
+        """Give it no more requests, and keep its process."""
+        self.held = True
+        if self.life is not None and self.life.backend is not None:
+            self.pool.proxy.hold(self.life.backend)
+
+    def resume(self) -> None:
+        """Undo hold."""
+        self.held = False
+        if self.life is not None and self.life.backend is not None and self.life.in_service:
+            self.pool.proxy.resume(self.life.backend)
+
+    async def close(self, why: str) -> None:
+        """Give it up: no more processes; the one in service finishes what it has in hand."""
+        self._stopping = True
+        self._awake.set()
+        if self.successor is not None:
+            self.successor.stop_starting()
+        if self.life is not None and self.life.in_service:
+            await self.life.retire(why)
+        elif self.life is not None:
+            await self.life.end(0)
+
+    async def end(self, grace: float) -> None:
+        """End all its processes; SIGKILL after `grace` seconds."""
+        self._stopping = True
+        self._awake.set()
+        await asyncio.gather(*(life.end(grace) for life in self.lives))
