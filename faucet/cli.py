@@ -19,6 +19,7 @@ from typing import Annotated, Any, TypeVar
 from cyclopts import App, CycloptsError, Group, Parameter, Token, UnusedCliTokensError
 
 from faucet import __version__, units
+from faucet.control.ctl import app as ctl
 from faucet.log import print_error
 from faucet.net.address import AddressError, parse_address
 from faucet.settings import DemoSettings, LocalSettings, Option
@@ -160,6 +161,9 @@ def unknown_variables(environment: Mapping[str, str]) -> list[str]:
             hint = f"; did you mean {close[0]}?" if close else ""
             remarks.append(f"the variable {name} means nothing to Faucet{hint}")
     return remarks
+
+
+app.command(ctl)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,19 +9,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import gc
 import logging
+import os
 import resource
-import signal
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from faucet.control.picture import Runtime, now
+from faucet.control.places import socket_path
+from faucet.control.server import ControlError, ControlServer
 from faucet.log import Log, print_error
 from faucet.net.address import AddressError, parse_address
 from faucet.net.listener import Listener
 from faucet.proxy.client import ClientConnection
 from faucet.proxy.core import Proxy
 from faucet.settings import DemoSettings
+from faucet.signals import Signals
 from faucet.units import format_duration
 from faucet.workers.cpus import available_cpus
 from faucet.workers.entry import Entry
@@ -38,17 +44,26 @@ EXIT_FAILED = 1
 EXIT_CUT = 3
 """Ended by a signal, but requests in hand were cut: by a second signal, or by the shutdown timeout."""
 
+TURNS_TO_CLOSE = 3
+"""Turns of the loop in which transports that were aborted tell their protocols so."""
 
-def run_local(entry: Entry, settings: DemoSettings) -> int:
-    """Serve `entry` until a signal. Returns the exit code."""
+
+def run_local(entry: Entry, settings: DemoSettings, owner: int | None = None, notice: str = "") -> int:
+    """Serve `entry` until a signal. Returns the exit code.
+
+    `owner` is the descriptor of a socket to the monitor that has started this process: the service ends with it. The
+    `notice` is logged first.
+    """
     try:
-        log = Log(settings.log_level, settings.log_format, settings.log_file)
+        log = Log(settings.log_level, settings.log_format, settings.log_file, quiet=owner is not None)
     except OSError as error:
         print_error(f"cannot write the log to {settings.log_file}: {error.strerror}")
         return EXIT_FAILED
+    for line in notice.splitlines():
+        _log.info("%s", line)
     try:
-        return _run(_Runtime(entry, settings, log).serve())
-    except (AddressError, StartFailed) as error:
+        return _run(_serve(entry, settings, log, owner))
+    except (AddressError, ControlError, StartFailed) as error:
         log.failure(str(error))
         return EXIT_FAILED
     finally:
@@ -64,52 +79,99 @@ def _run(main: Coroutine[Any, Any, int]) -> int:
         return runner.run(main)
 
 
-TURNS_TO_CLOSE = 3
-"""Turns of the loop in which transports that were aborted tell their protocols so."""
+async def _serve(entry: Entry, settings: DemoSettings, log: Log, owner: int | None) -> int:
+    raise_file_limit()
+    relax_garbage_collector()
+    if owner is not None:
+        settings = dataclasses.replace(settings, keep_trying=True)  # whoever looks at it sees what is wrong
+    service = _Service(entry, settings, log)
+    try:
+        end = await service.run(owner)
+    finally:
+        await service.tear_down()
+    log.announce(end.words, logging.WARNING if end.code else logging.INFO)
+    service.control.close()
+    await _let_transports_close()
+    return end.code
 
 
-class _Runtime:
-    """One service, from start to end."""
+class _End(NamedTuple):
+    """How it ended."""
+
+    code: int
+    words: str
+
+
+class _Service:
+    """All parts of one service."""
 
     def __init__(self, entry: Entry, settings: DemoSettings, log: Log) -> None:
-        self._entry = entry
+        """Raises AddressError."""
         self._settings = settings
         self._log = log
+        self._described = f"{entry.directory} ({entry.description})"
+        self.listener = Listener(parse_address(settings.host))
+        self.proxy = Proxy(settings, log.request)
+        self.count = settings.workers or available_cpus()
+        self.workers = LocalWorkers(self.count, entry, settings, self.proxy, log.output)
+        self.signals = Signals()
+        self.control = ControlServer(
+            Runtime(
+                proxy=self.proxy,
+                fleet=self.workers,
+                journal=log.journal,
+                title=str(entry.directory),
+                detail=entry.description,
+                mode="local",
+                url=self.listener.address.url,
+                port=self.listener.address.port,
+                stop=self.signals.ask,
+                started=now(),
+            )
+        )
 
-    async def serve(self) -> int:
-        """Raises AddressError or StartFailed."""
-        settings = self._settings
-        raise_file_limit()
-        relax_garbage_collector()
-        listener = Listener(parse_address(settings.host))
-        proxy = Proxy(settings, self._log.request)
-        count = settings.workers or available_cpus()
-        workers = LocalWorkers(count, self._entry, settings, proxy, self._log.output)
-        signals = Signals()
-        try:
-            _log.info("starting %s", _count(count, "worker"))
-            workers.start()
-            await signals.or_done(workers.first_ready)
-            if not signals.first.is_set():
-                await listener.open(lambda: ClientConnection(proxy))
-                self._log.announce(f"serving {self._entry.directory} ({self._entry.description}) on "
-                                   f"{listener.address.described} with {_count(count, 'worker')}")  # fmt: skip
-                await signals.first.wait()
-                end = await self._finish(listener, proxy, signals)
+    async def run(self, owner: int | None) -> _End:
+        """Serve until asked to end. Raises AddressError, ControlError or StartFailed."""
+        await self._open_control(owner)
+        _log.info("starting %s", _count(self.count, "worker"))
+        self.workers.start()
+        await self.signals.or_done(self.workers.first_ready)
+        if self.signals.first.is_set():
+            return _End(EXIT_OK, "stopped before it served anything")
+        await self.listener.open(lambda: ClientConnection(self.proxy))
+        self.control.runtime.state = "serving"
+        self._log.announce(
+            f"serving {self._described} on {self.listener.address.described} with {_count(self.count, 'worker')}"
+        )
+        await self.signals.first.wait()
+        return await self._finish()
+
+    async def _open_control(self, owner: int | None) -> None:
+        wanted = self._settings.control
+        if wanted not in (None, "none"):
+            await self.control.open(Path(str(wanted)))
+        elif wanted is None:
+            await self._open_usual_control()
+        if owner is not None:
+            await self.control.own(owner)
+        self.control.start_ticking()
+
+    async def _open_usual_control(self) -> None:
+        """At the usual place; if that is taken (another network, the same port), beside it; if need be, not at all."""
+        usual = socket_path(self.listener.address.port)
+        beside = usual.with_name(f"{usual.stem}-{os.getpid()}.sock")
+        for path in (usual, beside):
+            try:
+                await self.control.open(path)
+            except ControlError as error:
+                problem = error
             else:
-                end = _End(EXIT_OK, "stopped before it served anything")
-        finally:
-            await listener.close()
-            proxy.close()
-            await workers.stop()
-            signals.close()
-            for _ in range(TURNS_TO_CLOSE):
-                await asyncio.sleep(0)
-        self._log.announce(end.words, logging.WARNING if end.code else logging.INFO)
-        return end.code
+                return
+        _log.warning("%s", problem)
 
-    async def _finish(self, listener: Listener, proxy: Proxy, signals: Signals) -> _End:
+    async def _finish(self) -> _End:
         """Finish what is in hand, unless a second signal says not to."""
+        proxy, signals = self.proxy, self.signals
         in_hand = proxy.dispatcher.locked
         patience = self._settings.shutdown_timeout
         if in_hand:
@@ -117,7 +179,7 @@ class _Runtime:
                       signals.name, _count(in_hand, "request"), format_duration(patience))  # fmt: skip
         else:
             _log.info("%s: stopping", signals.name)
-        await listener.close()
+        await self.listener.close()
         draining = asyncio.ensure_future(proxy.drain(patience))
         await signals.or_done(draining, second=True)
         if draining.done() and draining.result():
@@ -128,49 +190,18 @@ class _Runtime:
             return _End(EXIT_OK, "stopped; nobody was waiting for what was still in hand")
         return _End(EXIT_CUT, f"stopped; {_count(cut, 'request in hand was', 'requests in hand were')} cut")
 
+    async def tear_down(self) -> None:
+        """End everything but the control socket, which tells of the end. Nothing of it is left afterwards."""
+        await self.listener.close()
+        self.proxy.close()
+        await self.workers.stop()
+        self.signals.close()
+        await _let_transports_close()
 
-class _End(NamedTuple):
-    """How it ended."""
 
-    code: int
-    words: str
-
-
-class Signals:
-    """SIGTERM, SIGINT and SIGHUP as events: the first asks for an end, the second for an end now.
-
-    SIGHUP comes when the terminal is closed. Under nohup it is ignored, and stays so.
-    """
-
-    def __init__(self) -> None:
-        self.first = asyncio.Event()
-        self.second = asyncio.Event()
-        self.name = ""
-        self._loop = asyncio.get_running_loop()
-        self._numbers = [signal.SIGTERM, signal.SIGINT]
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-            self._numbers.append(signal.SIGHUP)
-        for number in self._numbers:
-            self._loop.add_signal_handler(number, self._received, number)
-
-    def _received(self, number: signal.Signals) -> None:
-        (self.second if self.first.is_set() else self.first).set()
-        self.name = number.name
-
-    async def or_done(self, future: asyncio.Future[Any], second: bool = False) -> None:
-        """Wait for the first (or second) signal or for `future`. Raises what `future` raises."""
-        waiting = asyncio.ensure_future((self.second if second else self.first).wait())
-        try:
-            await asyncio.wait([future, waiting], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            waiting.cancel()
-        if future.done() and not future.cancelled():
-            future.result()
-
-    def close(self) -> None:
-        """Let signals do again what they do by default."""
-        for number in self._numbers:
-            self._loop.remove_signal_handler(number)
+async def _let_transports_close() -> None:
+    for _ in range(TURNS_TO_CLOSE):
+        await asyncio.sleep(0)
 
 
 def raise_file_limit() -> None:

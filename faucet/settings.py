@@ -97,7 +97,13 @@ class ServeSettings(ProxySettings, LogSettings):
         unit="address",
     )
     shutdown_timeout: float = _option(30.0, "How long requests in hand may take at the end.", SERVICE, unit="duration")
-    headless: bool = _option(False, "No monitor: the service alone.", SERVICE)
+    control: str | None = _option(
+        None,
+        "Path of the control socket, for `faucet attach` and `faucet ctl`; `none`: no such socket.",
+        SERVICE,
+        shown="in your runtime directory, by port",
+    )
+    headless: bool = _option(False, "The service alone, without the monitor.", SERVICE)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -76,6 +76,11 @@ class Histogram:
         return quantile(self.counts, share)
 
 
+def quantile_of(ordered: Sequence[float], share: float) -> float:
+    """The `share` quantile (0 to 1) of numbers in ascending order; 0 of none."""
+    return ordered[min(int(share * len(ordered)), len(ordered) - 1)] if ordered else 0.0
+
+
 def quantile(counts: Sequence[int], share: float) -> float:
     """Upper bound of the bucket that holds the `share` quantile (0 to 1), in seconds; 0 with no counts."""
     rank = share * sum(counts)

@@ -6,15 +6,19 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from faucet import tasks
 from faucet.proxy.core import Proxy
 from faucet.settings import WorkerSettings
+from faucet.snapshot import WorkerRow
 from faucet.workers.entry import Entry
+from faucet.workers.fleet import Refused
 from faucet.workers.keeper import Keeper
 from faucet.workers.life import STOP_GRACE
 from faucet.workers.place import Place, ReplaceError
 from faucet.workers.ports import free_port, is_free
+from faucet.workers.rows import place_details, place_rows
 
 _log = logging.getLogger("faucet")
 
@@ -26,10 +30,6 @@ MOST_WORKERS = 1000
 
 class StartFailed(Exception):
     """No worker ever became ready. The text is for the user."""
-
-
-class Refused(Exception):
-    """What was asked cannot be done. The text says why."""
 
 
 @dataclass(slots=True)
@@ -117,16 +117,27 @@ class LocalWorkers:
 
     # -- what can be asked -------------------------------------------------------------------------------------
 
-    def place(self, number: int) -> Place:
-        """The place with that number. Raises Refused."""
-        for place in self.places:
-            if place.number == number:
-                return place
-        numbers = ", ".join(str(place) for place in self.places)
-        raise Refused(f"there is no worker {number}; there are {numbers}")
+    @property
+    def count(self) -> int:
+        """How many workers there should be."""
+        return len(self.places)
 
-    def restart(self, place: Place, who: str) -> str:
-        """Replace the process in `place`, by one that is ready first. What will happen now."""
+    def rows(self) -> list[WorkerRow]:
+        """All workers, in order, and what else lives in their places."""
+        return [row for place in (*self.places, *self.closing) for row in place_rows(place, self.proxy)]
+
+    def notice(self) -> str:
+        """How far a rolling restart is."""
+        roll = self.rolling
+        return f"rolling restart: {roll.done} of {roll.total}, worker {roll.current}" if roll else ""
+
+    def details(self, worker: str) -> dict[str, Any]:
+        """Everything there is to know about one."""
+        return place_details(self._find(worker), self.proxy)
+
+    def restart(self, worker: str, who: str) -> str:
+        """Replace a process by one that is ready first."""
+        place = self._find(worker)
         if place.successor is not None:
             raise Refused(f"worker {place} is being replaced already")
         place.log.info("restart asked by %s", who)
@@ -146,7 +157,7 @@ class LocalWorkers:
             place.log.error("not replaced: the replacement %s", error)
 
     def roll(self, who: str) -> str:
-        """Replace all workers, one after the other, each by one that is ready first. What will happen now."""
+        """Replace all workers, one after the other, each by one that is ready first."""
         if self.rolling is not None:
             raise Refused("a rolling restart is under way already")
         _log.info("rolling restart of %d workers, asked by %s", len(self.places), who)
@@ -170,49 +181,64 @@ class LocalWorkers:
             self.rolling = None
 
     def scale(self, count: int, who: str) -> str:
-        """Have `count` workers. Those that are too many finish what they have in hand. What will happen now."""
+        """Have `count` workers. Those that are too many finish what they have in hand."""
         if not 1 <= count <= MOST_WORKERS:
             raise Refused(f"there have to be between 1 and {MOST_WORKERS} workers")
         before = len(self.places)
-        if count != before:
-            _log.info("scaled from %d to %d workers, asked by %s", before, count, who)
+        if count == before:
+            return f"there are {count} workers already"
+        _log.info("scaled from %d to %d workers, asked by %s", before, count, who)
         while len(self.places) < count:
-            taken = {place.number for place in (*self.places, *self.closing)}
-            place = Place(min(set(range(1, len(taken) + 2)) - taken), self)
-            self.places.append(place)
-            self.places.sort(key=lambda place: place.number)
-            self._start(place)
+            self._add_place()
         for place in self.places[count:]:
             self.closing.append(place)
             tasks.start(self._close(place, f"scaled down by {who}"), f"end of worker {place}")
         del self.places[count:]
-        return f"{count} workers, {before} before" if count != before else f"there are {count} workers already"
+        return f"{count} workers, {before} before"
+
+    def _add_place(self) -> None:
+        taken = {place.number for place in (*self.places, *self.closing)}
+        place = Place(min(set(range(1, len(taken) + 2)) - taken), self)
+        self.places.append(place)
+        self.places.sort(key=lambda place: place.number)
+        self._start(place)
 
     async def _close(self, place: Place, why: str) -> None:
         await place.close(why)
         await asyncio.wait([self._tasks.pop(place)])
         self.closing.remove(place)
+        self.proxy.stats.workers.pop(str(place), None)
 
-    def hold(self, place: Place, who: str) -> str:
-        """Give the worker no more requests, and keep its process. What will happen now."""
+    def hold(self, worker: str, who: str) -> str:
+        """Give a worker no more requests, and keep its process."""
+        place = self._find(worker)
         if not place.held:
             place.log.info("held by %s", who)
             place.hold()
         return f"worker {place} gets no more requests until it is resumed; its process is kept"
 
-    def resume(self, place: Place, who: str) -> str:
+    def resume(self, worker: str, who: str) -> str:
         """Undo hold."""
+        place = self._find(worker)
         if not place.held:
             raise Refused(f"worker {place} is not held")
         place.log.info("resumed by %s", who)
         place.resume()
         return f"worker {place} serves again"
 
-    def kill(self, place: Place, who: str) -> str:
+    def kill(self, worker: str, who: str) -> str:
         """SIGKILL to the process, whatever it does. Another is started in its place."""
+        place = self._find(worker)
         life = place.life
         if life is None or life.process is None or life.process.exited.done():
             raise Refused(f"worker {place} has no process now")
         place.log.warning("killed by %s", who)
         life.kill(f"killed by {who}")
         return f"worker {place} (pid {life.process.pid}) is killed, and started again"
+
+    def _find(self, worker: str) -> Place:
+        for place in self.places:
+            if str(place) == worker:
+                return place
+        numbers = ", ".join(str(place) for place in self.places)
+        raise Refused(f"there is no worker {worker}; there are {numbers}")

@@ -1,0 +1,127 @@
+"""What can be asked of a runtime over its control socket. Each command answers with what will happen now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from faucet.control.picture import Runtime, log_row, now, request_row
+from faucet.control.protocol import Message
+from faucet.journal import newest
+from faucet.workers.fleet import Refused
+
+ROWS_LIMIT = 1000
+"""Rows of one answer."""
+
+
+class Commands:
+    """All commands."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._known: dict[str, Callable[[Message], Any]] = {
+            "status": self._status,
+            "requests": self._requests,
+            "logs": self._logs,
+            "health": self._health,
+            "details": self._details,
+            "restart": self._restart,
+            "rolling-restart": lambda message: runtime.fleet.roll(_who(message)),
+            "scale": self._scale,
+            "hold": lambda message: runtime.fleet.hold(_worker(message), _who(message)),
+            "resume": lambda message: runtime.fleet.resume(_worker(message), _who(message)),
+            "kill": lambda message: runtime.fleet.kill(_worker(message), _who(message)),
+            "stop": self._stop,
+        }
+
+    def run(self, message: Message) -> Any:
+        """The answer: a sentence, or data. Raises Refused."""
+        name = message.get("do")
+        command = self._known.get(name) if isinstance(name, str) else None
+        if command is None:
+            raise Refused(f"unknown command {str(name)[:40]!r}; there are watch, {', '.join(sorted(self._known))}")
+        return command(message)
+
+    # -- looking -----------------------------------------------------------------------------------------------
+
+    def _status(self, _: Message) -> Any:
+        picture = self._runtime.picture()
+        named = {
+            name: [row._asdict() for row in section] if isinstance(section, list) else section._asdict()
+            for name, section in picture.items()
+        }
+        return {**named, "now": now()}
+
+    def _requests(self, message: Message) -> Any:
+        stats = self._runtime.proxy.stats
+        records, _ = newest(stats.recent, stats.exchanges, 0, _number(message, "last", 50, ROWS_LIMIT))
+        return [request_row(record)._asdict() for record in records]
+
+    def _logs(self, message: Message) -> Any:
+        journal = self._runtime.journal
+        worker = message.get("worker")
+        lines, _ = newest(journal.entries, journal.total, 0, len(journal.entries))
+        rows = [log_row(entry)._asdict() for entry in lines if worker in (None, entry.worker)]
+        return rows[-_number(message, "last", 50, ROWS_LIMIT) :]
+
+    def _health(self, _: Message) -> Any:
+        rows = self._runtime.fleet.rows()
+        ready = sum(row.state in ("ready", "busy") for row in rows)
+        return {
+            "state": self._runtime.service().state,
+            "ready": ready,
+            "workers": self._runtime.fleet.count,
+            "waiting": self._runtime.proxy.dispatcher.waiting,
+        }
+
+    def _details(self, message: Message) -> Any:
+        worker = _worker(message)
+        records = [record for record in self._runtime.proxy.stats.recent if record.worker == worker]
+        latest = [request_row(record)._asdict() for record in records[-20:]]
+        details = self._runtime.fleet.details(worker)
+        return {**details, "row": details["row"]._asdict(), "requests": latest, "now": now()}
+
+    # -- acting ------------------------------------------------------------------------------------------------
+
+    def _restart(self, message: Message) -> Any:
+        fleet = self._runtime.fleet
+        if message.get("worker") != "all":
+            return fleet.restart(_worker(message), _who(message))
+        names = list(dict.fromkeys(row.name for row in fleet.rows()))
+        return "; ".join(fleet.restart(name, _who(message)) for name in names)
+
+    def _scale(self, message: Message) -> Any:
+        wanted = message.get("count")
+        fleet = self._runtime.fleet
+        if isinstance(wanted, str) and wanted[:1] in ("+", "-") and wanted[1:].isdecimal() and len(wanted) < 9:
+            return fleet.scale(fleet.count + int(wanted), _who(message))
+        if isinstance(wanted, int) and not isinstance(wanted, bool):
+            return fleet.scale(wanted, _who(message))
+        raise Refused("scale needs a count: a number, or a change as the text +1 or -1")
+
+    def _stop(self, message: Message) -> Any:
+        at_once = message.get("now") is True
+        self._runtime.stop(_who(message), at_once)
+        return "the service ends now" if at_once else "the service ends when what is in hand is finished"
+
+
+def _worker(message: Message) -> str:
+    worker = message.get("worker")
+    if not isinstance(worker, str | int) or isinstance(worker, bool):
+        raise Refused("which worker? Name it in `worker`")
+    return str(worker)[:200]
+
+
+def _who(message: Message) -> str:
+    """Who asks, for the log: one short line."""
+    who = message.get("who")
+    if not isinstance(who, str):
+        return "somebody"
+    return "".join(letter for letter in who if letter.isprintable())[:60] or "somebody"
+
+
+def _number(message: Message, name: str, default: int, most: int) -> int:
+    value = message.get(name, default)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise Refused(f"`{name}` is a number from 1")
+    return min(value, most)

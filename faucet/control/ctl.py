@@ -1,0 +1,322 @@
+"""`faucet ctl`: the same controls as the monitor's, for scripts."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+
+from faucet.control.client import Client, NoRuntime, Refusal
+from faucet.control.columns import COLUMNS, Cell, format_age
+from faucet.control.find import find
+from faucet.control.protocol import Message
+from faucet.control.usage import Usage, sample_usage
+from faucet.snapshot import LogRow, WorkerRow
+from faucet.units import format_duration, format_size
+
+EXIT_CODES = """\
+Exit codes: 0 done (`health`: a worker is ready); 1 refused, or nobody answers (`health`: no worker is ready;
+`rolling-restart`: it was stopped); 2 wrong usage."""
+
+At = Annotated[str | None, Parameter("--at", help="Port, or path of the control socket, if several are running.")]
+Json = Annotated[bool, Parameter(("--json", "-j"), help="JSON for programs.", negative=())]
+Last = Annotated[int, Parameter(("--last", "-n"), help="How many.")]
+
+app = App(name="ctl", help="Watch and steer a Faucet that is running.", help_epilogue=EXIT_CODES,
+          help_format="plaintext", version_flags=())  # fmt: skip
+
+
+def _run(at: str | None, talk: Callable[[Client], Awaitable[int]]) -> int:
+    """Talk to the runtime that is meant. The exit code."""
+    from faucet.log import print_error
+
+    async def main() -> int:
+        client = await find(at)
+        try:
+            return await talk(client)
+        finally:
+            await client.close()
+
+    try:
+        return asyncio.run(main())
+    except (NoRuntime, Refusal) as error:
+        print_error(str(error))
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _ask(at: str | None, do: str, **arguments: Any) -> int:
+    """Ask for something, and print what will happen."""
+
+    async def talk(client: Client) -> int:
+        print(await client.ask(do, who=f"{getpass.getuser()} (ctl)", **arguments))
+        return 0
+
+    return _run(at, talk)
+
+
+def _print_json(data: Any) -> None:
+    print(json.dumps(data, indent=2, ensure_ascii=False))
+
+
+# -- looking ----------------------------------------------------------------------------------------------------
+
+
+@app.command
+def status(*, at: At = None, as_json: Json = False) -> int:
+    """What is served, the workers, their locks and the queue."""
+
+    async def talk(client: Client) -> int:
+        data = await client.ask("status")
+        if as_json:
+            _print_json(data)
+            return 0
+        service, totals = data["service"], data["totals"]
+        print(f"{service['title']} ({service['detail']}) on {service['url']}: {service['state']}, "
+              f"up {format_age(data['now'] - service['started'])}, pid {service['pid']}")  # fmt: skip
+        if service["notice"]:
+            print(service["notice"])
+        oldest = f", the first for {format_age(data['now'] - totals['oldest'])}" if totals["oldest"] else ""
+        print(f"locks {totals['locked']}/{totals['workers']}, {totals['waiting']} waiting{oldest}, "
+              f"{totals['rps']:.1f} requests/s, p50 {format_duration(totals['p50'])}, "
+              f"p95 {format_duration(totals['p95'])}, in the last minute {totals['errors']} errors, "
+              f"{totals['refused']} refused")  # fmt: skip
+        await _print_workers(data)
+        return 0
+
+    return _run(at, talk)
+
+
+@app.command
+def workers(*, at: At = None, as_json: Json = False) -> int:
+    """The workers, each with its lock and the request that holds it."""
+
+    async def talk(client: Client) -> int:
+        data = await client.ask("status")
+        if as_json:
+            _print_json(data["workers"])
+        else:
+            await _print_workers(data)
+        return 0
+
+    return _run(at, talk)
+
+
+async def _print_workers(data: Any) -> None:
+    rows = [WorkerRow(**row) for row in data["workers"]]
+    usage = await _usage(rows) if data["service"]["mode"] == "local" else {}
+    ascii_only = (sys.stdout.encoding or "").lower() not in ("utf-8", "utf8")
+    cells = [Cell(row, data["now"], usage.get(row.pid), ascii_only) for row in rows]
+    _print_table([(column.title, column.right) for column in COLUMNS],
+                 [[column.text(cell) for column in COLUMNS] for cell in cells])  # fmt: skip
+
+
+async def _usage(rows: list[WorkerRow]) -> dict[int, Usage]:
+    """CPU over a fifth of a second, and memory."""
+    pids = {row.pid: row for row in rows if row.pid}
+    seen: dict[int, object] = {}
+    sample_usage(pids, seen)
+    await asyncio.sleep(0.2)
+    return sample_usage(pids, seen)
+
+
+def _print_table(columns: list[tuple[str, bool]], rows: list[list[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title, right in columns:
+        table.add_column(title, justify="right" if right else "left", no_wrap=True, overflow="ellipsis")
+    for row in rows:
+        table.add_row(*(Text(text) for text in row))
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 1000  # whoever reads this in a pipe wants all of it
+    console.print(table)
+
+
+@app.command
+def requests(*, at: At = None, as_json: Json = False, last: Last = 30) -> int:
+    """The latest requests, the newest last."""
+
+    async def talk(client: Client) -> int:
+        rows = await client.ask("requests", last=last)
+        if as_json:
+            _print_json(rows)
+            return 0
+        titles = ("TIME", "CLIENT", "WORKER", "STATUS", "QUEUE", "SERVICE", "SENT", "REQUEST", "NOTE")
+        right = {"STATUS", "QUEUE", "SERVICE", "SENT", "WORKER"}
+        _print_table([(title, title in right) for title in titles], [_request_cells(row) for row in rows])
+        return 0
+
+    return _run(at, talk)
+
+
+def _request_cells(row: dict[str, Any]) -> list[str]:
+    return [
+        _clock(row["ended"]), row["client"], row["worker"] or "-", str(row["status"]), format_duration(row["waited"]),
+        format_duration(row["service"]), format_size(row["sent"]), f"{row['method']} {row['target']}", row["note"],
+    ]  # fmt: skip
+
+
+@app.command
+def logs(
+    worker: str | None = None,
+    *,
+    at: At = None,
+    follow: Annotated[bool, Parameter(("--follow", "-f"), help="Go on with what is said next.", negative=())] = False,
+    as_json: Json = False,
+    last: Last = 50,
+) -> int:
+    """What the workers wrote, and what Faucet said of them; of one `worker` only, if it is named."""
+
+    def show(row: LogRow) -> None:
+        if worker in (None, row.worker):
+            text = f"{_clock(row.when)} {log_prefix(row)}{visible(row.text)}"
+            print(json.dumps(row._asdict(), ensure_ascii=False) if as_json else text, flush=True)
+
+    async def talk(client: Client) -> int:
+        if follow:
+            await _follow(client, show, last)
+        else:
+            for row in await client.ask("logs", last=last, **({"worker": worker} if worker else {})):
+                show(LogRow(**row))
+        return 0
+
+    return _run(at, talk)
+
+
+async def _follow(client: Client, show: Callable[[LogRow], None], last: int) -> None:
+    """Show the `last` lines, and then each that is written."""
+    first = True
+
+    def hear(message: Message) -> None:
+        nonlocal first
+        rows = [LogRow(*values) for values in message.get("log", ())]
+        if rows and first:
+            first, rows = False, rows[-last:]
+        elif rows and message["skipped"]:
+            show(LogRow(rows[0].when, "info", "", f"… {message['skipped']} lines are left out"))
+        for row in rows:
+            show(row)
+
+    client.on_message = hear
+    await client.ask("watch", hz=5)
+    await client.closed
+
+
+def log_prefix(row: LogRow) -> str:
+    """Where a line is from: `worker 2 out | `, `warning: `."""
+    if row.source in ("out", "err"):
+        return f"worker {row.worker} {row.source} | "
+    return "" if row.source == "info" else f"{row.source}: "
+
+
+def visible(text: str) -> str:
+    """Control characters as text: a worker's output must not steer a terminal."""
+    return "".join(letter if letter.isprintable() or letter == "\t" else f"\\x{ord(letter):02x}" for letter in text)
+
+
+def _clock(when: float) -> str:
+    return datetime.fromtimestamp(when).strftime("%H:%M:%S.%f")[:-3]
+
+
+@app.command
+def health(*, at: At = None, as_json: Json = False) -> int:
+    """Whether it can serve: exit code 0 if a worker is ready."""
+
+    async def talk(client: Client) -> int:
+        data = await client.ask("health")
+        if as_json:
+            _print_json(data)
+        else:
+            print(f"{data['state']}: {data['ready']} of {data['workers']} workers ready, {data['waiting']} waiting")
+        return 0 if data["ready"] and data["state"] == "serving" else 1
+
+    return _run(at, talk)
+
+
+# -- acting -----------------------------------------------------------------------------------------------------
+
+
+@app.command
+def restart(worker: str, *, at: At = None) -> int:
+    """Replace a worker, or `all` of them at once: the new process is ready before the old one ends."""
+    return _ask(at, "restart", worker=worker)
+
+
+@app.command(name="rolling-restart")
+def rolling_restart(
+    *, at: At = None, wait: Annotated[bool, Parameter(help="Wait until it is done; 1 if it was stopped.")] = True
+) -> int:
+    """Replace all workers, one after the other, each by one that is ready first. No request fails."""
+
+    async def talk(client: Client) -> int:
+        result: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        asked = False
+
+        def hear(message: Message) -> None:
+            for row in (LogRow(*values) for values in message.get("log", ())):
+                if asked and not result.done() and row.text.startswith("rolling restart"):
+                    print(row.text, flush=True)
+                    if row.source == "error" or "are replaced" in row.text:
+                        result.set_result(1 if row.source == "error" else 0)
+
+        client.on_message = hear
+        await client.ask("watch", hz=5)
+        await asyncio.sleep(0.3)  # what was said before is not about this
+        asked = True
+        print(await client.ask("rolling-restart", who=f"{getpass.getuser()} (ctl)"), flush=True)
+        if wait:
+            await asyncio.wait((result, client.closed), return_when=asyncio.FIRST_COMPLETED)
+        return result.result() if result.done() else int(wait)
+
+    return _run(at, talk)
+
+
+@app.command
+def scale(count: Annotated[str, Parameter(allow_leading_hyphen=True)], *, at: At = None) -> int:
+    """Have COUNT workers, or more (+1) or fewer (-1). Those that go finish what they have in hand."""
+    wanted: int | str = count if count[:1] in ("+", "-") else int(count) if count.isdecimal() else count
+    return _ask(at, "scale", count=wanted)
+
+
+@app.command
+def hold(worker: str, *, at: At = None) -> int:
+    """Give a worker no more requests, and keep its process, e.g. to attach a debugger."""
+    return _ask(at, "hold", worker=worker)
+
+
+@app.command
+def resume(worker: str, *, at: At = None) -> int:
+    """Give a held worker requests again."""
+    return _ask(at, "resume", worker=worker)
+
+
+@app.command
+def kill(worker: str, *, at: At = None) -> int:
+    """End a worker now (SIGKILL), with the request it has in hand. Another takes its place."""
+    return _ask(at, "kill", worker=worker)
+
+
+Now = Annotated[bool, Parameter("--now", help="Do not wait for requests in hand.", negative=())]
+
+
+@app.command
+def stop(*, at: At = None, now: Now = False) -> int:
+    """End the service, and wait until it has ended."""
+
+    async def talk(client: Client) -> int:
+        print(await client.ask("stop", who=f"{getpass.getuser()} (ctl)", now=now), flush=True)
+        await client.closed
+        return 0
+
+    return _run(at, talk)

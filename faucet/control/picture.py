@@ -1,0 +1,155 @@
+"""The picture of a runtime: made when somebody looks, never otherwise.
+
+Only the counters of the last minute are kept going by a tick of once a second, so that a viewer that has just come
+sees where things come from.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice, pairwise
+from time import monotonic
+from typing import Any
+
+from faucet import __version__
+from faucet.journal import Entry, Journal
+from faucet.proxy.core import Proxy
+from faucet.snapshot import LogRow, RequestRow, SecondRow, Service, Totals, WaitingRow
+from faucet.stats import HISTORY_SECONDS, Record, Second, quantile
+from faucet.workers.fleet import Fleet
+from faucet.workers.rows import describe, epoch
+
+RATE_SECONDS = 10
+"""Over which requests a second are counted."""
+
+QUEUE_ROWS = 200
+"""Waiting requests that are shown; the number of all is told."""
+
+TEXT_LIMIT = 2000
+"""Characters of one line of output that are shown."""
+
+
+@dataclass
+class Runtime:
+    """What the control socket knows of the runtime it belongs to."""
+
+    proxy: Proxy
+    fleet: Fleet
+    journal: Journal
+    title: str
+    detail: str
+    mode: str
+    url: str
+    port: int
+    stop: Callable[[str, bool], None]
+    """Called with who asks, and whether at once."""
+    owned: bool = False
+    state: str = "starting"
+    started: float = 0.0
+
+    def service(self) -> Service:
+        """What is served."""
+        return Service(
+            title=self.title,
+            detail=self.detail,
+            url=self.url,
+            port=self.port,
+            state="draining" if self.proxy.draining else self.state,
+            started=self.started,
+            pid=os.getpid(),
+            version=__version__,
+            mode=self.mode,
+            owned=self.owned,
+            notice=self.fleet.notice(),
+        )
+
+    def tick(self) -> None:
+        """Once a second."""
+        dispatcher = self.proxy.dispatcher
+        self.proxy.stats.tick(dispatcher.locked, dispatcher.waiting)
+
+    def totals(self) -> Totals:
+        """The numbers at the top."""
+        stats, dispatcher = self.proxy.stats, self.proxy.dispatcher
+        past = stats.history[0] if stats.history else None
+        before = tuple(past.service) if past else (0,) * len(stats.service.counts)
+        minute = [now - then for now, then in zip(stats.service.counts, before, strict=True)]
+        oldest = next(dispatcher.queue(), None)
+        return Totals(
+            rps=self._rate(),
+            p50=quantile(minute, 0.5),
+            p95=quantile(minute, 0.95),
+            p99=quantile(minute, 0.99),
+            locked=dispatcher.locked,
+            workers=dispatcher.size,
+            waiting=dispatcher.waiting,
+            queue_limit=dispatcher.queue_limit,
+            oldest=epoch(oldest[1]) if oldest else 0.0,
+            errors=stats.errors - (past.errors if past else 0),
+            refused=stats.refused - (past.refused if past else 0),
+            requests=stats.exchanges,
+            clients=len(self.proxy.clients),
+        )
+
+    def _rate(self) -> float:
+        history = self.proxy.stats.history
+        seconds = min(RATE_SECONDS, len(history) - 1)
+        if seconds < 1:
+            return float(self.proxy.stats.exchanges)
+        return (history[-1].exchanges - history[-1 - seconds].exchanges) / seconds
+
+    def seconds(self) -> list[SecondRow]:
+        """The last minute, oldest first; shorter if there is not so much yet."""
+        return [_second(before, after) for before, after in pairwise(self.proxy.stats.history)][-HISTORY_SECONDS:]
+
+    def queue(self) -> list[WaitingRow]:
+        """Who waits, the next to be served first."""
+        waiting = islice(self.proxy.dispatcher.queue(), QUEUE_ROWS)
+        return [WaitingRow(epoch(since), exchange.account.peer, describe(exchange)) for exchange, since in waiting]
+
+    def picture(self) -> dict[str, Any]:
+        """All of it."""
+        return {
+            "service": self.service(),
+            "totals": self.totals(),
+            "workers": self.fleet.rows(),
+            "queue": self.queue(),
+            "seconds": self.seconds(),
+        }
+
+
+def now() -> float:
+    """The clock that all times in a picture are of: it does not jump."""
+    return epoch(monotonic())
+
+
+def request_row(record: Record) -> RequestRow:
+    """A record as text."""
+    return RequestRow(
+        ended=round(record.ended, 3),
+        client=record.client,
+        method=record.method.decode("latin-1"),
+        target=record.target[:TEXT_LIMIT].decode("latin-1"),
+        status=record.status,
+        sent=record.sent,
+        received=record.received,
+        waited=round(record.waited, 6),
+        service=round(record.service, 6),
+        worker=record.worker,
+        note=record.note,
+    )
+
+
+def log_row(entry: Entry) -> LogRow:
+    """An entry of the journal, not longer than can be looked at."""
+    return LogRow(round(entry.when, 3), entry.source, entry.worker, entry.text[:TEXT_LIMIT])
+
+
+def _second(before: Second, after: Second) -> SecondRow:
+    counts = [new - old for new, old in zip(after.service, before.service, strict=True)]
+    errors = after.errors - before.errors + after.refused - before.refused
+    return SecondRow(
+        after.exchanges - before.exchanges, round(quantile(counts, 0.95), 5), after.locked, after.waiting, errors
+    )

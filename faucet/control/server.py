@@ -1,0 +1,259 @@
+"""The runtime's end of the control socket.
+
+Whoever may open the socket may do everything: it is for the user who runs the service, and for nobody else (the
+directory is 0700, the socket 0600). What comes over it may still be anything, and must not disturb the service: lines
+are bounded, broken ones are answered with an error, and a client that does not read is told nothing until it does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from pathlib import Path
+from typing import Any, cast
+
+from faucet import __version__
+from faucet.control.commands import Commands
+from faucet.control.picture import Runtime
+from faucet.control.places import PATH_LIMIT, directory, is_private
+from faucet.control.protocol import COMMAND_LIMIT, PROTOCOL, Message, ProtocolError, decode, encode
+from faucet.control.viewer import Viewer
+from faucet.workers.fleet import Refused
+
+UNREAD_LIMIT = 64 * 1024
+"""Bytes that a client may leave unread before it is told nothing more."""
+
+ANSWERS_LIMIT = 1024 * 1024
+"""Bytes of answers that a client may leave unread before its connection is closed."""
+
+MOST_HZ, USUAL_HZ = 10.0, 2.0
+"""How often a viewer may be told something in a second."""
+
+MOST_CONNECTIONS = 100
+
+COMMANDS_PER_TURN = 50
+"""Lines of one client that are looked at before others, and the service, have their turn."""
+
+
+class ControlError(Exception):
+    """The socket cannot be made. The text is for the user."""
+
+
+class ControlServer:
+    """Everybody who watches or steers a runtime."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+        self.commands = Commands(runtime)
+        self.path: Path | None = None
+        self.connections: set[ControlConnection] = set()
+        self._server: asyncio.Server | None = None
+        self._owner: ControlConnection | None = None
+        self._ticker: asyncio.TimerHandle | None = None
+
+    async def open(self, path: Path) -> None:
+        """Listen at `path`. Raises ControlError."""
+        sock = bind(path)
+        try:
+            self._server = await asyncio.get_running_loop().create_unix_server(self._connection, sock=sock)
+        except BaseException:
+            sock.close()
+            raise
+        self.path = path
+
+    def _connection(self) -> ControlConnection:
+        return ControlConnection(self)
+
+    async def own(self, descriptor: int) -> None:
+        """Talk to the owner, over an inherited socket. When it goes without a `detach`, the service ends."""
+        sock = socket.socket(fileno=descriptor)
+        sock.setblocking(False)
+        loop = asyncio.get_running_loop()
+        _, protocol = await loop.connect_accepted_socket(self._connection, sock)
+        self._owner = protocol
+        self.runtime.owned = True
+
+    def start_ticking(self) -> None:
+        """Keep the last minute."""
+        self.runtime.tick()
+        self._ticker = asyncio.get_running_loop().call_later(1.0, self.start_ticking)
+
+    def detach(self, connection: ControlConnection) -> str:
+        """The owner leaves, and the service stays. Raises Refused."""
+        if connection is not self._owner:
+            raise Refused("only the monitor that has started the service can detach; others just leave")
+        if self.path is None:
+            raise Refused("the service has no control socket to attach to again (--control none): it would be lost")
+        self._owner = None
+        self.runtime.owned = False
+        return str(self.path)
+
+    def lost(self, connection: ControlConnection) -> None:
+        """A connection has ended."""
+        self.connections.discard(connection)
+        if connection is self._owner:
+            self._owner = None
+            self.runtime.stop("the monitor is gone", False)
+
+    def close(self) -> None:
+        """Tell everybody goodbye."""
+        self._owner = None
+        if self._ticker is not None:
+            self._ticker.cancel()
+        if self._server is not None:
+            self._server.close()
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+        for connection in list(self.connections):
+            connection.close()
+
+
+class ControlConnection(asyncio.Protocol):
+    """One client of the control socket."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, server: ControlServer) -> None:
+        self._server = server
+        self._buffer = bytearray()
+        self._viewer: Viewer | None = None
+        self._interval = 1 / USUAL_HZ
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by the loop."""
+        self.transport = cast("asyncio.Transport", transport)
+        server = self._server
+        if len(server.connections) >= MOST_CONNECTIONS:
+            self._send({"error": "too many clients"})
+            self.transport.close()
+            return
+        server.connections.add(self)
+        service = server.runtime.service()
+        self._send({"faucet": __version__, "protocol": PROTOCOL, "port": service.port, "pid": service.pid,
+                    "title": service.title, "url": service.url, "mode": service.mode})  # fmt: skip
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by the loop."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._viewer = None
+        self._server.lost(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Called by the loop."""
+        self._buffer += data
+        self._read_lines()
+
+    def _read_lines(self) -> None:
+        for _ in range(COMMANDS_PER_TURN):
+            if self.transport.is_closing():
+                return
+            line, newline, rest = self._buffer.partition(b"\n")
+            if not newline:
+                if len(line) > COMMAND_LIMIT:
+                    self._send({"error": f"a line may have {COMMAND_LIMIT} bytes"})
+                    self.transport.close()
+                else:
+                    self.transport.resume_reading()
+                return
+            self._buffer = rest
+            self._answer(bytes(line))
+        self.transport.pause_reading()
+        asyncio.get_running_loop().call_soon(self._read_lines)
+
+    def _answer(self, line: bytes) -> None:
+        message: Message = {}
+        try:
+            message = decode(line)
+            answer = {"ok": self._obey(message)}
+        except (ProtocolError, Refused) as error:
+            answer = {"error": str(error)}
+        number = message.get("id")
+        self._send({"id": number, **answer} if isinstance(number, int | str) else answer)
+        if self.transport.get_write_buffer_size() > ANSWERS_LIMIT:
+            self.transport.abort()
+
+    def _obey(self, message: Message) -> Any:
+        spoken = message.get("protocol", PROTOCOL)
+        if spoken != PROTOCOL:
+            raise Refused(f"this is Faucet {__version__}, which speaks protocol {PROTOCOL}, not {str(spoken)[:20]}: "
+                          "use the same version on both sides")  # fmt: skip
+        if message.get("do") == "watch":
+            return self._watch(message)
+        if message.get("do") == "detach":
+            return self._server.detach(self)
+        return self._server.commands.run(message)
+
+    def _watch(self, message: Message) -> str:
+        hz = message.get("hz", USUAL_HZ)
+        if not isinstance(hz, int | float) or isinstance(hz, bool) or not 0 < hz <= MOST_HZ:
+            raise Refused(f"`hz` is a number up to {MOST_HZ:g}")
+        self._interval = 1 / hz
+        if self._viewer is None:
+            self._viewer = Viewer(self._server.runtime)
+            self._timer = asyncio.get_running_loop().call_soon(self._tell)  # type: ignore[assignment]
+        return "watching"
+
+    def _tell(self) -> None:
+        if self._viewer is None or self.transport.is_closing():
+            return
+        if self.transport.get_write_buffer_size() <= UNREAD_LIMIT:
+            for message in self._viewer.news():
+                self._send(message)
+        self._timer = asyncio.get_running_loop().call_later(self._interval, self._tell)
+
+    def _send(self, message: Message) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(encode(message))
+
+    def close(self) -> None:
+        """Say what there is to be said, and hang up."""
+        if self._viewer is not None and self.transport.get_write_buffer_size() <= UNREAD_LIMIT:
+            for message in self._viewer.news():
+                self._send(message)
+        self.transport.close()
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()  # it does not read
+
+
+def bind(path: Path) -> socket.socket:
+    """A socket at `path`, for us alone. A socket that nobody listens on is replaced. Raises ControlError."""
+    if len(os.fsencode(path)) > PATH_LIMIT:
+        raise ControlError(f"the path of a socket may have {PATH_LIMIT} bytes; choose a shorter one than {path}")
+    if path.parent == directory() and not is_private(path.parent):
+        raise ControlError(f"{path.parent} is not yours alone (owner, mode 0700); name another place with --control")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _replace_stale(path)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        mask = os.umask(0o177)
+        try:
+            sock.bind(str(path))
+        except BaseException:
+            sock.close()
+            raise
+        finally:
+            os.umask(mask)
+    except OSError as error:
+        raise ControlError(
+            f"cannot make the control socket {path}: {error.strerror or error}; "
+            "name another place with --control PATH, or do without: --control none"
+        ) from error
+    sock.setblocking(False)
+    return sock
+
+
+def _replace_stale(path: Path) -> None:
+    if not path.exists():
+        return
+    if not path.is_socket():
+        raise ControlError(f"{path} is there already, and is no socket; name another place with --control")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1)
+        with contextlib.suppress(ConnectionRefusedError, FileNotFoundError):
+            probe.connect(str(path))
+            raise ControlError(f"another Faucet answers at {path}; name another place with --control")
+    path.unlink(missing_ok=True)

@@ -1,0 +1,68 @@
+"""What one viewer has been told, and what it has to be told next.
+
+A viewer gets a whole picture once, and then what has changed. It is never waited for: while it does not read, it is
+told nothing, and afterwards what is true then. Of the lines that were said meanwhile it gets the newest, and the
+number of the others.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from faucet.control.picture import Runtime, log_row, now, request_row
+from faucet.control.protocol import Message
+from faucet.journal import newest
+
+FIRST_LINES = 500
+"""Lines of the log, and requests, that a viewer gets at first."""
+
+LINES_PER_TURN = 300
+"""Of the log, and of requests, that are told at once: more than anybody can read."""
+
+
+class Viewer:
+    """One that watches."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._told: dict[str, Any] = {}
+        self._log_seen = max(runtime.journal.total - FIRST_LINES, 0)
+        self._requests_seen = max(runtime.proxy.stats.exchanges - FIRST_LINES, 0)
+
+    def news(self) -> list[Message]:
+        """What it has not been told yet: messages, perhaps none."""
+        messages = []
+        first = not self._told
+        picture = self._runtime.picture()
+        picture["workers"] = {row.key: row for row in picture["workers"]}
+        changes = picture if first else self._changes(picture)
+        self._told = picture
+        if changes:
+            messages.append({"snapshot" if first else "changes": changes, "now": now()})
+        messages += self._log(FIRST_LINES if first else LINES_PER_TURN)
+        messages += self._requests(FIRST_LINES if first else LINES_PER_TURN)
+        return messages
+
+    def _changes(self, picture: dict[str, Any]) -> dict[str, Any]:
+        """The sections that differ; of the workers the rows that differ, null for those that are gone."""
+        told = self._told
+        changes = {name: section for name, section in picture.items() if section != told[name]}
+        if "workers" in changes:
+            before, after = told["workers"], picture["workers"]
+            rows = {key: row for key, row in after.items() if before.get(key) != row}
+            changes["workers"] = rows | dict.fromkeys(before.keys() - after.keys())
+        return changes
+
+    def _log(self, most: int) -> list[Message]:
+        journal = self._runtime.journal
+        lines, skipped = newest(journal.entries, journal.total, self._log_seen, most)
+        rows = [log_row(entry) for entry in lines]
+        self._log_seen = journal.total
+        return [{"log": rows, "skipped": skipped}] if rows else []
+
+    def _requests(self, most: int) -> list[Message]:
+        stats = self._runtime.proxy.stats
+        records, skipped = newest(stats.recent, stats.exchanges, self._requests_seen, most)
+        rows = [request_row(record) for record in records]
+        self._requests_seen = stats.exchanges
+        return [{"requests": rows, "skipped": skipped}] if rows else []

@@ -1,0 +1,51 @@
+"""What asks a runtime to end: signals, and whoever may steer it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import Any
+
+
+class Signals:
+    """SIGTERM, SIGINT and SIGHUP as events: the first asks for an end, the second for an end now.
+
+    SIGHUP comes when the terminal is closed. Under nohup it is ignored, and stays so.
+    """
+
+    def __init__(self) -> None:
+        self.first = asyncio.Event()
+        self.second = asyncio.Event()
+        self.name = ""
+        """Who or what asked, the latest."""
+        self._loop = asyncio.get_running_loop()
+        self._numbers = [signal.SIGTERM, signal.SIGINT]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            self._numbers.append(signal.SIGHUP)
+        for number in self._numbers:
+            self._loop.add_signal_handler(number, self._received, number)
+
+    def _received(self, number: signal.Signals) -> None:
+        self.ask(number.name, at_once=self.first.is_set())
+
+    def ask(self, who: str, at_once: bool) -> None:
+        """Somebody asks for an end, or for one `at_once`."""
+        self.name = who
+        self.first.set()
+        if at_once:
+            self.second.set()
+
+    async def or_done(self, future: asyncio.Future[Any], second: bool = False) -> None:
+        """Wait for the first (or second) signal or for `future`. Raises what `future` raises."""
+        waiting = asyncio.ensure_future((self.second if second else self.first).wait())
+        try:
+            await asyncio.wait([future, waiting], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+        if future.done() and not future.cancelled():
+            future.result()
+
+    def close(self) -> None:
+        """Let signals do again what they do by default."""
+        for number in self._numbers:
+            self._loop.remove_signal_handler(number)

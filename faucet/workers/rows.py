@@ -1,0 +1,147 @@
+"""Local workers as a viewer sees them."""
+
+from __future__ import annotations
+
+import os
+from time import localtime, monotonic, strftime, time
+from typing import TYPE_CHECKING, Any
+
+from faucet.snapshot import TARGET_LIMIT, WorkerRow
+from faucet.stats import WORKER_RING_SIZE, WorkerStats, quantile_of
+from faucet.workers.life import Life, State
+
+if TYPE_CHECKING:
+    from faucet.proxy.core import Proxy
+    from faucet.proxy.exchange import Exchange
+    from faucet.workers.place import Place
+
+EPOCH = time() - monotonic()
+"""The moment of the epoch at which the monotonic clock read 0."""
+
+RATE_SECONDS = 10.0
+QUANTILE_SECONDS = 60.0
+
+_NOTHING = WorkerStats()
+
+
+def place_rows(place: Place, proxy: Proxy) -> list[WorkerRow]:
+    """The rows of one place: its worker, and while it is being replaced, the other processes."""
+    rows = [_place_row(place, proxy)]
+    rows += [_life_row(place, life, proxy) for life in place.lives if life is not place.life]
+    return rows
+
+
+def _place_row(place: Place, proxy: Proxy) -> WorkerRow:
+    life = place.life
+    now = time()
+    stats = proxy.stats.workers.get(str(place), _NOTHING)
+    latest = [(when, seconds) for when, seconds in stats.recent if when > now - QUANTILE_SECONDS]
+    durations = sorted(seconds for _, seconds in latest)
+    holder = _holder(life, proxy)
+    state, reason = _state(place, life, holder)
+    return WorkerRow(
+        key=str(place),
+        name=str(place),
+        state=state,
+        reason=reason,
+        pid=_pid(life),
+        port=life.port if life else 0,
+        since=0.0 if life is None else epoch(life.ready_at or life.began),
+        locked=epoch(holder.account.granted_at) if holder else 0.0,
+        request=describe(holder) if holder else "",
+        client=holder.account.peer if holder else "",
+        requests=stats.requests,
+        errors=stats.errors,
+        rps=_rate(latest, now),
+        p50=quantile_of(durations, 0.5),
+        p95=quantile_of(durations, 0.95),
+        restarts=place.restarts,
+    )
+
+
+def _life_row(place: Place, life: Life, proxy: Proxy) -> WorkerRow:
+    """A process beside the one in service: one that comes, or one that goes."""
+    holder = _holder(life, proxy)
+    coming = life is place.successor
+    return WorkerRow(
+        key=f"{place}{'+' if coming else '-'}{_pid(life)}",
+        name=str(place),
+        state="starting" if coming else "draining",
+        reason="replacement" if coming else life.ending,
+        pid=_pid(life),
+        port=life.port,
+        since=epoch(life.ready_at or life.began),
+        locked=epoch(holder.account.granted_at) if holder else 0.0,
+        request=describe(holder) if holder else "",
+        client=holder.account.peer if holder else "",
+        requests=0,
+        errors=0,
+        rps=0.0,
+        p50=0.0,
+        p95=0.0,
+        restarts=place.restarts,
+    )
+
+
+def _state(place: Place, life: Life | None, holder: Exchange | None) -> tuple[str, str]:
+    last = place.exits[-1] if place.exits else ""
+    if life is None:
+        pause = ""
+        if place.next_try is not None:
+            pause = f"; next try at {strftime('%H:%M:%S', localtime(epoch(place.next_try)))}"
+        return ("failed" if place.failed else "backoff"), f"{last or 'not started yet'}{pause}"
+    if life.state is State.STARTING:
+        return "starting", f"waiting for port {life.port}"
+    if life.state is State.DRAINING:
+        return "draining", life.ending
+    if life.state is State.OVER:
+        return "backoff", last
+    if place.held:
+        return "held", "" if holder else "gets no requests until it is resumed"
+    return ("busy" if holder else "ready"), ""
+
+
+def place_details(place: Place, proxy: Proxy) -> dict[str, Any]:
+    """Everything there is to know about a worker."""
+    life, entry = place.life, place.pool.entry
+    stats = proxy.stats.workers.get(str(place), _NOTHING)
+    row = _place_row(place, proxy)
+    given = entry.environment(row.port, place.number)
+    lines = place.last_lines if life is None or life.process is None else list(life.process.last_lines)
+    return {
+        "row": row,
+        "command": entry.argv(row.port),
+        "directory": str(entry.directory),
+        "environment": {name: given[name] for name in sorted(given) if os.environ.get(name) != given[name]},
+        "started": epoch(life.began) if life else 0.0,
+        "took": life.ready_at - life.began if life and life.ready_at else 0.0,
+        "exits": list(place.exits),
+        "durations": [seconds for _, seconds in stats.recent],
+        "last_lines": lines,
+    }
+
+
+def _holder(life: Life | None, proxy: Proxy) -> Exchange | None:
+    return None if life is None or life.backend is None else proxy.dispatcher.holder(life.backend)
+
+
+def _pid(life: Life | None) -> int:
+    return 0 if life is None or life.process is None else life.process.pid
+
+
+def _rate(latest: list[tuple[float, float]], now: float) -> float:
+    """Requests a second. Where the ring is too short for the whole time, over the time it covers."""
+    recent = [when for when, _ in latest if when > now - RATE_SECONDS]
+    if not recent:
+        return 0.0
+    return len(recent) / (RATE_SECONDS if len(recent) < WORKER_RING_SIZE else max(now - recent[0], 0.001))
+
+
+def describe(exchange: Exchange) -> str:
+    """`POST /predict`."""
+    return f"{exchange.head.method.decode()} {exchange.head.target[:TARGET_LIMIT].decode('latin-1')}"
+
+
+def epoch(moment: float) -> float:
+    """A reading of the monotonic clock as seconds since the epoch, to the hundredth: always the same for the same."""
+    return round(EPOCH + moment, 2)
