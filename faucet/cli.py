@@ -14,7 +14,7 @@ import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial, wraps
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from cyclopts import App, CycloptsError, Group, Parameter, Token, UnusedCliTokensError
 
@@ -22,12 +22,15 @@ from faucet import __version__, units
 from faucet.control.ctl import app as ctl
 from faucet.log import print_error
 from faucet.net.address import AddressError, parse_address
-from faucet.settings import DemoSettings, LocalSettings, Option
+from faucet.settings import AttachSettings, DemoSettings, LocalSettings, Option
 
 EXIT_USAGE = 2
 
-WORKER_VARIABLES = {"FAUCET_PORT", "FAUCET_WORKER_ID"}
-"""What workers are told. Faucet may be a worker's child."""
+if TYPE_CHECKING:
+    from faucet.workers.entry import Entry
+
+OTHER_VARIABLES = {"FAUCET_PORT", "FAUCET_WORKER_ID", "FAUCET_OWNER", "FAUCET_ASCII"}
+"""What workers are told (Faucet may be a worker's child), what a monitor tells its runtime, and what it heeds."""
 
 EXIT_CODES = """\
 Exit codes: 0 ended by SIGTERM or SIGINT with everything in hand finished; 1 could not start; 2 wrong usage;
@@ -81,7 +84,7 @@ def _parameter(field: dataclasses.Field[Any]) -> Parameter:
         group=Group(option.group),
         converter=partial(_convert, option) if option.unit in _UNITS else None,
         validator=partial(_check_range, option),
-        negative=(),
+        negative=option.negative or (),
         show_default=lambda _value: shown,
         metavar={"duration": "TIME", "size": "SIZE", "address": "ADDRESS"}.get(option.unit),
     )
@@ -89,25 +92,28 @@ def _parameter(field: dataclasses.Field[Any]) -> Parameter:
 
 def _with_options(command: Callable[[Settings], int], settings: type[Settings]) -> Callable[..., int]:
     """`command` with a flag for each field of `settings` in place of its one argument."""
-    hints = typing.get_type_hints(settings)
     fields = dataclasses.fields(settings)  # type: ignore[arg-type]
+    positional = [field.name for field in fields if field.metadata["option"].positional]
 
     @wraps(command)
-    def with_flags(**values: Any) -> int:
-        return command(settings(**values))
+    def with_flags(*words: Any, **values: Any) -> int:
+        return command(settings(**dict(zip(positional, words, strict=False)), **values))
 
+    hints = typing.get_type_hints(settings)
     with_flags.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [
-            inspect.Parameter(
-                field.name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=field.default,
-                annotation=Annotated[hints[field.name], _parameter(field)],
-            )
-            for field in fields
-        ]
+        sorted((_signature_part(field, hints[field.name]) for field in fields), key=lambda part: part.kind)
     )
     return with_flags
+
+
+def _signature_part(field: dataclasses.Field[Any], kind: Any) -> inspect.Parameter:
+    option: Option = field.metadata["option"]
+    return inspect.Parameter(
+        field.name,
+        inspect.Parameter.POSITIONAL_ONLY if option.positional else inspect.Parameter.KEYWORD_ONLY,
+        default=field.default,
+        annotation=Annotated[kind, Parameter(help=option.help) if option.positional else _parameter(field)],
+    )
 
 
 app = App(
@@ -125,35 +131,58 @@ def local(settings: LocalSettings) -> int:
     Served is what --command says; else entrypoint.R, run as it is; else plumber.R. Each worker finds its port in
     FAUCET_PORT (and PORT), its number in FAUCET_WORKER_ID.
     """
-    from faucet.runtime import EXIT_FAILED, run_local
     from faucet.workers.entry import EntryError, find_entry
 
     try:
         entry = find_entry(settings.dir, settings.command, settings.rscript)
     except EntryError as error:
         print_error(str(error))
-        return EXIT_FAILED
-    return run_local(entry, settings)
+        return 1
+    return _serve(entry, settings)
 
 
 def demo(settings: DemoSettings) -> int:
     """Serve a small API that comes with Faucet: by Plumber where R and plumber are installed, else by Python."""
     from faucet.demo import demo_entry, demo_hints
-    from faucet.runtime import run_local
 
     entry = demo_entry(settings.rscript)
-    print(demo_hints(entry, settings.host), flush=True)
-    return run_local(entry, settings)
+    return _serve(entry, settings, demo_hints(entry, settings.host))
+
+
+def _serve(entry: Entry, settings: DemoSettings, hints: str = "") -> int:
+    """With the monitor, if there is a terminal for it; else the service alone."""
+    from faucet.tui.start import no_monitor_because, owner_descriptor, run_with_monitor
+
+    owner = owner_descriptor()
+    notice = ""
+    if owner is None and not settings.headless:
+        problem = no_monitor_because()
+        if not problem:
+            return run_with_monitor(sys.argv[1:], settings)
+        notice = f"no monitor, since {problem}"
+    from faucet.runtime import run_local
+
+    if hints and owner is None:
+        print(hints, flush=True)
+    return run_local(entry, settings, owner, f"{notice}\n{hints if owner is not None else ''}".strip())
+
+
+def attach(settings: AttachSettings) -> int:
+    """Open the monitor for a Faucet that is running already."""
+    from faucet.tui.start import attach as attach_monitor
+
+    return attach_monitor(settings.which, settings, settings.read_only)
 
 
 app.default(_with_options(local, LocalSettings))
 app.command(_with_options(local, LocalSettings), name=("local", "start"))
 app.command(_with_options(demo, DemoSettings), name="demo")
+app.command(_with_options(attach, AttachSettings), name="attach")
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     """A remark for each FAUCET_… variable that means nothing: most likely a slip that nobody would notice."""
-    known = {f"FAUCET_{field.name.upper()}" for field in dataclasses.fields(LocalSettings)} | WORKER_VARIABLES
+    known = {f"FAUCET_{field.name.upper()}" for field in dataclasses.fields(LocalSettings)} | OTHER_VARIABLES
     remarks = []
     for name in sorted(environment):
         if name.startswith("FAUCET_") and name not in known:

@@ -24,6 +24,10 @@ class Option:
     short: str | None = None
     minimum: float | None = None
     maximum: float | None = None
+    positional: bool = False
+    """A word without a flag."""
+    negative: str | None = None
+    """The flag that turns it off, where it is on by default."""
     shown: str | None = None
     """The default as help shows it, where the value itself would not tell."""
 
@@ -32,7 +36,8 @@ def _option(default: Any, help: str, group: str, **more: Any) -> Any:
     return field(default=default, metadata={"option": Option(help, group, **more)})
 
 
-QUEUE, MESSAGES, WORKERS, SERVICE, LOG = "Queue and time limits", "Messages", "Workers", "Service", "Log"
+QUEUE, MESSAGES, WORKERS, SERVICE = "Queue and time limits", "Messages", "Workers", "Service"
+LOG, MONITOR = "Log", "Monitor"
 
 KIB, MIB = 1 << 10, 1 << 20
 
@@ -87,7 +92,37 @@ class LogSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServeSettings(ProxySettings, LogSettings):
+class MonitorSettings:
+    """How the monitor looks and behaves."""
+
+    refresh: float = _option(2.0, "Pictures a second.", MONITOR, minimum=0.1, maximum=10, shown="2")
+    slow: float = _option(10.0, "A lock that is held for longer is marked.", MONITOR, unit="duration")
+    confirm: bool = _option(
+        True, "Ask before a worker is killed, and before leaving.", MONITOR, negative="--no-confirm"
+    )
+    keys: str | None = _option(
+        None, "Other keys for actions, e.g. `restart=f5,quit=x`; the names are in the palette.", MONITOR, shown="none"
+    )
+
+    def keymap(self) -> dict[str, str]:
+        """Keys by action. Raises ValueError."""
+        pairs = [pair.partition("=") for pair in (self.keys or "").split(",") if pair.strip()]
+        for name, equals, key in pairs:
+            if not (name.strip() and equals and key.strip()):
+                raise ValueError("--keys is a list like restart=f5,quit=x")
+        return {name.strip(): key.strip() for name, _, key in pairs}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttachSettings(MonitorSettings):
+    """`faucet attach`."""
+
+    which: str | None = _option(None, "Port, or path of the control socket, if several run.", MONITOR, positional=True)
+    read_only: bool = _option(False, "Only look: no key changes anything.", MONITOR)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeSettings(ProxySettings, LogSettings, MonitorSettings):
     """What every way of serving has."""
 
     host: str = _option(

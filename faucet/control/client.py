@@ -60,10 +60,12 @@ class Client:
         return await cls.greet(*streams)
 
     @classmethod
-    async def greet(cls, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Client:
-        """Hear who is there. Raises NoRuntime."""
+    async def greet(
+        cls, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, patience: float = PATIENCE
+    ) -> Client:
+        """Hear who is there, for `patience` seconds. Raises NoRuntime."""
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(patience):
                 greeting = _greeting(await reader.readline())
         except (OSError, TimeoutError, ValueError) as error:
             writer.close()

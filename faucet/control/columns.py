@@ -99,7 +99,7 @@ COLUMNS = (
 DROPPED_FIRST = ("port", "up", "requests", "rps", "p50", "rss", "cpu", "restarts", "pid", "errors", "p95")
 """What a narrow terminal does without, in this order."""
 
-LEAST_REQUEST = 22
+LEAST_REQUEST = 18
 """Characters that the request should have before another column is shown."""
 
 

@@ -16,6 +16,7 @@ from faucet.control.client import Client, NoRuntime, Refusal
 from faucet.control.columns import COLUMNS, Cell, format_age
 from faucet.control.find import find
 from faucet.control.protocol import Message
+from faucet.control.text import log_prefix, visible
 from faucet.control.usage import Usage, sample_usage
 from faucet.snapshot import LogRow, WorkerRow
 from faucet.units import format_duration, format_size
@@ -211,18 +212,6 @@ async def _follow(client: Client, show: Callable[[LogRow], None], last: int) -> 
     client.on_message = hear
     await client.ask("watch", hz=5)
     await client.closed
-
-
-def log_prefix(row: LogRow) -> str:
-    """Where a line is from: `worker 2 out | `, `warning: `."""
-    if row.source in ("out", "err"):
-        return f"worker {row.worker} {row.source} | "
-    return "" if row.source == "info" else f"{row.source}: "
-
-
-def visible(text: str) -> str:
-    """Control characters as text: a worker's output must not steer a terminal."""
-    return "".join(letter if letter.isprintable() or letter == "\t" else f"\\x{ord(letter):02x}" for letter in text)
 
 
 def _clock(when: float) -> str:

@@ -77,7 +77,7 @@ class Place:
         self.failed_starts = 0  # in a row, without having been ready between
         self._vacant = asyncio.Event()
         self._awake = asyncio.Event()
-        self._stopping = False
+        self.stopping = False
 
     def __str__(self) -> str:
         return str(self.number)
@@ -89,7 +89,7 @@ class Place:
 
     async def live(self) -> None:
         """Start, serve, start again, until stopped."""
-        while not self._stopping:
+        while not self.stopping:
             self._vacant.clear()
             life = self.life = Life(self)
             if await life.start():
@@ -98,7 +98,7 @@ class Place:
                 self._judge()
             else:
                 self._failed_to_start(life)
-            if not self._stopping:
+            if not self.stopping:
                 self.restarts += 1
                 await self._back_off()
 
@@ -129,12 +129,12 @@ class Place:
         if monotonic() - life.began >= HEALTHY_AFTER:
             self.failures = 0
         self.failures += 1
-        if not self._stopping:
+        if not self.stopping:
             self.log.warning("%s", life.outcome)
 
     def _failed_to_start(self, life: Life) -> None:
         self.life = None
-        if not life.failure or self._stopping:
+        if not life.failure or self.stopping:
             return
         self._remember_end(life)
         self.failures += 1
@@ -212,7 +212,7 @@ class Place:
 
     async def close(self, why: str) -> None:
         """Give it up: no more processes; the one in service finishes what it has in hand."""
-        self._stopping = True
+        self.stopping = True
         self._awake.set()
         if self.successor is not None:
             self.successor.stop_starting()
@@ -223,6 +223,6 @@ class Place:
 
     async def end(self, grace: float) -> None:
         """End all its processes; SIGKILL after `grace` seconds."""
-        self._stopping = True
+        self.stopping = True
         self._awake.set()
         await asyncio.gather(*(life.end(grace) for life in self.lives))

@@ -85,6 +85,8 @@ def _life_row(place: Place, life: Life, proxy: Proxy) -> WorkerRow:
 
 def _state(place: Place, life: Life | None, holder: Exchange | None) -> tuple[str, str]:
     last = place.exits[-1] if place.exits else ""
+    if life is None and place.stopping:
+        return "draining", "ended"
     if life is None:
         pause = ""
         if place.next_try is not None:

@@ -1,0 +1,1 @@
+"""The monitor: a picture of a runtime in the terminal, and keys to steer it. Knows the control socket, nothing else."""

@@ -1,0 +1,445 @@
+"""The monitor itself: puts the picture together twice a second, and turns keys into questions to the runtime."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import signal
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from time import strftime
+from typing import Any, ClassVar
+
+from textual import on, work
+from textual.app import App, ComposeResult, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+from textual.widgets import ContentSwitcher, Footer, Input
+
+from faucet.control.client import NoRuntime, Refusal
+from faucet.control.columns import Cell
+from faucet.control.usage import Usage, sample_usage
+from faucet.settings import MonitorSettings
+from faucet.snapshot import RequestRow
+from faucet.tui.feed import Connect, Feed
+from faucet.tui.help import HELP
+from faucet.tui.items import SOURCES, clock, event_line, log_line, request_details, request_line, waiting_line
+from faucet.tui.lines import Line, LineView
+from faucet.tui.model import Model
+from faucet.tui.paint import ascii_only
+from faucet.tui.screens import Question, TextScreen, WorkerScreen
+from faucet.tui.table import WorkerTable
+from faucet.tui.top import HeaderLine, TabLine, Tiles
+from faucet.units import format_size
+
+USAGE_SECONDS = 2.0
+"""Between two looks at CPU and memory: 0.2 ms for each worker."""
+
+TABS = ("log", "requests", "queue", "events")
+
+ACTING = {"restart", "roll", "scale", "hold", "kill"}
+"""Actions that change something: not with --read-only."""
+
+LEFT, STOPPED, LOST = "left", "stopped", "lost"
+"""How the monitor ends: the service goes on; it was asked to stop; it is gone."""
+
+
+class Monitor(App[str]):
+    """The picture. Returns LEFT, STOPPED or LOST."""
+
+    CSS_PATH = "monitor.tcss"
+    TITLE = "faucet"
+    HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012
+        (0, "-narrow"),
+        (100, "-wide"),
+    ]
+    VERTICAL_BREAKPOINTS = [  # noqa: RUF012
+        (0, "-short"),
+        (13, "-low"),
+        (30, "-high"),
+    ]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("r", "restart", "Restart", id="restart"),
+        Binding("R", "roll", "Rolling", id="rolling-restart"),
+        Binding("plus,equals_sign", "scale(1)", "+1", id="scale-up", key_display="+"),
+        Binding("minus", "scale(-1)", "-1", id="scale-down", key_display="-"),
+        Binding("h", "hold", "Hold", id="hold"),
+        Binding("K", "kill", "Kill", id="kill"),
+        Binding("slash", "filter", "Filter", id="filter", key_display="/"),
+        Binding("f", "follow", "Follow", id="follow", show=False),
+        Binding("o", "only", "Only this worker", id="only", show=False),
+        Binding("v", "source", "Kinds of lines", id="source", show=False),
+        Binding("w", "wrap", "Wrap", id="wrap", show=False),
+        Binding("m", "mark", "Mark", id="mark", show=False),
+        Binding("c", "clear", "Clear", id="clear", show=False),
+        Binding("y", "copy", "Copy line", id="copy", show=False),
+        Binding("S", "save", "Save", id="save", show=False),
+        Binding("s", "sort", "Sort", id="sort", show=False),
+        Binding("space", "pause", "Pause", id="pause", show=False),
+        *(Binding(str(n), f"tab('{name}')", name.title(), id=name, show=False) for n, name in enumerate(TABS, 1)),
+        Binding("question_mark,f1", "help", "Help", id="help", key_display="?"),
+        Binding("q,ctrl+q", "leave", "Quit", id="quit", key_display="q"),
+        Binding("ctrl+c", "leave", "Quit", show=False, priority=True),
+    ]
+
+    def __init__(self, connect: Connect, settings: MonitorSettings, owner: bool, read_only: bool = False) -> None:
+        """`owner`: the service ends with this monitor, unless it detaches."""
+        super().__init__()
+        self.settings = settings
+        self.owner = owner
+        self.read_only = read_only
+        self.model = Model()
+        self.feed = Feed(self.model, connect, settings.refresh, reconnect=not owner)
+        self.plain = ascii_only()
+        self.paused = False
+        self.tab = "log"
+        self.only: str | None = None
+        self.source = SOURCES[0]
+        self.filters = dict.fromkeys(TABS, "")
+        self.stopping = False
+        self._usage: dict[int, Usage] = {}
+        self._sampled: dict[int, object] = {}
+        self._drawn = -1
+        self.animation_level = "none"
+        if settings.keys:
+            self.set_keymap(settings.keymap())
+
+    def compose(self) -> ComposeResult:
+        """Called by Textual."""
+        yield HeaderLine("header")
+        yield Tiles("tiles")
+        yield WorkerTable(self.settings.slow, self.plain, "workers")
+        yield TabLine("tabs")
+        with ContentSwitcher(initial="log"):
+            yield LineView(lambda item: log_line(item, self.only, self.source), "nothing was said yet", "log")
+            yield LineView(request_line, "no request yet", "requests")
+            yield LineView(self._waiting_line, "nobody waits", "queue", follow=False)
+            yield LineView(event_line, "nothing has happened yet", "events")
+        yield Input(placeholder="show only lines with … (a regular expression); empty: all", id="filter", compact=True)
+        yield Footer(compact=True)
+
+    def on_mount(self) -> None:
+        """Called by Textual."""
+        self.query_one(WorkerTable).focus()
+        self.set_interval(1 / self.settings.refresh, self._refresh)
+        self.set_interval(USAGE_SECONDS, self._look_at_usage)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, self.exit, STOPPED if self.owner else LEFT)
+        self._feed()
+
+    @work(exclusive=True, group="feed")
+    async def _feed(self) -> None:
+        try:
+            await self.feed.run()
+        except NoRuntime as error:
+            self.exit(LOST, message=str(error))
+        else:
+            self.exit(STOPPED if self.stopping else LOST)
+
+    # -- the picture -------------------------------------------------------------------------------------------
+
+    def _refresh(self) -> None:
+        if _terminal_is_gone():
+            self.exit(LEFT)
+        if self.paused or self.screen is not self.screen_stack[0]:
+            return
+        model = self.model
+        clock_runs = bool(model.queue) or any(row.locked for row in model.workers.values())
+        if model.version == self._drawn and not clock_runs and not model.link:
+            return
+        self._drawn = model.version
+        with self.batch_update():
+            self._draw()
+
+    def _draw(self) -> None:
+        model = self.model
+        model.settle()
+        now = model.now()
+        remark = "read only" if self.read_only else ""
+        self.query_one(HeaderLine).show_model(model, "paused: space goes on" if self.paused else remark, self.plain)
+        self.query_one(Tiles).show_model(model, self.plain)
+        cells = [Cell(row, now, self._usage.get(row.pid), self.plain) for row in model.rows]
+        self.query_one(WorkerTable).show(cells)
+        self.query_one("#log", LineView).feed(model.log, model.counts["log"])
+        self.query_one("#requests", LineView).feed(model.requests, model.counts["requests"])
+        self.query_one("#events", LineView).feed(model.events, model.counts["events"])
+        if self.tab == "queue":
+            self.query_one("#queue", LineView).replace(list(model.queue))
+        self._draw_tabs()
+
+    def _draw_tabs(self) -> None:
+        waiting = self.model.totals.waiting if self.model.totals else 0
+        log = "Log" if self.only is None else f"Log of worker {self.only}"
+        labels = {"log": log, "requests": "Requests", "queue": f"Queue {waiting}",
+                  "events": f"Events {len(self.model.events)}"}  # fmt: skip
+        view = self.view
+        hints = [f"/{self.filters[self.tab]}/ {view.count} lines" if self.filters[self.tab] else ""]
+        hints.append(f"{self.source} only" if self.tab == "log" and self.source != SOURCES[0] else "")
+        hints.append("" if view.following or self.tab == "queue" else "not following (f)")
+        hint = "  ".join(text for text in hints if text)
+        self.query_one(TabLine).show_tabs([(name, labels[name]) for name in TABS], self.tab, hint)
+
+    def _waiting_line(self, item: Any) -> Line:
+        return waiting_line(item, self.model.queue.index(item) + 1, self.model.now())
+
+    @property
+    def view(self) -> LineView:
+        """The lines that are seen."""
+        return self.query_one(f"#{self.tab}", LineView)
+
+    def _look_at_usage(self) -> None:
+        """CPU and memory of the workers, where they are on this machine."""
+        service = self.model.service
+        if service is None or service.mode != "local" or self.paused:
+            return
+        pids = {row.pid: row for row in self.model.rows if row.pid}
+        self._usage = sample_usage(pids, self._sampled)
+
+    def _usage_text(self, pid: int) -> str:
+        usage = self._usage.get(pid)
+        return f", CPU {usage.cpu:.0f} %, memory {format_size(usage.rss)}" if usage else ""
+
+    # -- acting ------------------------------------------------------------------------------------------------
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Called by Textual: whether an action is there."""
+        return not (self.read_only and action in ACTING)
+
+    def _act(self, do: str, **arguments: Any) -> None:
+        self.run_worker(self._ask(do, **arguments), group="actions", exit_on_error=False)
+
+    async def _ask(self, do: str, **arguments: Any) -> bool:
+        try:
+            answer = await self.feed.ask(do, who="the monitor", **arguments)
+        except (Refusal, NoRuntime) as error:
+            self.notify(str(error), severity="error", markup=False)
+            return False
+        if isinstance(answer, str):
+            self.notify(answer, markup=False, timeout=4)
+        return True
+
+    def _selected(self) -> str | None:
+        cell = self.query_one(WorkerTable).selected
+        return cell.row.name if cell is not None else None
+
+    def _act_on_selected(self, do: str) -> None:
+        name = self._selected()
+        if name is not None:
+            self._act(do, worker=name)
+
+    def action_restart(self) -> None:
+        """Replace the selected worker."""
+        self._act_on_selected("restart")
+
+    def action_roll(self) -> None:
+        """Replace all workers, one after the other."""
+        self._act("rolling-restart")
+
+    def action_scale(self, by: int) -> None:
+        """One worker more, or less."""
+        self._act("scale", count=f"{by:+d}")
+
+    def action_hold(self) -> None:
+        """Hold the selected worker, or resume it."""
+        name = self._selected()
+        held = any(row.name == name and row.state == "held" for row in self.model.rows)
+        self._act_on_selected("resume" if held else "hold")
+
+    @work(group="questions")
+    async def action_kill(self) -> None:
+        """End the selected worker now."""
+        cell = self.query_one(WorkerTable).selected
+        if cell is None:
+            return
+        name, row = cell.row.name, cell.row
+        if self.settings.confirm:
+            lost = f" {row.request} would be lost." if row.locked else ""
+            question = f"End worker {name} (pid {row.pid}) now, whatever it does?{lost}"
+            if await self.push_screen_wait(Question(question, [("cancel", "Cancel"), ("kill", "Kill")])) != "kill":
+                return
+        self._act("kill", worker=name)
+
+    # -- looking -----------------------------------------------------------------------------------------------
+
+    @on(WorkerTable.Picked)
+    @work(group="details", exclusive=True)
+    async def _show_worker(self) -> None:
+        name = self._selected()
+        if name is None:
+            return
+        actions = [] if self.read_only else [("restart", "Restart"), ("hold", "Hold or resume"), ("kill", "Kill")]
+        screen = WorkerScreen(name, partial(self.feed.ask, "details", worker=name), actions, self._usage_text)
+        answer = await self.push_screen_wait(screen)
+        if answer in ACTING:
+            getattr(self, f"action_{answer}")()
+
+    @on(LineView.Picked)
+    def _show_item(self, event: LineView.Picked) -> None:
+        if isinstance(event.item, RequestRow):
+            self.push_screen(TextScreen("Request", request_details(event.item)))
+        elif hasattr(event.item, "text"):
+            self.push_screen(TextScreen(clock(event.item.when), str(event.item.text)))
+
+    @on(TabLine.Chosen)
+    def _tab_chosen(self, event: TabLine.Chosen) -> None:
+        self.action_tab(event.name)
+
+    def action_tab(self, name: str) -> None:
+        """Show the log, the requests, the queue or the events."""
+        focus_lines = isinstance(self.focused, LineView)
+        self.tab = name
+        self.query_one(ContentSwitcher).current = name
+        if focus_lines:
+            self.view.focus()
+        self._draw_now()
+
+    def _draw_now(self) -> None:
+        self._drawn = -1
+        self._refresh()
+
+    def action_filter(self) -> None:
+        """Show only some lines."""
+        field = self.query_one("#filter", Input)
+        field.value = self.filters[self.tab]
+        field.add_class("-shown")
+        field.focus()
+
+    @on(Input.Changed, "#filter")
+    def _filter_changed(self, event: Input.Changed) -> None:
+        if event.input.has_class("-shown"):
+            self.filters[self.tab] = event.value
+            self.view.filter(event.value)
+            self._draw_tabs()
+
+    @on(Input.Submitted, "#filter")
+    def _filter_done(self) -> None:
+        self.query_one("#filter", Input).remove_class("-shown")
+        self.view.focus()
+
+    def on_key(self, event: Any) -> None:
+        """Escape ends the filter, or takes it away."""
+        if event.key == "escape" and len(self.screen_stack) == 1:
+            field = self.query_one("#filter", Input)
+            if field.has_class("-shown") or self.filters[self.tab]:
+                field.value = ""
+                self.filters[self.tab] = ""
+                self.view.filter("")
+                self._filter_done()
+                self._draw_now()
+                event.stop()
+
+    def action_only(self) -> None:
+        """The log of the selected worker only, or of all."""
+        self.only = None if self.only is not None else self._selected()
+        self.query_one("#log", LineView).refill()
+        self.action_tab("log")
+
+    def action_source(self) -> None:
+        """Which kinds of lines the log shows: the next."""
+        self.source = SOURCES[(SOURCES.index(self.source) + 1) % len(SOURCES)]
+        self.query_one("#log", LineView).refill()
+        self.action_tab("log")
+        self.notify(f"the log shows {self.source}")
+
+    def action_follow(self) -> None:
+        """Stay at the newest line, or stay where one is."""
+        self.view.action_follow(not self.view.following)
+        self._draw_tabs()
+
+    def action_wrap(self) -> None:
+        """Wrap long lines, or do not."""
+        self.notify("long lines are wrapped" if self.view.wrap() else "long lines are cut; ← and → move")
+
+    def action_mark(self) -> None:
+        """Put a mark into the lines."""
+        self.view.mark(Line([(f"──── {strftime('%H:%M:%S')} ────", "warning")]))
+
+    def action_clear(self) -> None:
+        """Show only lines that come from now on."""
+        self.view.clear()
+
+    def action_copy(self) -> None:
+        """Copy the line under the cursor (OSC 52: also over ssh)."""
+        line = self.view.current
+        if line is not None:
+            self.copy_to_clipboard(line.text)
+            self.notify("copied", timeout=2)
+
+    def action_save(self) -> None:
+        """Save the lines of this view."""
+        path = Path.cwd() / f"faucet-{self.tab}-{strftime('%Y%m%d-%H%M%S')}.txt"
+        try:
+            path.write_text("\n".join(self.view.texts) + "\n")
+        except OSError as error:
+            self.notify(f"cannot save to {path}: {error.strerror}", severity="error", markup=False)
+        else:
+            self.notify(f"saved to {path}", markup=False)
+
+    def action_sort(self) -> None:
+        """Sort the workers by the next column."""
+        self.notify(f"sorted by {self.query_one(WorkerTable).sort_by_next()}", timeout=2)
+
+    def action_pause(self) -> None:
+        """Stop the picture, and let it go on."""
+        self.paused = not self.paused
+        self._draw()
+
+    def action_help(self) -> None:
+        """The keys."""
+        self.push_screen(TextScreen("Help", HELP))
+
+    # -- leaving -----------------------------------------------------------------------------------------------
+
+    @work(group="questions", exclusive=True)
+    async def action_leave(self) -> None:
+        """Detach, or stop the service, or go on."""
+        alone = self.feed.client is None
+        if self.read_only or alone or (not self.owner and not self.settings.confirm):
+            self.exit(LEFT)
+            return
+        answers = [("detach", "Detach, keep serving" if self.owner else "Leave, keep serving"),
+                   ("stop", "Stop, drain first"), ("now", "Stop now"), ("cancel", "Cancel")]  # fmt: skip
+        answer = await self.push_screen_wait(Question(self._leave_question(), answers))
+        if answer == "detach":
+            await self._hand_over()
+        elif answer in ("stop", "now"):
+            self.stopping = await self._ask("stop", now=answer == "now")
+            self.feed.reconnect = self.feed.reconnect and not self.stopping
+
+    def _leave_question(self) -> str:
+        totals = self.model.totals
+        busy = f" {totals.locked} in hand, {totals.waiting} waiting." if totals and totals.locked else ""
+        return f"Leave the service running, or stop it?{busy}"
+
+    async def _hand_over(self) -> None:
+        if not self.owner:
+            self.exit(LEFT)
+            return
+        try:
+            await self.feed.ask("detach")
+        except (Refusal, NoRuntime) as error:
+            self.notify(str(error), severity="error", markup=False)
+        else:
+            self.exit(LEFT)
+
+    def get_system_commands(self, screen: Screen[Any]) -> Any:
+        """Called by Textual: what the palette offers besides themes."""
+        yield from super().get_system_commands(screen)
+        for binding in self.BINDINGS:
+            if isinstance(binding, Binding) and binding.id and self.check_action(binding.action.partition("(")[0], ()):
+                action: Callable[[], Any] = partial(self.run_action, binding.action)
+                described = (getattr(self, f"action_{binding.action.partition('(')[0]}").__doc__ or "").strip()
+                yield SystemCommand(f"{binding.description} ({binding.id})", described, action)
+
+
+def _terminal_is_gone() -> bool:
+    """A closed terminal that could not tell us by a signal."""
+    if not sys.__stdin__ or not os.isatty(0):
+        return False
+    poller = select.poll()
+    poller.register(0, select.POLLHUP)
+    return any(events & select.POLLHUP for _, events in poller.poll(0))

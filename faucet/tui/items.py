@@ -1,0 +1,105 @@
+"""Items as lines: what a line of the log, a request, a waiting request and an event look like."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from faucet.control.columns import format_age
+from faucet.control.text import request_text, visible
+from faucet.snapshot import LogRow, RequestRow, WaitingRow
+from faucet.tui.lines import Line
+from faucet.tui.model import LogItem
+from faucet.units import format_duration, format_size
+
+SOURCES = ("everything", "output", "requests", "trouble")
+"""What the log can be limited to."""
+
+
+def clock(when: float) -> str:
+    """`12:04:01.259`, local time."""
+    return datetime.fromtimestamp(when).strftime("%H:%M:%S.%f")[:-3]
+
+
+def status_paint(status: int) -> str:
+    """The paint of a status code."""
+    return "error" if status >= 500 else "warning" if status >= 400 else "ok"
+
+
+def log_line(item: LogItem, worker: str | None, source: str) -> Line | None:
+    """A line of the log, if it is about `worker` (None: any) and of that `source`."""
+    if worker is not None and item.worker != worker:
+        return None
+    if isinstance(item, RequestRow):
+        if source == "output" or (source == "trouble" and item.status < 500):
+            return None
+        return _request_in_log(item)
+    if source == "requests" or (source == "trouble" and item.source in ("out", "info")):
+        return None
+    return _said(item)
+
+
+def _request_in_log(item: RequestRow) -> Line:
+    where = f"w{item.worker}" if item.worker else "-"
+    status, _, rest = request_text(item).partition(" ")
+    return Line(
+        [(f"{clock(item.ended)} ", "dim"), (f"{where:<3} http ", "dim"), (status, status_paint(item.status)),
+         (f" {visible(rest)}", "text")], item,
+    )  # fmt: skip
+
+
+PAINT_OF_SOURCE = {"err": "warning", "warning": "warning", "error": "error", "info": "title", "skipped": "dim"}
+
+
+def _said(item: LogRow) -> Line:
+    own = item.source not in ("out", "err")
+    where = "faucet  " if own else f"w{item.worker:<2} {item.source:<4}"
+    paint = PAINT_OF_SOURCE.get(item.source, "text")
+    return Line([(f"{clock(item.when)} ", "dim"), (f"{where} ", "dim"), (visible(item.text), paint)], item)
+
+
+def event_line(item: LogRow) -> Line:
+    """A line of the events."""
+    glyph = {"warning": "!", "error": "✖"}.get(item.source, " ")
+    return Line(
+        [(f"{clock(item.when)} ", "dim"), (f"{glyph} ", PAINT_OF_SOURCE[item.source]),
+         (visible(item.text), PAINT_OF_SOURCE[item.source])], item,
+    )  # fmt: skip
+
+
+def request_line(item: RequestRow) -> Line:
+    """A line of the requests: time, worker, status, wait, service time, bytes, and what was asked."""
+    return Line(
+        [(f"{clock(item.ended)} ", "dim"), (f"w{item.worker:<3}" if item.worker else "-   ", "title"),
+         (f"{item.status} ", status_paint(item.status)),
+         (f"q={format_duration(item.waited):<7} {format_duration(item.service):>7} ", "text"),
+         (f"{format_size(item.sent):>8}  ", "text"),
+         (f"{item.method} {visible(item.target)}", "strong"),
+         (f"  {item.client}", "dim"), (f"  {visible(item.note)}" if item.note else "", "warning")], item,
+    )  # fmt: skip
+
+
+def waiting_line(item: WaitingRow, position: int, now: float) -> Line:
+    """A line of the queue."""
+    return Line(
+        [(f"{position:>4}  ", "title"), (f"{format_age(now - item.since):>8}  ", "busy"),
+         (visible(item.request), "strong"), (f"  {item.client}", "dim")], item,
+    )  # fmt: skip
+
+
+def request_details(item: RequestRow) -> str:
+    """Everything that is known of a request."""
+    return "\n".join(
+        (
+            f"{item.method} {visible(item.target)}",
+            "",
+            f"ended          {clock(item.ended)}",
+            f"status         {item.status}",
+            f"client         {item.client}",
+            f"worker         {item.worker or 'none'}",
+            f"in the queue   {format_duration(item.waited)}",
+            f"in the worker  {format_duration(item.service)}",
+            f"request        {format_size(item.received)}",
+            f"response       {format_size(item.sent)}",
+            f"remark         {visible(item.note) or 'none'}",
+        )
+    )

@@ -1,0 +1,318 @@
+"""Lines that come and come: the log, the requests, the queue, the events. Filtered, followed, wrapped, copied.
+
+It scrolls by itself instead of telling Textual of each new line: a line more costs nothing that is not seen.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, ClassVar
+
+from rich.style import Style
+from rich.text import Text
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.message import Message
+from textual.strip import Strip
+from textual.widget import Widget
+
+from faucet.tui.paint import PAINTS, strip_of
+
+LINES = 5000
+"""Lines that are kept; when there are `TRIM` more, the oldest go."""
+
+TRIM = 500
+
+WHEEL = 3
+"""Lines that one turn of the wheel scrolls."""
+
+
+@dataclass(slots=True)
+class Line:
+    """One line: what it says, in parts with the paint of each, and what it is about."""
+
+    parts: Sequence[tuple[str, str]]
+    item: Any = None
+    strip: Strip | None = field(default=None, repr=False)
+
+    @property
+    def text(self) -> str:
+        """All it says."""
+        return "".join(text for text, _ in self.parts)
+
+
+Render = Callable[[Any], Line | None]
+
+
+class LineView(Widget, can_focus=True):
+    """A window on lines. `render` makes a line of an item, or None of one that is not to be seen."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = set(PAINTS)
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up,k", "move(-1)", "Up", show=False),
+        Binding("down,j", "move(1)", "Down", show=False),
+        Binding("pageup", "page(-1)", "Page up", show=False),
+        Binding("pagedown", "page(1)", "Page down", show=False),
+        Binding("home,g", "move(-1000000)", "First", show=False),
+        Binding("end,G", "follow(True)", "Last", show=False),
+        Binding("left", "shift(-8)", "Left", show=False),
+        Binding("right", "shift(8)", "Right", show=False),
+        Binding("enter", "pick", "Details", show=False),
+    ]
+
+    class Picked(Message):
+        """Somebody wants to know all about an item."""
+
+        def __init__(self, item: Any) -> None:
+            super().__init__()
+            self.item = item
+
+    def __init__(self, render: Render, empty: str, id: str, follow: bool = True) -> None:
+        super().__init__(id=id)
+        self._render_item = render
+        self._empty = empty
+        self._ring: Iterable[Any] = ()
+        self._seen = 0
+        self._lines: list[Line] = []
+        self._rows: list[tuple[int, int]] = []  # line, and cell at which this row of it begins
+        self._top = 0
+        self._left = 0
+        self._cursor = -1  # -1: none
+        self._pattern: re.Pattern[str] | None = None
+        self.following = follow
+        self.wrapped = False
+
+    # -- filling -----------------------------------------------------------------------------------------------
+
+    def feed(self, ring: deque[Any], total: int) -> None:
+        """Show what was added to `ring`, into which `total` items were ever put."""
+        if total == self._seen:
+            return
+        if total < self._seen:
+            self._seen = 0
+            self.clear()
+        count = min(total - self._seen, len(ring))
+        self._ring, self._seen = ring, total
+        self._add(islice(ring, len(ring) - count, None))
+
+    def replace(self, items: list[Any]) -> None:
+        """Show these items, and no others."""
+        self._ring = items
+        self.refill()
+
+    def refill(self) -> None:
+        """Make all lines anew: something has changed about how they are made."""
+        cursor_item = self.current.item if self.current else None
+        self._lines, self._rows, self._cursor = [], [], -1
+        self._add(self._ring)
+        if cursor_item is not None:
+            self._cursor = next((n for n, line in enumerate(self._lines) if line.item is cursor_item), -1)
+        self._show_from(self._top)
+
+    def clear(self) -> None:
+        """Show nothing of what was until now."""
+        self._ring = ()
+        self._lines, self._rows, self._cursor, self._top = [], [], -1, 0
+        self.refresh()
+
+    def mark(self, line: Line) -> None:
+        """Put in a line of our own."""
+        self._append(line)
+        self._lines_added()
+
+    def _add(self, items: Iterable[Any]) -> None:
+        for item in items:
+            line = self._render_item(item)
+            if line is not None and (self._pattern is None or self._pattern.search(line.text)):
+                self._append(line)
+        self._lines_added()
+
+    def _append(self, line: Line) -> None:
+        self._lines.append(line)
+        self._rows += self._rows_of(len(self._lines) - 1)
+
+    def _lines_added(self) -> None:
+        if len(self._lines) > LINES + TRIM:
+            gone = len(self._lines) - LINES
+            del self._lines[:gone]
+            rows_before = len(self._rows)
+            self._lay_out()
+            self._cursor = max(self._cursor - gone, -1)
+            self._top = max(self._top - (rows_before - len(self._rows)), 0)
+        if self.following:
+            self._top = self._last_top
+        self.refresh()
+
+    def _rows_of(self, number: int) -> list[tuple[int, int]]:
+        if not self.wrapped:
+            return [(number, 0)]
+        width = max(self.size.width - 1, 1)
+        return [(number, start) for start in range(0, max(len(self._lines[number].text), 1), width)]
+
+    def _lay_out(self) -> None:
+        self._rows = [row for number in range(len(self._lines)) for row in self._rows_of(number)]
+
+    # -- what is seen ------------------------------------------------------------------------------------------
+
+    @property
+    def count(self) -> int:
+        """Lines that are there to be seen."""
+        return len(self._lines)
+
+    @property
+    def texts(self) -> list[str]:
+        """What all lines say."""
+        return [line.text for line in self._lines]
+
+    @property
+    def current(self) -> Line | None:
+        """The line under the cursor; the last one if there is no cursor."""
+        if 0 <= self._cursor < len(self._lines):
+            return self._lines[self._cursor]
+        return self._lines[-1] if self._lines else None
+
+    def filter(self, text: str) -> None:
+        """Show only lines in which `text` is found: a regular expression, or as it stands if it is none."""
+        try:
+            self._pattern = re.compile(text, re.IGNORECASE) if text else None
+        except re.error:
+            self._pattern = re.compile(re.escape(text), re.IGNORECASE)
+        self.refill()
+
+    def wrap(self) -> bool:
+        """Wrap long lines, or do not; whether they are now."""
+        self.wrapped = not self.wrapped
+        self._left = 0
+        self._lay_out()
+        self._show_from(self._top)
+        return self.wrapped
+
+    @property
+    def _last_top(self) -> int:
+        return max(len(self._rows) - self.size.height, 0)
+
+    def _show_from(self, top: int) -> None:
+        self._top = min(max(top, 0), self._last_top)
+        if self.following:
+            self._top = self._last_top
+        self.refresh()
+
+    # -- drawing -----------------------------------------------------------------------------------------------
+
+    def render_line(self, y: int) -> Strip:
+        """Called by Textual."""
+        width = self.size.width
+        base = self.get_component_rich_style("paint--text")
+        index = self._top + y
+        if index >= len(self._rows):
+            text = self._empty if y == 0 and not self._lines else ""
+            return strip_of([(f" {text}", self.get_component_rich_style("paint--dim"))], width, base)
+        number, start = self._rows[index]
+        left = start + self._left
+        strip = self._strip(self._lines[number]).crop(left, left + width - 1).adjust_cell_length(width - 1, base)
+        if number == self._cursor and self.has_focus:
+            cursor = self.get_component_rich_style("paint--cursor")
+            strip = strip.apply_style(Style(bgcolor=cursor.bgcolor, reverse=cursor.reverse))
+        return Strip.join([strip, strip_of([self._scrollbar(y)], 1, base)])
+
+    def _strip(self, line: Line) -> Strip:
+        if line.strip is None:
+            text = Text.assemble(
+                *((part, self.get_component_rich_style(f"paint--{paint}")) for part, paint in line.parts)
+            )
+            if self._pattern is not None:
+                text.highlight_regex(self._pattern, self.get_component_rich_style("paint--match"))
+            line.strip = Strip(text.render(self.app.console))
+        return line.strip
+
+    def _scrollbar(self, y: int) -> tuple[str, Style]:
+        rows, height = len(self._rows), self.size.height
+        style = self.get_component_rich_style("paint--dim")
+        if rows <= height:
+            return " ", style
+        size = max(height * height // rows, 1)
+        start = round(self._top / self._last_top * (height - size))
+        return ("┃" if start <= y < start + size else " "), style
+
+    def notify_style_update(self) -> None:
+        """Called by Textual: another theme."""
+        super().notify_style_update()
+        for line in self._lines:
+            line.strip = None
+
+    # -- keys and mouse ----------------------------------------------------------------------------------------
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Called by Textual."""
+        if self.wrapped:
+            self._lay_out()
+        self._show_from(self._top)
+
+    def action_move(self, by: int) -> None:
+        """Move the cursor."""
+        if not self._lines:
+            return
+        here = (
+            self._cursor
+            if self._cursor >= 0
+            else self._rows[min(self._top + self.size.height, len(self._rows)) - 1][0] + 1
+        )
+        self._cursor = min(max(here + by, 0), len(self._lines) - 1)
+        self.following = False
+        self._show_cursor()
+
+    def _show_cursor(self) -> None:
+        first = next(index for index, row in enumerate(self._rows) if row[0] == self._cursor)
+        if first < self._top:
+            self._top = first
+        elif first >= self._top + self.size.height:
+            self._top = first - self.size.height + 1
+        self._show_from(self._top)
+
+    def action_page(self, pages: int) -> None:
+        """Scroll by pages."""
+        self._scroll_by(pages * max(self.size.height - 1, 1))
+
+    def action_shift(self, by: int) -> None:
+        """Scroll to the side."""
+        self._left = max(self._left + by, 0)
+        self.refresh()
+
+    def action_follow(self, follow: bool) -> None:
+        """Stay at the end, or stay here."""
+        self.following = follow
+        self._cursor = -1
+        self._show_from(self._top)
+
+    def action_pick(self) -> None:
+        """Show the details."""
+        if self.current is not None and self.current.item is not None:
+            self.post_message(self.Picked(self.current.item))
+
+    def _scroll_by(self, rows: int) -> None:
+        self.following = False
+        self._show_from(self._top + rows)
+        self.following = rows > 0 and self._top == self._last_top
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        """Called by Textual."""
+        self._scroll_by(-WHEEL)
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        """Called by Textual."""
+        self._scroll_by(WHEEL)
+
+    def on_click(self, event: events.Click) -> None:
+        """A click puts the cursor on a line, a second one shows what it is about."""
+        index = self._top + event.y
+        if index < len(self._rows):
+            self._cursor = self._rows[index][0]
+            self.following = False
+            self.refresh()
+            if event.chain == 2:
+                self.action_pick()

@@ -1,0 +1,63 @@
+"""Strips of styled text: the one way our own widgets draw, and the names of their colours."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from itertools import pairwise
+
+from rich.cells import cell_len, set_cell_size
+from rich.segment import Segment
+from rich.style import Style
+from textual.strip import Strip
+
+PAINTS = frozenset(
+    f"paint--{name}"
+    for name in ("text", "dim", "title", "strong", "ready", "busy", "starting", "draining", "backoff", "failed", "held",
+                 "ok", "warning", "error", "cursor", "blurred", "match", "spark", "banner")
+)  # fmt: skip
+"""Component classes of every widget that paints; `monitor.tcss` gives them their colours."""
+
+Part = tuple[str, Style]
+
+
+def ascii_only() -> bool:
+    """Whether the terminal takes ASCII only, or is to be spared anything else."""
+    if os.environ.get("FAUCET_ASCII", "") not in ("", "0"):
+        return True
+    return (getattr(sys.__stdout__, "encoding", "") or "").lower().replace("-", "") != "utf8"
+
+
+def strip_of(parts: Sequence[Part], width: int, base: Style) -> Strip:
+    """One line of `width` cells: cut, or filled with `base`."""
+    strip = Strip([Segment(text, style) for text, style in parts if text])
+    return strip.adjust_cell_length(width, base)
+
+
+def fit(text: str, width: int, right: bool = False, plain: bool = False) -> str:
+    """`text` in exactly `width` cells; if it is too long, it ends with an ellipsis."""
+    length = cell_len(text)
+    if length <= width:
+        return " " * (width - length) + text if right else text + " " * (width - length)
+    if width < 2:
+        return set_cell_size(text, width)
+    return set_cell_size(text, width - 1) + ("~" if plain else "…")
+
+
+BARS, ASCII_BARS = "▁▂▃▄▅▆▇█", "_.:-=+*#"
+
+
+def sparkline(values: Sequence[float], width: int, plain: bool) -> str:
+    """`values` as bars, the newest at the right; where there are too many, the largest of neighbours."""
+    bars = ASCII_BARS if plain else BARS
+    if not values or width < 1:
+        return ""
+    shown = _resampled(values, width) if len(values) > width else list(values)
+    top = max(shown) or 1.0
+    return "".join(bars[min(int(value / top * len(bars)), len(bars) - 1)] for value in shown)
+
+
+def _resampled(values: Sequence[float], width: int) -> list[float]:
+    edges = [round(index * len(values) / width) for index in range(width + 1)]
+    return [max(values[start:end]) for start, end in pairwise(edges)]

@@ -1,0 +1,174 @@
+"""What comes up in front of the picture: details, questions, help."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Button, Static
+
+from faucet.control.client import NoRuntime, Refusal
+from faucet.control.columns import format_age
+from faucet.control.text import visible
+from faucet.snapshot import RequestRow, WorkerRow
+from faucet.stats import BUCKET_BOUNDS, Histogram
+from faucet.tui.items import clock, request_line
+from faucet.tui.paint import sparkline
+from faucet.units import format_duration
+
+Fetch = Callable[[], Awaitable[dict[str, Any]]]
+
+
+class Question(ModalScreen[str]):
+    """A question with a few answers. The first is the safe one; Ctrl-C goes on to the next."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "answer('cancel')", "Cancel"),
+        Binding("ctrl+c,right,down", "app.focus_next", "Next", show=False, priority=True),
+        Binding("left,up", "app.focus_previous", "Previous", show=False),
+    ]
+
+    def __init__(self, question: str, answers: list[tuple[str, str]]) -> None:
+        """`answers` are names and labels."""
+        super().__init__()
+        self._question = question
+        self._answers = answers
+
+    def compose(self) -> ComposeResult:
+        """Called by Textual."""
+        with Vertical(classes="dialog"):
+            yield Static(self._question, classes="question", markup=False)
+            with Horizontal():
+                for name, label in self._answers:
+                    yield Button(label, id=name, compact=True)
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        """Called by Textual."""
+        self.dismiss(event.button.id or "cancel")
+
+    def action_answer(self, name: str) -> None:
+        """Answer by key."""
+        self.dismiss(name)
+
+
+class TextScreen(ModalScreen[str]):
+    """A text to read, and to scroll."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,enter", "close", "Close")]
+
+    def __init__(self, title: str, text: str) -> None:
+        super().__init__()
+        self._title = title
+        self._text = text
+
+    def compose(self) -> ComposeResult:
+        """Called by Textual."""
+        with Vertical(classes="wide") as box:
+            box.border_title = self._title
+            with VerticalScroll():
+                yield Static(self._text, markup=False)
+
+    def action_close(self) -> None:
+        """Back to the picture."""
+        self.dismiss("close")
+
+
+class WorkerScreen(ModalScreen[str]):
+    """Everything there is to know about one worker, as long as one looks."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q,enter", "leave('close')", "Close"),
+        Binding("r", "leave('restart')", "Restart"),
+        Binding("h", "leave('hold')", "Hold"),
+        Binding("K", "leave('kill')", "Kill"),
+    ]
+
+    def __init__(self, name: str, fetch: Fetch, actions: list[tuple[str, str]], usage: Callable[[int], str]) -> None:
+        super().__init__()
+        self._name_of_worker = name
+        self._fetch = fetch
+        self._actions = actions
+        self._usage = usage
+
+    def compose(self) -> ComposeResult:
+        """Called by Textual."""
+        with Vertical(classes="wide") as box:
+            box.border_title = f"Worker {self._name_of_worker}"
+            with VerticalScroll():
+                yield Static("asking …", id="text", markup=False)
+            with Horizontal():
+                for name, label in [*self._actions, ("close", "Close")]:
+                    yield Button(label, id=name, compact=True)
+
+    def on_mount(self) -> None:
+        """Called by Textual."""
+        self.query_one("#close", Button).focus()
+        self.set_interval(1.0, self._update)
+        self.call_later(self._update)
+
+    async def _update(self) -> None:
+        try:
+            text = worker_details(await self._fetch(), self._usage, self.size.width - 8)
+        except (NoRuntime, Refusal) as error:
+            text = str(error)
+        self.query_one("#text", Static).update(text)
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        """Called by Textual."""
+        self.dismiss(event.button.id or "close")
+
+    def action_leave(self, answer: str) -> None:
+        """Back to the picture, perhaps with something to do."""
+        allowed = {name for name, _ in self._actions} | {"close"}
+        if answer in allowed:
+            self.dismiss(answer)
+
+
+def worker_details(details: dict[str, Any], usage: Callable[[int], str], width: int) -> str:
+    """The text about one worker."""
+    row, now = WorkerRow(**details["row"]), details["now"]
+    lock = f"held for {format_age(now - row.locked)} by {row.request} from {row.client}" if row.locked else "free"
+    since = f" since {clock(row.since)}" if row.since else ""
+    reason = f": {visible(row.reason)}" if row.reason else ""
+    lines = [
+        f"state        {row.state}{since}{reason}",
+        f"lock         {visible(lock)}",
+        f"process      pid {row.pid or '-'}, port {row.port or '-'}{usage(row.pid)}",
+        f"requests     {row.requests}, {row.errors} errors, {row.rps:.1f} a second, {row.restarts} restarts",
+        f"command      {visible(' '.join(details['command']))}",
+        f"directory    {visible(details['directory'])}",
+        "environment  " + ", ".join(f"{name}={visible(value)}" for name, value in details["environment"].items()),
+        "",
+        *_latencies(details["durations"], width),
+        "",
+        "Its latest processes ended:",
+        *([f"  {visible(text)}" for text in details["exits"]] or ["  none has ended yet"]),
+        "",
+        "Latest requests:",
+        *([f"  {request_line(RequestRow(**request)).text}" for request in details["requests"]] or ["  none yet"]),
+        "",
+        "Last words:",
+        *([f"  {visible(text)}" for text in details["last_lines"]] or ["  none"]),
+    ]
+    return "\n".join(lines)
+
+
+def _latencies(durations: list[float], width: int) -> list[str]:
+    """The distribution of the latest service times as bars, from the fastest to the slowest bucket."""
+    if not durations:
+        return ["No request yet."]
+    histogram = Histogram()
+    for duration in durations:
+        histogram.add(duration)
+    used = [index for index, count in enumerate(histogram.counts) if count]
+    first, last = used[0], min(used[-1], len(BUCKET_BOUNDS) - 1)
+    bars = sparkline(histogram.counts[first : last + 1], max(width, 10), plain=False)
+    quantiles = f"p50 {format_duration(histogram.quantile(0.5))}, p95 {format_duration(histogram.quantile(0.95))}"
+    return [
+        f"The latest {len(durations)} service times, {quantiles}:",
+        f"  {format_duration(BUCKET_BOUNDS[first])} {bars} {format_duration(BUCKET_BOUNDS[last])}",
+    ]

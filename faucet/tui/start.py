@@ -1,0 +1,142 @@
+"""Two processes: the runtime in a session of its own, and the monitor that started it and watches it.
+
+A socket pair ties them. If this end of it closes without a `detach` before (a crash, a closed terminal, SIGKILL), the
+runtime drains and ends. Nothing that happens to the terminal reaches the runtime by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from typing import IO
+
+from faucet.control.client import Client, NoRuntime
+from faucet.control.find import find
+from faucet.control.protocol import MESSAGE_LIMIT
+from faucet.log import print_error
+from faucet.settings import MonitorSettings
+
+OWNER_VARIABLE = "FAUCET_OWNER"
+"""Tells a runtime the descriptor of its end of the socket pair."""
+
+NICENESS = 5
+"""The monitor leaves the CPU to whoever serves."""
+
+
+def no_monitor_because() -> str:
+    """Why there cannot be a monitor; empty if there can."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return "standard input or output is no terminal"
+    if os.environ.get("TERM", "dumb") == "dumb":
+        return "the terminal can show lines only (TERM=dumb)"
+    return "the variable CI is set" if os.environ.get("CI") else ""
+
+
+def run_with_monitor(arguments: Sequence[str], settings: MonitorSettings) -> int:
+    """Start the runtime for the command line `arguments`, and watch it. The exit code."""
+    own, other = socket.socketpair()
+    with tempfile.TemporaryFile() as errors:
+        runtime = _start_runtime(arguments, other, errors)
+        other.close()
+        outcome = _watch(own, settings)
+        return _after(runtime, outcome, errors)
+
+
+def _start_runtime(arguments: Sequence[str], end: socket.socket, errors: IO[bytes]) -> subprocess.Popen[bytes]:
+    # -P: a file in the user's directory must not be taken for a module.
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "faucet", *arguments],
+        env={**os.environ, OWNER_VARIABLE: str(end.fileno())},
+        pass_fds=[end.fileno()],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=errors,
+        start_new_session=True,
+    )
+
+
+def owner_descriptor() -> int | None:
+    """The descriptor that a monitor has left to this process, if one has."""
+    text = os.environ.pop(OWNER_VARIABLE, "")
+    return int(text) if text.isdecimal() else None
+
+
+def _watch(own: socket.socket, settings: MonitorSettings) -> tuple[str, Client | None]:
+    """Run the monitor. How it ended, and to whom it talked."""
+    from faucet.tui.app import LOST, Monitor
+
+    talked: list[Client] = []
+
+    async def connect() -> Client:
+        streams = await asyncio.open_unix_connection(sock=own, limit=MESSAGE_LIMIT)
+        talked.append(await Client.greet(*streams, patience=OWN_PATIENCE))
+        return talked[0]
+
+    with contextlib.suppress(OSError):
+        os.nice(NICENESS)
+    app = Monitor(connect, settings, owner=True)
+    outcome = app.run()
+    own.close()
+    return outcome or LOST, talked[0] if talked else None
+
+
+OWN_PATIENCE = 30.0
+"""Seconds for a runtime of our own to greet: it may have to import much from a cold disk."""
+
+
+def _after(runtime: subprocess.Popen[bytes], outcome: tuple[str, Client | None], errors: IO[bytes]) -> int:
+    """What is to be said when the picture is gone. The exit code."""
+    from faucet.tui.app import LEFT
+
+    how, client = outcome
+    if how == LEFT and client is not None:
+        greeting = client.greeting
+        print(f"faucet goes on serving {greeting.title} on {greeting.url} (pid {runtime.pid}).")
+        print(f"Look: faucet attach {greeting.port}   end it: faucet ctl stop --at {greeting.port}")
+        return 0
+    try:
+        code = runtime.wait(timeout=0.5)
+    except subprocess.TimeoutExpired:
+        print("faucet is stopping …", flush=True)
+        code = runtime.wait()
+    errors.seek(0)
+    said = errors.read().decode("utf-8", "replace").strip()
+    if said:
+        print(said, file=sys.stderr)
+    elif code < 0:
+        print_error(f"the service was ended by signal {-code}")
+    return code if code >= 0 else 1
+
+
+def attach(which: str | None, settings: MonitorSettings, read_only: bool) -> int:
+    """Watch a runtime that is there already. The exit code."""
+    problem = no_monitor_because()
+    if problem:
+        print_error(f"no monitor here: {problem}; `faucet ctl status` tells the same in lines")
+        return 1
+    from faucet.tui.app import LOST, Monitor
+
+    async def connect() -> Client:
+        return await find(which)
+
+    try:
+        asyncio.run(_try(which))
+    except NoRuntime as error:
+        print_error(str(error))
+        return 1
+    with contextlib.suppress(OSError):
+        os.nice(NICENESS)
+    outcome = Monitor(connect, settings, owner=False, read_only=read_only).run()
+    return 1 if outcome == LOST else 0
+
+
+async def _try(which: str | None) -> None:
+    """Say at once, and on the plain terminal, if there is nobody to watch."""
+    client = await find(which)
+    await client.close()
