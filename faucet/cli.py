@@ -22,7 +22,7 @@ from faucet import __version__, units
 from faucet.control.ctl import app as ctl
 from faucet.log import print_error
 from faucet.net.address import AddressError, parse_address
-from faucet.settings import AttachSettings, DemoSettings, LocalSettings, Option
+from faucet.settings import AttachSettings, DemoSettings, LocalSettings, MonitorSettings, Option
 
 EXIT_USAGE = 2
 
@@ -48,7 +48,14 @@ def _address(text: str) -> str:
     return text
 
 
+def _keymap(text: str) -> str:
+    """`text`, if it maps actions to keys. Raises ValueError."""
+    MonitorSettings(keys=text).keymap()
+    return text
+
+
 _UNITS: dict[str, Callable[[str], Any]] = {
+    "keys": _keymap,
     "duration": units.parse_duration,
     "size": units.parse_size,
     "address": _address,
@@ -86,7 +93,7 @@ def _parameter(field: dataclasses.Field[Any]) -> Parameter:
         validator=partial(_check_range, option),
         negative=option.negative or (),
         show_default=lambda _value: shown,
-        metavar={"duration": "TIME", "size": "SIZE", "address": "ADDRESS"}.get(option.unit),
+        metavar={"duration": "TIME", "size": "SIZE", "address": "ADDRESS", "keys": "KEYS"}.get(option.unit),
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-Unit = Literal["duration", "size", "address", "plain"]
+Unit = Literal["duration", "size", "address", "keys", "plain"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,11 @@ class MonitorSettings:
         True, "Ask before a worker is killed, and before leaving.", MONITOR, negative="--no-confirm"
     )
     keys: str | None = _option(
-        None, "Other keys for actions, e.g. `restart=f5,quit=x`; the names are in the palette.", MONITOR, shown="none"
+        None,
+        "Other keys for actions, e.g. `restart=f5,quit=x`; the names are in the palette.",
+        MONITOR,
+        unit="keys",
+        shown="none",
     )
 
     def keymap(self) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -32,6 +33,20 @@ def plumber() -> str:
     probe = [rscript, "-e", 'quit(status = !requireNamespace("plumber", quietly = TRUE))']
     _need(subprocess.run(probe, capture_output=True, check=False).returncode == 0, "the R package plumber")
     return rscript
+
+
+@pytest.fixture(scope="session", autouse=True)
+def runtime_directory() -> Iterator[Path]:
+    """Control sockets of tests are apart from those of the user. The path is short: sockets have 100 bytes."""
+    with tempfile.TemporaryDirectory(prefix="fct-") as path:
+        before = os.environ.get("XDG_RUNTIME_DIR")
+        os.environ["XDG_RUNTIME_DIR"] = path
+        yield Path(path)
+        assert not list(Path(path).glob("faucet/*")), "no socket is left"
+        if before is None:
+            del os.environ["XDG_RUNTIME_DIR"]
+        else:
+            os.environ["XDG_RUNTIME_DIR"] = before
 
 
 @pytest.fixture

@@ -81,7 +81,7 @@ COLUMNS = (
     Column("state", "STATE", 10, _state, lambda c: c.row.state, right=False),
     Column("pid", "PID", 7, lambda c: str(c.row.pid or "-"), lambda c: c.row.pid),
     Column("port", "PORT", 5, lambda c: str(c.row.port or "-"), lambda c: c.row.port),
-    Column("lock", "LOCK", 7, lambda c: _age(c.row.locked, c.now), lambda c: -(c.row.locked or c.now + 1)),
+    Column("lock", "LOCK", 7, lambda c: _age(c.row.locked, c.now), lambda c: c.row.locked or c.now + 1),
     Column("request", "REQUEST", 0, lambda c: c.row.request or c.row.reason, lambda c: c.row.request, right=False),
     Column("requests", "REQS", 7, lambda c: str(c.row.requests), lambda c: -c.row.requests),
     Column("rps", "RPS", 5, lambda c: _rate(c.row.rps), lambda c: -c.row.rps),

@@ -82,7 +82,8 @@ class Monitor(App[str]):
         *(Binding(str(n), f"tab('{name}')", name.title(), id=name, show=False) for n, name in enumerate(TABS, 1)),
         Binding("question_mark,f1", "help", "Help", id="help", key_display="?"),
         Binding("q,ctrl+q", "leave", "Quit", id="quit", key_display="q"),
-        Binding("ctrl+c", "leave", "Quit", show=False, priority=True),
+        Binding("ctrl+c", "leave", "Quit", show=False),
+        Binding("ctrl+z", "suspend_process", "Suspend", show=False),
     ]
 
     def __init__(self, connect: Connect, settings: MonitorSettings, owner: bool, read_only: bool = False) -> None:
@@ -114,16 +115,18 @@ class Monitor(App[str]):
         yield WorkerTable(self.settings.slow, self.plain, "workers")
         yield TabLine("tabs")
         with ContentSwitcher(initial="log"):
-            yield LineView(lambda item: log_line(item, self.only, self.source), "nothing was said yet", "log")
-            yield LineView(request_line, "no request yet", "requests")
-            yield LineView(self._waiting_line, "nobody waits", "queue", follow=False)
-            yield LineView(event_line, "nothing has happened yet", "events")
+            plain = self.plain
+            yield LineView(lambda item: log_line(item, self.only, self.source), "nothing was said yet", "log", plain)
+            yield LineView(request_line, "no request yet", "requests", plain)
+            yield LineView(self._waiting_line, "nobody waits", "queue", plain, follow=False)
+            yield LineView(event_line, "nothing has happened yet", "events", plain)
         yield Input(placeholder="show only lines with … (a regular expression); empty: all", id="filter", compact=True)
         yield Footer(compact=True)
 
     def on_mount(self) -> None:
         """Called by Textual."""
         self.query_one(WorkerTable).focus()
+        self.set_class(self.plain, "-plain")
         self.set_interval(1 / self.settings.refresh, self._refresh)
         self.set_interval(USAGE_SECONDS, self._look_at_usage)
         loop = asyncio.get_running_loop()
@@ -356,7 +359,8 @@ class Monitor(App[str]):
 
     def action_mark(self) -> None:
         """Put a mark into the lines."""
-        self.view.mark(Line([(f"──── {strftime('%H:%M:%S')} ────", "warning")]))
+        dashes = "----" if self.plain else "────"
+        self.view.mark(Line([(f"{dashes} {strftime('%H:%M:%S')} {dashes}", "warning")]))
 
     def action_clear(self) -> None:
         """Show only lines that come from now on."""

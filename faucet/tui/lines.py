@@ -72,8 +72,9 @@ class LineView(Widget, can_focus=True):
             super().__init__()
             self.item = item
 
-    def __init__(self, render: Render, empty: str, id: str, follow: bool = True) -> None:
+    def __init__(self, render: Render, empty: str, id: str, plain: bool, follow: bool = True) -> None:
         super().__init__(id=id)
+        self._bar = "|" if plain else "┃"
         self._render_item = render
         self._empty = empty
         self._ring: Iterable[Any] = ()
@@ -237,7 +238,7 @@ class LineView(Widget, can_focus=True):
             return " ", style
         size = max(height * height // rows, 1)
         start = round(self._top / self._last_top * (height - size))
-        return ("┃" if start <= y < start + size else " "), style
+        return (self._bar if start <= y < start + size else " "), style
 
     def notify_style_update(self) -> None:
         """Called by Textual: another theme."""

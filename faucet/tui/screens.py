@@ -58,7 +58,10 @@ class Question(ModalScreen[str]):
 class TextScreen(ModalScreen[str]):
     """A text to read, and to scroll."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,enter", "close", "Close")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q,enter", "close", "Close"),
+        Binding("ctrl+c", "app.leave", "Quit", show=False),
+    ]
 
     def __init__(self, title: str, text: str) -> None:
         super().__init__()
@@ -85,6 +88,7 @@ class WorkerScreen(ModalScreen[str]):
         Binding("r", "leave('restart')", "Restart"),
         Binding("h", "leave('hold')", "Hold"),
         Binding("K", "leave('kill')", "Kill"),
+        Binding("ctrl+c", "app.leave", "Quit", show=False),
     ]
 
     def __init__(self, name: str, fetch: Fetch, actions: list[tuple[str, str]], usage: Callable[[int], str]) -> None:

@@ -61,7 +61,7 @@ class HeaderLine(PaintedLines):
             return
         glyph, paint = GLYPHS.get(service.state, ("?", "warning"))
         left: list[tuple[str, str]] = [
-            (" faucet ", "strong"), (f" {visible(_short(service.title, width))}", "text"),
+            (" faucet ", "strong"), (f" {visible(_short(service.title, width, plain))}", "text"),
             (f"  {service.url if width >= ROOMY else f':{service.port}'}", "title"),
             (f"  {'*' if plain else glyph} {service.state}", paint),
         ]  # fmt: skip
@@ -72,11 +72,14 @@ class HeaderLine(PaintedLines):
         self.show([[*left, ("  ", "text"), (right, "warning" if news else "dim")]])
 
 
-def _short(title: str, width: int) -> str:
+def _short(title: str, width: int, plain: bool) -> str:
     """The end of a path tells more than its beginning."""
     parts = title.split("/")
     kept = 2 if width >= ROOMY else 1
-    return title if len(parts) <= kept + 1 or "://" in title else "…/" * (kept > 1) + "/".join(parts[-kept:])
+    if len(parts) <= kept + 1 or "://" in title:
+        return title
+    start = ("../" if plain else "…/") if kept > 1 else ""
+    return start + "/".join(parts[-kept:])
 
 
 class Tile(NamedTuple):

@@ -1,0 +1,338 @@
+"""Workers that are replaced, held, scaled and killed while they serve: no request fails for it, and nothing is left."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from faucet.control.client import Client, Refusal
+from faucet.control.places import socket_path
+from tests.support.load import fetch
+from tests.support.running import Faucet, is_alive, python_worker, wait_gone
+
+Start = Callable[..., Faucet]
+COUNTING = python_worker("counting")
+WHO = {"who": "a test"}
+
+
+@asynccontextmanager
+async def control(service: Faucet) -> AsyncIterator[Client]:
+    """A connection to the control socket of a service that is ready."""
+    client = await Client.connect(socket_path(service.port))
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+async def until(client: Client, described: str, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """Wait until the status is as it should be."""
+    status: dict[str, Any] = {}
+    for _ in range(400):
+        status = await client.ask("status")
+        if condition(status):
+            return status
+        await asyncio.sleep(0.025)
+    raise AssertionError(f"not {described}: {status}")
+
+
+def states(status: dict[str, Any]) -> list[str]:
+    """`1 ready`, …"""
+    return [f"{row['name']} {row['state']}" for row in status["workers"]]
+
+
+def pids(status: dict[str, Any]) -> dict[str, int]:
+    """The pids of workers that serve, by name."""
+    return {row["name"]: row["pid"] for row in status["workers"] if row["state"] in ("ready", "busy", "held")}
+
+
+class Load:
+    """Requests without a pause, of which none may fail."""
+
+    def __init__(self, port: int, clients: int) -> None:
+        self.served = 0
+        self.failed: list[Any] = []
+        self._tasks = [asyncio.ensure_future(self._client(port)) for _ in range(clients)]
+        self._ends = False
+
+    async def _client(self, port: int) -> None:
+        while not self._ends:
+            try:
+                status, body = await fetch(port, "/")
+            except OSError as error:
+                self.failed.append(error)
+                continue
+            self.served += 1
+            if status != 200:
+                self.failed.append((status, body))
+
+    async def end(self) -> None:
+        """No more; none has failed."""
+        self._ends = True
+        await asyncio.gather(*self._tasks)
+        assert self.failed == []
+        assert self.served > 20
+
+
+async def replaced(client: Client, old: int) -> int:
+    """Wait until worker 1 is another process than `old`, and that is gone; its pid."""
+    status = await until(client, "replaced", lambda s: pids(s).get("1") not in (None, old) and len(s["workers"]) == 1)
+    return pids(status)["1"]
+
+
+async def test_restart_is_ready_first_and_no_request_fails(faucet: Start) -> None:
+    service = faucet("--command", COUNTING, "-w", "1").wait_ready()
+    async with control(service) as client:
+        load = Load(service.port, 4)
+        old = pids(await client.ask("status"))["1"]
+        for _ in range(3):
+            await client.ask("restart", worker="1", **WHO)
+            old = await replaced(client, old)
+        await load.end()
+        assert await fetch(service.port, "/offences") == (200, b"0")
+    service.wait_line(r"was ended by SIGTERM after .* \(restarted by a test\)")
+
+
+async def test_a_busy_worker_finishes_its_request_before_it_is_replaced(faucet: Start) -> None:
+    service = faucet("--command", COUNTING, "-w", "1").wait_ready()
+    async with control(service) as client:
+        old = pids(await client.ask("status"))["1"]
+        slow = asyncio.ensure_future(fetch(service.port, "/slow?1.5"))
+        await until(client, "busy", lambda s: states(s) == ["1 busy"])
+        assert "finishes the request it has in hand" in await client.ask("restart", worker=1, **WHO)
+        with pytest.raises(Refusal, match="being replaced already"):
+            await client.ask("restart", worker=1, **WHO)
+        status = await until(client, "draining", lambda s: "1 draining" in states(s))
+        assert states(status) == ["1 ready", "1 draining"]
+        row = status["workers"][1]
+        assert (row["pid"], row["request"], row["reason"]) == (old, "GET /slow?1.5", "restarted by a test")
+        assert row["locked"] > 0
+        assert (await fetch(service.port, "/pid"))[1] != str(old).encode(), "the new one serves meanwhile"
+        assert (await slow)[0] == 200
+        await until(client, "over", lambda s: states(s) == ["1 ready"])
+    wait_gone(old)
+
+
+async def test_rolling_restart_under_load(faucet: Start) -> None:
+    service = faucet("--command", COUNTING, "-w", "3")
+    before = service.wait_workers(3)
+    async with control(service) as client:
+        load = Load(service.port, 6)
+        assert await client.ask("rolling-restart", **WHO) == "3 workers are replaced, one after the other"
+        with pytest.raises(Refusal, match="under way already"):
+            await client.ask("rolling-restart", **WHO)
+        notices = set()
+        while notice := (await client.ask("status"))["service"]["notice"]:
+            notices.add(notice)
+            await asyncio.sleep(0.01)
+        await load.end()
+        assert {f"rolling restart: {n} of 3, worker {n + 1}" for n in range(3)} == notices
+        after = pids(await client.ask("status"))
+        assert len(after) == 3
+        assert not set(after.values()) & set(before.values())
+    service.wait_line("rolling restart: all 3 workers are replaced")
+
+
+async def test_a_roll_stops_where_a_replacement_fails_and_the_old_workers_stay(faucet: Start, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    program = f"sh -c 'test -e {broken} && echo my config is gone && exit 3; exec {COUNTING}'"
+    service = faucet("--command", program, "-w", "2")
+    before = service.wait_workers(2)
+    async with control(service) as client:
+        load = Load(service.port, 2)
+        broken.touch()
+        await client.ask("rolling-restart", **WHO)
+        await until(client, "stopped", lambda s: not s["service"]["notice"])
+        assert {int(name): pid for name, pid in pids(await client.ask("status")).items()} == before
+        await load.end()
+        service.wait_line(
+            "rolling restart stopped at worker 1; the old workers stay. The replacement exited with code 3"
+        )
+        await client.ask("restart", worker="2", **WHO)
+        service.wait_line("worker 2: not replaced: the replacement exited with code 3")
+        details = await client.ask("details", worker="2")
+        assert details["exits"][-1].startswith("exited with code 3")
+        broken.unlink()
+        await client.ask("restart", worker="2", **WHO)
+        await until(client, "replaced", lambda s: pids(s).get("2") not in (None, before[2]))
+
+
+async def test_hold_and_resume(faucet: Start) -> None:
+    service = faucet("--command", COUNTING, "-w", "2")
+    before = service.wait_workers(2)
+    async with control(service) as client:
+        with pytest.raises(Refusal, match="worker 1 is not held"):
+            await client.ask("resume", worker="1")
+        slow = asyncio.ensure_future(fetch(service.port, "/slow?0.5"))
+        status = await until(client, "busy", lambda s: any(row["state"] == "busy" for row in s["workers"]))
+        busy = next(row["name"] for row in status["workers"] if row["state"] == "busy")
+        other = before[3 - int(busy)]
+        await client.ask("hold", worker=busy, **WHO)
+        assert (await slow)[0] == 200, "the request in hand is finished"
+        assert {(await fetch(service.port, "/pid"))[1] for _ in range(10)} == {str(other).encode()}
+        await client.ask("restart", worker=busy, **WHO)
+        status = await until(client, "replaced", lambda s: pids(s).get(busy) not in (None, before[int(busy)]))
+        assert f"{busy} held" in states(status), "what is held stays held"
+        assert {(await fetch(service.port, "/pid"))[1] for _ in range(6)} == {str(other).encode()}
+        await client.ask("resume", worker=busy, **WHO)
+        assert len({(await fetch(service.port, "/pid"))[1] for _ in range(10)}) == 2
+
+
+async def test_requests_wait_while_all_are_held_and_a_held_worker_that_dies_comes_back_held(faucet: Start) -> None:
+    service = faucet("--command", COUNTING, "-w", "1").wait_ready()
+    async with control(service) as client:
+        await client.ask("hold", worker="1", **WHO)
+        waiting = asyncio.ensure_future(fetch(service.port, "/pid"))
+        status = await until(client, "waiting", lambda s: s["totals"]["waiting"] == 1)
+        assert [row["request"] for row in status["queue"]] == ["GET /pid"]
+        old = status["workers"][0]["pid"]
+        await client.ask("kill", worker="1", **WHO)
+        status = await until(client, "back", lambda s: pids(s).get("1") not in (None, old))
+        assert states(status) == ["1 held"]
+        assert not waiting.done()
+        await client.ask("resume", worker="1", **WHO)
+        assert (await waiting) == (200, str(status["workers"][0]["pid"]).encode())
+
+
+async def test_scale_up_and_down_under_load(faucet: Start) -> None:
+    service = faucet("--command", COUNTING, "-w", "2")
+    service.wait_workers(2)
+    async with control(service) as client:
+        load = Load(service.port, 5)
+        assert await client.ask("scale", count=5, **WHO) == "5 workers, 2 before"
+        status = await until(client, "five", lambda s: len(pids(s)) == 5)
+        all_pids = pids(status)
+        assert await client.ask("scale", count="-3", **WHO) == "2 workers, 5 before"
+        assert await client.ask("scale", count="+1", **WHO) == "3 workers, 2 before"
+        status = await until(client, "three", lambda s: len(s["workers"]) == len(pids(s)) == 3)
+        await load.end()
+        assert {name: all_pids[name] for name in ("1", "2")}.items() <= pids(status).items()
+        for name in ("3", "4", "5"):
+            assert not is_alive(all_pids[name])
+        for count in (0, 1001, "+x", True, None, 1.5):
+            with pytest.raises(Refusal):
+                await client.ask("scale", count=count)
+        assert await client.ask("scale", count=3) == "there are 3 workers already"
+
+
+async def test_scaling_down_lets_a_busy_worker_finish(faucet: Start) -> None:
+    service = faucet("--command", COUNTING, "-w", "2")
+    service.wait_workers(2)
+    async with control(service) as client:
+        slow = [asyncio.ensure_future(fetch(service.port, "/slow?0.7")) for _ in range(2)]
+        await until(client, "busy", lambda s: s["totals"]["locked"] == 2)
+        await client.ask("scale", count=1)
+        assert states(await client.ask("status"))[1] == "2 draining"
+        assert [answer[0] for answer in await asyncio.gather(*slow)] == [200, 200]
+        await until(client, "one", lambda s: states(s) == ["1 ready"])
+
+
+async def test_scaling_away_workers_that_start_or_wait(faucet: Start) -> None:
+    program = f"sh -c 'test $FAUCET_WORKER_ID = 1 || sleep 30; exec {COUNTING}'"
+    service = faucet("--command", program, "-w", "3").wait_ready()
+    crash = faucet(
+        "--command", f"sh -c 'test $FAUCET_WORKER_ID = 1 || exit 1; exec {COUNTING}'", "-w", "3"
+    ).wait_ready()
+    for one in (service, crash):
+        async with control(one) as client:
+            await asyncio.sleep(0.3)
+            await client.ask("scale", count=1)
+            await until(client, "one", lambda s: states(s) == ["1 ready"])
+        assert one.stop() == 0
+
+
+async def test_kill(faucet: Start) -> None:
+    service = faucet("--command", COUNTING, "-w", "1").wait_ready()
+    async with control(service) as client:
+        old = pids(await client.ask("status"))["1"]
+        post = asyncio.ensure_future(fetch(service.port, "/slow?5", method="POST"))
+        await until(client, "busy", lambda s: states(s) == ["1 busy"])
+        await client.ask("kill", worker="1", **WHO)
+        assert (await post)[0] == 502
+        await until(client, "back", lambda s: pids(s).get("1") not in (None, old))
+    service.wait_line(r"was ended by SIGKILL after .* \(killed by a test\)")
+
+
+async def test_the_worker_dies_while_its_replacement_starts(faucet: Start, tmp_path: Path) -> None:
+    slow = tmp_path / "slow"
+    service = faucet("--command", f"sh -c 'test -e {slow} && sleep 1; exec {COUNTING}'", "-w", "1").wait_ready()
+    async with control(service) as client:
+        slow.touch()
+        old = pids(await client.ask("status"))["1"]
+        await client.ask("restart", worker="1")
+        await until(client, "starting", lambda s: len(s["workers"]) == 2)
+        await client.ask("kill", worker="1")
+        status = await until(client, "replaced", lambda s: pids(s).get("1") not in (None, old))
+        assert states(status) == ["1 ready"]
+        assert (await fetch(service.port, "/pid"))[1] == str(pids(status)["1"]).encode()
+
+
+async def test_too_many_failed_starts_and_a_restart_by_hand(faucet: Start, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    program = f"sh -c 'test -e {broken} && echo no luck && exit 3; exec {COUNTING}'"
+    service = faucet("--command", program, "-w", "1", "--max-restarts", "2").wait_ready()
+    async with control(service) as client:
+        broken.touch()
+        await client.ask("kill", worker="1")
+        waiting = asyncio.ensure_future(fetch(service.port, "/"))
+        status = await until(client, "failed", lambda s: states(s) == ["1 failed"])
+        assert "exited with code 3" in status["workers"][0]["reason"]
+        assert "next try at" in status["workers"][0]["reason"]
+        code, body = await waiting
+        assert (code, b"exited with code 3" in body) == (503, True), "nobody waits in vain"
+        code, body = await fetch(service.port, "/")
+        assert (code, b"No worker can be started" in body) == (503, True)
+        assert await client.ask("health") == {"state": "serving", "ready": 0, "workers": 1, "waiting": 0}
+        broken.unlink()
+        assert await client.ask("restart", worker="1") == "worker 1 is tried at once"
+        await until(client, "back", lambda s: states(s) == ["1 ready"])
+        assert (await fetch(service.port, "/"))[0] == 200
+
+
+async def test_keep_trying(faucet: Start, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    broken.touch()
+    program = f"sh -c 'test -e {broken} && exit 3; exec {COUNTING}'"
+    service = faucet("--command", program, "-w", "1", "--keep-trying", "--max-restarts", "2", host="127.0.0.1:0")
+    service.wait_line("failed to start 2 times in a row; from now on it is tried once a minute")
+    broken.unlink()
+    client = await Client.connect(next(iter(socket_path(0).parent.glob("*.sock"))))
+    await client.ask("restart", worker="1")
+    await client.close()
+    assert (await fetch(service.wait_ready().port, "/"))[0] == 200
+
+
+async def test_a_service_that_stops_in_the_middle_of_everything(faucet: Start) -> None:
+    """Whatever goes on: it ends, in time, and nothing is left (the fixture looks)."""
+    program = f"sh -c 'sleep 0.4; exec {COUNTING}'"
+    for number in (signal.SIGTERM, signal.SIGINT):
+        service = faucet("--command", program, "-w", "4")
+        service.wait_workers(4)
+        async with control(service) as client:
+            await client.ask("hold", worker="1")
+            await client.ask("kill", worker="2")
+            await client.ask("restart", worker="3")
+            await client.ask("rolling-restart")
+            await client.ask("scale", count=3)
+            await client.ask("scale", count=6)
+            await asyncio.sleep(0.2)
+        service.signal(number)
+        assert await asyncio.to_thread(service.wait_exit) == 0
+        assert "Traceback" not in service.output
+
+
+@pytest.mark.parametrize("command", [("restart", "1"), ("scale", "+1"), ("hold", "1")])
+def test_ctl(faucet: Start, command: tuple[str, str]) -> None:
+    import subprocess
+
+    service = faucet("--command", COUNTING, "-w", "1").wait_ready()
+    words = [sys.executable, "-m", "faucet", "ctl", *command, "--at", str(service.port)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, bool(done.stdout)) == (0, True), done
