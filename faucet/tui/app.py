@@ -23,7 +23,7 @@ from faucet.control.client import NoRuntime, Refusal
 from faucet.control.columns import Cell
 from faucet.control.usage import Usage, sample_usage
 from faucet.settings import MonitorSettings
-from faucet.snapshot import RequestRow
+from faucet.snapshot import RequestRow, WaitingRow
 from faucet.tui.feed import Connect, Feed
 from faucet.tui.help import HELP
 from faucet.tui.items import SOURCES, clock, event_line, log_line, request_details, request_line, waiting_line
@@ -171,7 +171,7 @@ class Monitor(App[str]):
         self.query_one("#requests", LineView).feed(model.requests, model.counts["requests"])
         self.query_one("#events", LineView).feed(model.events, model.counts["events"])
         if self.tab == "queue":
-            self.query_one("#queue", LineView).replace(list(model.queue))
+            self.query_one("#queue", LineView).replace(list(enumerate(model.queue, 1)))
         self._draw_tabs()
 
     def _draw_tabs(self) -> None:
@@ -186,8 +186,9 @@ class Monitor(App[str]):
         hint = "  ".join(text for text in hints if text)
         self.query_one(TabLine).show_tabs([(name, labels[name]) for name in TABS], self.tab, hint)
 
-    def _waiting_line(self, item: Any) -> Line:
-        return waiting_line(item, self.model.queue.index(item) + 1, self.model.now())
+    def _waiting_line(self, item: tuple[int, WaitingRow]) -> Line:
+        position, row = item
+        return waiting_line(row, position, self.model.now())
 
     @property
     def view(self) -> LineView:
