@@ -127,6 +127,7 @@ class Monitor(App[str]):
         """Called by Textual."""
         self.query_one(WorkerTable).focus()
         self.set_class(self.plain, "-plain")
+        self.query_one("#filter", Input).display = False
         self.set_interval(1 / self.settings.refresh, self._refresh)
         self.set_interval(USAGE_SECONDS, self._look_at_usage)
         loop = asyncio.get_running_loop()
@@ -309,26 +310,27 @@ class Monitor(App[str]):
         """Show only some lines."""
         field = self.query_one("#filter", Input)
         field.value = self.filters[self.tab]
-        field.add_class("-shown")
-        field.focus()
+        field.display = True
+        self.set_focus(field)  # at once: what is typed next belongs to it
 
     @on(Input.Changed, "#filter")
     def _filter_changed(self, event: Input.Changed) -> None:
-        if event.input.has_class("-shown"):
+        """May come after the Enter that ends the filter, where somebody types fast."""
+        if event.value != self.filters[self.tab]:
             self.filters[self.tab] = event.value
             self.view.filter(event.value)
             self._draw_tabs()
 
     @on(Input.Submitted, "#filter")
     def _filter_done(self) -> None:
-        self.query_one("#filter", Input).remove_class("-shown")
-        self.view.focus()
+        self.set_focus(self.view)
+        self.query_one("#filter", Input).display = False
 
     def on_key(self, event: Any) -> None:
         """Escape ends the filter, or takes it away."""
         if event.key == "escape" and len(self.screen_stack) == 1:
             field = self.query_one("#filter", Input)
-            if field.has_class("-shown") or self.filters[self.tab]:
+            if field.display or self.filters[self.tab]:
                 field.value = ""
                 self.filters[self.tab] = ""
                 self.view.filter("")
