@@ -205,9 +205,11 @@ class Log(logging.Handler):
         self._sink = None if quiet and file is None else Sink(descriptor)
         number = getattr(logging, level.upper())
         self._informative = number <= logging.INFO
+        self._least = number
         for name in ("faucet", "asyncio"):
             logger = logging.getLogger(name)
-            logger.setLevel(number if name == "faucet" else max(number, logging.WARNING))
+            # The journal hears what the log may be spared.
+            logger.setLevel(min(number, logging.INFO) if name == "faucet" else max(number, logging.WARNING))
             logger.handlers = [self]
             logger.propagate = False
 
@@ -243,7 +245,7 @@ class Log(logging.Handler):
         worker = getattr(record, "worker", None)
         source = "error" if record.levelno >= logging.ERROR else record.levelname.lower()
         self.journal.add(record.created, source, worker or "", text)
-        if self._sink is not None:
+        if self._sink is not None and record.levelno >= self._least:
             self._sink.write(self._format.message(record.levelno, text, worker))
 
     def close(self) -> None:

@@ -59,10 +59,8 @@ def run_local(entry: Entry, settings: DemoSettings, owner: int | None = None, no
     except OSError as error:
         print_error(f"cannot write the log to {settings.log_file}: {error.strerror}")
         return EXIT_FAILED
-    for line in notice.splitlines():
-        _log.info("%s", line)
     try:
-        return _run(_serve(entry, settings, log, owner))
+        return _run(_serve(entry, settings, log, owner, notice))
     except (AddressError, ControlError, StartFailed) as error:
         log.failure(str(error))
         return EXIT_FAILED
@@ -79,14 +77,17 @@ def _run(main: Coroutine[Any, Any, int]) -> int:
         return runner.run(main)
 
 
-async def _serve(entry: Entry, settings: DemoSettings, log: Log, owner: int | None) -> int:
+async def _serve(entry: Entry, settings: DemoSettings, log: Log, owner: int | None, notice: str) -> int:
     raise_file_limit()
     relax_garbage_collector()
     if owner is not None:
         settings = dataclasses.replace(settings, keep_trying=True)  # whoever looks at it sees what is wrong
     service = _Service(entry, settings, log)
     try:
-        end = await service.run(owner)
+        end = await service.run(owner, notice)
+    except BaseException:
+        service.control.close()
+        raise
     finally:
         await service.tear_down()
     log.announce(end.words, logging.WARNING if end.code else logging.INFO)
@@ -130,9 +131,11 @@ class _Service:
             )
         )
 
-    async def run(self, owner: int | None) -> _End:
+    async def run(self, owner: int | None, notice: str) -> _End:
         """Serve until asked to end. Raises AddressError, ControlError or StartFailed."""
         await self._open_control(owner)
+        for line in notice.splitlines():
+            _log.info("%s", line)
         _log.info("starting %s", _count(self.count, "worker"))
         self.workers.start()
         await self.signals.or_done(self.workers.first_ready)

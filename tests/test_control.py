@@ -240,7 +240,7 @@ async def test_viewers_that_do_not_read_cost_bounded_memory_and_no_time(faucet: 
     service = faucet("--command", python_worker("noisy"), "-w", "2", "--log-file", "log")
     port = await service.listening_port()
     before = resident_memory(service.process.pid)
-    viewers = [Raw(next(iter(directory().glob("*.sock")))) for _ in range(20)]
+    viewers = [Raw(socket_path(port)) for _ in range(20)]
     for viewer in viewers:
         viewer.send(encode({"do": "watch", "hz": 10}))
     latencies = []

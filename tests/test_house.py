@@ -67,7 +67,10 @@ IMPORTS = {
     "settings": set(),
     "proxy": {"proxy", "http1", "dispatch", "stats", "settings", "tasks", "net"},
     "net": {"net"},
-    "workers": {"workers", "proxy", "net", "settings", "units", "tasks"},
+    "workers": {"workers", "proxy", "net", "settings", "units", "tasks", "snapshot", "stats"},
+    "snapshot": set(),
+    "control": {"control", "proxy", "workers", "stats", "journal", "snapshot", "units", "tasks", "log"},
+    "tui": {"tui", "control", "snapshot", "stats", "units", "settings", "log"},
     "log": {"journal", "stats", "units"},
 }
 """Who may import whom: what is not here may import anything."""
@@ -82,3 +85,14 @@ def test_which_way_the_imports_point() -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("faucet."):
                 assert node.module.split(".")[1] in allowed, f"{path.name} imports {node.module}"
+
+
+SEEN_FROM_OUTSIDE = {"client", "columns", "find", "protocol", "text", "usage"}
+"""What the monitor may know of the control socket: the other end of it, and how things are written."""
+
+
+def test_the_monitor_knows_nothing_of_the_runtime() -> None:
+    for path in (ROOT / "faucet" / "tui").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("faucet.control."):
+                assert str(node.module).split(".")[2] in SEEN_FROM_OUTSIDE, f"{path.name} imports {node.module}"

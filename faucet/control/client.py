@@ -19,6 +19,10 @@ class NoRuntime(Exception):
     """Nobody to talk to, or nobody we understand. The text is for the user."""
 
 
+class NobodyThere(NoRuntime):
+    """A socket that a runtime has left behind, or none at all."""
+
+
 class Refusal(Exception):
     """The runtime says no. The text says why."""
 
@@ -55,8 +59,10 @@ class Client:
         """Connect to the socket at `path`. Raises NoRuntime."""
         try:
             streams = await asyncio.open_unix_connection(path, limit=MESSAGE_LIMIT)
+        except (ConnectionRefusedError, FileNotFoundError) as error:
+            raise NobodyThere(f"nobody answers at {path}") from error
         except OSError as error:
-            raise NoRuntime(f"nobody answers at {path}: {error.strerror}") from error
+            raise NoRuntime(f"cannot talk to {path}: {error.strerror or error}") from error
         return await cls.greet(*streams)
 
     @classmethod
@@ -69,21 +75,25 @@ class Client:
                 greeting = _greeting(await reader.readline())
         except (OSError, TimeoutError, ValueError) as error:
             writer.close()
-            raise NoRuntime("who answers there is no Faucet, or a broken one") from error
+            why = "does not answer" if isinstance(error, TimeoutError) else "is no Faucet, or a broken one"
+            raise NoRuntime(f"who is there {why}") from error
         except NoRuntime:
             writer.close()
             raise
         return cls(reader, writer, greeting)
 
-    async def ask(self, do: str, **arguments: Any) -> Any:
-        """Ask for something; the answer. Raises Refusal, or NoRuntime if the connection is lost."""
+    async def ask(self, do: str, *, patience: float | None = PATIENCE, **arguments: Any) -> Any:
+        """Ask for something; the answer, waited for so many seconds (None: for ever).
+
+        Raises Refusal, or NoRuntime if the connection is lost.
+        """
         self._number += 1
         number = self._number
         answer = self._answers[number] = asyncio.get_running_loop().create_future()
         if not self.closed.done():
             self._writer.write(encode({"id": number, "protocol": PROTOCOL, "do": do, **arguments}))
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(patience):
                 await asyncio.wait([answer, self.closed], return_when=asyncio.FIRST_COMPLETED)
         except TimeoutError as error:
             raise NoRuntime(f"Faucet (pid {self.greeting.pid}) does not answer") from error
@@ -129,7 +139,7 @@ def _greeting(line: bytes) -> Greeting:
         greeting = Greeting(str(message["faucet"]), int(message["protocol"]), int(message["port"]),
                             int(message["pid"]), str(message["title"]), str(message["url"]),
                             str(message["mode"]))  # fmt: skip
-    except (ProtocolError, KeyError) as error:
+    except (ProtocolError, KeyError, TypeError, ValueError) as error:
         raise NoRuntime("who answers there is no Faucet") from error
     if greeting.protocol != PROTOCOL:
         raise NoRuntime(

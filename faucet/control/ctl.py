@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import getpass
 import json
+import os
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -18,7 +19,7 @@ from faucet.control.find import find
 from faucet.control.protocol import Message
 from faucet.control.text import log_prefix, visible
 from faucet.control.usage import Usage, sample_usage
-from faucet.snapshot import LogRow, WorkerRow
+from faucet.snapshot import LogRow, Service, WorkerRow
 from faucet.units import format_duration, format_size
 
 EXIT_CODES = """\
@@ -40,7 +41,9 @@ def _run(at: str | None, talk: Callable[[Client], Awaitable[int]]) -> int:
     async def main() -> int:
         client = await find(at)
         try:
-            return await talk(client)
+            code = await talk(client)
+            sys.stdout.flush()
+            return code
         finally:
             await client.close()
 
@@ -51,6 +54,10 @@ def _run(at: str | None, talk: Callable[[Client], Awaitable[int]]) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        # Whoever read this has heard enough. Python would complain again when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
 def _ask(at: str | None, do: str, **arguments: Any) -> int:
@@ -188,7 +195,7 @@ def logs(
         if follow:
             await _follow(client, show, last)
         else:
-            for row in await client.ask("logs", last=last, **({"worker": worker} if worker else {})):
+            for row in await client.ask("logs", last=last, worker=worker):
                 show(LogRow(**row))
         return 0
 
@@ -249,26 +256,30 @@ def rolling_restart(
     """Replace all workers, one after the other, each by one that is ready first. No request fails."""
 
     async def talk(client: Client) -> int:
-        result: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        asked = False
-
-        def hear(message: Message) -> None:
-            for row in (LogRow(*values) for values in message.get("log", ())):
-                if asked and not result.done() and row.text.startswith("rolling restart"):
-                    print(row.text, flush=True)
-                    if row.source == "error" or "are replaced" in row.text:
-                        result.set_result(1 if row.source == "error" else 0)
-
-        client.on_message = hear
+        who = f"{getpass.getuser()} (ctl)"
+        if not wait:
+            print(await client.ask("rolling-restart", who=who))
+            return 0
+        client.on_message = _show_notices()
         await client.ask("watch", hz=5)
-        await asyncio.sleep(0.3)  # what was said before is not about this
-        asked = True
-        print(await client.ask("rolling-restart", who=f"{getpass.getuser()} (ctl)"), flush=True)
-        if wait:
-            await asyncio.wait((result, client.closed), return_when=asyncio.FIRST_COMPLETED)
-        return result.result() if result.done() else int(wait)
+        print(await client.ask("rolling-restart", who=who, wait=True, patience=None))
+        return 0
 
     return _run(at, talk)
+
+
+def _show_notices() -> Callable[[Message], None]:
+    """Prints each notice of the service once."""
+    shown = {""}
+
+    def hear(message: Message) -> None:
+        service = (message.get("changes") or message.get("snapshot") or {}).get("service")
+        notice = Service(*service).notice if service else ""
+        if notice not in shown:
+            shown.add(notice)
+            print(notice, flush=True)
+
+    return hear
 
 
 @app.command

@@ -11,7 +11,9 @@ import asyncio
 import contextlib
 import os
 import socket
+from collections import deque
 from pathlib import Path
+from time import monotonic
 from typing import Any, cast
 
 from faucet import __version__
@@ -25,16 +27,16 @@ from faucet.workers.fleet import Refused
 UNREAD_LIMIT = 64 * 1024
 """Bytes that a client may leave unread before it is told nothing more."""
 
-ANSWERS_LIMIT = 1024 * 1024
-"""Bytes of answers that a client may leave unread before its connection is closed."""
-
 MOST_HZ, USUAL_HZ = 10.0, 2.0
 """How often a viewer may be told something in a second."""
 
 MOST_CONNECTIONS = 100
 
-COMMANDS_PER_TURN = 50
-"""Lines of one client that are looked at before others, and the service, have their turn."""
+LINES_AHEAD = 100
+"""Lines that a client may send before they are looked at."""
+
+SHARE = 0.1
+"""Of the time that commands may take, if there are many: the service has the rest."""
 
 
 class ControlError(Exception):
@@ -52,6 +54,7 @@ class ControlServer:
         self._server: asyncio.Server | None = None
         self._owner: ControlConnection | None = None
         self._ticker: asyncio.TimerHandle | None = None
+        self._next_command = 0.0
 
     async def open(self, path: Path) -> None:
         """Listen at `path`. Raises ControlError."""
@@ -90,6 +93,26 @@ class ControlServer:
         self.runtime.owned = False
         return str(self.path)
 
+    def welcome(self, connection: ControlConnection) -> bool:
+        """Take a connection in; if there are too many, one that does nothing has to go."""
+        if len(self.connections) >= MOST_CONNECTIONS:
+            idle = next((other for other in self.connections if other.idle and other is not self._owner), None)
+            if idle is None:
+                return False
+            self.connections.discard(idle)
+            idle.transport.abort()
+        self.connections.add(connection)
+        return True
+
+    @property
+    def pause(self) -> float:
+        """Seconds until the next command may be looked at."""
+        return max(self._next_command - monotonic(), 0.0)
+
+    def spent(self, seconds: float) -> None:
+        """A command has taken so long."""
+        self._next_command = max(self._next_command, monotonic()) + seconds * (1 / SHARE - 1)
+
     def lost(self, connection: ControlConnection) -> None:
         """A connection has ended."""
         self.connections.discard(connection)
@@ -117,21 +140,31 @@ class ControlConnection(asyncio.Protocol):
 
     def __init__(self, server: ControlServer) -> None:
         self._server = server
-        self._buffer = bytearray()
+        self._rest = b""
+        self._lines: deque[bytes] = deque()
+        self._scheduled = False  # `_next_line` will be called
+        self._full = False  # it does not read its answers
+        self._ended = False  # it sends no more
         self._viewer: Viewer | None = None
         self._interval = 1 / USUAL_HZ
         self._timer: asyncio.TimerHandle | None = None
 
+    @property
+    def idle(self) -> bool:
+        """Nobody would miss it."""
+        return self._viewer is None and not self._lines
+
+    # -- events ------------------------------------------------------------------------------------------------
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the loop."""
         self.transport = cast("asyncio.Transport", transport)
-        server = self._server
-        if len(server.connections) >= MOST_CONNECTIONS:
-            self._send({"error": "too many clients"})
+        self.transport.set_write_buffer_limits(high=UNREAD_LIMIT)
+        if not self._server.welcome(self):
+            self._send({"error": "too many clients are connected already"})
             self.transport.close()
             return
-        server.connections.add(self)
-        service = server.runtime.service()
+        service = self._server.runtime.service()
         self._send({"faucet": __version__, "protocol": PROTOCOL, "port": service.port, "pid": service.pid,
                     "title": service.title, "url": service.url, "mode": service.mode})  # fmt: skip
 
@@ -140,41 +173,78 @@ class ControlConnection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
         self._viewer = None
+        self._lines.clear()
         self._server.lost(self)
 
     def data_received(self, data: bytes) -> None:
         """Called by the loop."""
-        self._buffer += data
-        self._read_lines()
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        self._lines += lines
+        if len(self._rest) > COMMAND_LIMIT or any(len(line) > COMMAND_LIMIT for line in lines):
+            self._send({"error": f"a line may have {COMMAND_LIMIT} bytes"})
+            self.transport.close()
+            return
+        if len(self._lines) > LINES_AHEAD:
+            self.transport.pause_reading()
+        self._schedule()
 
-    def _read_lines(self) -> None:
-        for _ in range(COMMANDS_PER_TURN):
-            if self.transport.is_closing():
-                return
-            line, newline, rest = self._buffer.partition(b"\n")
-            if not newline:
-                if len(line) > COMMAND_LIMIT:
-                    self._send({"error": f"a line may have {COMMAND_LIMIT} bytes"})
-                    self.transport.close()
-                else:
-                    self.transport.resume_reading()
-                return
-            self._buffer = rest
-            self._answer(bytes(line))
-        self.transport.pause_reading()
-        asyncio.get_running_loop().call_soon(self._read_lines)
+    def eof_received(self) -> bool:
+        """Called by the loop: what it has sent is still answered."""
+        self._ended = True
+        return bool(self._lines)
+
+    def pause_writing(self) -> None:
+        """Called by the loop."""
+        self._full = True
+
+    def resume_writing(self) -> None:
+        """Called by the loop."""
+        self._full = False
+        self._schedule()
+
+    # -- commands ----------------------------------------------------------------------------------------------
+
+    def _schedule(self) -> None:
+        """Look at the next line, as soon as all clients together have used no more than their share of the time."""
+        if self._lines and not (self._scheduled or self._full or self.transport.is_closing()):
+            self._scheduled = True
+            asyncio.get_running_loop().call_later(self._server.pause, self._next_line)
+
+    def _next_line(self) -> None:
+        self._scheduled = False
+        if not self._lines or self.transport.is_closing():
+            return
+        began = monotonic()
+        self._answer(self._lines.popleft())
+        self._server.spent(monotonic() - began)
+        if self._lines:
+            self._schedule()
+        elif self._ended:
+            self.transport.close()
+        else:
+            self.transport.resume_reading()
 
     def _answer(self, line: bytes) -> None:
         message: Message = {}
         try:
             message = decode(line)
-            answer = {"ok": self._obey(message)}
+            answer = self._obey(message)
         except (ProtocolError, Refused) as error:
-            answer = {"error": str(error)}
+            self._reply(message, {"error": str(error)})
+            return
+        if isinstance(answer, asyncio.Future):
+            answer.add_done_callback(lambda done: self._answer_late(message, done))
+        else:
+            self._reply(message, {"ok": answer})
+
+    def _answer_late(self, message: Message, done: asyncio.Future[str]) -> None:
+        if not done.cancelled():
+            error = done.exception()
+            self._reply(message, {"ok": done.result()} if error is None else {"error": str(error)})
+
+    def _reply(self, message: Message, answer: Message) -> None:
         number = message.get("id")
         self._send({"id": number, **answer} if isinstance(number, int | str) else answer)
-        if self.transport.get_write_buffer_size() > ANSWERS_LIMIT:
-            self.transport.abort()
 
     def _obey(self, message: Message) -> Any:
         spoken = message.get("protocol", PROTOCOL)

@@ -11,13 +11,13 @@ from typing import Any
 
 from faucet.control.picture import Runtime, log_row, now, request_row
 from faucet.control.protocol import Message
-from faucet.journal import newest
+from faucet.journal import Entry, newest
 
-FIRST_LINES = 500
+FIRST_LINES = 200
 """Lines of the log, and requests, that a viewer gets at first."""
 
-LINES_PER_TURN = 300
-"""Of the log, and of requests, that are told at once: more than anybody can read."""
+LINES_PER_TURN = 100
+"""Of the log, and of requests, that are told at once: more than anybody can read. Takes 1 ms."""
 
 
 class Viewer:
@@ -33,7 +33,7 @@ class Viewer:
         """What it has not been told yet: messages, perhaps none."""
         messages = []
         first = not self._told
-        picture = self._runtime.picture()
+        picture = self._runtime.shared_picture()
         picture["workers"] = {row.key: row for row in picture["workers"]}
         changes = picture if first else self._changes(picture)
         self._told = picture
@@ -54,11 +54,15 @@ class Viewer:
         return changes
 
     def _log(self, most: int) -> list[Message]:
+        """Where there is more than can be told, what Faucet says itself goes first."""
         journal = self._runtime.journal
-        lines, skipped = newest(journal.entries, journal.total, self._log_seen, most)
-        rows = [log_row(entry) for entry in lines]
+        unseen, lost = newest(journal.entries, journal.total, self._log_seen, len(journal.entries))
+        entries = list(unseen)
         self._log_seen = journal.total
-        return [{"log": rows, "skipped": skipped}] if rows else []
+        if not entries:
+            return []
+        told = entries if len(entries) <= most else _most_important(entries, most)
+        return [{"log": [log_row(entry) for entry in told], "skipped": lost + len(entries) - len(told)}]
 
     def _requests(self, most: int) -> list[Message]:
         stats = self._runtime.proxy.stats
@@ -66,3 +70,11 @@ class Viewer:
         rows = [request_row(record) for record in records]
         self._requests_seen = stats.exchanges
         return [{"requests": rows, "skipped": skipped}] if rows else []
+
+
+def _most_important(entries: list[Entry], most: int) -> list[Entry]:
+    """The newest `most`, but all that Faucet itself has said before others."""
+    own = [number for number, entry in enumerate(entries) if entry.source not in ("out", "err")][-most:]
+    others = [number for number, entry in enumerate(entries) if entry.source in ("out", "err")]
+    chosen = sorted([*own, *others[len(others) - (most - len(own)) :]])
+    return [entries[number] for number in chosen]

@@ -88,8 +88,9 @@ class Proxy:
         """Give a backend no new requests, wait for the one in hand, and forget it."""
         self.dispatcher.hold(backend)
         if self.dispatcher.holder(backend) is not None:
-            waiting = self._retiring[backend] = self.loop.create_future()
-            await waiting
+            if backend not in self._retiring:
+                self._retiring[backend] = self.loop.create_future()
+            await asyncio.shield(self._retiring[backend])
         self.remove(backend)
 
     def _check_retired(self, backend: Backend) -> None:

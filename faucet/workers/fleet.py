@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Protocol
 
 from faucet.snapshot import WorkerRow
@@ -30,11 +31,11 @@ class Fleet(Protocol):
         ...
 
     def restart(self, worker: str, who: str) -> str:
-        """Replace one."""
+        """Replace one, or `all`."""
         ...
 
-    def roll(self, who: str) -> str:
-        """Replace all, one after the other."""
+    def roll(self, who: str) -> tuple[str, asyncio.Future[str]]:
+        """Replace all, one after the other. Also what will come of it: a sentence, or Refused."""
         ...
 
     def scale(self, count: int, who: str) -> str:

@@ -37,10 +37,11 @@ class Keeper:
 
     def __init__(self) -> None:
         self._groups: set[int] = set()
+        self.pipe = -1
         self._start()
 
     def _start(self) -> None:
-        read_end, self.pipe = os.pipe()
+        read_end, write_end = os.pipe()
         try:
             self._process = subprocess.Popen(
                 ["/bin/sh", "-c", _KEEPER, "faucet-keeper"],
@@ -50,16 +51,26 @@ class Keeper:
                 start_new_session=True,
                 cwd="/",
             )
+        except BaseException:
+            os.close(write_end)
+            raise
         finally:
             os.close(read_end)
+        self.pipe = write_end
         for group in self._groups:
             self._tell("+", group)
 
     def check(self) -> None:
-        """Start another keeper if somebody has killed this one. To be called before a worker is started."""
-        if self.pipe >= 0 and self._process.poll() is not None:
-            os.close(self.pipe)
+        """Start another keeper if somebody has killed this one. To be called before a worker is started.
+
+        Raises OSError if there can be none.
+        """
+        if self.pipe < 0:
+            raise OSError("the service is ending")
+        if self._process.poll() is not None:
+            old = self.pipe
             self._start()
+            os.close(old)
 
     def remember(self, group: int) -> None:
         """The process group `group` was started; it has told the keeper so itself."""

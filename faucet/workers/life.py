@@ -80,8 +80,8 @@ class Life:
 
     async def start(self) -> bool:
         """Start the process; whether it became ready. If not, nothing is left of it, and `failure` says why."""
-        self.port = self._pool.choose_port(self.place.number)
         try:
+            self.port = self._pool.choose_port(self.place.number)
             self.process = await self._spawn()
         except OSError as error:
             self.state = State.OVER
@@ -93,9 +93,10 @@ class Life:
         except BaseException:
             await self._bury(self.process)
             raise
-        if not ready:
-            await self._bury(self.process)
-        return ready
+        if ready and not self._stopping:
+            return True
+        await self._bury(self.process)
+        return False
 
     async def _spawn(self) -> ChildProcess:
         entry, pool, number = self._pool.entry, self._pool, self.place.number

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from faucet.snapshot import WorkerRow
 from faucet.workers.entry import Entry
 from faucet.workers.fleet import Refused
 from faucet.workers.keeper import Keeper
-from faucet.workers.life import STOP_GRACE
+from faucet.workers.life import STOP_GRACE, Life
 from faucet.workers.place import Place, ReplaceError
 from faucet.workers.ports import free_port, is_free
 from faucet.workers.rows import place_details, place_rows
@@ -37,9 +37,19 @@ class Roll:
     """A rolling restart: how far it is."""
 
     total: int
+    result: asyncio.Future[str]
+    """What came of it, in a sentence; Refused if it was stopped."""
     done: int = 0
     current: str = ""
     """The worker whose replacement is being started."""
+
+    def end(self, outcome: str | Refused) -> None:
+        """Tell whoever waits for it, if somebody does."""
+        if isinstance(outcome, Refused):
+            self.result.set_exception(outcome)
+            self.result.exception()  # it may well be that nobody waits
+        else:
+            self.result.set_result(outcome)
 
 
 class LocalWorkers:
@@ -61,7 +71,9 @@ class LocalWorkers:
         loop = asyncio.get_running_loop()
         self.first_ready: asyncio.Future[None] = loop.create_future()
         """Done when a worker is ready for the first time; StartFailed if that will never be."""
+        self.stopping = False
         self._tasks: dict[Place, asyncio.Task[None]] = {}
+        self._actions: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
         """Start all workers, side by side."""
@@ -73,19 +85,32 @@ class LocalWorkers:
 
     async def stop(self, grace: float = STOP_GRACE) -> None:
         """End all workers; SIGKILL after `grace` seconds. Nothing of them is left afterwards."""
-        await asyncio.gather(*(place.end(grace) for place in (*self.places, *self.closing)))
-        if self._tasks:
-            await asyncio.wait(self._tasks.values())
+        self.stopping = True
+        await asyncio.gather(*(place.end(grace) for place in self._all_places))
+        while running := [*self._tasks.values(), *self._actions]:
+            await asyncio.wait(running)
+            self._tasks = {place: task for place, task in self._tasks.items() if not task.done()}
         self.keeper.close()
 
+    @property
+    def _all_places(self) -> list[Place]:
+        return [*self.places, *self.closing]
+
     def choose_port(self, number: int) -> int:
-        """A port for a process in place `number`: that which was asked for, if it is to be had; else a free one."""
-        used = {life.port for place in (*self.places, *self.closing) for life in place.lives}
-        if self.settings.child_port:
-            wanted = self.settings.child_port + number - 1
-            if wanted <= 65535 and wanted not in self.ports_taken | used and is_free(wanted):
-                return wanted
-            _log.warning("worker %d: port %d is not free, taking another", number, wanted)
+        """A port for a process in place `number`: one of those that were asked for, if it is to be had; else any.
+
+        Worker i gets the i-th; while it is being replaced its successor gets one behind those of all workers. Raises
+        OSError if there are no descriptors left.
+        """
+        used = {life.port for place in self._all_places for life in place.lives}
+        if not self.settings.child_port:
+            return free_port(used)
+        first, count = self.settings.child_port, len(self._all_places)
+        wanted: list[int] = [first + number - 1, *range(first + count, first + 2 * count)]
+        for port in wanted:
+            if port <= 65535 and port not in self.ports_taken | used and is_free(port):
+                return port
+        _log.warning("worker %d: port %d is not free, taking another", number, wanted[0])
         return free_port(used)
 
     # -- what places tell --------------------------------------------------------------------------------------
@@ -124,7 +149,7 @@ class LocalWorkers:
 
     def rows(self) -> list[WorkerRow]:
         """All workers, in order, and what else lives in their places."""
-        return [row for place in (*self.places, *self.closing) for row in place_rows(place, self.proxy)]
+        return [row for place in self._all_places for row in place_rows(place, self.proxy)]
 
     def notice(self) -> str:
         """How far a rolling restart is."""
@@ -133,55 +158,78 @@ class LocalWorkers:
 
     def details(self, worker: str) -> dict[str, Any]:
         """Everything there is to know about one."""
-        return place_details(self._find(worker), self.proxy)
+        return place_details(self._find(worker, even_closing=True), self.proxy)
 
     def restart(self, worker: str, who: str) -> str:
-        """Replace a process by one that is ready first."""
+        """Replace a process by one that is ready first; `all`: all of them, side by side."""
+        if worker == "all":
+            chosen = [place for place in self.places if not place.being_replaced]
+            if not chosen:
+                raise Refused("all workers are being replaced already")
+            return "; ".join(self._restart(place, who) for place in chosen)
         place = self._find(worker)
-        if place.successor is not None:
+        if place.being_replaced:
             raise Refused(f"worker {place} is being replaced already")
+        return self._restart(place, who)
+
+    def _restart(self, place: Place, who: str) -> str:
+        self._refuse_if_stopping()
         place.log.info("restart asked by %s", who)
         life = place.life
         busy = life is not None and life.backend is not None and self.proxy.dispatcher.holder(life.backend) is not None
-        tasks.start(self._restart(place, f"restarted by {who}"), f"restart of worker {place}")
-        if life is None or not life.in_service:
-            return f"worker {place} is tried at once"
+        self._act(self._replace(place, f"restarted by {who}"), f"restart of worker {place}")
+        if life is None or life.backend is None:
+            return f"worker {place} is started at once"
         if busy:
             return f"worker {place} finishes the request it has in hand, once its replacement is ready"
         return f"worker {place} is replaced as soon as another is ready"
 
-    async def _restart(self, place: Place, why: str) -> None:
+    async def _replace(self, place: Place, why: str) -> None:
         try:
             await place.replace(why)
         except ReplaceError as error:
             place.log.error("not replaced: the replacement %s", error)
 
-    def roll(self, who: str) -> str:
+    def _act(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
+        task = tasks.start(coroutine, name)
+        self._actions.add(task)
+        task.add_done_callback(self._actions.discard)
+
+    def _refuse_if_stopping(self) -> None:
+        if self.stopping:
+            raise Refused("the service is ending")
+
+    def roll(self, who: str) -> tuple[str, asyncio.Future[str]]:
         """Replace all workers, one after the other, each by one that is ready first."""
+        self._refuse_if_stopping()
         if self.rolling is not None:
             raise Refused("a rolling restart is under way already")
         _log.info("rolling restart of %d workers, asked by %s", len(self.places), who)
-        self.rolling = Roll(len(self.places))
-        tasks.start(self._roll(self.rolling, f"rolling restart by {who}"), "rolling restart")
-        return f"{len(self.places)} workers are replaced, one after the other"
+        roll = self.rolling = Roll(len(self.places), asyncio.get_running_loop().create_future())
+        self._act(self._roll(roll, f"rolling restart by {who}"), "rolling restart")
+        return f"{roll.total} workers are replaced, one after the other", roll.result
 
     async def _roll(self, roll: Roll, why: str) -> None:
         try:
             for place in list(self.places):
-                if place not in self.places:  # scaled away meanwhile
-                    continue
                 roll.current = str(place)
-                await place.replace(why)
+                if place in self.places and not self.stopping:  # else scaled away meanwhile
+                    await place.replace(why)
                 roll.done += 1
-            _log.info("rolling restart: all %d workers are replaced", roll.done)
+            text = f"rolling restart: all {roll.done} workers are replaced"
+            if not self.stopping:
+                _log.info("%s", text)
+            roll.end(text)
         except ReplaceError as error:
-            _log.error("rolling restart stopped at worker %s; the old workers stay. The replacement %s",
-                       roll.current, error)  # fmt: skip
+            text = f"rolling restart stopped at worker {roll.current}; the old workers stay. The replacement {error}"
+            _log.error("%s", text)
+            roll.end(Refused(text))
         finally:
             self.rolling = None
 
     def scale(self, count: int, who: str) -> str:
         """Have `count` workers. Those that are too many finish what they have in hand."""
+        self._refuse_if_stopping()
         if not 1 <= count <= MOST_WORKERS:
             raise Refused(f"there have to be between 1 and {MOST_WORKERS} workers")
         before = len(self.places)
@@ -192,12 +240,12 @@ class LocalWorkers:
             self._add_place()
         for place in self.places[count:]:
             self.closing.append(place)
-            tasks.start(self._close(place, f"scaled down by {who}"), f"end of worker {place}")
+            self._act(self._close(place, f"scaled down by {who}"), f"end of worker {place}")
         del self.places[count:]
         return f"{count} workers, {before} before"
 
     def _add_place(self) -> None:
-        taken = {place.number for place in (*self.places, *self.closing)}
+        taken = {place.number for place in self._all_places}
         place = Place(min(set(range(1, len(taken) + 2)) - taken), self)
         self.places.append(place)
         self.places.sort(key=lambda place: place.number)
@@ -205,7 +253,8 @@ class LocalWorkers:
 
     async def _close(self, place: Place, why: str) -> None:
         await place.close(why)
-        await asyncio.wait([self._tasks.pop(place)])
+        await asyncio.wait([self._tasks[place]])
+        self._tasks.pop(place, None)
         self.closing.remove(place)
         self.proxy.stats.workers.pop(str(place), None)
 
@@ -227,18 +276,29 @@ class LocalWorkers:
         return f"worker {place} serves again"
 
     def kill(self, worker: str, who: str) -> str:
-        """SIGKILL to the process, whatever it does. Another is started in its place."""
-        place = self._find(worker)
-        life = place.life
-        if life is None or life.process is None or life.process.exited.done():
-            raise Refused(f"worker {place} has no process now")
-        place.log.warning("killed by %s", who)
-        life.kill(f"killed by {who}")
-        return f"worker {place} (pid {life.process.pid}) is killed, and started again"
+        """SIGKILL to the process, whatever it does; `3-`: to what leaves place 3, `3+`: to what comes."""
+        place = self._find(worker, even_closing=True)
+        chosen: dict[str, list[Life | None]] = {"-": [*place.leaving], "+": [place.successor]}
+        lives = chosen.get(worker[-1:], [place.life])
+        alive = [life for life in lives if life and life.process and not life.process.exited.done()]
+        if not alive:
+            raise Refused(f"worker {worker} has no process now")
+        for life in alive:
+            place.log.warning("killed by %s", who)
+            life.kill(f"killed by {who}")
+        again = "" if place.stopping or worker[-1] in "+-" else ", and started again"
+        pids = ", ".join(str(life.process.pid) for life in alive if life.process)
+        return f"worker {worker} (pid {pids}) is killed{again}"
 
-    def _find(self, worker: str) -> Place:
+    def _find(self, worker: str, even_closing: bool = False) -> Place:
+        name = worker.rstrip("+-")
         for place in self.places:
-            if str(place) == worker:
+            if str(place) == name:
                 return place
+        for place in self.closing:
+            if str(place) == name:
+                if even_closing:
+                    return place
+                raise Refused(f"worker {name} is going: it was scaled away")
         numbers = ", ".join(str(place) for place in self.places)
-        raise Refused(f"there is no worker {worker}; there are {numbers}")
+        raise Refused(f"there is no worker {name}; there are {numbers}")

@@ -2,7 +2,7 @@
 
 One task looks after one place and tells its story from top to bottom (`live`). A process that ends is followed by
 another: at once the first time, then after longer and longer pauses; one that is replaced leaves only after the other
-is ready (`replace`), so that no request waits for it.
+is ready (`replace`), so that no request waits for it. Once a place is given up, nothing is started in it any more.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ import contextlib
 import logging
 import random
 from collections import deque
+from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from faucet.units import format_duration
 from faucet.workers.advice import advice
-from faucet.workers.life import Life
+from faucet.workers.life import Life, State
 
 if TYPE_CHECKING:
     from faucet.workers.local import LocalWorkers
@@ -63,6 +64,8 @@ class Place:
         """Being started to take over from it."""
         self.leaving: list[Life] = []
         """Predecessors that finish what they have in hand."""
+        self.stopping = False
+        """It is given up."""
         self.held = False
         self.failed = False
         """It has failed to start too often in a row: tried again now and then only."""
@@ -75,9 +78,11 @@ class Place:
         """When it is tried again, while it waits for that (monotonic)."""
         self.failures = 0  # in a row, without having been healthy between
         self.failed_starts = 0  # in a row, without having been ready between
-        self._vacant = asyncio.Event()
+        self._changed = asyncio.Event()  # a process is over, or a successor has decided
         self._awake = asyncio.Event()
-        self.stopping = False
+        self._decided = asyncio.Event()  # the latest start has succeeded or failed
+        self._replaced = asyncio.Event()  # no replacement is under way
+        self._replaced.set()
 
     def __str__(self) -> str:
         return str(self.number)
@@ -87,20 +92,47 @@ class Place:
         """All its processes."""
         return [life for life in (self.life, self.successor, *self.leaving) if life is not None]
 
+    # -- the ordinary course -----------------------------------------------------------------------------------
+
     async def live(self) -> None:
         """Start, serve, start again, until stopped."""
         while not self.stopping:
-            self._vacant.clear()
-            life = self.life = Life(self)
-            if await life.start():
-                self._started(life)
-                await self._vacant.wait()
-                self._judge()
-            else:
-                self._failed_to_start(life)
+            try:
+                await self._one_life()
+            except Exception:  # a bug of ours must not leave the place empty for ever
+                self.log.exception("its start failed in an unforeseen way")
+                self.life = None
+                self.failures += 1
             if not self.stopping:
                 self.restarts += 1
                 await self._back_off()
+        await self._gone()
+
+    async def _one_life(self) -> None:
+        self._decided.clear()
+        life = self.life = Life(self)
+        if await life.start():
+            self._started(life)
+            self._decided.set()
+            await self._until(self._is_vacant)
+            self._judge()
+        else:
+            self._failed_to_start(life)
+            self._decided.set()
+
+    def _is_vacant(self) -> bool:
+        """The process in service is over, and no successor is about to take over."""
+        return self.successor is None and (self.life is None or self.life.state is State.OVER)
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def _gone(self) -> None:
+        """Wait for those that leave."""
+        self._decided.set()
+        await self._until(lambda: not self.lives)
 
     def _started(self, life: Life) -> None:
         self.failed_starts = 0
@@ -114,8 +146,7 @@ class Place:
         if life in self.leaving:
             self.leaving.remove(life)
             self.log.info("%s", life.outcome)
-        elif life is self.life and self.successor is None:
-            self._vacant.set()
+        self._changed.set()
 
     def _remember_end(self, life: Life) -> None:
         if life.process is not None:
@@ -162,37 +193,74 @@ class Place:
             await asyncio.wait_for(self._awake.wait(), delay)
         self.next_try = None
 
-    # -- asked from outside ------------------------------------------------------------------------------------
+    # -- being replaced ----------------------------------------------------------------------------------------
 
     async def replace(self, why: str) -> None:
-        """Start another process, and when it is ready, let the one in service finish and end it.
+        """Have a process that was started after now; the one in service ends when that is ready, and it is done.
 
-        If there is none in service, its next start is not waited for any longer. Raises ReplaceError.
+        If there is none in service, the next one that is started is waited for. If it is being replaced already, that
+        is waited for. If it is given up, nothing is done. Raises ReplaceError, and the old one goes on.
         """
-        if self.life is None or not self.life.in_service:
-            self.try_now()
+        if not self._replaced.is_set():
+            await self._replaced.wait()
             return
-        if self.successor is not None:
-            raise ReplaceError(f"worker {self} is being replaced already")
+        if self.life is None:
+            await self._next_start()
+            return
+        if self.life.backend is None:
+            await self._decided.wait()  # it was started before, so it may be what is to be replaced
+        if self.life is None or self.life.backend is None:
+            self._complain_unless_stopping(self.exits[-1] if self.exits else "could not be started")
+        elif not self.stopping:
+            self._replaced.clear()
+            try:
+                await self._succeed(why)
+            finally:
+                self._replaced.set()
+
+    async def _next_start(self) -> None:
+        self._decided.clear()
+        self.try_now()
+        await self._decided.wait()
+        if self.life is None:
+            self._complain_unless_stopping(self.exits[-1] if self.exits else "could not be started")
+
+    def _complain_unless_stopping(self, what: str) -> None:
+        if not self.stopping:
+            raise ReplaceError(what)
+
+    async def _succeed(self, why: str) -> None:
         successor = self.successor = Life(self)
-        ready = False
         try:
             ready = await successor.start()
         finally:
             self.successor = None
-            if not ready and self.life.state is self.life.state.OVER:
-                self._vacant.set()  # it died meanwhile
-        if not ready:
+            self._changed.set()
+        if self.stopping:
+            await successor.end(0)
+        elif not ready:
             self._remember_end(successor)
-            raise ReplaceError(successor.failure or "its port was taken by somebody else")
+            raise ReplaceError(successor.failure or "was not ready: its port was taken by somebody else")
+        else:
+            await self._take_over(successor, why)
+
+    async def _take_over(self, successor: Life, why: str) -> None:
         predecessor, self.life = self.life, successor
+        assert predecessor is not None
         self.restarts += 1
         self._started(successor)
-        if predecessor.state is predecessor.state.OVER:
+        if predecessor.state is State.OVER:
             self.log.warning("%s", predecessor.outcome)
         else:
             self.leaving.append(predecessor)
             await predecessor.retire(why)
+
+    # -- asked from outside ------------------------------------------------------------------------------------
+
+    @property
+    def being_replaced(self) -> bool:
+        """Its replacement is being started, or its predecessor still has something in hand."""
+        return not self._replaced.is_set()
 
     def try_now(self) -> None:
         """Do not wait any longer before the next start."""
@@ -210,19 +278,22 @@ class Place:
         if self.life is not None and self.life.backend is not None and self.life.in_service:
             self.pool.proxy.resume(self.life.backend)
 
-    async def close(self, why: str) -> None:
-        """Give it up: no more processes; the one in service finishes what it has in hand."""
+    def give_up(self) -> None:
+        """Nothing more is started here."""
         self.stopping = True
         self._awake.set()
         if self.successor is not None:
             self.successor.stop_starting()
+
+    async def close(self, why: str) -> None:
+        """Give it up; the process in service finishes what it has in hand."""
+        self.give_up()
         if self.life is not None and self.life.in_service:
             await self.life.retire(why)
         elif self.life is not None:
             await self.life.end(0)
 
     async def end(self, grace: float) -> None:
-        """End all its processes; SIGKILL after `grace` seconds."""
-        self.stopping = True
-        self._awake.set()
+        """Give it up, and end all its processes; SIGKILL after `grace` seconds."""
+        self.give_up()
         await asyncio.gather(*(life.end(grace) for life in self.lives))

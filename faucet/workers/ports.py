@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Set as AbstractSet
 
@@ -10,18 +11,21 @@ HOST = "127.0.0.1"
 
 
 def is_free(port: int) -> bool:
-    """Whether a worker could listen on `port` now."""
-    with socket.socket() as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+    """Whether a worker could listen on `port` now; True if that cannot be told."""
+    try:
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind((HOST, port))
-        except OSError:
-            return False
+    except OSError as error:
+        return error.errno in (errno.EMFILE, errno.ENFILE)
     return True
 
 
 def free_port(used: AbstractSet[int]) -> int:
-    """A port that the kernel calls free, and that is none of `used`: it may be asked for before it is listened on."""
+    """A port that the kernel calls free, and that is none of `used`: it may be asked for before it is listened on.
+
+    Raises OSError if there are no descriptors left.
+    """
     while True:
         with socket.socket() as sock:
             sock.bind((HOST, 0))

@@ -65,7 +65,7 @@ def _life_row(place: Place, life: Life, proxy: Proxy) -> WorkerRow:
     coming = life is place.successor
     return WorkerRow(
         key=f"{place}{'+' if coming else '-'}{_pid(life)}",
-        name=str(place),
+        name=f"{place}{'+' if coming else '-'}",
         state="starting" if coming else "draining",
         reason="replacement" if coming else life.ending,
         pid=_pid(life),
