@@ -29,6 +29,10 @@ fmt:
 fuzz rounds="1000000":
     {{ bin }}/python -m tests.support.fuzzing {{ rounds }}
 
-# Compare with nginx and HAProxy (`.ci/prepare bench` installs them): all, or plumber fast standard mix queue parser
+# Compare with nginx and HAProxy (`.ci/prepare bench` installs them): all, or plumber fast upload standard mix queue parser monitor
 bench *names:
     {{ bin }}/python -m tests.bench {{ names }}
+
+# Make screenshots/ anew: the real monitor on the real demo, under load (needs R; rsvg-convert for PNG)
+screenshots:
+    {{ bin }}/python -m tests.support.screenshots

@@ -118,7 +118,8 @@ class Client:
             pass
         finally:
             self._writer.close()
-            self.closed.set_result(None)
+            if not self.closed.done():  # whoever waited for it may have been cancelled
+                self.closed.set_result(None)
 
     def _take(self, message: Message) -> None:
         number = message.get("id")

@@ -72,8 +72,9 @@ def _rate(rate: float) -> str:
 
 
 def _name_order(cell: Cell) -> object:
-    name = cell.row.name
-    return (0, int(name), cell.row.key) if name.isdecimal() else (1, name, cell.row.key)
+    """By number, and what comes or goes behind what is there: `2`, `2+`, `10`."""
+    number = cell.row.name.rstrip("+-")
+    return (0, int(number), cell.row.key) if number.isdecimal() else (1, number, cell.row.key)
 
 
 COLUMNS = (

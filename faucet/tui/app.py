@@ -13,7 +13,7 @@ from pathlib import Path
 from time import strftime
 from typing import Any, ClassVar
 
-from textual import on, work
+from textual import events, on, work
 from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
@@ -120,7 +120,8 @@ class Monitor(App[str]):
             yield LineView(request_line, "no request yet", "requests", plain)
             yield LineView(self._waiting_line, "nobody waits", "queue", plain, follow=False)
             yield LineView(event_line, "nothing has happened yet", "events", plain)
-        yield Input(placeholder="show only lines with … (a regular expression); empty: all", id="filter", compact=True)
+        yield Input(placeholder="show only lines with … (a regular expression); empty: all", id="filter", compact=True,
+                    select_on_focus=False)  # fmt: skip
         yield Footer(compact=True)
 
     def on_mount(self) -> None:
@@ -326,17 +327,20 @@ class Monitor(App[str]):
         self.set_focus(self.view)
         self.query_one("#filter", Input).display = False
 
-    def on_key(self, event: Any) -> None:
-        """Escape ends the filter, or takes it away."""
-        if event.key == "escape" and len(self.screen_stack) == 1:
-            field = self.query_one("#filter", Input)
-            if field.display or self.filters[self.tab]:
-                field.value = ""
-                self.filters[self.tab] = ""
-                self.view.filter("")
-                self._filter_done()
-                self._draw_now()
-                event.stop()
+    def on_key(self, event: events.Key) -> None:
+        """Escape ends the filter, or takes it away. What is typed fast after `/` belongs to it, too."""
+        field = self.query_one("#filter", Input)
+        if len(self.screen_stack) > 1:
+            return
+        if event.key == "escape" and (field.display or self.filters[self.tab]):
+            field.value = self.filters[self.tab] = ""
+            self.view.filter("")
+            self._filter_done()
+            self._draw_now()
+            event.stop()
+        elif self.focused is field and event.is_printable and event.character:
+            # It was on its way to whatever had the focus before.
+            field.insert_text_at_cursor(event.character)
 
     def action_only(self) -> None:
         """The log of the selected worker only, or of all."""
@@ -449,4 +453,4 @@ def _terminal_is_gone() -> bool:
         return False
     poller = select.poll()
     poller.register(0, select.POLLHUP)
-    return any(events & select.POLLHUP for _, events in poller.poll(0))
+    return any(state & select.POLLHUP for _, state in poller.poll(0))

@@ -49,7 +49,7 @@ class Feed:
         try:
             await client.ask("watch", hz=self._hz)
             self.model.link = ""
-            await client.closed
+            await asyncio.wait([client.closed])
         finally:
             self.model.link = "the connection is lost"
             self.client = None

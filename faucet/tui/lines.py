@@ -20,7 +20,7 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from faucet.tui.paint import PAINTS, strip_of
+from faucet.tui.paint import PAINTS, over, strip_of
 
 LINES = 5000
 """Lines that are kept; when there are `TRIM` more, the oldest go."""
@@ -217,8 +217,7 @@ class LineView(Widget, can_focus=True):
         left = start + self._left
         strip = self._strip(self._lines[number]).crop(left, left + width - 1).adjust_cell_length(width - 1, base)
         if number == self._cursor and self.has_focus:
-            cursor = self.get_component_rich_style("paint--cursor")
-            strip = strip.apply_style(Style(bgcolor=cursor.bgcolor, reverse=cursor.reverse))
+            strip = over(strip, self.get_component_rich_style("paint--cursor"))
         return Strip.join([strip, strip_of([self._scrollbar(y)], 1, base)])
 
     def _strip(self, line: Line) -> Strip:

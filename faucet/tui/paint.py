@@ -35,6 +35,12 @@ def strip_of(parts: Sequence[Part], width: int, base: Style) -> Strip:
     return strip.adjust_cell_length(width, base)
 
 
+def over(strip: Strip, style: Style) -> Strip:
+    """`strip` with the background of `style`, whatever it had before."""
+    ground = Style(bgcolor=style.bgcolor, reverse=style.reverse)
+    return Strip([Segment(text, (own or Style()) + ground) for text, own, _ in strip], strip.cell_length)
+
+
 def fit(text: str, width: int, right: bool = False, plain: bool = False) -> str:
     """`text` in exactly `width` cells; if it is too long, it ends with an ellipsis."""
     length = cell_len(text)

@@ -25,7 +25,7 @@ from faucet.settings import MonitorSettings
 OWNER_VARIABLE = "FAUCET_OWNER"
 """Tells a runtime the descriptor of its end of the socket pair."""
 
-NICENESS = 5
+NICENESS = 10
 """The monitor leaves the CPU to whoever serves."""
 
 

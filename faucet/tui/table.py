@@ -16,7 +16,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from faucet.control.columns import COLUMNS, Cell, Column, columns_for
-from faucet.tui.paint import PAINTS, Part, fit, strip_of
+from faucet.tui.paint import PAINTS, Part, fit, over, strip_of
 
 
 class WorkerTable(ScrollView, can_focus=True):
@@ -102,12 +102,8 @@ class WorkerTable(ScrollView, can_focus=True):
         parts = self._line(self._cells[index], self._drawn[index], width)
         strip = strip_of(parts, width, base)
         if index == self._cursor:
-            strip = strip.apply_style(self._cursor_style())
+            strip = over(strip, self.get_component_rich_style(f"paint--{'cursor' if self.has_focus else 'blurred'}"))
         return strip
-
-    def _cursor_style(self) -> Style:
-        style = self.get_component_rich_style("paint--cursor" if self.has_focus else "paint--blurred")
-        return Style(bgcolor=style.bgcolor, reverse=style.reverse)
 
     def _width_of(self, column: Column, width: int) -> int:
         if column.width:

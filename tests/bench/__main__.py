@@ -17,7 +17,7 @@ from timeit import timeit
 
 import faucet.demo
 from faucet.http1 import fields, parse_request
-from tests.bench import load, peers
+from tests.bench import load, monitor, peers
 from tests.support.running import python_worker
 from tests.test_dispatch import operations
 
@@ -228,6 +228,7 @@ ALL = {
     "mix": mix,
     "queue": queue,
     "parser": parser,
+    "monitor": lambda: monitor.report(table, ROUNDS),
 }
 
 
