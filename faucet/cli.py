@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from cyclopts import App, CycloptsError, Group, Parameter, Token, UnusedCliTokensError
 
 from faucet import __version__, units
+from faucet.configfile import fill_from_file, sources
 from faucet.control.ctl import app as ctl
 from faucet.log import print_error
 from faucet.net.address import AddressError, parse_address
-from faucet.settings import AttachSettings, DemoSettings, LocalSettings, MonitorSettings, Option
+from faucet.settings import AttachSettings, DemoSettings, LocalSettings, MonitorSettings, Option, parse_span
 
 EXIT_USAGE = 2
 
@@ -54,12 +55,20 @@ def _keymap(text: str) -> str:
     return text
 
 
+def _span(text: str) -> str:
+    """`text`, if it is a number of workers. Raises ValueError."""
+    parse_span(text)
+    return text
+
+
 _UNITS: dict[str, Callable[[str], Any]] = {
+    "span": _span,
     "keys": _keymap,
     "duration": units.parse_duration,
     "size": units.parse_size,
     "address": _address,
 }
+_METAVARS = {"duration": "TIME", "size": "SIZE", "address": "ADDRESS", "keys": "KEYS", "span": "N"}
 _SHOWN: dict[str, Callable[[Any], str]] = {"duration": units.format_duration, "size": units.format_size}
 
 
@@ -93,7 +102,9 @@ def _parameter(field: dataclasses.Field[Any]) -> Parameter:
         validator=partial(_check_range, option),
         negative=option.negative or (),
         show_default=lambda _value: shown,
-        metavar={"duration": "TIME", "size": "SIZE", "address": "ADDRESS", "keys": "KEYS"}.get(option.unit),
+        metavar={"duration": "TIME", "size": "SIZE", "address": "ADDRESS", "keys": "KEYS", "span": "N"}.get(
+            option.unit
+        ),
     )
 
 
@@ -129,6 +140,7 @@ app = App(
     version=__version__,
     help_epilogue=EXIT_CODES,
     help_format="plaintext",
+    config=fill_from_file,
 )
 
 
@@ -174,6 +186,17 @@ def _serve(entry: Entry, settings: DemoSettings, hints: str = "") -> int:
     return run_local(entry, settings, owner, f"{notice}\n{hints if owner is not None else ''}".strip())
 
 
+def config(settings: LocalSettings) -> int:
+    """Show what is in force, and where each value comes from: a flag, a variable, the file, or the default."""
+    for field in dataclasses.fields(settings):
+        option, value = field.metadata["option"], getattr(settings, field.name)
+        name = field.name.replace("_", "-")
+        shown = option.shown or _show(option, field.default)
+        text = shown if value == field.default else _show(option, value)
+        print(f"{name:18} {text:24} {sources.get(name, 'default')}")
+    return 0
+
+
 def attach(settings: AttachSettings) -> int:
     """Open the monitor for a Faucet that is running already."""
     from faucet.tui.start import attach as attach_monitor
@@ -185,6 +208,7 @@ app.default(_with_options(local, LocalSettings))
 app.command(_with_options(local, LocalSettings), name=("local", "start"))
 app.command(_with_options(demo, DemoSettings), name="demo")
 app.command(_with_options(attach, AttachSettings), name="attach")
+app.command(_with_options(config, LocalSettings), name="config")
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:

@@ -90,6 +90,14 @@ class Dispatcher(Generic[Ticket, Worker]):
         del self._holder[worker]
         return self._offer(worker)
 
+    def take(self, worker: Worker, ticket: Ticket) -> bool:
+        """Lock that worker for `ticket`, if it is free: out of turn, but nobody waits while a worker is free."""
+        if worker not in self._free:
+            return False
+        del self._free[worker]
+        self._holder[worker] = ticket
+        return True
+
     def cancel(self, ticket: Ticket) -> bool:
         """Take `ticket` out of the queue. False if it was not waiting."""
         return self._queue.pop(ticket, None) is not None

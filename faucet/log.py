@@ -1,106 +1,30 @@
 """The log: one line when ready, one per request, and each worker's life and output. Nothing else.
 
-Lines are collected for a moment and written together by a thread, which holds nothing but finished bytes: a request
-costs a list append and its share of one write, and a pipe that nobody reads stops the thread, not the service. What
-does not fit is dropped and counted, and the log says so.
-
-Whatever comes from outside (targets, workers' output) is made harmless: a log line has no control characters but
-its own colours.
+A request costs a list append and its share of one write (`sink.py`). Whatever comes from outside (targets, workers'
+output) is made harmless: a log line has no control characters but its own colours.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import os
-import queue
 import re
 import sys
-import threading
 from datetime import datetime
-from pathlib import Path
 from time import time
 
 from faucet.journal import Journal
+from faucet.settings import LogSettings
+from faucet.sink import FileOutput, Output, Sink
 from faucet.stats import Record
 from faucet.units import format_size
 
 _log = logging.getLogger("faucet")
 
-FLUSH_SECONDS = 0.05
-"""How long a line may wait for others to be written with it."""
-
-BACKLOG_LIMIT = 8 << 20
-"""Bytes that may wait for a stuck output."""
-
-CLOSE_SECONDS = 2.0
-"""How long a stuck output may hold up the end."""
-
 _CONTROLS = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 
 _DIM, _RED, _YELLOW, _GREEN, _CYAN, _RESET = "\x1b[2m", "\x1b[31m", "\x1b[33m", "\x1b[32m", "\x1b[36m", "\x1b[0m"
-
-
-class Sink:
-    """Writes lines to a file descriptor, in batches, from a thread of its own."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._lines: list[str] = []
-        self._timer: asyncio.TimerHandle | None = None
-        self._batches: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._pending = 0  # bytes handed to the thread and not written
-        self._dropped = 0  # lines
-        self._thread = threading.Thread(target=self._write_batches, name="faucet-log", daemon=True)
-        self._thread.start()
-
-    def write(self, line: str) -> None:
-        """Add one line, without its newline."""
-        self._lines.append(line)
-        if self._timer is None:
-            try:
-                loop = asyncio.get_running_loop()
-            except RuntimeError:
-                self.flush()
-            else:
-                self._timer = loop.call_later(FLUSH_SECONDS, self.flush)
-
-    def flush(self) -> None:
-        """Hand what has been collected to the thread."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        lines, self._lines = self._lines, []
-        if not lines:
-            return
-        if self._pending > BACKLOG_LIMIT:
-            self._dropped += len(lines)
-            return
-        if self._dropped:
-            lines.append(f"log: {self._dropped} lines were dropped, since nobody read them")
-            self._dropped = 0
-        batch = ("\n".join(lines) + "\n").encode("utf-8", "replace")
-        self._pending += len(batch)
-        self._batches.put(batch)
-
-    def close(self) -> None:
-        """Write what is left, and end the thread; a stuck output is given up after a while."""
-        self.flush()
-        self._batches.put(None)
-        self._thread.join(CLOSE_SECONDS)
-
-    def _write_batches(self) -> None:
-        while (batch := self._batches.get()) is not None:
-            view = memoryview(batch)
-            while view:
-                try:
-                    view = view[os.write(self._descriptor, view) :]
-                except BlockingIOError:
-                    threading.Event().wait(FLUSH_SECONDS)
-                except OSError:
-                    break  # nobody is there to be told
-            self._pending -= len(batch)
 
 
 class TextFormat:
@@ -189,21 +113,23 @@ class JsonFormat:
 class Log(logging.Handler):
     """Everything that is logged goes through here: messages by `logging`, the frequent kinds directly."""
 
-    def __init__(self, level: str, style: str, file: Path | None, quiet: bool = False) -> None:
-        """`quiet`: write to `file` only, if there is one. Raises OSError if `file` cannot be opened."""
+    def __init__(self, settings: LogSettings, quiet: bool = False) -> None:
+        """`quiet`: write to the file only, if there is one. Raises OSError if that cannot be opened."""
         super().__init__()
         self.journal = Journal()
         self._quiet = quiet
-        self._file = None if file is None else os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        if file is not None and not quiet:
-            print(f"faucet: the log is in {file}", file=sys.stderr, flush=True)
-        self._for_people = style == "text"
+        self._in_file = settings.log_file is not None
+        self._for_people = settings.log_format == "text"
         self._parting_words = ""
-        descriptor = 2 if self._file is None else self._file
-        colour = os.isatty(descriptor) and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
-        self._format = JsonFormat() if style == "json" else TextFormat(colour)
-        self._sink = None if quiet and file is None else Sink(descriptor)
-        number = getattr(logging, level.upper())
+        output = Output(2)
+        if settings.log_file is not None:
+            output = FileOutput(settings.log_file, settings.log_max_size, settings.log_keep)
+            if not quiet:
+                print(f"faucet: the log is in {settings.log_file}", file=sys.stderr, flush=True)
+        colour = os.isatty(output.descriptor) and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+        self._format = TextFormat(colour) if self._for_people else JsonFormat()
+        self._sink = None if quiet and not self._in_file else Sink(output)
+        number = getattr(logging, settings.log_level.upper())
         self._informative = number <= logging.INFO
         self._least = number
         for name in ("faucet", "asyncio"):
@@ -216,14 +142,14 @@ class Log(logging.Handler):
     def announce(self, text: str, level: int = logging.INFO) -> None:
         """Log what whoever started Faucet should see: on standard error too, if the log goes elsewhere."""
         _log.log(level, "%s", text)
-        if self._file is not None and not self._quiet:
+        if self._in_file and not self._quiet:
             print(f"faucet: {text}", file=sys.stderr, flush=True)
 
     def failure(self, text: str) -> None:
         """Why there will be no service: in the log, and for people on standard error."""
-        if self._file is not None or not self._for_people:
+        if self._in_file or not self._for_people:
             _log.error("%s", text)
-        if self._file is not None or self._for_people:
+        if self._in_file or self._for_people:
             self._parting_words = text
 
     def request(self, record: Record) -> None:
@@ -248,14 +174,16 @@ class Log(logging.Handler):
         if self._sink is not None and record.levelno >= self._least:
             self._sink.write(self._format.message(record.levelno, text, worker))
 
+    def reopen(self) -> None:
+        """The file was renamed: go on in a new one."""
+        if self._sink is not None:
+            self._sink.output.reopen()
+
     def close(self) -> None:
         """Write what is left."""
         super().close()
         if self._sink is not None:
             self._sink.close()
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
         words, self._parting_words = self._parting_words, ""
         if words:
             print_error(words)

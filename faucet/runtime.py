@@ -18,6 +18,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from faucet import tasks
 from faucet.control.picture import Runtime, now
 from faucet.control.places import socket_path
 from faucet.control.server import ControlError, ControlServer
@@ -26,12 +27,14 @@ from faucet.net.address import AddressError, parse_address
 from faucet.net.listener import Listener
 from faucet.proxy.client import ClientConnection
 from faucet.proxy.core import Proxy
-from faucet.settings import DemoSettings
+from faucet.settings import DemoSettings, parse_span
 from faucet.signals import Signals
 from faucet.units import format_duration
 from faucet.workers.cpus import available_cpus
 from faucet.workers.entry import Entry
+from faucet.workers.fleet import Refused
 from faucet.workers.local import LocalWorkers, StartFailed
+from faucet.workers.reload import ReloadError, reload_on_change, require
 
 _log = logging.getLogger("faucet")
 
@@ -55,13 +58,15 @@ def run_local(entry: Entry, settings: DemoSettings, owner: int | None = None, no
     `notice` is logged first.
     """
     try:
-        log = Log(settings.log_level, settings.log_format, settings.log_file, quiet=owner is not None)
+        log = Log(settings, quiet=owner is not None)
     except OSError as error:
         print_error(f"cannot write the log to {settings.log_file}: {error.strerror}")
         return EXIT_FAILED
     try:
+        if settings.reload:
+            require()
         return _run(_serve(entry, settings, log, owner, notice))
-    except (AddressError, ControlError, StartFailed) as error:
+    except (AddressError, ControlError, ReloadError, StartFailed) as error:
         log.failure(str(error))
         return EXIT_FAILED
     finally:
@@ -110,12 +115,14 @@ class _Service:
         """Raises AddressError."""
         self._settings = settings
         self._log = log
+        self._directory = entry.directory
+        self._reloading: asyncio.Task[None] | None = None
         self._described = f"{entry.directory} ({entry.description})"
         self.listener = Listener(parse_address(settings.host))
         self.proxy = Proxy(settings, log.request)
-        self.count = settings.workers or available_cpus()
-        self.workers = LocalWorkers(self.count, entry, settings, self.proxy, log.output)
-        self.signals = Signals()
+        self.span = parse_span(settings.workers or str(available_cpus()))
+        self.workers = LocalWorkers(self.span, entry, settings, self.proxy, log.output)
+        self.signals = Signals(reopen=log.reopen, roll=self._roll)
         self.control = ControlServer(
             Runtime(
                 proxy=self.proxy,
@@ -136,18 +143,27 @@ class _Service:
         await self._open_control(owner)
         for line in notice.splitlines():
             _log.info("%s", line)
-        _log.info("starting %s", _count(self.count, "worker"))
+        _log.info("starting %s", _count(self.span.least, "worker"))
         self.workers.start()
+        if self._settings.reload:
+            self._reloading = tasks.start(
+                reload_on_change(self.workers, self._directory, self._settings.log_file), "reload"
+            )
         await self.signals.or_done(self.workers.first_ready)
         if self.signals.first.is_set():
             return _End(EXIT_OK, "stopped before it served anything")
         await self.listener.open(lambda: ClientConnection(self.proxy))
         self.control.runtime.state = "serving"
         self._log.announce(
-            f"serving {self._described} on {self.listener.address.described} with {_count(self.count, 'worker')}"
+            f"serving {self._described} on {self.listener.address.described} with {self._workers_described}"
         )
         await self.signals.first.wait()
         return await self._finish()
+
+    @property
+    def _workers_described(self) -> str:
+        least, most = self.span
+        return _count(least, "worker") if least == most else f"{least} to {most} workers"
 
     async def _open_control(self, owner: int | None) -> None:
         wanted = self._settings.control
@@ -193,8 +209,17 @@ class _Service:
             return _End(EXIT_OK, "stopped; nobody was waiting for what was still in hand")
         return _End(EXIT_CUT, f"stopped; {_count(cut, 'request in hand was', 'requests in hand were')} cut")
 
+    def _roll(self, who: str) -> None:
+        try:
+            self.workers.roll(who)
+        except Refused as error:
+            _log.warning("%s: %s", who, error)
+
     async def tear_down(self) -> None:
         """End everything but the control socket, which tells of the end. Nothing of it is left afterwards."""
+        if self._reloading is not None:
+            self._reloading.cancel()
+            await asyncio.wait([self._reloading])
         await self.listener.close()
         self.proxy.close()
         await self.workers.stop()

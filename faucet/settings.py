@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-Unit = Literal["duration", "size", "address", "keys", "plain"]
+Unit = Literal["duration", "size", "address", "keys", "span", "plain"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,8 @@ QUEUE, MESSAGES, WORKERS, SERVICE = "Queue and time limits", "Messages", "Worker
 LOG, MONITOR = "Log", "Monitor"
 
 KIB, MIB = 1 << 10, 1 << 20
+
+MOST_WORKERS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +90,13 @@ class LogSettings:
         "info", "The least important lines to write. Requests and workers' output are `info`.", LOG
     )
     log_format: Literal["text", "json"] = _option("text", "Lines for people, or one JSON object a line.", LOG)
-    log_file: Path | None = _option(None, "Append the log to this file.", LOG, shown="standard error")
+    log_file: Path | None = _option(
+        None, "Append the log to this file. SIGUSR1: open it anew.", LOG, shown="standard error"
+    )
+    log_max_size: int = _option(
+        0, "When the file has this size, it becomes FILE.1, and so on. 0: it grows for ever.", LOG, unit="size"
+    )
+    log_keep: int = _option(5, "Files FILE.1 to FILE.N that are kept.", LOG, minimum=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +143,9 @@ class ServeSettings(ProxySettings, LogSettings, MonitorSettings):
         SERVICE,
         unit="address",
     )
+    config: Path | None = _option(
+        None, "File with options: the same names, in TOML.", SERVICE, shown="faucet.toml in the directory"
+    )
     shutdown_timeout: float = _option(30.0, "How long requests in hand may take at the end.", SERVICE, unit="duration")
     control: str | None = _option(
         None,
@@ -145,13 +156,53 @@ class ServeSettings(ProxySettings, LogSettings, MonitorSettings):
     headless: bool = _option(False, "The service alone, without the monitor.", SERVICE)
 
 
+class Span(NamedTuple):
+    """How many workers there may be."""
+
+    least: int
+    most: int
+
+
+def parse_span(text: str) -> Span:
+    """`4`, or `2..8`. Raises ValueError."""
+    least, dots, most = text.strip().partition("..")
+    if not (least.isascii() and least.isdigit() and (most.isascii() and most.isdigit() if dots else True)):
+        raise ValueError(f"{text!r} is no number of workers: write 4, or 2..8")
+    span = Span(int(least), int(most if dots else least))
+    if not 1 <= span.least <= span.most <= MOST_WORKERS:
+        raise ValueError(f"{text!r} is no number of workers: from 1 to {MOST_WORKERS}, the smaller one first")
+    return span
+
+
 @dataclass(frozen=True, kw_only=True)
 class WorkerSettings:
     """How many local workers there are, and how each is started."""
 
-    workers: int | None = _option(
-        None, "Number of workers.", WORKERS, short="-w", minimum=1, maximum=1000, shown="CPUs of this process"
+    workers: str | None = _option(
+        None,
+        "Number of workers; `2..8`: as many as are needed.",
+        WORKERS,
+        unit="span",
+        short="-w",
+        shown="CPUs of this process",
     )
+    scale_up_after: float = _option(
+        1.0, "With `-w 2..8`: one more, when the queue has waited for so long.", WORKERS, unit="duration"
+    )
+    scale_down_after: float = _option(
+        60.0, "With `-w 2..8`: one less, when not all were needed for so long.", WORKERS, unit="duration", minimum=1
+    )
+    roll_batch: int = _option(1, "Workers that a rolling restart replaces at the same time.", WORKERS, minimum=1)
+    max_requests: int = _option(0, "A worker that has served so many is replaced. 0: never.", WORKERS, minimum=0)
+    max_age: float = _option(0.0, "A worker that is so old is replaced. 0: never.", WORKERS, unit="duration")
+    max_rss: int = _option(0, "A worker whose process is so large is replaced. 0: never.", WORKERS, unit="size")
+    health_path: str = _option(
+        "", "Idle workers are asked for this, e.g. /health; three failures in a row replace one.", WORKERS, shown="none"
+    )
+    health_interval: float = _option(
+        10.0, "How often a worker is asked how it is.", WORKERS, unit="duration", minimum=1
+    )
+    reload: bool = _option(False, "Rolling restart when a file in the directory changes.", WORKERS)
     child_port: int = _option(
         0, "First port of the workers; worker i gets the i-th. 0: free ports.", WORKERS, minimum=0, maximum=65535
     )

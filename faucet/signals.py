@@ -3,30 +3,42 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+from collections.abc import Callable
 from typing import Any
 
 
 class Signals:
-    """SIGTERM, SIGINT and SIGHUP as events: the first asks for an end, the second for an end now.
+    """SIGTERM and SIGINT as events: the first asks for an end, the second for an end now.
 
-    SIGHUP comes when the terminal is closed. Under nohup it is ignored, and stays so.
+    SIGHUP is what a closed terminal sends: with one, it asks for an end, too. Without one it asks for a rolling
+    restart, as it does of other services. Under nohup it is ignored, and stays so. SIGUSR1 opens the log anew.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, reopen: Callable[[], None], roll: Callable[[str], None]) -> None:
         self.first = asyncio.Event()
         self.second = asyncio.Event()
         self.name = ""
         """Who or what asked, the latest."""
+        self._roll = roll
         self._loop = asyncio.get_running_loop()
-        self._numbers = [signal.SIGTERM, signal.SIGINT]
+        self._numbers = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1]
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._received, number)
+        self._loop.add_signal_handler(signal.SIGUSR1, reopen)
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
             self._numbers.append(signal.SIGHUP)
-        for number in self._numbers:
-            self._loop.add_signal_handler(number, self._received, number)
+            self._loop.add_signal_handler(signal.SIGHUP, self._hung_up)
 
     def _received(self, number: signal.Signals) -> None:
         self.ask(number.name, at_once=self.first.is_set())
+
+    def _hung_up(self) -> None:
+        if os.isatty(0) or os.isatty(2):
+            self._received(signal.SIGHUP)
+        else:
+            self._roll("SIGHUP")
 
     def ask(self, who: str, at_once: bool) -> None:
         """Somebody asks for an end, or for one `at_once`."""

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from faucet.log import JsonFormat, Log, Sink, TextFormat
+from faucet.log import JsonFormat, Log, TextFormat
 from faucet.net.address import Address, AddressError, bind, bound_address, listen, parse_address
+from faucet.settings import LogSettings
+from faucet.sink import FileOutput, Output, Sink
 from faucet.stats import BUCKET_BOUNDS, Histogram, Record, Stats
 from faucet.units import format_duration, format_size, parse_duration, parse_size
 from faucet.workers.advice import advice
@@ -129,14 +131,14 @@ def test_json_lines() -> None:
 
 
 def test_the_log_goes_to_its_file(tmp_path: Path) -> None:
-    log = Log("info", "text", tmp_path / "log")
+    log = Log(LogSettings(log_file=tmp_path / "log"))
     log.request(RECORD)
     logging.getLogger("faucet").info("hello %s", "you")
     logging.getLogger("faucet").debug("not this")
     log.close()
     lines = (tmp_path / "log").read_text().splitlines()
     assert [line[24:] for line in lines][1:] == ["hello you"]
-    quiet = Log("warning", "text", tmp_path / "log")
+    quiet = Log(LogSettings(log_level="warning", log_file=tmp_path / "log"))
     quiet.request(RECORD)
     quiet.output(1, "out", "x")
     quiet.close()
@@ -145,7 +147,7 @@ def test_the_log_goes_to_its_file(tmp_path: Path) -> None:
 
 def test_a_stuck_pipe_blocks_nobody_and_is_told_what_it_missed() -> None:
     read_end, write_end = os.pipe()
-    sink = Sink(write_end)
+    sink = Sink(Output(write_end))
     line = "x" * 100_000
     for _ in range(300):
         sink.write(line)
@@ -168,6 +170,62 @@ def test_a_stuck_pipe_blocks_nobody_and_is_told_what_it_missed() -> None:
     lines = text.decode().splitlines()
     assert lines[-2:] == ["after", f"log: {300 - lines.count(line)} lines were dropped, since nobody read them"]
     assert 0 < lines.count(line) < 300
+
+
+def test_a_log_file_is_rotated_by_size(tmp_path: Path) -> None:
+    sink = Sink(FileOutput(tmp_path / "log", max_size=100, keep=2))
+    for number in range(8):
+        sink.write(f"line {number} " + "x" * 50)
+        sink.flush()
+    sink.close()
+    found = {path.name: path.read_text().split()[1] for path in tmp_path.iterdir()}
+    assert found == {"log": "7", "log.1": "6", "log.2": "5"}
+    again = Sink(FileOutput(tmp_path / "log", max_size=100, keep=0))
+    again.write("y" * 60)
+    again.close()
+    assert (tmp_path / "log").read_text() == "y" * 60 + "\n"
+
+
+def test_a_log_file_is_opened_anew(tmp_path: Path) -> None:
+    sink = Sink(FileOutput(tmp_path / "log"))
+    sink.write("one")
+    sink.flush()
+    while not (tmp_path / "log").read_text():
+        threading.Event().wait(0.01)
+    (tmp_path / "log").rename(tmp_path / "old")
+    sink.output.reopen()
+    sink.write("two")
+    sink.close()
+    assert ((tmp_path / "old").read_text(), (tmp_path / "log").read_text()) == ("one\n", "two\n")
+
+
+class FullDisk(Output):
+    """Takes nothing for a while."""
+
+    def __init__(self) -> None:
+        super().__init__(-1)
+        self.full = True
+        self.text = b""
+
+    def write(self, batch: bytes) -> None:
+        if self.full:
+            raise OSError(28, "No space left on device")
+        self.text += batch
+
+
+def test_a_full_disk_loses_lines_and_says_how_many() -> None:
+    disk = FullDisk()
+    sink = Sink(disk)
+    for number in range(3):
+        sink.write(f"lost {number}")
+        sink.write(f"lost {number} too")
+        sink.flush()
+    while sink._failed < 6:
+        threading.Event().wait(0.01)
+    disk.full = False
+    sink.write("after")
+    sink.close()
+    assert disk.text == b"\nlog: 6 lines were dropped: No space left on device\nafter\n"
 
 
 def test_histogram() -> None:

@@ -132,6 +132,10 @@ class Proxy:
             return
         self._granted_or_waits(exchange, backend)
 
+    def take(self, backend: Backend, exchange: Exchange) -> bool:
+        """Lock that backend, if it is idle; to be given back by `release`."""
+        return self.dispatcher.take(backend, exchange)
+
     def resubmit(self, exchange: Exchange) -> None:
         """A request whose worker failed it before it was answered: it is next in the queue."""
         if self.draining:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import signal
 from enum import Enum
 from time import monotonic
@@ -42,6 +43,9 @@ STOP_GRACE = 5.0
 """Seconds from SIGTERM to SIGKILL. Plumber takes up to 1.8 s."""
 
 
+JITTER = 0.1
+
+
 class State(Enum):
     """What a life is doing."""
 
@@ -60,6 +64,10 @@ class Life:
         self.port = 0
         self.began = monotonic()
         self.ready_at = 0.0
+        self.jitter = random.uniform(1 - JITTER, 1)
+        """Share of the limits of its age and requests at which it is replaced: not all at the same time."""
+        self.served_before = place.pool.served(place)
+        """Requests that its predecessors have served."""
         self.process: ChildProcess | None = None
         self.backend: Backend | None = None
         self.failure = ""

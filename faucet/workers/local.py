@@ -10,12 +10,13 @@ from typing import Any
 
 from faucet import tasks
 from faucet.proxy.core import Proxy
-from faucet.settings import WorkerSettings
+from faucet.settings import MOST_WORKERS, Span, WorkerSettings
 from faucet.snapshot import WorkerRow
 from faucet.workers.entry import Entry
 from faucet.workers.fleet import Refused
 from faucet.workers.keeper import Keeper
 from faucet.workers.life import STOP_GRACE, Life
+from faucet.workers.overseer import Overseer
 from faucet.workers.place import Place, ReplaceError
 from faucet.workers.ports import free_port, is_free
 from faucet.workers.rows import place_details, place_rows
@@ -24,8 +25,6 @@ _log = logging.getLogger("faucet")
 
 FIRST_TRIES = 3
 """Failed starts in a row of each worker, with none ever ready, after which the service gives up."""
-
-MOST_WORKERS = 1000
 
 
 class StartFailed(Exception):
@@ -53,18 +52,22 @@ class Roll:
 
 
 class LocalWorkers:
-    """All places. `on_line(worker, stream, line)` gets each line of output."""
+    """All places. `on_line(worker, stream, line)` gets each line of output.
+
+    With a `span` of more than one number, there are as many as are needed.
+    """
 
     def __init__(
-        self, count: int, entry: Entry, settings: WorkerSettings, proxy: Proxy, on_line: Callable[[int, str, str], None]
+        self, span: Span, entry: Entry, settings: WorkerSettings, proxy: Proxy, on_line: Callable[[int, str, str], None]
     ) -> None:
         self.entry = entry
         self.settings = settings
+        self.least, self.most = span
         self.proxy = proxy
         self.on_line = on_line
         self.keeper = Keeper()
         self.ports_taken: set[int] = set()
-        self.places = [Place(number, self) for number in range(1, count + 1)]
+        self.places = [Place(number, self) for number in range(1, span.least + 1)]
         self.closing: list[Place] = []
         """Given up, but they still have something in hand."""
         self.rolling: Roll | None = None
@@ -72,6 +75,7 @@ class LocalWorkers:
         self.first_ready: asyncio.Future[None] = loop.create_future()
         """Done when a worker is ready for the first time; StartFailed if that will never be."""
         self.stopping = False
+        self._overseer = Overseer(self)
         self._tasks: dict[Place, asyncio.Task[None]] = {}
         self._actions: set[asyncio.Task[None]] = set()
 
@@ -79,6 +83,7 @@ class LocalWorkers:
         """Start all workers, side by side."""
         for place in self.places:
             self._start(place)
+        self._overseer.start()
 
     def _start(self, place: Place) -> None:
         self._tasks[place] = tasks.start(place.live(), f"worker {place}")
@@ -86,6 +91,7 @@ class LocalWorkers:
     async def stop(self, grace: float = STOP_GRACE) -> None:
         """End all workers; SIGKILL after `grace` seconds. Nothing of them is left afterwards."""
         self.stopping = True
+        self._overseer.stop()
         await asyncio.gather(*(place.end(grace) for place in self._all_places))
         while running := [*self._tasks.values(), *self._actions]:
             await asyncio.wait(running)
@@ -142,6 +148,16 @@ class LocalWorkers:
 
     # -- what can be asked -------------------------------------------------------------------------------------
 
+    def served(self, place: Place) -> int:
+        """Requests that a place has served, through all its processes."""
+        stats = self.proxy.stats.workers.get(str(place))
+        return stats.requests if stats is not None else 0
+
+    @property
+    def changing(self) -> bool:
+        """Some workers are not in service, or about to leave it."""
+        return bool(self.closing) or any(place.life is None or not place.life.in_service for place in self.places)
+
     @property
     def count(self) -> int:
         """How many workers there should be."""
@@ -177,7 +193,7 @@ class LocalWorkers:
         place.log.info("restart asked by %s", who)
         life = place.life
         busy = life is not None and life.backend is not None and self.proxy.dispatcher.holder(life.backend) is not None
-        self._act(self._replace(place, f"restarted by {who}"), f"restart of worker {place}")
+        self.act(self._replace(place, f"restarted by {who}"), f"restart of worker {place}")
         if life is None or life.backend is None:
             return f"worker {place} is started at once"
         if busy:
@@ -190,7 +206,8 @@ class LocalWorkers:
         except ReplaceError as error:
             place.log.error("not replaced: the replacement %s", error)
 
-    def _act(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
+    def act(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
+        """Do something that is waited for at the end."""
         task = tasks.start(coroutine, name)
         self._actions.add(task)
         task.add_done_callback(self._actions.discard)
@@ -206,16 +223,16 @@ class LocalWorkers:
             raise Refused("a rolling restart is under way already")
         _log.info("rolling restart of %d workers, asked by %s", len(self.places), who)
         roll = self.rolling = Roll(len(self.places), asyncio.get_running_loop().create_future())
-        self._act(self._roll(roll, f"rolling restart by {who}"), "rolling restart")
+        self.act(self._roll(roll, f"rolling restart by {who}"), "rolling restart")
         return f"{roll.total} workers are replaced, one after the other", roll.result
 
     async def _roll(self, roll: Roll, why: str) -> None:
         try:
-            for place in list(self.places):
-                roll.current = str(place)
-                if place in self.places and not self.stopping:  # else scaled away meanwhile
-                    await place.replace(why)
-                roll.done += 1
+            places, size = list(self.places), self.settings.roll_batch
+            for batch in (places[start : start + size] for start in range(0, len(places), size)):
+                roll.current = ", ".join(map(str, batch))
+                await self._replace_all(batch, why)
+                roll.done += len(batch)
             text = f"rolling restart: all {roll.done} workers are replaced"
             if not self.stopping:
                 _log.info("%s", text)
@@ -226,6 +243,14 @@ class LocalWorkers:
             roll.end(Refused(text))
         finally:
             self.rolling = None
+
+    async def _replace_all(self, batch: list[Place], why: str) -> None:
+        """Raises ReplaceError, once none of them is under way any more."""
+        wanted = [place for place in batch if place in self.places and not self.stopping]  # else scaled away meanwhile
+        results = await asyncio.gather(*(place.replace(why) for place in wanted), return_exceptions=True)
+        for error in results:
+            if isinstance(error, BaseException):
+                raise error
 
     def scale(self, count: int, who: str) -> str:
         """Have `count` workers. Those that are too many finish what they have in hand."""
@@ -240,7 +265,7 @@ class LocalWorkers:
             self._add_place()
         for place in self.places[count:]:
             self.closing.append(place)
-            self._act(self._close(place, f"scaled down by {who}"), f"end of worker {place}")
+            self.act(self._close(place, f"scaled down by {who}"), f"end of worker {place}")
         del self.places[count:]
         return f"{count} workers, {before} before"
 

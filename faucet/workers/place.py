@@ -37,6 +37,9 @@ HEALTHY_AFTER = 30.0
 
 EXITS_REMEMBERED = 10
 
+WORDS_SHOWN = 5
+"""Lines of a failed replacement that are shown with its failure."""
+
 
 class ReplaceError(Exception):
     """The replacement of a worker did not become ready. The old one goes on."""
@@ -240,7 +243,7 @@ class Place:
             await successor.end(0)
         elif not ready:
             self._remember_end(successor)
-            raise ReplaceError(successor.failure or "was not ready: its port was taken by somebody else")
+            raise ReplaceError(_with_last_words(successor))
         else:
             await self._take_over(successor, why)
 
@@ -297,3 +300,10 @@ class Place:
         """Give it up, and end all its processes; SIGKILL after `grace` seconds."""
         self.give_up()
         await asyncio.gather(*(life.end(grace) for life in self.lives))
+
+
+def _with_last_words(life: Life) -> str:
+    """Why it did not become ready, and what it said last: R tells there what is wrong."""
+    reason = life.failure or "was not ready: its port was taken by somebody else"
+    lines = list(life.process.last_lines)[-WORDS_SHOWN:] if life.process is not None else []
+    return "\n  | ".join([reason, *lines])

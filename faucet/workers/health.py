@@ -1,0 +1,95 @@
+"""A worker is asked how it is: through its lock, as any request, and only when it has nothing else in hand."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from faucet.proxy.account import Account
+from faucet.proxy.backend import Backend
+from faucet.proxy.core import Proxy
+
+if TYPE_CHECKING:
+    from faucet.proxy.exchange import Exchange
+
+HEALTH_TIMEOUT = 10.0
+"""Seconds in which an idle worker answers, or is hung."""
+
+ANSWER_LIMIT = 1 << 20
+
+
+class Hung(Exception):
+    """It did not answer, so it is still at work, or stuck."""
+
+
+class Unhealthy(Exception):
+    """It answered, but not well."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    method: bytes
+    target: bytes
+
+
+class _Check:
+    """Holds the lock, as an exchange does, and looks like one from outside."""
+
+    client = None
+
+    def __init__(self, path: str) -> None:
+        self.head = _Head(b"GET", path.encode())
+        self.account = Account("health check", 0)
+        self.account.ready()
+        self.gone = False
+        self.asking: asyncio.Task[int] | None = None
+
+    def lock_gone(self) -> None:
+        """The worker is gone."""
+        self.gone = True
+
+    def abandon(self, detail: str) -> None:
+        """The service ends."""
+        if self.asking is not None:
+            self.asking.cancel()
+
+
+async def check(proxy: Proxy, backend: Backend, path: str, timeout: float = HEALTH_TIMEOUT) -> bool:
+    """Ask an idle worker for `path`. False if it is not idle, so that it need not be asked.
+
+    Raises Unhealthy if it does not answer with 2xx or 3xx, Hung if it does not answer at all.
+    """
+    ticket = _Check(path)
+    if not proxy.take(backend, cast("Exchange", ticket)):
+        return False
+    ticket.account.granted(backend.name)
+    ticket.asking = asyncio.ensure_future(_ask(backend, path))
+    try:
+        async with asyncio.timeout(timeout):
+            status = await ticket.asking
+    except TimeoutError as error:
+        raise Hung(f"did not answer GET {path} within {timeout:g} s") from error
+    except (OSError, EOFError, ValueError) as error:
+        raise Unhealthy(f"GET {path}: {str(error) or type(error).__name__}") from error
+    finally:
+        if not ticket.gone:
+            proxy.release(backend, cast("Exchange", ticket))
+    if not 200 <= status < 400:
+        raise Unhealthy(f"GET {path} was answered with {status}")
+    return True
+
+
+async def _ask(backend: Backend, path: str) -> int:
+    """The status of its answer, read to the end. A connection of its own: what goes wrong there harms no other."""
+    reader, writer = await asyncio.open_connection(backend.host, backend.port, limit=ANSWER_LIMIT)
+    try:
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        words = (await reader.readline()).split()
+        if len(words) < 2 or not words[0].startswith(b"HTTP/1.") or not words[1].isdigit():
+            raise ValueError("the answer is not HTTP")
+        while await reader.read(65536):
+            pass
+        return int(words[1])
+    finally:
+        writer.transport.abort()

@@ -1,0 +1,174 @@
+"""Looks after the workers once a second: those that are too old, too large or unwell, and whether there are enough.
+
+It only asks of the pool what a person could ask, too: replace one, scale. Never two replacements at once, and none
+while more requests wait than there are workers. The tick is one for all: ages could be timers, sizes cannot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from faucet.units import format_duration, format_size
+from faucet.workers.health import Hung, Unhealthy, check
+from faucet.workers.life import Life
+from faucet.workers.place import Place, ReplaceError
+
+if TYPE_CHECKING:
+    from faucet.workers.local import LocalWorkers
+
+_log = logging.getLogger("faucet")
+
+TICK = 1.0
+
+FAILURES_LIMIT = 3
+"""Health checks in a row that fail before a worker is replaced."""
+
+PAUSE_AFTER_FAILURE = 60.0
+"""Seconds after a replacement that did not become ready in which no other is tried."""
+
+
+class Overseer:
+    """The one of a pool."""
+
+    def __init__(self, pool: LocalWorkers) -> None:
+        self._pool = pool
+        self._settings = pool.settings
+        self._timer: asyncio.TimerHandle | None = None
+        self._recycling = False
+        self._not_before = 0.0
+        self._checking: set[Place] = set()
+        self._asked: dict[Place, float] = {}
+        self._failures: dict[Place, int] = {}
+        self._idle_since = monotonic()
+        self._last_growth = 0.0
+
+    def start(self) -> None:
+        """Begin."""
+        self._timer = asyncio.get_running_loop().call_later(TICK, self._tick)
+
+    def stop(self) -> None:
+        """End."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _tick(self) -> None:
+        self.start()
+        if not self._pool.stopping:
+            self._autoscale()
+            self._recycle()
+            self._check_health()
+
+    # -- too old, too large --------------------------------------------------------------------------------------
+
+    def _recycle(self) -> None:
+        pool, dispatcher = self._pool, self._pool.proxy.dispatcher
+        busy = self._recycling or pool.rolling is not None or any(place.being_replaced for place in pool.places)
+        if busy or monotonic() < self._not_before or dispatcher.waiting > dispatcher.size:
+            return
+        for place in pool.places:
+            why = self._worn(place)
+            if why:
+                self._recycling = True
+                pool.act(self._replace(place, why), f"recycling of worker {place}")
+                return
+
+    def _worn(self, place: Place) -> str:
+        """Why a worker is to be replaced; empty if it is not."""
+        life, settings = place.life, self._settings
+        if life is None or not life.in_service:
+            return ""
+        age = monotonic() - life.ready_at
+        if settings.max_age and age > settings.max_age * life.jitter:
+            return f"after {format_duration(age)} (--max-age)"
+        served = self._pool.served(place) - life.served_before
+        if settings.max_requests and served >= settings.max_requests * life.jitter:
+            return f"after {served} requests (--max-requests)"
+        size = _resident(life) if settings.max_rss else 0
+        if size > settings.max_rss:
+            return f"at {format_size(size)} (--max-rss)"
+        return ""
+
+    async def _replace(self, place: Place, why: str) -> None:
+        place.log.info("replaced %s", why)
+        try:
+            await place.replace(f"replaced {why}")
+        except ReplaceError as error:
+            place.log.error("not replaced: the replacement %s", error)
+            self._not_before = monotonic() + PAUSE_AFTER_FAILURE
+        finally:
+            self._recycling = False
+
+    # -- unwell ------------------------------------------------------------------------------------------------
+
+    def _check_health(self) -> None:
+        if not self._settings.health_path:
+            return
+        now = monotonic()
+        for place in self._pool.places:
+            due = now - self._asked.get(place, 0.0) >= self._settings.health_interval
+            if due and place not in self._checking and place.life is not None and place.life.in_service:
+                self._asked[place] = now
+                self._checking.add(place)
+                self._pool.act(self._check(place, place.life), f"health check of worker {place}")
+
+    async def _check(self, place: Place, life: Life) -> None:
+        try:
+            asked = life.backend is not None and await check(self._pool.proxy, life.backend, self._settings.health_path)
+            if asked:
+                self._failures.pop(place, None)
+            else:
+                del self._asked[place]  # busy: again with the next tick
+        except Hung as error:
+            place.log.warning("%s; it is killed and replaced", error)
+            life.kill("it did not answer its health check")
+        except Unhealthy as error:
+            if place.life is life:
+                self._unwell(place, str(error))
+        except asyncio.CancelledError:
+            pass  # the service ends
+        finally:
+            self._checking.discard(place)
+
+    def _unwell(self, place: Place, why: str) -> None:
+        failures = self._failures[place] = self._failures.get(place, 0) + 1
+        place.log.warning("unwell, %d of %d: %s", failures, FAILURES_LIMIT, why)
+        if failures >= FAILURES_LIMIT:
+            del self._failures[place]
+            if not place.being_replaced:
+                self._pool.act(self._replace(place, "since it is unwell"), f"replacement of worker {place}")
+
+    # -- enough ------------------------------------------------------------------------------------------------
+
+    def _autoscale(self) -> None:
+        pool, dispatcher = self._pool, self._pool.proxy.dispatcher
+        if pool.least == pool.most:
+            return
+        now = monotonic()
+        if dispatcher.waiting or dispatcher.locked >= pool.count or pool.changing:
+            self._idle_since = now  # every worker is needed, or not all are here yet
+        oldest = next((since for _, since in dispatcher.queue()), now)
+        waited, idle = now - oldest, now - self._idle_since
+        starting = any(place.life is None or not place.life.in_service for place in pool.places)
+        if waited > self._settings.scale_up_after and pool.count < pool.most and not starting:
+            self._scale(pool.count + 1, f"a queue that has waited {format_duration(waited)}")
+        elif idle > self._settings.scale_down_after and pool.count > pool.least:
+            self._idle_since = now  # the next one after as long again
+            self._scale(pool.count - 1, f"{format_duration(idle)} in which not all workers were needed")
+
+    def _scale(self, count: int, why: str) -> None:
+        self._pool.scale(count, why)
+
+
+def _resident(life: Life) -> int:
+    """Bytes of memory of its process; 0 if that cannot be told."""
+    import psutil
+
+    with contextlib.suppress(psutil.Error):
+        if life.process is not None and not life.process.exited.done():
+            size: int = psutil.Process(life.process.pid).memory_info().rss
+            return size
+    return 0
