@@ -29,6 +29,10 @@ fmt:
 fuzz rounds="1000000":
     {{ bin }}/python -m tests.support.fuzzing {{ rounds }}
 
+# Torment a service for so many seconds, and count what became of every request (and with which seed)
+chaos seconds="300" *seed:
+    {{ bin }}/python -m tests.support.chaos {{ seconds }} {{ seed }}
+
 # Compare with nginx and HAProxy (`.ci/prepare bench` installs them): all, or plumber fast upload standard mix queue parser monitor
 bench *names:
     {{ bin }}/python -m tests.bench {{ names }}

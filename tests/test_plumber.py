@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import shutil
 import socket
@@ -11,12 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
 
+import psutil
 import pytest
 import requests
 
 import faucet.demo
 from tests.support.load import fetch, hang_up, read_response
 from tests.support.running import Faucet, is_alive, wait_gone
+from tests.test_pool import Load
 
 Start = Callable[..., Faucet]
 DEMO = str(Path(faucet.demo.__file__).parent)
@@ -240,3 +243,51 @@ def test_python_worker_and_plumber_agree_on_the_demo(faucet: Start) -> None:
         ]
         first, second = [{**answer.json(), "pid": 0} for answer in answers]
         assert first == second
+
+
+API = """#* @get /
+#* @serializer text
+function() "{answer}"
+
+#* @get /leak
+function() {{ kept[[length(kept) + 1]] <<- runif(4e6); length(kept) }}
+"""
+
+
+async def test_reload_under_load(faucet: Start, tmp_path: Path) -> None:
+    """New code within 5 s; a syntax error leaves the old workers serving, and R's message is in the log."""
+    code = tmp_path / "plumber.R"
+    code.write_text("kept <- list()\n" + API.format(answer="old"))
+    service = faucet("-w", "2", "--reload")
+    service.wait_workers(2)
+    await asyncio.sleep(0.5)  # the watcher is up
+    load = Load(service.port, 4)
+    code.write_text("kept <- list()\n" + API.format(answer="new"))
+    changed = monotonic()
+    while (await fetch(service.port, "/"))[1] != b"new":
+        assert monotonic() - changed < 5
+        await asyncio.sleep(0.05)
+    await asyncio.to_thread(service.wait_line, "rolling restart: all 2 workers are replaced")
+    assert monotonic() - changed < 5
+    code.write_text('function( "this is no R\n')
+    await asyncio.to_thread(service.wait_line, "rolling restart stopped at worker 1; the old workers stay")
+    assert "unexpected" in service.output, service.output
+    assert (await fetch(service.port, "/"))[1] == b"new"
+    await load.end()
+
+
+async def test_max_rss_with_an_endpoint_that_leaks(faucet: Start, tmp_path: Path) -> None:
+    (tmp_path / "plumber.R").write_text("kept <- list()\n" + API.format(answer="x"))
+    service = faucet("-w", "2", "--max-rss", "200MiB")
+    service.wait_workers(2)
+    load = Load(service.port, 2)
+    largest = 0
+    for _ in range(60):
+        assert (await fetch(service.port, "/leak"))[0] == 200
+        for pid in service.worker_pids.values():
+            with contextlib.suppress(psutil.Error):
+                largest = max(largest, psutil.Process(pid).memory_info().rss)
+        await asyncio.sleep(0.1)
+    await load.end()
+    assert service.output.count("(--max-rss)") >= 2
+    assert largest < 900 << 20, "60 requests leak 1.9 GB"

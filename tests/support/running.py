@@ -41,6 +41,8 @@ class Faucet:
         self.lines: list[str] = []
         self._news: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self.port = 0
+        self.control = ""
+        """Path of its control socket, where a test has chosen it."""
         words = [*arguments] if "--host" in arguments else [*arguments, "--host", host]
         self.process = subprocess.Popen(
             [*wrapper, sys.executable, "-X", "dev", "-W", "error", "-m", "faucet", *words],
