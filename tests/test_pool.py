@@ -16,6 +16,7 @@ import pytest
 
 from faucet.control.client import Client, NoRuntime, Refusal
 from faucet.control.places import socket_path
+from tests.bench.peers import consecutive_ports
 from tests.support.load import fetch
 from tests.support.running import Faucet, is_alive, python_worker, wait_gone
 
@@ -390,8 +391,7 @@ async def test_a_worker_that_starts_meanwhile_is_replaced_too(faucet: Start) -> 
 
 
 async def test_child_ports_stay_together_through_a_roll(faucet: Start) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        first = probe.getsockname()[1] - 20
+    first = consecutive_ports(4)[0]
     service = faucet("--command", COUNTING, "-w", "2", "--child-port", str(first))
     service.wait_workers(2)
     async with control(service) as client:

@@ -116,3 +116,14 @@ async def test_a_program_that_cannot_be_run(keeper: Keeper) -> None:
     assert "/no/such/program" in process.last_lines[0]
     with pytest.raises(OSError, match="nowhere"):
         await ChildProcess.start(["/bin/true"], Path("/nowhere"), os.environ, keeper, lambda *_: None)
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="scheduling policies are Linux's")
+async def test_a_worker_and_its_children_do_not_push_us_aside(keeper: Keeper) -> None:
+    process = await start(keeper, "sleep 600 & echo $!; wait")
+    while not process.last_lines:
+        await asyncio.sleep(0.01)
+    assert os.sched_getscheduler(process.pid) == os.SCHED_BATCH
+    assert os.sched_getscheduler(int(process.last_lines[0])) == os.SCHED_BATCH
+    await process.stop(5)
+    await process.output_ended()

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from timeit import timeit
 
+import psutil
+
 import faucet.demo
 from faucet.http1 import fields, parse_request
 from tests.bench import load, monitor, peers
@@ -97,11 +99,35 @@ def plumber() -> None:
         }  # fmt: skip
         table("Plumber, 2 workers, 8 clients, small GET", "requests/s", rounds(measure), needed)
         port = found["Faucet"].port
+        shares(port)
         alone = {
             "Faucet": lambda: 1000 * statistics.median(load.latencies(port, "/hello", 3)),
             "direct, quick ACKs": lambda: 1000 * statistics.median(load.latencies(origins[0], "/hello", 3)),
+            "direct, the two workers in turn": lambda: 1000 * statistics.median(load.alternating(origins, "/hello", 3)),
         }
         table("The same, one client", "median ms (at most 1.2)", rounds(alone), {"direct, quick ACKs": 1.2})
+
+
+def shares(port: int) -> None:
+    """Who needs how much CPU for a request: no proxy on the same cores can be faster than what is left to R."""
+    runtime = next(process for process in psutil.process_iter(["cmdline"])
+                   if f"127.0.0.1:{port}" in (process.info["cmdline"] or []))  # fmt: skip
+    workers = runtime.children(recursive=True)
+
+    def used(processes: list[psutil.Process]) -> float:
+        return sum(times.user + times.system for times in (process.cpu_times() for process in processes))
+
+    def loads() -> float:
+        times = os.times()
+        return times.children_user + times.children_system
+
+    before, busy, idle = [used(workers), used([runtime]), loads()], psutil.cpu_times(), 0.0
+    requests = load.wrk(port, 8, "/hello", seconds=6).requests * 6
+    after, then = [used(workers), used([runtime]), loads()], psutil.cpu_times()
+    idle = (then.idle - busy.idle) / 6 / (os.cpu_count() or 1)
+    r, ours, client = ((now - was) / requests * 1000 for now, was in zip(after, before, strict=True))
+    print(f"\nCPU for each request: R {r:.3f} ms, Faucet {ours:.3f} ms, wrk {client:.3f} ms; {100 * idle:.0f} % idle. "
+          f"With none idle, at most {r / (r + ours + client):.2f} of what R could do alone.")  # fmt: skip
 
 
 def fast() -> None:

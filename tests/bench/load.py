@@ -85,6 +85,18 @@ def latencies(port: int, target: str, seconds: float) -> list[float]:
     return times
 
 
+def alternating(ports: Sequence[int], target: str, seconds: float) -> list[float]:
+    """As latencies, of one client that asks the workers in turn."""
+    clients, times = [DirectClient(port, target) for port in ports], []
+    end = perf_counter() + seconds
+    while (began := perf_counter()) < end:
+        clients[len(times) % len(clients)].ask()
+        times.append(perf_counter() - began)
+    for client in clients:
+        client.close()
+    return times
+
+
 def direct(ports: Sequence[int], target: str, seconds: float) -> float:
     """Requests per second of one direct client per worker, all at once."""
     counts: list[int] = []
