@@ -242,6 +242,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_error(f"{word!r} is no command. To serve a directory: faucet --dir {word}\nTry `faucet --help`.")
         return EXIT_USAGE
     except CycloptsError as error:
-        print_error(f"{str(error).strip()}\nTry `faucet --help`.")
+        command = " ".join(["faucet", *(error.command_chain or ())])
+        print_error(f"{str(error).strip()}\nTry `{command} --help`.")
         return EXIT_USAGE
     return result if isinstance(result, int) else 0

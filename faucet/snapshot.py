@@ -23,7 +23,7 @@ class Service(NamedTuple):
     """Where, for people."""
     port: int
     state: str
-    """`starting`, `serving`, `draining`."""
+    """`starting`, `serving`, `failing` (no worker can be started), `draining`."""
     started: float
     pid: int
     version: str

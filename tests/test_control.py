@@ -336,7 +336,9 @@ async def test_ctl(faucet: Start) -> None:
     assert "there is no worker 7; there are 1, 2" in ctl("kill", "7", code=1)
     assert "3 workers, 2 before" in ctl("scale", "+1")
     assert "2 workers, 3 before" in ctl("scale", "-1")
-    assert "scale needs a count" in ctl("scale", "many", code=1)
+    assert "a number from 1, or a change" in ctl("scale", "many", code=2)
+    assert "ctl requests --help" in ctl("requests", "-n", "-5", code=2)
+    assert "there is no worker nosuch" in ctl("logs", "nosuch", code=1)
     assert "rolling restart: all 2 workers are replaced" in ctl("rolling-restart")
     assert "worker 1 is replaced as soon as another is ready; worker 2" in ctl("restart", "all")
     assert "no Faucet of yours serves on port 1;" in ctl("status", "--at", "1", code=1)
@@ -371,6 +373,16 @@ def test_ctl_follows_the_log(faucet: Start) -> None:
     service.stop()
     assert follower.wait(10) == 0
     follower.stdout.close()
+
+
+def test_ctl_whose_output_cannot_go_anywhere(faucet: Start) -> None:
+    service = faucet("--command", COUNTING, "-w", "1").wait_ready()
+    start = f"{sys.executable} -m faucet ctl"
+    for command in (f"{start} logs -f | head -1", f"{start} status | true", f"{start} status > /dev/full"):
+        done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False, timeout=15)
+        assert "Traceback" not in done.stderr, done
+    assert "cannot write this: No space left on device" in done.stderr
+    assert service.stop() == 0
 
 
 async def test_a_refusal_and_a_lost_runtime_for_the_client(faucet: Start) -> None:

@@ -336,7 +336,8 @@ async def test_only_changed_lines_are_drawn_again(opened: Open, monkeypatch: pyt
 async def test_palette_knows_the_actions(opened: Open) -> None:
     async with opened() as (app, _, _):
         commands = {command.title for command in app.get_system_commands(app.screen)}
-        assert {"Rolling (rolling-restart)", "Kill (kill)", "Theme"} <= commands
+        assert {"Rolling (rolling-restart)", "Kill (kill)", "Theme", "Screenshot"} <= commands
+        assert "Quit" not in commands, "Textual's own does not ask"
     async with opened(read_only=True) as (app, _, _):
         assert not any("(kill)" in command.title for command in app.get_system_commands(app.screen))
 
@@ -384,6 +385,55 @@ async def test_leaving_as_owner(opened: Open, pressed: list[str], asked: str, ou
         assert runtime.asked[-1][0] == asked
         assert runtime.asked[-1][1].get("now", False) is ("ctrl+c" in pressed)
     assert app.return_value == outcome
+
+
+@pytest.mark.parametrize("size", [(120, 36), (50, 12), (40, 9)])
+async def test_all_answers_can_be_seen(opened: Open, size: tuple[int, int]) -> None:
+    async with opened(size) as (app, pilot, _):
+        await keys(app, pilot, "q")
+        for label in ("Detach, keep serving", "Stop, drain first", "Stop now", "Cancel"):
+            assert label in picture(app)
+            assert label in str(app.focused.label)  # type: ignore[union-attr]
+            await keys(app, pilot, "down")
+
+
+async def test_while_it_drains_nobody_is_promised_that_it_stays(opened: Open) -> None:
+    async with opened() as (app, pilot, runtime):
+        service = app.model.service
+        assert service is not None
+        runtime.tell({"changes": {"service": service._replace(state="draining")}, "now": NOW})
+        await keys(app, pilot, "q")
+        assert "The service is stopping" in picture(app)
+        assert "Detach" not in picture(app)
+        await keys(app, pilot, "down", "enter")
+        assert runtime.asked[-1] == ("stop", {"who": "the monitor", "now": True})
+
+
+async def test_the_picture_goes_on_behind_a_question_and_while_nothing_is_heard(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(refresh=10.0) as (app, pilot, runtime):
+        monkeypatch.setattr(Model, "now", lambda self: NOW + 3600)
+        runtime.tell({"changes": {"workers": dict.fromkeys(("1", "2", "4", "4-48215")), "queue": []}, "now": NOW})
+        await pilot.pause(1.3)
+        assert "up 3h13m" in picture(app)
+        await keys(app, pilot, "q")
+        monkeypatch.setattr(Model, "now", lambda self: NOW + 7200)
+        await pilot.pause(1.3)
+        assert "up 4h13m" in picture(app)
+
+
+async def test_the_details_of_a_line_are_no_control_sequences_either(opened: Open) -> None:
+    async with opened() as (app, pilot, _):
+        await keys(app, pilot, "slash", *"Warning", "enter", "enter")
+        assert isinstance(app.screen, TextScreen)
+        assert r"introduced by coercion red\x1b[2J" in picture(app)
+
+
+async def test_a_filter_does_not_look_at_the_time(opened: Open) -> None:
+    async with opened() as (app, pilot, _):
+        await keys(app, pilot, "slash", *"07:59")
+        assert app.view.count == 0
 
 
 async def test_staying(opened: Open) -> None:

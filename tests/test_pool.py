@@ -292,7 +292,7 @@ async def test_too_many_failed_starts_and_a_restart_by_hand(faucet: Start, tmp_p
         assert (code, b"exited with code 3" in body) == (503, True), "nobody waits in vain"
         code, body = await fetch(service.port, "/")
         assert (code, b"No worker can be started" in body) == (503, True)
-        assert await client.ask("health") == {"state": "serving", "ready": 0, "workers": 1, "waiting": 0}
+        assert await client.ask("health") == {"state": "failing", "ready": 0, "workers": 1, "waiting": 0}
         broken.unlink()
         assert await client.ask("restart", worker="1") == "worker 1 is started at once"
         await until(client, "back", lambda s: states(s) == ["1 ready"])
@@ -306,11 +306,14 @@ async def test_keep_trying(faucet: Start, tmp_path: Path) -> None:
     service = faucet("--command", program, "-w", "1", "--keep-trying", "--max-restarts", "2",
                      "--control", str(tmp_path / "s"))  # fmt: skip
     service.wait_line("failed to start 2 times in a row; from now on it is tried once a minute")
+    code, body = await fetch(service.wait_ready().port, "/")
+    assert (code, b"exited with code 3" in body) == (503, True), "whoever asks is told why"
     broken.unlink()
     client = await Client.connect(tmp_path / "s")
     await client.ask("restart", worker="1")
+    await until(client, "ready", lambda s: states(s) == ["1 ready"])
     await client.close()
-    assert (await fetch(service.wait_ready().port, "/"))[0] == 200
+    assert (await fetch(service.port, "/"))[0] == 200
 
 
 async def test_a_process_that_does_not_leave_can_be_killed(faucet: Start) -> None:

@@ -125,5 +125,17 @@ async def test_a_worker_and_its_children_do_not_push_us_aside(keeper: Keeper) ->
         await asyncio.sleep(0.01)
     assert os.sched_getscheduler(process.pid) == os.SCHED_BATCH
     assert os.sched_getscheduler(int(process.last_lines[0])) == os.SCHED_BATCH
+    assert os.sched_getscheduler(0) != os.SCHED_BATCH
+    await process.stop(5)
+    await process.output_ended()
+
+
+async def test_a_line_without_an_end_is_shown_after_a_moment(keeper: Keeper) -> None:
+    process = await start(keeper, "printf 'Selection: '; sleep 600")
+    for _ in range(300):
+        if process.last_lines:
+            break
+        await asyncio.sleep(0.01)
+    assert list(process.last_lines) == ["Selection: "]
     await process.stop(5)
     await process.output_ended()

@@ -146,7 +146,7 @@ def test_details_and_stop(terminal: Open, port: int) -> None:
     window.keys("C-c")
     window.wait("Stop, drain first")
     window.keys("C-c", "Enter")
-    window.wait("ended with 0")
+    window.wait("stopped; every request in hand was finished", "ended with 0")
     assert family(port) == {}
 
 
@@ -255,7 +255,7 @@ def test_what_cannot_be_is_said_on_the_plain_terminal(terminal: Open, port: int)
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = other.getsockname()[1]
         window.run("--command", COUNTING, "--host", f"127.0.0.1:{taken}")
-        window.wait("the port is in use by", "ended with 1")
+        assert "no Faucet" not in window.wait("the port is in use by", "ended with 1")
     window.run("attach", "1")
     window.wait("no Faucet of yours serves on port 1", "ended with 1")
 
@@ -266,7 +266,9 @@ def test_a_broken_app_is_shown_and_tried_again(terminal: Open, port: int, tmp_pa
     program = f"sh -c 'test -e {broken} && echo my config is gone && exit 3; exec {COUNTING}'"
     window = terminal()
     window.run("--command", program, "-w", "1", "--host", f"127.0.0.1:{port}", "--max-restarts", "2")
-    window.wait("✖ failed", "exited with code 3", "my config is gone", "◌ starting")
+    window.wait("✖ failed", "exited with code 3", "my config is gone", "✖ failing")
+    answer = requests.get(f"http://127.0.0.1:{port}/", timeout=5)
+    assert (answer.status_code, "exited with code 3" in answer.text) == (503, True)
     broken.unlink()
     window.keys("r")
     window.wait("○ ready", "● serving")

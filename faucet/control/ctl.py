@@ -6,12 +6,13 @@ import asyncio
 import getpass
 import json
 import os
+import select
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Annotated, Any
 
-from cyclopts import App, Parameter
+from cyclopts import App, Parameter, validators
 
 from faucet.control.client import Client, NoRuntime, Refusal
 from faucet.control.columns import COLUMNS, Cell, format_age
@@ -28,7 +29,7 @@ Exit codes: 0 done (`health`: a worker is ready); 1 refused, or nobody answers (
 
 At = Annotated[str | None, Parameter("--at", help="Port, or path of the control socket, if several are running.")]
 Json = Annotated[bool, Parameter(("--json", "-j"), help="JSON for programs.", negative=())]
-Last = Annotated[int, Parameter(("--last", "-n"), help="How many.")]
+Last = Annotated[int, Parameter(("--last", "-n"), help="How many.", validator=validators.Number(gte=1))]
 
 app = App(name="ctl", help="Watch and steer a Faucet that is running.", help_epilogue=EXIT_CODES,
           help_format="plaintext", version_flags=())  # fmt: skip
@@ -58,6 +59,10 @@ def _run(at: str | None, talk: Callable[[Client], Awaitable[int]]) -> int:
         # Whoever read this has heard enough. Python would complain again when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print_error(f"cannot write this: {error.strerror or error}")
+        return 1
 
 
 def _ask(at: str | None, do: str, **arguments: Any) -> int:
@@ -192,6 +197,8 @@ def logs(
             print(json.dumps(row._asdict(), ensure_ascii=False) if as_json else text, flush=True)
 
     async def talk(client: Client) -> int:
+        if worker:
+            await client.ask("details", worker=worker)  # is there such a worker?
         if follow:
             await _follow(client, show, last)
         else:
@@ -218,7 +225,15 @@ async def _follow(client: Client, show: Callable[[LogRow], None], last: int) -> 
 
     client.on_message = hear
     await client.ask("watch", hz=5)
-    await client.closed
+    while not client.closed.done() and not _nobody_reads():
+        await asyncio.wait([client.closed], timeout=1.0)
+
+
+def _nobody_reads() -> bool:
+    """Standard output is a pipe whose other end is closed."""
+    poller = select.poll()
+    poller.register(sys.stdout.fileno(), 0)
+    return bool(poller.poll(0))
 
 
 def _clock(when: float) -> str:
@@ -282,10 +297,17 @@ def _show_notices() -> Callable[[Message], None]:
     return hear
 
 
+def _is_count(kind: Any, value: str) -> None:
+    """Raises ValueError."""
+    number = value[1:] if value[:1] in ("+", "-") else value
+    if not (number.isascii() and number.isdigit()) or value == "0":
+        raise ValueError("a number from 1, or a change: +1, -1")
+
+
 @app.command
-def scale(count: Annotated[str, Parameter(allow_leading_hyphen=True)], *, at: At = None) -> int:
+def scale(count: Annotated[str, Parameter(allow_leading_hyphen=True, validator=_is_count)], *, at: At = None) -> int:
     """Have COUNT workers, or more (+1) or fewer (-1). Those that go finish what they have in hand."""
-    wanted: int | str = count if count[:1] in ("+", "-") else int(count) if count.isdecimal() else count
+    wanted: int | str = count if count[:1] in ("+", "-") else int(count)
     return _ask(at, "scale", count=wanted)
 
 

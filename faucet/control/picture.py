@@ -61,7 +61,7 @@ class Runtime:
             detail=self.detail,
             url=self.url,
             port=self.port,
-            state="draining" if self.proxy.draining else self.state,
+            state="draining" if self.proxy.draining else "failing" if self.proxy.outage else self.state,
             started=self.started,
             pid=os.getpid(),
             version=__version__,

@@ -87,6 +87,8 @@ class ControlServer:
         """The owner leaves, and the service stays. Raises Refused."""
         if connection is not self._owner:
             raise Refused("only the monitor that has started the service can detach; others just leave")
+        if self.runtime.proxy.draining:
+            raise Refused("the service is ending: there will be nothing to come back to")
         if self.path is None:
             raise Refused("the service has no control socket to attach to again (--control none): it would be lost")
         self._owner = None

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from time import strftime
+from time import monotonic, strftime
 from typing import Any, ClassVar
 
 from textual import events, on, work
@@ -21,11 +21,12 @@ from textual.widgets import ContentSwitcher, Footer, Input
 
 from faucet.control.client import NoRuntime, Refusal
 from faucet.control.columns import Cell
+from faucet.control.text import visible
 from faucet.control.usage import Usage, sample_usage
 from faucet.settings import MonitorSettings
 from faucet.snapshot import RequestRow, WaitingRow
 from faucet.tui.feed import Connect, Feed
-from faucet.tui.help import HELP
+from faucet.tui.help import help_text
 from faucet.tui.items import SOURCES, clock, event_line, log_line, request_details, request_line, waiting_line
 from faucet.tui.lines import Line, LineView
 from faucet.tui.model import Model
@@ -37,6 +38,9 @@ from faucet.units import format_size
 
 USAGE_SECONDS = 2.0
 """Between two looks at CPU and memory: 0.2 ms for each worker."""
+
+IDLE_SECONDS = 1.0
+"""After which the picture is drawn again even if nothing was heard: ages grow."""
 
 TABS = ("log", "requests", "queue", "events")
 
@@ -104,6 +108,7 @@ class Monitor(App[str]):
         self._usage: dict[int, Usage] = {}
         self._sampled: dict[int, object] = {}
         self._drawn = -1
+        self._draw_again = 0.0
         self.animation_level = "none"
         if settings.keys:
             self.set_keymap(settings.keymap())
@@ -119,7 +124,7 @@ class Monitor(App[str]):
             yield LineView(lambda item: log_line(item, self.only, self.source), "nothing was said yet", "log", plain)
             yield LineView(request_line, "no request yet", "requests", plain)
             yield LineView(self._waiting_line, "nobody waits", "queue", plain, follow=False)
-            yield LineView(event_line, "nothing has happened yet", "events", plain)
+            yield LineView(partial(event_line, plain=plain), "nothing has happened yet", "events", plain)
         yield Input(placeholder="show only lines with … (a regular expression); empty: all", id="filter", compact=True,
                     select_on_focus=False)  # fmt: skip
         yield Footer(compact=True)
@@ -141,7 +146,7 @@ class Monitor(App[str]):
         try:
             await self.feed.run()
         except NoRuntime as error:
-            self.exit(LOST, message=str(error))
+            self.exit(LOST, message=None if self.owner else str(error))
         else:
             self.exit(STOPPED if self.stopping else LOST)
 
@@ -150,30 +155,37 @@ class Monitor(App[str]):
     def _refresh(self) -> None:
         if _terminal_is_gone():
             self.exit(LEFT)
-        if self.paused or self.screen is not self.screen_stack[0]:
+        if self.paused:
             return
         model = self.model
         clock_runs = bool(model.queue) or any(row.locked for row in model.workers.values())
-        if model.version == self._drawn and not clock_runs and not model.link:
+        if model.version == self._drawn and not clock_runs and not model.link and monotonic() < self._draw_again:
             return
-        self._drawn = model.version
+        self._drawn, self._draw_again = model.version, monotonic() + IDLE_SECONDS
         with self.batch_update():
             self._draw()
+
+    @property
+    def behind(self) -> Screen[Any]:
+        """The picture, whatever is open in front of it."""
+        return self.screen_stack[0]
 
     def _draw(self) -> None:
         model = self.model
         model.settle()
         now = model.now()
         remark = "read only" if self.read_only else ""
-        self.query_one(HeaderLine).show_model(model, "paused: space goes on" if self.paused else remark, self.plain)
-        self.query_one(Tiles).show_model(model, self.plain)
+        self.behind.query_one(HeaderLine).show_model(
+            model, "paused: space goes on" if self.paused else remark, self.plain
+        )
+        self.behind.query_one(Tiles).show_model(model, self.plain)
         cells = [Cell(row, now, self._usage.get(row.pid), self.plain) for row in model.rows]
-        self.query_one(WorkerTable).show(cells)
-        self.query_one("#log", LineView).feed(model.log, model.counts["log"])
-        self.query_one("#requests", LineView).feed(model.requests, model.counts["requests"])
-        self.query_one("#events", LineView).feed(model.events, model.counts["events"])
+        self.behind.query_one(WorkerTable).show(cells)
+        self.behind.query_one("#log", LineView).feed(model.log, model.counts["log"])
+        self.behind.query_one("#requests", LineView).feed(model.requests, model.counts["requests"])
+        self.behind.query_one("#events", LineView).feed(model.events, model.counts["events"])
         if self.tab == "queue":
-            self.query_one("#queue", LineView).replace(list(enumerate(model.queue, 1)))
+            self.behind.query_one("#queue", LineView).replace(list(enumerate(model.queue, 1)))
         self._draw_tabs()
 
     def _draw_tabs(self) -> None:
@@ -186,7 +198,7 @@ class Monitor(App[str]):
         hints.append(f"{self.source} only" if self.tab == "log" and self.source != SOURCES[0] else "")
         hints.append("" if view.following or self.tab == "queue" else "not following (f)")
         hint = "  ".join(text for text in hints if text)
-        self.query_one(TabLine).show_tabs([(name, labels[name]) for name in TABS], self.tab, hint)
+        self.behind.query_one(TabLine).show_tabs([(name, labels[name]) for name in TABS], self.tab, hint)
 
     def _waiting_line(self, item: tuple[int, WaitingRow]) -> Line:
         position, row = item
@@ -195,7 +207,7 @@ class Monitor(App[str]):
     @property
     def view(self) -> LineView:
         """The lines that are seen."""
-        return self.query_one(f"#{self.tab}", LineView)
+        return self.behind.query_one(f"#{self.tab}", LineView)
 
     def _look_at_usage(self) -> None:
         """CPU and memory of the workers, where they are on this machine."""
@@ -229,7 +241,7 @@ class Monitor(App[str]):
         return True
 
     def _selected(self) -> str | None:
-        cell = self.query_one(WorkerTable).selected
+        cell = self.behind.query_one(WorkerTable).selected
         return cell.row.name if cell is not None else None
 
     def _act_on_selected(self, do: str) -> None:
@@ -258,7 +270,7 @@ class Monitor(App[str]):
     @work(group="questions")
     async def action_kill(self) -> None:
         """End the selected worker now."""
-        cell = self.query_one(WorkerTable).selected
+        cell = self.behind.query_one(WorkerTable).selected
         if cell is None:
             return
         name, row = cell.row.name, cell.row
@@ -278,7 +290,9 @@ class Monitor(App[str]):
         if name is None:
             return
         actions = [] if self.read_only else [("restart", "Restart"), ("hold", "Hold or resume"), ("kill", "Kill")]
-        screen = WorkerScreen(name, partial(self.feed.ask, "details", worker=name), actions, self._usage_text)
+        screen = WorkerScreen(
+            name, partial(self.feed.ask, "details", worker=name), actions, self._usage_text, self.plain
+        )
         answer = await self.push_screen_wait(screen)
         if answer in ACTING:
             getattr(self, f"action_{answer}")()
@@ -288,7 +302,7 @@ class Monitor(App[str]):
         if isinstance(event.item, RequestRow):
             self.push_screen(TextScreen("Request", request_details(event.item)))
         elif hasattr(event.item, "text"):
-            self.push_screen(TextScreen(clock(event.item.when), str(event.item.text)))
+            self.push_screen(TextScreen(clock(event.item.when), visible(event.item.text)))
 
     @on(TabLine.Chosen)
     def _tab_chosen(self, event: TabLine.Chosen) -> None:
@@ -401,7 +415,7 @@ class Monitor(App[str]):
 
     def action_help(self) -> None:
         """The keys."""
-        self.push_screen(TextScreen("Help", HELP))
+        self.push_screen(TextScreen("Help", help_text(self.plain)))
 
     # -- leaving -----------------------------------------------------------------------------------------------
 
@@ -412,19 +426,27 @@ class Monitor(App[str]):
         if self.read_only or alone or (not self.owner and not self.settings.confirm):
             self.exit(LEFT)
             return
-        answers = [("detach", "Detach, keep serving" if self.owner else "Leave, keep serving"),
-                   ("stop", "Stop, drain first"), ("now", "Stop now"), ("cancel", "Cancel")]  # fmt: skip
-        answer = await self.push_screen_wait(Question(self._leave_question(), answers))
-        if answer == "detach":
+        answer = await self.push_screen_wait(Question(*self._leave_question()))
+        if answer == "leave":
+            self.exit(STOPPED if self.owner else LEFT)
+        elif answer == "detach":
             await self._hand_over()
         elif answer in ("stop", "now"):
             self.stopping = await self._ask("stop", now=answer == "now")
             self.feed.reconnect = self.feed.reconnect and not self.stopping
 
-    def _leave_question(self) -> str:
-        totals = self.model.totals
-        busy = f" {totals.locked} in hand, {totals.waiting} waiting." if totals and totals.locked else ""
-        return f"Leave the service running, or stop it?{busy}"
+    def _leave_question(self) -> tuple[str, list[tuple[str, str]]]:
+        """The question, and its answers."""
+        totals, service = self.model.totals, self.model.service
+        busy = f"\n{totals.locked} in hand, {totals.waiting} waiting." if totals and totals.locked else ""
+        if service is not None and service.state == "draining":
+            return f"The service is stopping.{busy}", [
+                ("cancel", "Wait for it"), ("now", "Stop now"), ("leave", "Leave it to end by itself"),
+            ]  # fmt: skip
+        return f"Leave the service running, or stop it?{busy}", [
+            ("detach", "Detach, keep serving" if self.owner else "Leave, keep serving"), ("stop", "Stop, drain first"),
+            ("now", "Stop now"), ("cancel", "Cancel"),
+        ]  # fmt: skip
 
     async def _hand_over(self) -> None:
         if not self.owner:
@@ -437,9 +459,15 @@ class Monitor(App[str]):
         else:
             self.exit(LEFT)
 
+    def action_screenshot(self, filename: str | None = None, path: str | None = None) -> None:
+        """Save a picture of the screen as SVG."""
+        where = self.save_screenshot(f"faucet-{strftime('%Y%m%d-%H%M%S')}.svg", str(Path.cwd()))
+        self.notify(f"saved to {where}", markup=False)
+
     def get_system_commands(self, screen: Screen[Any]) -> Any:
-        """Called by Textual: what the palette offers besides themes."""
-        yield from super().get_system_commands(screen)
+        """Called by Textual: what the palette offers. Its own ways to quit do not ask."""
+        yield SystemCommand("Theme", "Change the colours", self.action_change_theme)
+        yield SystemCommand("Screenshot", "Save a picture of the screen as SVG", self.action_screenshot)
         for binding in self.BINDINGS:
             if isinstance(binding, Binding) and binding.id and self.check_action(binding.action.partition("(")[0], ()):
                 action: Callable[[], Any] = partial(self.run_action, binding.action)

@@ -1,6 +1,10 @@
 """The keys, for people."""
 
-HELP = """\
+from __future__ import annotations
+
+from faucet.control.columns import ASCII_GLYPHS, GLYPHS
+
+_HELP = """\
 Workers
   ↑ ↓  click        select a worker            ⏎  double click   everything about it
   r                 restart: another is ready before it ends
@@ -22,11 +26,21 @@ Log, requests, queue, events
 
 All
   space             pause the picture          ctrl+p         all commands, and the themes
-  q                 detach, or stop            ?              this
+  q  ctrl+c         detach, or stop; ctrl+c again goes on to the next answer       ?   this
 
 States
-  ○ ready    ● busy    ◌ starting    ▽ draining    ↻ backoff    ✖ failed    ‖ held
+  {states}
 
 LOCK is how long the request has held the worker's lock. It is released when the whole answer was read, not when
 the client leaves: R is still at work.
 """
+
+
+def help_text(plain: bool) -> str:
+    """The keys, and what the states look like here."""
+    glyphs = ASCII_GLYPHS if plain else GLYPHS
+    text = _HELP.format(states="    ".join(f"{glyph} {state}" for state, glyph in glyphs.items()))
+    arrows = {"↑": "up", "↓": "down", "←": "left", "→": "right", "⏎ ": "enter"}
+    for arrow, name in arrows.items() if plain else ():
+        text = text.replace(arrow, name)
+    return text

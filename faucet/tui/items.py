@@ -57,9 +57,9 @@ def _said(item: LogRow) -> Line:
     return Line([(f"{clock(item.when)} ", "dim"), (f"{where} ", "dim"), (visible(item.text), paint)], item)
 
 
-def event_line(item: LogRow) -> Line:
+def event_line(item: LogRow, plain: bool) -> Line:
     """A line of the events."""
-    glyph = {"warning": "!", "error": "✖"}.get(item.source, " ")
+    glyph = {"warning": "!", "error": "x" if plain else "✖"}.get(item.source, " ")
     return Line(
         [(f"{clock(item.when)} ", "dim"), (f"{glyph} ", PAINT_OF_SOURCE[item.source]),
          (visible(item.text), PAINT_OF_SOURCE[item.source])], item,

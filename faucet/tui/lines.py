@@ -44,6 +44,16 @@ class Line:
         """All it says."""
         return "".join(text for text, _ in self.parts)
 
+    @property
+    def searched(self) -> str:
+        """What a filter looks at: not the time, which comes first."""
+        return "".join(text for text, _ in self.parts[1:])
+
+    @property
+    def is_remark(self) -> bool:
+        """It says something about the lines, and is seen whatever the filter is."""
+        return self.item is None or getattr(self.item, "source", "") == "skipped"
+
 
 Render = Callable[[Any], Line | None]
 
@@ -117,6 +127,8 @@ class LineView(Widget, can_focus=True):
 
     def clear(self) -> None:
         """Show nothing of what was until now."""
+        if self._lines:
+            self._empty = "cleared: what comes from now on is shown here"
         self._ring = ()
         self._lines, self._rows, self._cursor, self._top = [], [], -1, 0
         self.refresh()
@@ -129,9 +141,12 @@ class LineView(Widget, can_focus=True):
     def _add(self, items: Iterable[Any]) -> None:
         for item in items:
             line = self._render_item(item)
-            if line is not None and (self._pattern is None or self._pattern.search(line.text)):
+            if line is not None and self._matches(line):
                 self._append(line)
         self._lines_added()
+
+    def _matches(self, line: Line) -> bool:
+        return self._pattern is None or line.is_remark or bool(self._pattern.search(line.searched))
 
     def _append(self, line: Line) -> None:
         self._lines.append(line)

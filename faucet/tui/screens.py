@@ -15,7 +15,7 @@ from faucet.control.client import NoRuntime, Refusal
 from faucet.control.columns import format_age
 from faucet.control.text import visible
 from faucet.snapshot import RequestRow, WorkerRow
-from faucet.stats import BUCKET_BOUNDS, Histogram
+from faucet.stats import Histogram, quantile_of
 from faucet.tui.items import clock, request_line
 from faucet.tui.paint import sparkline
 from faucet.units import format_duration
@@ -40,11 +40,10 @@ class Question(ModalScreen[str]):
 
     def compose(self) -> ComposeResult:
         """Called by Textual."""
-        with Vertical(classes="dialog"):
+        with VerticalScroll(classes="dialog", can_focus=False):
             yield Static(self._question, classes="question", markup=False)
-            with Horizontal():
-                for name, label in self._answers:
-                    yield Button(label, id=name, compact=True)
+            for name, label in self._answers:
+                yield Button(label, id=name, compact=True)
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         """Called by Textual."""
@@ -91,8 +90,11 @@ class WorkerScreen(ModalScreen[str]):
         Binding("ctrl+c", "app.leave", "Quit", show=False),
     ]
 
-    def __init__(self, name: str, fetch: Fetch, actions: list[tuple[str, str]], usage: Callable[[int], str]) -> None:
+    def __init__(
+        self, name: str, fetch: Fetch, actions: list[tuple[str, str]], usage: Callable[[int], str], plain: bool
+    ) -> None:
         super().__init__()
+        self._plain = plain
         self._name_of_worker = name
         self._fetch = fetch
         self._actions = actions
@@ -116,7 +118,7 @@ class WorkerScreen(ModalScreen[str]):
 
     async def _update(self) -> None:
         try:
-            text = worker_details(await self._fetch(), self._usage, self.size.width - 8)
+            text = worker_details(await self._fetch(), self._usage, self.size.width - 8, self._plain)
         except (NoRuntime, Refusal) as error:
             text = str(error)
         self.query_one("#text", Static).update(text)
@@ -132,11 +134,11 @@ class WorkerScreen(ModalScreen[str]):
             self.dismiss(answer)
 
 
-def worker_details(details: dict[str, Any], usage: Callable[[int], str], width: int) -> str:
+def worker_details(details: dict[str, Any], usage: Callable[[int], str], width: int, plain: bool) -> str:
     """The text about one worker."""
     row, now = WorkerRow(**details["row"]), details["now"]
     lock = f"held for {format_age(now - row.locked)} by {row.request} from {row.client}" if row.locked else "free"
-    since = f" since {clock(row.since)}" if row.since else ""
+    since = f", in service since {clock(row.since)}" if details["took"] and row.since else ""
     reason = f": {visible(row.reason)}" if row.reason else ""
     lines = [
         f"state        {row.state}{since}{reason}",
@@ -147,7 +149,7 @@ def worker_details(details: dict[str, Any], usage: Callable[[int], str], width: 
         f"directory    {visible(details['directory'])}",
         "environment  " + ", ".join(f"{name}={visible(value)}" for name, value in details["environment"].items()),
         "",
-        *_latencies(details["durations"], width),
+        *_latencies(details["durations"], width, plain),
         "",
         "Its latest processes ended:",
         *([f"  {visible(text)}" for text in details["exits"]] or ["  none has ended yet"]),
@@ -161,18 +163,18 @@ def worker_details(details: dict[str, Any], usage: Callable[[int], str], width: 
     return "\n".join(lines)
 
 
-def _latencies(durations: list[float], width: int) -> list[str]:
+def _latencies(durations: list[float], width: int, plain: bool) -> list[str]:
     """The distribution of the latest service times as bars, from the fastest to the slowest bucket."""
     if not durations:
         return ["No request yet."]
+    ordered = sorted(durations)
     histogram = Histogram()
-    for duration in durations:
+    for duration in ordered:
         histogram.add(duration)
     used = [index for index, count in enumerate(histogram.counts) if count]
-    first, last = used[0], min(used[-1], len(BUCKET_BOUNDS) - 1)
-    bars = sparkline(histogram.counts[first : last + 1], max(width, 10), plain=False)
-    quantiles = f"p50 {format_duration(histogram.quantile(0.5))}, p95 {format_duration(histogram.quantile(0.95))}"
+    bars = sparkline(histogram.counts[used[0] : used[-1] + 1], max(width - 20, 10), plain)
+    quantiles = f"p50 {format_duration(quantile_of(ordered, 0.5))}, p95 {format_duration(quantile_of(ordered, 0.95))}"
     return [
         f"The latest {len(durations)} service times, {quantiles}:",
-        f"  {format_duration(BUCKET_BOUNDS[first])} {bars} {format_duration(BUCKET_BOUNDS[last])}",
+        f"  {format_duration(ordered[0])} {bars} {format_duration(ordered[-1])}",
     ]

@@ -14,9 +14,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from typing import IO
+from typing import IO, NamedTuple
 
-from faucet.control.client import Client, NoRuntime
+from faucet.control.client import Client, Greeting, NoRuntime
 from faucet.control.find import find
 from faucet.control.protocol import MESSAGE_LIMIT
 from faucet.log import print_error
@@ -67,36 +67,47 @@ def owner_descriptor() -> int | None:
     return int(text) if text.isdecimal() else None
 
 
-def _watch(own: socket.socket, settings: MonitorSettings) -> tuple[str, Client | None]:
-    """Run the monitor. How it ended, and to whom it talked."""
+class _Outcome(NamedTuple):
+    """How the monitor ended."""
+
+    how: str
+    greeting: Greeting | None
+    """Of the runtime it watched, if that ever answered."""
+    last_words: str
+    """What the runtime said last."""
+
+
+def _watch(own: socket.socket, settings: MonitorSettings) -> _Outcome:
+    """Run the monitor."""
     from faucet.tui.app import LOST, Monitor
 
-    talked: list[Client] = []
+    greetings: list[Greeting] = []
 
     async def connect() -> Client:
         streams = await asyncio.open_unix_connection(sock=own, limit=MESSAGE_LIMIT)
-        talked.append(await Client.greet(*streams, patience=OWN_PATIENCE))
-        return talked[0]
+        client = await Client.greet(*streams, patience=OWN_PATIENCE)
+        greetings.append(client.greeting)
+        return client
 
     with contextlib.suppress(OSError):
         os.nice(NICENESS)
     app = Monitor(connect, settings, owner=True)
-    outcome = app.run()
+    how = app.run() or LOST
     own.close()
-    return outcome or LOST, talked[0] if talked else None
+    said = app.model.events[-1].text if app.model.events else ""
+    return _Outcome(how, greetings[0] if greetings else None, said if said.startswith("stopped") else "")
 
 
 OWN_PATIENCE = 30.0
 """Seconds for a runtime of our own to greet: it may have to import much from a cold disk."""
 
 
-def _after(runtime: subprocess.Popen[bytes], outcome: tuple[str, Client | None], errors: IO[bytes]) -> int:
+def _after(runtime: subprocess.Popen[bytes], outcome: _Outcome, errors: IO[bytes]) -> int:
     """What is to be said when the picture is gone. The exit code."""
     from faucet.tui.app import LEFT
 
-    how, client = outcome
-    if how == LEFT and client is not None:
-        greeting = client.greeting
+    greeting = outcome.greeting
+    if outcome.how == LEFT and greeting is not None:
         print(f"faucet goes on serving {greeting.title} on {greeting.url} (pid {runtime.pid}).")
         print(f"Look: faucet attach {greeting.port}   end it: faucet ctl stop --at {greeting.port}")
         return 0
@@ -111,6 +122,8 @@ def _after(runtime: subprocess.Popen[bytes], outcome: tuple[str, Client | None],
         print(said, file=sys.stderr)
     elif code < 0:
         print_error(f"the service was ended by signal {-code}")
+    else:
+        print_error(outcome.last_words or "stopped")
     return code if code >= 0 else 1
 
 

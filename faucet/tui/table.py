@@ -29,7 +29,7 @@ class WorkerTable(ScrollView, can_focus=True):
         Binding("down,j", "move(1)", "Down", show=False),
         Binding("home,g", "move(-1000)", "First", show=False),
         Binding("end,G", "move(1000)", "Last", show=False),
-        Binding("enter", "pick", "Details", id="details", key_display="⏎"),
+        Binding("enter", "pick", "Details", id="details", key_display="enter"),
     ]
 
     class Picked(Message):

@@ -46,7 +46,7 @@ class PaintedLines(Widget):
 ROOMY = 70
 """Columns from which the whole address is shown."""
 
-GLYPHS = {"serving": ("●", "ok"), "starting": ("◌", "warning"), "draining": ("▽", "warning")}
+GLYPHS = {"serving": ("●", "ok"), "starting": ("◌", "warning"), "draining": ("▽", "warning"), "failing": ("✖", "error")}
 
 
 class HeaderLine(PaintedLines):

@@ -73,7 +73,7 @@ class LocalWorkers:
         self.rolling: Roll | None = None
         loop = asyncio.get_running_loop()
         self.first_ready: asyncio.Future[None] = loop.create_future()
-        """Done when a worker is ready for the first time; StartFailed if that will never be."""
+        """Done when a worker is ready for the first time, or none is for a while; StartFailed if none ever will be."""
         self.stopping = False
         self._overseer = Overseer(self)
         self._tasks: dict[Place, asyncio.Task[None]] = {}
@@ -131,6 +131,8 @@ class LocalWorkers:
         """A start failed; the last chance if none ever succeeded."""
         if all(other.failed for other in self.places):
             self.proxy.fail(f"No worker can be started; the last one to try, worker {place}, {reason}")
+            if self.settings.keep_trying and not self.first_ready.done():
+                self.first_ready.set_result(None)  # whoever asks is told why
         if self.first_ready.done() or self.settings.keep_trying or place.failures < FIRST_TRIES:
             return
         elsewhere = next((life for other in self.places if (life := other.life) and life.listens_elsewhere()), None)
