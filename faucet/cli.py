@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import inspect
 import os
+import re
 import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -61,7 +62,15 @@ def _span(text: str) -> str:
     return text
 
 
+def _target(text: str) -> str:
+    """`text`, if it can be asked for. Raises ValueError."""
+    if text and not re.fullmatch(r"/[!-~]*", text):
+        raise ValueError(f"{text!r} is no path: write /health")
+    return text
+
+
 _UNITS: dict[str, Callable[[str], Any]] = {
+    "target": _target,
     "span": _span,
     "keys": _keymap,
     "duration": units.parse_duration,
@@ -79,7 +88,7 @@ def _convert(option: Option, _type: Any, tokens: Sequence[Token]) -> Any:
 def _check_range(option: Option, _type: Any, value: Any) -> None:
     if value is None:
         return
-    if option.minimum is not None and value < option.minimum:
+    if option.minimum is not None and not value >= option.minimum:  # a NaN is not, either
         raise ValueError(f"must be at least {_show(option, option.minimum)}")
     if option.maximum is not None and value > option.maximum:
         raise ValueError(f"must be at most {_show(option, option.maximum)}")

@@ -40,7 +40,7 @@ def fill_from_file(app: App, commands: tuple[str, ...], arguments: ArgumentColle
     for name, text in _values(path, known.keys()).items() if path is not None else ():
         argument = known[name]
         if not argument.tokens:
-            argument.append(Token(keyword=f"{name} in {path}", value=text, source=str(path)))
+            argument.append(Token(keyword=name, value=text, source=str(path)))
     sources.clear()
     for name, argument in known.items():
         if argument.tokens:
@@ -60,20 +60,22 @@ def _path(known: Mapping[str, Any]) -> Path | None:
 
 
 def _given(known: Mapping[str, Any], name: str) -> str | None:
-    return known[name].tokens[0].value if name in known and known[name].tokens else None
+    return (known[name].tokens[0].value or None) if name in known and known[name].tokens else None
 
 
 def _values(path: Path, known: AbstractSet[str]) -> dict[str, str]:
     """The file's values as a command line would have them. Raises ConfigError."""
     try:
-        table = tomllib.loads(path.read_text())
+        table = tomllib.loads(path.read_text("utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
-    values = {}
+    values: dict[str, str] = {}
     for key, value in table.items():
         name = key.replace("_", "-")
+        if name in values:
+            raise ConfigError(f"{path}: {name} is there twice, with - and with _")
         if name not in known or name == "config":
-            close = difflib.get_close_matches(name, known, 1)
+            close = difflib.get_close_matches(name, known - {"config"}, 1)
             hint = f"; did you mean {close[0]}?" if close else ""
             raise ConfigError(f"{path}: {key} is no option{hint}")
         values[name] = _text(path, key, value)
@@ -83,7 +85,7 @@ def _values(path: Path, known: AbstractSet[str]) -> dict[str, str]:
 def _text(path: Path, key: str, value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, dict) and key == "keys":
+    if isinstance(value, dict) and key == "keys" and all(isinstance(pressed, str) for pressed in value.values()):
         return ",".join(f"{action}={pressed}" for action, pressed in value.items())
     if isinstance(value, str | int | float):
         return str(value)

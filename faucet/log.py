@@ -6,6 +6,7 @@ output) is made harmless: a log line has no control characters but its own colou
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -125,7 +126,7 @@ class Log(logging.Handler):
         if settings.log_file is not None:
             output = FileOutput(settings.log_file, settings.log_max_size, settings.log_keep)
             if not quiet:
-                print(f"faucet: the log is in {settings.log_file}", file=sys.stderr, flush=True)
+                print_error(f"the log is in {settings.log_file}")
         colour = os.isatty(output.descriptor) and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
         self._format = TextFormat(colour) if self._for_people else JsonFormat()
         self._sink = None if quiet and not self._in_file else Sink(output)
@@ -143,7 +144,7 @@ class Log(logging.Handler):
         """Log what whoever started Faucet should see: on standard error too, if the log goes elsewhere."""
         _log.log(level, "%s", text)
         if self._in_file and not self._quiet:
-            print(f"faucet: {text}", file=sys.stderr, flush=True)
+            print_error(text)
 
     def failure(self, text: str) -> None:
         """Why there will be no service: in the log, and for people on standard error."""
@@ -205,7 +206,8 @@ def _harmless(text: str) -> str:
 
 
 def print_error(text: str) -> None:
-    """One message on standard error, for what happens before there is a log or after it."""
-    colour = sys.stderr.isatty() and "NO_COLOR" not in os.environ
-    prefix = f"{_RED}faucet:{_RESET}" if colour else "faucet:"
-    print(f"{prefix} {text}", file=sys.stderr)
+    """One message on standard error, if that is still there, for what happens beside the log."""
+    with contextlib.suppress(OSError):
+        colour = sys.stderr.isatty() and "NO_COLOR" not in os.environ
+        prefix = f"{_RED}faucet:{_RESET}" if colour else "faucet:"
+        print(f"{prefix} {text}", file=sys.stderr, flush=True)

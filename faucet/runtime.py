@@ -117,6 +117,7 @@ class _Service:
         self._log = log
         self._directory = entry.directory
         self._reloading: asyncio.Task[None] | None = None
+        self._roll_again = ""
         self._described = f"{entry.directory} ({entry.description})"
         self.listener = Listener(parse_address(settings.host))
         self.proxy = Proxy(settings, log.request)
@@ -191,6 +192,8 @@ class _Service:
     async def _finish(self) -> _End:
         """Finish what is in hand, unless a second signal says not to."""
         proxy, signals = self.proxy, self.signals
+        self.workers.prepare_to_end()
+        await asyncio.sleep(0)  # health checks give their locks back
         in_hand = proxy.dispatcher.locked
         patience = self._settings.shutdown_timeout
         if in_hand:
@@ -210,10 +213,20 @@ class _Service:
         return _End(EXIT_CUT, f"stopped; {_count(cut, 'request in hand was', 'requests in hand were')} cut")
 
     def _roll(self, who: str) -> None:
+        """Now, or, where one is under way, after that: it may have begun before what this one is for."""
+        if self.workers.rolling is not None:
+            self._roll_again = who
+            return
         try:
-            self.workers.roll(who)
+            _, result = self.workers.roll(who)
+            result.add_done_callback(self._rolled)
         except Refused as error:
             _log.warning("%s: %s", who, error)
+
+    def _rolled(self, result: asyncio.Future[str]) -> None:
+        who, self._roll_again = self._roll_again, ""
+        if who and not self.workers.ending:
+            asyncio.get_running_loop().call_soon(self._roll, who)
 
     async def tear_down(self) -> None:
         """End everything but the control socket, which tells of the end. Nothing of it is left afterwards."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-Unit = Literal["duration", "size", "address", "keys", "span", "plain"]
+Unit = Literal["duration", "size", "address", "keys", "span", "target", "plain"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +197,11 @@ class WorkerSettings:
     max_age: float = _option(0.0, "A worker that is so old is replaced. 0: never.", WORKERS, unit="duration")
     max_rss: int = _option(0, "A worker whose process is so large is replaced. 0: never.", WORKERS, unit="size")
     health_path: str = _option(
-        "", "Idle workers are asked for this, e.g. /health; three failures in a row replace one.", WORKERS, shown="none"
+        "",
+        "Idle workers are asked for this, e.g. /health; three failures in a row replace one.",
+        WORKERS,
+        unit="target",
+        shown="none",
     )
     health_interval: float = _option(
         10.0, "How often a worker is asked how it is.", WORKERS, unit="duration", minimum=1

@@ -22,6 +22,7 @@ class Signals:
         self.name = ""
         """Who or what asked, the latest."""
         self._roll = roll
+        self._terminal = os.isatty(0) or os.isatty(2)  # asked now: one that has hung up is none any more
         self._loop = asyncio.get_running_loop()
         self._numbers = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1]
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -35,7 +36,7 @@ class Signals:
         self.ask(number.name, at_once=self.first.is_set())
 
     def _hung_up(self) -> None:
-        if os.isatty(0) or os.isatty(2):
+        if self._terminal:
             self._received(signal.SIGHUP)
         else:
             self._roll("SIGHUP")

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import queue
+import stat
 import threading
 from pathlib import Path
 
@@ -58,7 +59,9 @@ class FileOutput(Output):
 
     def _open(self) -> int:
         descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        self._size = os.fstat(descriptor).st_size
+        status = os.fstat(descriptor)
+        self._size = status.st_size
+        self._regular = stat.S_ISREG(status.st_mode)  # a device must not be renamed
         return descriptor
 
     def reopen(self) -> None:
@@ -66,23 +69,27 @@ class FileOutput(Output):
         self._reopen.set()
 
     def write(self, batch: bytes) -> None:
-        """As Output.write."""
-        if self._reopen.is_set():
-            self._reopen.clear()
-            self._replace_descriptor()
-        if self._max_size and self._size and self._size + len(batch) > self._max_size:
-            self._rotate()
+        """As Output.write. Where the file can be neither rotated nor opened anew, it goes on in the one it has."""
+        with contextlib.suppress(OSError):
+            if self._reopen.is_set():
+                self._replace_descriptor()
+                self._reopen.clear()
+            if self._max_size and self._regular and self._size and self._size + len(batch) > self._max_size:
+                self._rotate()
         super().write(batch)
         self._size += len(batch)
 
     def _rotate(self) -> None:
-        for number in range(self._keep - 1, 0, -1):
-            with contextlib.suppress(FileNotFoundError):
-                self._numbered(number).rename(self._numbered(number + 1))
-        if self._keep:
-            self._path.rename(self._numbered(1))
-        else:
-            self._path.unlink()
+        """The file at hand is moved first: if that fails, no older one has been touched."""
+        with contextlib.suppress(FileNotFoundError):  # somebody has taken it away
+            if self._keep:
+                aside = self._path.with_name(f"{self._path.name}.0")
+                self._path.rename(aside)
+                for number in range(self._keep - 1, -1, -1):
+                    with contextlib.suppress(FileNotFoundError):
+                        self._numbered(number).rename(self._numbered(number + 1))
+            else:
+                self._path.unlink()
         self._replace_descriptor()
 
     def _numbered(self, number: int) -> Path:

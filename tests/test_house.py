@@ -67,7 +67,7 @@ IMPORTS = {
     "settings": set(),
     "proxy": {"proxy", "http1", "dispatch", "stats", "settings", "tasks", "net"},
     "net": {"net"},
-    "workers": {"workers", "proxy", "net", "settings", "units", "tasks", "snapshot", "stats"},
+    "workers": {"workers", "proxy", "http1", "net", "settings", "units", "tasks", "snapshot", "stats"},
     "snapshot": set(),
     "control": {"control", "proxy", "workers", "stats", "journal", "snapshot", "units", "tasks", "log"},
     "tui": {"tui", "control", "snapshot", "stats", "units", "settings", "log"},

@@ -199,6 +199,50 @@ def test_a_log_file_is_opened_anew(tmp_path: Path) -> None:
     assert ((tmp_path / "old").read_text(), (tmp_path / "log").read_text()) == ("one\n", "two\n")
 
 
+def test_rotation_that_fails_loses_nothing(tmp_path: Path) -> None:
+    """Somebody has taken the file away; or it cannot be moved, since there is a directory in the way."""
+    sink = Sink(FileOutput(tmp_path / "log", max_size=100, keep=2))
+    for number in range(6):
+        sink.write(f"line {number} " + "x" * 50)
+        sink.flush()
+        while sink._pending:
+            threading.Event().wait(0.001)
+        if number == 3:
+            threading.Event().wait(0.05)
+            (tmp_path / "log").unlink()
+    sink.close()
+    assert (tmp_path / "log").read_text().startswith("line 5")
+    assert (tmp_path / "log.1").read_text().startswith("line ")
+    (tmp_path / "log.0").mkdir()
+    (tmp_path / "log.0" / "x").touch()
+    other = Sink(FileOutput(tmp_path / "log", max_size=100, keep=2))
+    other.write("y" * 90)
+    other.close()
+    assert (tmp_path / "log").read_text().endswith("y" * 90 + "\n")
+
+
+def test_a_device_is_never_renamed() -> None:
+    sink = Sink(FileOutput(Path("/dev/null"), max_size=10, keep=2))
+    for _ in range(3):
+        sink.write("x" * 100)
+        sink.flush()
+    sink.close()
+    assert Path("/dev/null").is_char_device()
+
+
+def test_a_file_that_cannot_be_opened_anew_is_tried_again(tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    output = FileOutput(place / "log")
+    place.rename(tmp_path / "old")
+    output.reopen()
+    output.write(b"one\n")
+    place.mkdir()
+    output.write(b"two\n")
+    output.close()
+    assert ((tmp_path / "old" / "log").read_text(), (place / "log").read_text()) == ("one\n", "two\n")
+
+
 class FullDisk(Output):
     """Takes nothing for a while."""
 

@@ -16,7 +16,9 @@ import psutil
 import pytest
 
 from faucet.configfile import ConfigError
+from faucet.control.client import NoRuntime, Refusal
 from faucet.settings import parse_span
+from faucet.workers.reload import _is_log
 from tests.support.load import fetch
 from tests.support.running import Faucet, python_worker
 from tests.test_pool import Load, control, pids, states, until
@@ -132,6 +134,120 @@ async def test_a_worker_that_does_not_answer_its_health_check_is_hung(
     (tmp_path / "dumb").unlink()
     async with control(service) as client:
         await until(client, "back", lambda s: len(pids(s)) == 2 and set(pids(s).values()) != set(before.values()))
+
+
+async def test_the_lock_of_a_hung_health_check_is_not_given_to_the_next(faucet: Start, tmp_path: Path) -> None:
+    service = faucet("--command", LEAKY, "-w", "1", "--health-path", "/health", "--health-interval", "1s")
+    before = service.wait_workers(1)
+    (tmp_path / "dumb").touch()
+    async with control(service) as client:
+        await until(client, "asked", lambda s: s["workers"][0]["request"] == "GET /health")
+        post = asyncio.ensure_future(fetch(service.port, "/pid", method="POST", body=b"x"))
+        await until(client, "waiting", lambda s: s["totals"]["waiting"] == 1)
+        (tmp_path / "dumb").unlink()
+        status, pid = await post
+    assert status == 200, "a POST may be handed out once only, and not to a worker that is stuck"
+    assert int(pid) != before[1]
+
+
+async def test_a_health_check_ends_with_the_answer_and_with_the_service(faucet: Start) -> None:
+    """This worker keeps its connections open, whatever it is asked."""
+    service = faucet(
+        "--command", python_worker("blocking"), "-w", "1", "--health-path", "/5", "--health-interval", "1s"
+    )
+    service.wait_workers(1)
+    async with control(service) as client:
+        await until(client, "asked", lambda s: s["totals"]["locked"] == 1)
+        await until(client, "free", lambda s: s["totals"]["locked"] == 0)
+        await until(client, "asked", lambda s: s["totals"]["locked"] == 1)
+    began = asyncio.get_running_loop().time()
+    assert await asyncio.to_thread(service.stop) == 0
+    assert asyncio.get_running_loop().time() - began < 4
+    assert "unwell" not in service.output
+
+
+async def test_ill_workers_are_replaced_one_after_the_other(faucet: Start, tmp_path: Path) -> None:
+    program = f"sh -c 'sleep 0.5; exec {LEAKY}'"
+    service = faucet("--command", program, "-w", "3", "--health-path", "/health", "--health-interval", "1s")
+    service.wait_workers(3)
+    (tmp_path / "ill").touch()
+    async with control(service) as client:
+        await until(client, "replaced", lambda s: any("+" in row["name"] for row in s["workers"]))
+        (tmp_path / "ill").unlink()
+        coming = 0
+        for _ in range(100):
+            status = await client.ask("status")
+            coming = max(coming, sum("+" in row["name"] for row in status["workers"]))
+            await asyncio.sleep(0.02)
+    assert coming <= 1
+
+
+async def test_slow_starters_are_not_charged_with_what_their_predecessors_served(faucet: Start) -> None:
+    program = f"sh -c 'sleep 2; exec {COUNTING}'"
+    service = faucet("--command", program, "-w", "2", "--max-requests", "200")
+    service.wait_workers(2)
+    load = Load(service.port, 1)
+    for _ in range(3):
+        line = await asyncio.to_thread(service.wait_line, r"worker (?P<n>\d): replaced after (?P<served>\d+) requests")
+        assert int(line["served"]) >= 180
+    await load.end()
+    assert {line.split("worker ")[1][0] for line in service.lines if "replaced after" in line} == {"1", "2"}
+
+
+async def test_what_is_held_is_left_alone(faucet: Start) -> None:
+    service = faucet("--command", COUNTING, "-w", "2", "--max-age", "1s")
+    before = service.wait_workers(2)
+    async with control(service) as client:
+        await client.ask("hold", worker="1")
+        await until(client, "replaced", lambda s: pids(s).get("2") not in (None, before[2]))
+        await asyncio.sleep(1.5)
+        assert pids(await client.ask("status"))["1"] == before[1]
+
+
+async def test_a_roll_that_the_end_of_the_service_breaks_off_has_not_succeeded(faucet: Start) -> None:
+    service = faucet("--command", f"sh -c 'sleep 1; exec {COUNTING}'", "-w", "3")
+    service.wait_workers(3)
+    async with control(service) as client:
+        rolled = asyncio.ensure_future(client.ask("rolling-restart", wait=True, patience=30))
+        await asyncio.sleep(0.3)
+        service.signal(signal.SIGTERM)
+        with pytest.raises((Refusal, NoRuntime)):
+            await rolled
+    assert "are replaced" not in service.output
+
+
+async def test_a_second_sighup_is_not_forgotten(faucet: Start) -> None:
+    service = faucet("--command", f"sh -c 'sleep 0.3; exec {COUNTING}'", "-w", "2")
+    service.wait_workers(2)
+    service.signal(signal.SIGHUP)
+    await asyncio.to_thread(service.wait_line, "asked by SIGHUP")
+    service.signal(signal.SIGHUP)
+    for _ in range(2):
+        await asyncio.to_thread(service.wait_line, "all 2 workers are replaced")
+
+
+def test_which_files_are_the_log(tmp_path: Path) -> None:
+    log = tmp_path / "app"
+    names = ("app", "app.1", "app.12", "app.py", "app.R", "apple", "x")
+    assert [name for name in names if _is_log(tmp_path / name, log)] == ["app", "app.1", "app.12"]
+    (tmp_path / "link").symlink_to(tmp_path)
+    assert _is_log(tmp_path / "link" / "app", log)
+    assert not _is_log(tmp_path / "app", None)
+
+
+async def test_a_directory_that_is_made_anew_is_watched_again(faucet: Start, tmp_path: Path) -> None:
+    api = tmp_path / "api"
+    api.mkdir()
+    service = faucet("--command", COUNTING, "-w", "1", "--dir", "api", "--reload").wait_ready()
+    await asyncio.sleep(0.5)
+    api.rename(tmp_path / "old")
+    await asyncio.to_thread(service.wait_line, "is gone: no reload until it is back")
+    api.mkdir()
+    await asyncio.to_thread(service.wait_line, "asked by a new api")
+    await asyncio.to_thread(service.wait_line, "are replaced")
+    await asyncio.sleep(0.5)
+    (api / "x").touch()
+    await asyncio.to_thread(service.wait_line, "asked by a change of x")
 
 
 async def test_autoscale(faucet: Start) -> None:
@@ -256,6 +372,10 @@ def test_flag_then_variable_then_file_then_default(tmp_path: Path) -> None:
         ("workers = [1, 2]", "faucet.toml: workers has to be one value"),
         ("workers = ", "faucet.toml cannot be read"),
         ('config = "x"', "config is no option"),
+        ('health-path = "health"', "'health' is no path: write /health"),
+        ("refresh = nan", "must be at least"),
+        ("queue-limit = 1\nqueue_limit = 2", "queue-limit is there twice"),
+        ('[keys]\nquit = ["a"]', "keys has to be one value"),
     ],
 )
 def test_a_file_that_is_wrong(tmp_path: Path, text: str, said: str) -> None:

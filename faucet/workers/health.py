@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+from faucet.http1 import BadResponse, ResponseReader
 from faucet.proxy.account import Account
 from faucet.proxy.backend import Backend
 from faucet.proxy.core import Proxy
@@ -56,9 +57,10 @@ class _Check:
 
 
 async def check(proxy: Proxy, backend: Backend, path: str, timeout: float = HEALTH_TIMEOUT) -> bool:
-    """Ask an idle worker for `path`. False if it is not idle, so that it need not be asked.
+    """Ask an idle worker for `path`. False if it was not idle, or is gone meanwhile: then there is nothing to tell.
 
-    Raises Unhealthy if it does not answer with 2xx or 3xx, Hung if it does not answer at all.
+    Raises Unhealthy if it does not answer with 2xx or 3xx. Raises Hung if it does not answer at all; its lock is not
+    given back then, but taken away with it, since it is still at work.
     """
     ticket = _Check(path)
     if not proxy.take(backend, cast("Exchange", ticket)):
@@ -69,8 +71,11 @@ async def check(proxy: Proxy, backend: Backend, path: str, timeout: float = HEAL
         async with asyncio.timeout(timeout):
             status = await ticket.asking
     except TimeoutError as error:
+        proxy.remove(backend)
         raise Hung(f"did not answer GET {path} within {timeout:g} s") from error
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, BadResponse) as error:
+        if ticket.gone:
+            return False
         raise Unhealthy(f"GET {path}: {str(error) or type(error).__name__}") from error
     finally:
         if not ticket.gone:
@@ -81,15 +86,22 @@ async def check(proxy: Proxy, backend: Backend, path: str, timeout: float = HEAL
 
 
 async def _ask(backend: Backend, path: str) -> int:
-    """The status of its answer, read to the end. A connection of its own: what goes wrong there harms no other."""
+    """The status of its answer, read to its end. A connection of its own: what goes wrong there harms no other."""
     reader, writer = await asyncio.open_connection(backend.host, backend.port, limit=ANSWER_LIMIT)
     try:
         writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
-        words = (await reader.readline()).split()
-        if len(words) < 2 or not words[0].startswith(b"HTTP/1.") or not words[1].isdigit():
-            raise ValueError("the answer is not HTTP")
-        while await reader.read(65536):
-            pass
-        return int(words[1])
+        heads = ResponseReader()
+        head, rest = None, b""
+        while head is None or head.status < 200:
+            data = rest or await reader.read(65536)
+            if not data:
+                raise BadResponse("The connection ended without an answer.")
+            parsed = heads.feed(data)
+            head, rest = parsed if parsed is not None else (head, b"")
+        body = head.body(b"GET")
+        body.feed(rest)
+        while not body.done and (data := await reader.read(65536)):
+            body.feed(data)
+        return head.status
     finally:
         writer.transport.abort()

@@ -66,7 +66,7 @@ class Life:
         self.ready_at = 0.0
         self.jitter = random.uniform(1 - JITTER, 1)
         """Share of the limits of its age and requests at which it is replaced: not all at the same time."""
-        self.served_before = place.pool.served(place)
+        self.served_before = 0
         """Requests that its predecessors have served."""
         self.process: ChildProcess | None = None
         self.backend: Backend | None = None
@@ -197,6 +197,7 @@ class Life:
         backend.on_hung = self._kill_hung
         self.state = State.READY
         self.ready_at = monotonic()
+        self.served_before = self._pool.served(self.place)
         self._log.info("ready on port %d (pid %d) after %s", self.port, process.pid,
                        format_duration(self.ready_at - self.began))  # fmt: skip
         self._pool.proxy.add(backend, held=self.place.held)

@@ -208,14 +208,24 @@ class LocalWorkers:
         except ReplaceError as error:
             place.log.error("not replaced: the replacement %s", error)
 
-    def act(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
+    def act(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Do something that is waited for at the end."""
         task = tasks.start(coroutine, name)
         self._actions.add(task)
         task.add_done_callback(self._actions.discard)
+        return task
+
+    @property
+    def ending(self) -> bool:
+        """Nothing new is begun any more."""
+        return self.stopping or self.proxy.draining
+
+    def prepare_to_end(self) -> None:
+        """Ask no worker how it is any more, and replace none: the service ends."""
+        self._overseer.stop()
 
     def _refuse_if_stopping(self) -> None:
-        if self.stopping:
+        if self.ending:
             raise Refused("the service is ending")
 
     def roll(self, who: str) -> tuple[str, asyncio.Future[str]]:
@@ -234,10 +244,12 @@ class LocalWorkers:
             for batch in (places[start : start + size] for start in range(0, len(places), size)):
                 roll.current = ", ".join(map(str, batch))
                 await self._replace_all(batch, why)
+                if self.stopping:
+                    roll.end(Refused(f"rolling restart: the service ended when {roll.done} workers were replaced"))
+                    return
                 roll.done += len(batch)
             text = f"rolling restart: all {roll.done} workers are replaced"
-            if not self.stopping:
-                _log.info("%s", text)
+            _log.info("%s", text)
             roll.end(text)
         except ReplaceError as error:
             text = f"rolling restart stopped at worker {roll.current}; the old workers stay. The replacement {error}"
@@ -245,6 +257,8 @@ class LocalWorkers:
             roll.end(Refused(text))
         finally:
             self.rolling = None
+            if not roll.result.done():
+                roll.end(Refused("rolling restart: it was broken off; the log says why"))
 
     async def _replace_all(self, batch: list[Place], why: str) -> None:
         """Raises ReplaceError, once none of them is under way any more."""

@@ -11,6 +11,7 @@ import contextlib
 import logging
 from time import monotonic
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from faucet.units import format_duration, format_size
 from faucet.workers.health import Hung, Unhealthy, check
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger("faucet")
 
 TICK = 1.0
+
+RSS_SETTLES = 3.0
+"""Seconds after its start from which the size of a worker counts: a limit that is too small must not eat all time."""
 
 FAILURES_LIMIT = 3
 """Health checks in a row that fail before a worker is replaced."""
@@ -40,9 +44,10 @@ class Overseer:
         self._timer: asyncio.TimerHandle | None = None
         self._recycling = False
         self._not_before = 0.0
-        self._checking: set[Place] = set()
+        self._last_recycled = 0  # number of a place: the next ones have their turn first
+        self._checks: dict[Place, asyncio.Task[None]] = {}
         self._asked: dict[Place, float] = {}
-        self._failures: dict[Place, int] = {}
+        self._failures: WeakKeyDictionary[Life, int] = WeakKeyDictionary()
         self._idle_since = monotonic()
         self._last_growth = 0.0
 
@@ -54,10 +59,12 @@ class Overseer:
         """End."""
         if self._timer is not None:
             self._timer.cancel()
+        for task in self._checks.values():
+            task.cancel()
 
     def _tick(self) -> None:
         self.start()
-        if not self._pool.stopping:
+        if not self._pool.ending:
             self._autoscale()
             self._recycle()
             self._check_health()
@@ -69,27 +76,30 @@ class Overseer:
         busy = self._recycling or pool.rolling is not None or any(place.being_replaced for place in pool.places)
         if busy or monotonic() < self._not_before or dispatcher.waiting > dispatcher.size:
             return
-        for place in pool.places:
+        for place in sorted(pool.places, key=lambda place: (place.number <= self._last_recycled, place.number)):
             why = self._worn(place)
             if why:
                 self._recycling = True
+                self._last_recycled = place.number
                 pool.act(self._replace(place, why), f"recycling of worker {place}")
                 return
 
     def _worn(self, place: Place) -> str:
         """Why a worker is to be replaced; empty if it is not."""
         life, settings = place.life, self._settings
-        if life is None or not life.in_service:
+        if life is None or not life.in_service or place.held:
             return ""
+        if self._failures.get(life, 0) >= FAILURES_LIMIT:
+            return "since it is unwell"
         age = monotonic() - life.ready_at
         if settings.max_age and age > settings.max_age * life.jitter:
             return f"after {format_duration(age)} (--max-age)"
         served = self._pool.served(place) - life.served_before
         if settings.max_requests and served >= settings.max_requests * life.jitter:
             return f"after {served} requests (--max-requests)"
-        size = _resident(life) if settings.max_rss else 0
+        size = _resident(life) if settings.max_rss and age > RSS_SETTLES else 0
         if size > settings.max_rss:
-            return f"at {format_size(size)} (--max-rss)"
+            return f"at {format_size(size)}, {format_duration(age)} after its start (--max-rss)"
         return ""
 
     async def _replace(self, place: Place, why: str) -> None:
@@ -110,36 +120,27 @@ class Overseer:
         now = monotonic()
         for place in self._pool.places:
             due = now - self._asked.get(place, 0.0) >= self._settings.health_interval
-            if due and place not in self._checking and place.life is not None and place.life.in_service:
+            if due and place not in self._checks and place.life is not None and place.life.in_service:
                 self._asked[place] = now
-                self._checking.add(place)
-                self._pool.act(self._check(place, place.life), f"health check of worker {place}")
+                self._checks[place] = self._pool.act(self._check(place, place.life), f"health check of worker {place}")
 
     async def _check(self, place: Place, life: Life) -> None:
         try:
             asked = life.backend is not None and await check(self._pool.proxy, life.backend, self._settings.health_path)
             if asked:
-                self._failures.pop(place, None)
+                self._failures.pop(life, None)
             else:
-                del self._asked[place]  # busy: again with the next tick
+                self._asked.pop(place, None)  # busy, or gone: again with the next tick
         except Hung as error:
             place.log.warning("%s; it is killed and replaced", error)
             life.kill("it did not answer its health check")
         except Unhealthy as error:
-            if place.life is life:
-                self._unwell(place, str(error))
+            failures = self._failures[life] = self._failures.get(life, 0) + 1
+            place.log.warning("unwell, %d of %d: %s", failures, FAILURES_LIMIT, error)
         except asyncio.CancelledError:
             pass  # the service ends
         finally:
-            self._checking.discard(place)
-
-    def _unwell(self, place: Place, why: str) -> None:
-        failures = self._failures[place] = self._failures.get(place, 0) + 1
-        place.log.warning("unwell, %d of %d: %s", failures, FAILURES_LIMIT, why)
-        if failures >= FAILURES_LIMIT:
-            del self._failures[place]
-            if not place.being_replaced:
-                self._pool.act(self._replace(place, "since it is unwell"), f"replacement of worker {place}")
+            self._checks.pop(place, None)
 
     # -- enough ------------------------------------------------------------------------------------------------
 
@@ -155,7 +156,7 @@ class Overseer:
         starting = any(place.life is None or not place.life.in_service for place in pool.places)
         if waited > self._settings.scale_up_after and pool.count < pool.most and not starting:
             self._scale(pool.count + 1, f"a queue that has waited {format_duration(waited)}")
-        elif idle > self._settings.scale_down_after and pool.count > pool.least:
+        elif idle > self._settings.scale_down_after and pool.count > pool.least and not pool.places[-1].held:
             self._idle_since = now  # the next one after as long again
             self._scale(pool.count - 1, f"{format_duration(idle)} in which not all workers were needed")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from faucet.workers.local import LocalWorkers
 
 _log = logging.getLogger("faucet")
+
+LOOK_AGAIN = 1.0
+"""Seconds between two looks for a directory that is gone."""
 
 DEBOUNCE = 300
 """Milliseconds in which changes are taken for one: editors write a file in several steps."""
@@ -32,6 +36,19 @@ def require() -> None:
 
 async def reload_on_change(pool: LocalWorkers, directory: Path, ignored: Path | None) -> None:
     """Roll after each change in `directory`, for ever. The file `ignored` (the log) may change."""
+    log = _resolved(ignored)
+    while not pool.ending:
+        async for names in _changes(directory, log):
+            shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+            await _roll(pool, f"a change of {shown}")
+        _log.warning("%s is gone: no reload until it is back", directory)
+        while _inode(directory) is None:  # noqa: ASYNC110, nothing tells of its return
+            await asyncio.sleep(LOOK_AGAIN)
+        await _roll(pool, f"a new {directory.name}")
+
+
+async def _changes(directory: Path, log: Path | None) -> AsyncIterator[list[str]]:
+    """The names of what has changed, each time; until the directory is gone, or another."""
     from watchfiles import Change, DefaultFilter, awatch
 
     class Filter(DefaultFilter):
@@ -39,24 +56,41 @@ async def reload_on_change(pool: LocalWorkers, directory: Path, ignored: Path | 
 
         def __call__(self, change: Change, path: str) -> bool:
             hidden = any(part.startswith(".") for part in Path(path).relative_to(directory).parts)
-            return (
-                super().__call__(change, path) and not hidden and not path.endswith("~") and not _is_log(path, ignored)
-            )
+            unwanted = hidden or path.endswith("~") or _is_log(Path(path), log)
+            return super().__call__(change, path) and not unwanted
 
-    async for changes in awatch(directory, watch_filter=Filter(), debounce=DEBOUNCE, step=50):
-        names = sorted({str(Path(path).relative_to(directory)) for _, path in changes})
-        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-        if pool.stopping:
+    watched = _inode(directory)
+    async for changes in awatch(
+        directory, watch_filter=Filter(), debounce=DEBOUNCE, step=50, yield_on_timeout=True, rust_timeout=1000
+    ):
+        if watched is None or _inode(directory) != watched:
             return
-        await _roll(pool, f"a change of {shown}")
+        if changes:
+            yield sorted({str(Path(path).relative_to(directory)) for _, path in changes})
 
 
-def _is_log(path: str, log: Path | None) -> bool:
-    """The log, or what it was rotated to."""
-    return log is not None and path.startswith(str(log.absolute()))
+def _inode(directory: Path) -> int | None:
+    """Tells a directory from another of the same name; None if there is none."""
+    try:
+        return directory.stat().st_ino
+    except OSError:
+        return None
+
+
+def _resolved(path: Path | None) -> Path | None:
+    return None if path is None else path.resolve()
+
+
+def _is_log(path: Path, log: Path | None) -> bool:
+    """The log, or what it was rotated to: `log`, `log.1`."""
+    if log is None or path.parent.resolve() != log.parent:
+        return False
+    return path.name == log.name or (path.name.startswith(f"{log.name}.") and path.suffix[1:].isdigit())
 
 
 async def _roll(pool: LocalWorkers, why: str) -> None:
+    if pool.ending:
+        return
     while pool.rolling is not None:  # with the code of before the change, perhaps
         await asyncio.wait([pool.rolling.result])
         await asyncio.sleep(0)
