@@ -303,6 +303,18 @@ async def test_a_flood_of_good_commands_takes_turns_with_the_service(faucet: Sta
     await drain
 
 
+async def test_refusals_are_events_but_not_each_of_them(faucet: Start) -> None:
+    service = faucet("--command", COUNTING, "-w", "1", "--queue-limit", "0").wait_ready()
+    slow = asyncio.ensure_future(fetch(service.port, "/slow?3"))
+    await asyncio.sleep(0.2)
+    for _ in range(50):
+        assert (await fetch(service.port, "/"))[0] == 503
+    line = await asyncio.to_thread(service.wait_line, "refused with 503: All workers are busy and the queue is full", 5)
+    assert "warning: " in line.string
+    assert (await slow)[0] == 200
+    assert sum("refused with 503" in line for line in service.lines) <= 2
+
+
 # -- faucet ctl -------------------------------------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ sees where things come from.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,11 +22,16 @@ from faucet.stats import HISTORY_SECONDS, Record, Second, quantile
 from faucet.workers.fleet import Fleet
 from faucet.workers.rows import describe, epoch
 
+_log = logging.getLogger("faucet")
+
 RATE_SECONDS = 10
 """Over which requests a second are counted."""
 
 PICTURE_AGE = 0.02
 """Seconds for which a picture is good enough for the next viewer."""
+
+REFUSALS_SECONDS = 10.0
+"""Between two events about refused requests."""
 
 QUEUE_ROWS = 200
 """Waiting requests that are shown; the number of all is told."""
@@ -51,6 +57,8 @@ class Runtime:
     owned: bool = False
     state: str = "starting"
     started: float = 0.0
+    _refusals_told: int = 0
+    _tell_next: float = 0.0
     _picture: dict[str, Any] | None = None
     _taken: float = 0.0
 
@@ -74,6 +82,18 @@ class Runtime:
         """Once a second."""
         dispatcher = self.proxy.dispatcher
         self.proxy.stats.tick(dispatcher.locked, dispatcher.waiting)
+        self._tell_refusals()
+
+    def _tell_refusals(self) -> None:
+        """Refusals are events; where there are many, one event for those of some seconds."""
+        refused = self.proxy.stats.refused - self._refusals_told
+        if not refused or self.proxy.draining or monotonic() < self._tell_next:
+            return
+        latest = next((record for record in reversed(self.proxy.stats.recent) if record.status == 503), None)
+        why = latest.note if latest is not None else ""
+        _log.warning("%s refused with 503: %s", "a request was" if refused == 1 else f"{refused} requests were", why)
+        self._refusals_told += refused
+        self._tell_next = monotonic() + REFUSALS_SECONDS
 
     def totals(self) -> Totals:
         """The numbers at the top."""
