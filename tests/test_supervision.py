@@ -162,7 +162,7 @@ async def test_a_health_check_ends_with_the_answer_and_with_the_service(faucet: 
         await until(client, "asked", lambda s: s["totals"]["locked"] == 1)
     began = asyncio.get_running_loop().time()
     assert await asyncio.to_thread(service.stop) == 0
-    assert asyncio.get_running_loop().time() - began < 4
+    assert asyncio.get_running_loop().time() - began < 3
     assert "unwell" not in service.output
 
 
