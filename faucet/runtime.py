@@ -32,7 +32,6 @@ from faucet.signals import Signals
 from faucet.units import format_duration
 from faucet.workers.cpus import available_cpus
 from faucet.workers.entry import Entry
-from faucet.workers.fleet import Refused
 from faucet.workers.local import LocalWorkers, StartFailed
 from faucet.workers.reload import ReloadError, reload_on_change, require
 
@@ -117,13 +116,12 @@ class _Service:
         self._log = log
         self._directory = entry.directory
         self._reloading: asyncio.Task[None] | None = None
-        self._roll_again = ""
         self._described = f"{entry.directory} ({entry.description})"
         self.listener = Listener(parse_address(settings.host))
         self.proxy = Proxy(settings, log.request)
         self.span = parse_span(settings.workers or str(available_cpus()))
         self.workers = LocalWorkers(self.span, entry, settings, self.proxy, log.output)
-        self.signals = Signals(reopen=log.reopen, roll=self._roll)
+        self.signals = Signals(reopen=log.reopen, roll=self.workers.roll_anew)
         self.control = ControlServer(
             Runtime(
                 proxy=self.proxy,
@@ -211,22 +209,6 @@ class _Service:
         if not cut:
             return _End(EXIT_OK, "stopped; nobody was waiting for what was still in hand")
         return _End(EXIT_CUT, f"stopped; {_count(cut, 'request in hand was', 'requests in hand were')} cut")
-
-    def _roll(self, who: str) -> None:
-        """Now, or, where one is under way, after that: it may have begun before what this one is for."""
-        if self.workers.rolling is not None:
-            self._roll_again = who
-            return
-        try:
-            _, result = self.workers.roll(who)
-            result.add_done_callback(self._rolled)
-        except Refused as error:
-            _log.warning("%s: %s", who, error)
-
-    def _rolled(self, result: asyncio.Future[str]) -> None:
-        who, self._roll_again = self._roll_again, ""
-        if who and not self.workers.ending:
-            asyncio.get_running_loop().call_soon(self._roll, who)
 
     async def tear_down(self) -> None:
         """End everything but the control socket, which tells of the end. Nothing of it is left afterwards."""

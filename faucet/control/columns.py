@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from faucet.control.usage import Usage
 from faucet.snapshot import WorkerRow
@@ -37,7 +38,7 @@ class Column:
     width: int
     """0: what is left."""
     text: Callable[[Cell], str]
-    order: Callable[[Cell], object]
+    order: Callable[[Cell], Any]
     """What it is sorted by."""
     right: bool = True
 
@@ -71,7 +72,7 @@ def _rate(rate: float) -> str:
     return f"{rate:.0f}" if rate >= 100 else f"{rate:.1f}"
 
 
-def _name_order(cell: Cell) -> object:
+def _name_order(cell: Cell) -> Any:
     """By number, and what comes or goes behind what is there: `2`, `2+`, `10`."""
     number = cell.row.name.rstrip("+-")
     return (0, int(number), cell.row.key) if number.isdecimal() else (1, number, cell.row.key)
@@ -106,11 +107,9 @@ LEAST_REQUEST = 18
 
 def columns_for(width: int) -> tuple[Column, ...]:
     """The columns that fit into `width` characters, with one between them."""
-    dropped: set[str] = set()
-    for name in (*DROPPED_FIRST, None):
-        shown = tuple(column for column in COLUMNS if column.id not in dropped)
-        needed = sum(column.width + 1 for column in shown) + LEAST_REQUEST
-        if needed <= width or name is None:
-            return shown
-        dropped.add(name)
-    raise AssertionError("unreachable")
+    shown: tuple[Column, ...] = COLUMNS
+    for name in DROPPED_FIRST:
+        if sum(column.width + 1 for column in shown) + LEAST_REQUEST <= width:
+            break
+        shown = tuple(column for column in shown if column.id != name)
+    return shown

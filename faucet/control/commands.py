@@ -60,9 +60,8 @@ class Commands:
     def _logs(self, message: Message) -> Any:
         journal = self._runtime.journal
         worker = message.get("worker")
-        lines, _ = newest(journal.entries, journal.total, 0, len(journal.entries))
-        rows = [log_row(entry)._asdict() for entry in lines if worker in (None, entry.worker)]
-        return rows[-_number(message, "last", 50, ROWS_LIMIT) :]
+        entries = [entry for entry in journal.entries if worker in (None, entry.worker)]
+        return [log_row(entry)._asdict() for entry in entries[-_number(message, "last", 50, ROWS_LIMIT) :]]
 
     def _health(self, _: Message) -> Any:
         rows = self._runtime.fleet.rows()

@@ -9,7 +9,6 @@ import os
 import select
 import sys
 from collections.abc import Awaitable, Callable
-from datetime import datetime
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter, validators
@@ -18,7 +17,7 @@ from faucet.control.client import Client, NoRuntime, Refusal
 from faucet.control.columns import COLUMNS, Cell, format_age
 from faucet.control.find import find
 from faucet.control.protocol import Message
-from faucet.control.text import log_prefix, visible
+from faucet.control.text import clock, log_prefix, visible
 from faucet.control.usage import Usage, sample_usage
 from faucet.snapshot import LogRow, Service, WorkerRow
 from faucet.units import format_duration, format_size
@@ -55,21 +54,25 @@ def _run(at: str | None, talk: Callable[[Client], Awaitable[int]]) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        # Whoever read this has heard enough. Python would complain again when it flushes at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except OSError as error:
+        # Python would complain again when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            return 0  # whoever read this has heard enough
         print_error(f"cannot write this: {error.strerror or error}")
         return 1
+
+
+def _who() -> str:
+    """Who asks, for the runtime's log."""
+    return f"{getpass.getuser()} (ctl)"
 
 
 def _ask(at: str | None, do: str, **arguments: Any) -> int:
     """Ask for something, and print what will happen."""
 
     async def talk(client: Client) -> int:
-        print(await client.ask(do, who=f"{getpass.getuser()} (ctl)", **arguments))
+        print(await client.ask(do, who=_who(), **arguments))
         return 0
 
     return _run(at, talk)
@@ -175,7 +178,7 @@ def requests(*, at: At = None, as_json: Json = False, last: Last = 30) -> int:
 
 def _request_cells(row: dict[str, Any]) -> list[str]:
     return [
-        _clock(row["ended"]), row["client"], row["worker"] or "-", str(row["status"]), format_duration(row["waited"]),
+        clock(row["ended"]), row["client"], row["worker"] or "-", str(row["status"]), format_duration(row["waited"]),
         format_duration(row["service"]), format_size(row["sent"]), f"{row['method']} {row['target']}", row["note"],
     ]  # fmt: skip
 
@@ -193,7 +196,7 @@ def logs(
 
     def show(row: LogRow) -> None:
         if worker in (None, row.worker):
-            text = f"{_clock(row.when)} {log_prefix(row)}{visible(row.text)}"
+            text = f"{clock(row.when)} {log_prefix(row)}{visible(row.text)}"
             print(json.dumps(row._asdict(), ensure_ascii=False) if as_json else text, flush=True)
 
     async def talk(client: Client) -> int:
@@ -236,10 +239,6 @@ def _nobody_reads() -> bool:
     return bool(poller.poll(0))
 
 
-def _clock(when: float) -> str:
-    return datetime.fromtimestamp(when).strftime("%H:%M:%S.%f")[:-3]
-
-
 @app.command
 def health(*, at: At = None, as_json: Json = False) -> int:
     """Whether it can serve: exit code 0 if a worker is ready."""
@@ -271,13 +270,12 @@ def rolling_restart(
     """Replace all workers, one after the other, each by one that is ready first. No request fails."""
 
     async def talk(client: Client) -> int:
-        who = f"{getpass.getuser()} (ctl)"
         if not wait:
-            print(await client.ask("rolling-restart", who=who))
+            print(await client.ask("rolling-restart", who=_who()))
             return 0
         client.on_message = _show_notices()
         await client.ask("watch", hz=5)
-        print(await client.ask("rolling-restart", who=who, wait=True, patience=None))
+        print(await client.ask("rolling-restart", who=_who(), wait=True, patience=None))
         return 0
 
     return _run(at, talk)
@@ -337,7 +335,7 @@ def stop(*, at: At = None, now: Now = False) -> int:
     """End the service, and wait until it has ended."""
 
     async def talk(client: Client) -> int:
-        print(await client.ask("stop", who=f"{getpass.getuser()} (ctl)", now=now), flush=True)
+        print(await client.ask("stop", who=_who(), now=now), flush=True)
         await client.closed
         return 0
 

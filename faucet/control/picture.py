@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
-from itertools import islice, pairwise
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
 from time import monotonic
 from typing import Any
 
@@ -57,6 +58,7 @@ class Runtime:
     owned: bool = False
     state: str = "starting"
     started: float = 0.0
+    _seconds: deque[SecondRow] = field(default_factory=lambda: deque(maxlen=HISTORY_SECONDS))
     _refusals_told: int = 0
     _tell_next: float = 0.0
     _picture: dict[str, Any] | None = None
@@ -80,8 +82,10 @@ class Runtime:
 
     def tick(self) -> None:
         """Once a second."""
-        dispatcher = self.proxy.dispatcher
+        dispatcher, history = self.proxy.dispatcher, self.proxy.stats.history
         self.proxy.stats.tick(dispatcher.locked, dispatcher.waiting)
+        if len(history) > 1:
+            self._seconds.append(_second(history[-2], history[-1]))
         self._tell_refusals()
 
     def _tell_refusals(self) -> None:
@@ -89,7 +93,8 @@ class Runtime:
         refused = self.proxy.stats.refused - self._refusals_told
         if not refused or self.proxy.draining or monotonic() < self._tell_next:
             return
-        latest = next((record for record in reversed(self.proxy.stats.recent) if record.status == 503), None)
+        ours = (record for record in reversed(self.proxy.stats.recent) if record.status == 503 and not record.worker)
+        latest = next(ours, None)
         why = latest.note if latest is not None else ""
         _log.warning("%s refused with 503: %s", "a request was" if refused == 1 else f"{refused} requests were", why)
         self._refusals_told += refused
@@ -99,8 +104,7 @@ class Runtime:
         """The numbers at the top."""
         stats, dispatcher = self.proxy.stats, self.proxy.dispatcher
         past = stats.history[0] if stats.history else None
-        before = tuple(past.service) if past else (0,) * len(stats.service.counts)
-        minute = [now - then for now, then in zip(stats.service.counts, before, strict=True)]
+        minute = _difference(stats.service.counts, past.service) if past else stats.service.counts
         oldest = next(dispatcher.queue(), None)
         return Totals(
             rps=self._rate(),
@@ -127,7 +131,7 @@ class Runtime:
 
     def seconds(self) -> list[SecondRow]:
         """The last minute, oldest first; shorter if there is not so much yet."""
-        return [_second(before, after) for before, after in pairwise(self.proxy.stats.history)][-HISTORY_SECONDS:]
+        return list(self._seconds)
 
     def queue(self) -> list[WaitingRow]:
         """Who waits, the next to be served first."""
@@ -178,8 +182,12 @@ def log_row(entry: Entry) -> LogRow:
     return LogRow(round(entry.when, 3), entry.source, entry.worker, entry.text[:TEXT_LIMIT])
 
 
+def _difference(after: Sequence[int], before: Sequence[int]) -> list[int]:
+    return [new - old for new, old in zip(after, before, strict=True)]
+
+
 def _second(before: Second, after: Second) -> SecondRow:
-    counts = [new - old for new, old in zip(after.service, before.service, strict=True)]
+    counts = _difference(after.service, before.service)
     errors = after.errors - before.errors + after.refused - before.refused
     return SecondRow(
         after.exchanges - before.exchanges, round(quantile(counts, 0.95), 5), after.locked, after.waiting, errors

@@ -149,7 +149,7 @@ class ControlConnection(asyncio.Protocol):
         self._ended = False  # it sends no more
         self._viewer: Viewer | None = None
         self._interval = 1 / USUAL_HZ
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
 
     @property
     def idle(self) -> bool:
@@ -266,16 +266,19 @@ class ControlConnection(asyncio.Protocol):
         self._interval = 1 / hz
         if self._viewer is None:
             self._viewer = Viewer(self._server.runtime)
-            self._timer = asyncio.get_running_loop().call_soon(self._tell)  # type: ignore[assignment]
+            self._timer = asyncio.get_running_loop().call_soon(self._tell)
         return "watching"
 
     def _tell(self) -> None:
         if self._viewer is None or self.transport.is_closing():
             return
-        if self.transport.get_write_buffer_size() <= UNREAD_LIMIT:
-            for message in self._viewer.news():
-                self._send(message)
+        self._tell_news(self._viewer)
         self._timer = asyncio.get_running_loop().call_later(self._interval, self._tell)
+
+    def _tell_news(self, viewer: Viewer) -> None:
+        if self.transport.get_write_buffer_size() <= UNREAD_LIMIT:
+            for message in viewer.news():
+                self._send(message)
 
     def _send(self, message: Message) -> None:
         if not self.transport.is_closing():
@@ -283,9 +286,8 @@ class ControlConnection(asyncio.Protocol):
 
     def close(self) -> None:
         """Say what there is to be said, and hang up."""
-        if self._viewer is not None and self.transport.get_write_buffer_size() <= UNREAD_LIMIT:
-            for message in self._viewer.news():
-                self._send(message)
+        if self._viewer is not None:
+            self._tell_news(self._viewer)
         self.transport.close()
         if self.transport.get_write_buffer_size():
             self.transport.abort()  # it does not read

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 
 from faucet.snapshot import LogRow, RequestRow
 from faucet.units import format_duration, format_size
@@ -17,6 +18,11 @@ def visible(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in text)
+
+
+def clock(when: float) -> str:
+    """`12:04:01.259`, local time."""
+    return datetime.fromtimestamp(when).strftime("%H:%M:%S.%f")[:-3]
 
 
 def log_prefix(row: LogRow) -> str:

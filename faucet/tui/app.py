@@ -21,13 +21,13 @@ from textual.widgets import ContentSwitcher, Footer, Input
 
 from faucet.control.client import NoRuntime, Refusal
 from faucet.control.columns import Cell
-from faucet.control.text import visible
+from faucet.control.text import clock, visible
 from faucet.control.usage import Usage, sample_usage
 from faucet.settings import MonitorSettings
 from faucet.snapshot import RequestRow, WaitingRow
 from faucet.tui.feed import Connect, Feed
 from faucet.tui.help import help_text
-from faucet.tui.items import SOURCES, clock, event_line, log_line, request_details, request_line, waiting_line
+from faucet.tui.items import SOURCES, event_line, log_line, request_details, request_line, waiting_line
 from faucet.tui.lines import Line, LineView
 from faucet.tui.model import Model
 from faucet.tui.paint import ascii_only
@@ -155,7 +155,7 @@ class Monitor(App[str]):
     def _refresh(self) -> None:
         if _terminal_is_gone():
             self.exit(LEFT)
-        if self.paused:
+        if self.paused or not self.behind.query(HeaderLine):  # it is closing
             return
         model = self.model
         clock_runs = bool(model.queue) or any(row.locked for row in model.workers.values())

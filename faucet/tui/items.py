@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from faucet.control.columns import format_age
-from faucet.control.text import request_text, visible
+from faucet.control.text import clock, request_text, visible
 from faucet.snapshot import LogRow, RequestRow, WaitingRow
 from faucet.tui.lines import Line
 from faucet.tui.model import LogItem
@@ -13,11 +11,6 @@ from faucet.units import format_duration, format_size
 
 SOURCES = ("everything", "output", "requests", "trouble")
 """What the log can be limited to."""
-
-
-def clock(when: float) -> str:
-    """`12:04:01.259`, local time."""
-    return datetime.fromtimestamp(when).strftime("%H:%M:%S.%f")[:-3]
 
 
 def status_paint(status: int) -> str:

@@ -107,7 +107,7 @@ class Model:
         kind = "log" if "log" in message else "requests"
         rows = message[kind]
         # At first everything older is left out, of course.
-        if message.get("skipped") and rows and self.counts[kind if kind == "requests" else "log"]:
+        if message.get("skipped") and rows and self.counts[kind]:
             when = float(rows[0][0])
             what = "lines" if kind == "log" else "requests"
             self._pending.append((when, LogRow(when, "skipped", "", f"… {message['skipped']} {what} are not shown")))

@@ -13,10 +13,10 @@ from textual.widgets import Button, Static
 
 from faucet.control.client import NoRuntime, Refusal
 from faucet.control.columns import format_age
-from faucet.control.text import visible
+from faucet.control.text import clock, visible
 from faucet.snapshot import RequestRow, WorkerRow
 from faucet.stats import Histogram, quantile_of
-from faucet.tui.items import clock, request_line
+from faucet.tui.items import request_line
 from faucet.tui.paint import sparkline
 from faucet.units import format_duration
 

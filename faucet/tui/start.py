@@ -89,13 +89,18 @@ def _watch(own: socket.socket, settings: MonitorSettings) -> _Outcome:
         greetings.append(client.greeting)
         return client
 
-    with contextlib.suppress(OSError):
-        os.nice(NICENESS)
+    _give_way()
     app = Monitor(connect, settings, owner=True)
     how = app.run() or LOST
     own.close()
     said = app.model.events[-1].text if app.model.events else ""
     return _Outcome(how, greetings[0] if greetings else None, said if said.startswith("stopped") else "")
+
+
+def _give_way() -> None:
+    """To whoever serves."""
+    with contextlib.suppress(OSError):
+        os.nice(NICENESS)
 
 
 OWN_PATIENCE = 30.0
@@ -143,8 +148,7 @@ def attach(which: str | None, settings: MonitorSettings, read_only: bool) -> int
     except NoRuntime as error:
         print_error(str(error))
         return 1
-    with contextlib.suppress(OSError):
-        os.nice(NICENESS)
+    _give_way()
     outcome = Monitor(connect, settings, owner=False, read_only=read_only).run()
     return 1 if outcome == LOST else 0
 

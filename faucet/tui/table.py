@@ -50,7 +50,7 @@ class WorkerTable(ScrollView, can_focus=True):
     def show(self, cells: list[Cell]) -> None:
         """Show these workers; the cursor stays with the one it is on."""
         key = self.selected.row.key if self.selected else None
-        self._cells = sorted(sorted(cells, key=COLUMNS[0].order), key=self._sorted_by.order)  # type: ignore[arg-type]
+        self._cells = sorted(cells, key=lambda cell: (self._sorted_by.order(cell), COLUMNS[0].order(cell)))
         keys = [cell.row.key for cell in self._cells]
         cursor = keys.index(key) if key in keys else min(self._cursor, max(len(keys) - 1, 0))
         drawn = [self._texts(cell) for cell in self._cells]

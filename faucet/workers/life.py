@@ -25,6 +25,7 @@ from faucet.workers.ports import HOST, is_free
 from faucet.workers.process import ChildProcess
 
 if TYPE_CHECKING:
+    from faucet.proxy.exchange import Exchange
     from faucet.workers.place import Place
 
 PROBE_INTERVAL = 0.05
@@ -83,6 +84,11 @@ class Life:
     def in_service(self) -> bool:
         """It gets requests, or would."""
         return self.state is State.READY
+
+    @property
+    def holder(self) -> Exchange | None:
+        """What holds its lock."""
+        return None if self.backend is None else self._pool.proxy.dispatcher.holder(self.backend)
 
     # -- the beginning -----------------------------------------------------------------------------------------
 

@@ -71,13 +71,14 @@ class LocalWorkers:
         self.closing: list[Place] = []
         """Given up, but they still have something in hand."""
         self.rolling: Roll | None = None
+        self._next_roll = ""  # why another one follows
         loop = asyncio.get_running_loop()
         self.first_ready: asyncio.Future[None] = loop.create_future()
         """Done when a worker is ready for the first time, or none is for a while; StartFailed if none ever will be."""
         self.stopping = False
         self._overseer = Overseer(self)
         self._tasks: dict[Place, asyncio.Task[None]] = {}
-        self._actions: set[asyncio.Task[None]] = set()
+        self._actions: set[asyncio.Task[Any]] = set()
 
     def start(self) -> None:
         """Start all workers, side by side."""
@@ -158,7 +159,12 @@ class LocalWorkers:
     @property
     def changing(self) -> bool:
         """Some workers are not in service, or about to leave it."""
-        return bool(self.closing) or any(place.life is None or not place.life.in_service for place in self.places)
+        return bool(self.closing) or self.starting
+
+    @property
+    def starting(self) -> bool:
+        """Some workers that there should be are not in service."""
+        return not all(place.in_service for place in self.places)
 
     @property
     def count(self) -> int:
@@ -191,24 +197,26 @@ class LocalWorkers:
         return self._restart(place, who)
 
     def _restart(self, place: Place, who: str) -> str:
-        self._refuse_if_stopping()
+        self._refuse_if_ending()
         place.log.info("restart asked by %s", who)
         life = place.life
-        busy = life is not None and life.backend is not None and self.proxy.dispatcher.holder(life.backend) is not None
-        self.act(self._replace(place, f"restarted by {who}"), f"restart of worker {place}")
+        self.act(self.replace(place, f"restarted by {who}"), f"restart of worker {place}")
         if life is None or life.backend is None:
             return f"worker {place} is started at once"
-        if busy:
+        if life.holder is not None:
             return f"worker {place} finishes the request it has in hand, once its replacement is ready"
         return f"worker {place} is replaced as soon as another is ready"
 
-    async def _replace(self, place: Place, why: str) -> None:
+    async def replace(self, place: Place, why: str) -> bool:
+        """Replace the process in `place`, and wait for it. Whether that succeeded; if not, the log says why."""
         try:
             await place.replace(why)
         except ReplaceError as error:
             place.log.error("not replaced: the replacement %s", error)
+            return False
+        return True
 
-    def act(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    def act(self, coroutine: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
         """Do something that is waited for at the end."""
         task = tasks.start(coroutine, name)
         self._actions.add(task)
@@ -224,19 +232,29 @@ class LocalWorkers:
         """Ask no worker how it is any more, and replace none: the service ends."""
         self._overseer.stop()
 
-    def _refuse_if_stopping(self) -> None:
+    def _refuse_if_ending(self) -> None:
         if self.ending:
             raise Refused("the service is ending")
 
     def roll(self, who: str) -> tuple[str, asyncio.Future[str]]:
         """Replace all workers, one after the other, each by one that is ready first."""
-        self._refuse_if_stopping()
+        self._refuse_if_ending()
         if self.rolling is not None:
             raise Refused("a rolling restart is under way already")
         _log.info("rolling restart of %d workers, asked by %s", len(self.places), who)
         roll = self.rolling = Roll(len(self.places), asyncio.get_running_loop().create_future())
         self.act(self._roll(roll, f"rolling restart by {who}"), "rolling restart")
         return f"{roll.total} workers are replaced, one after the other", roll.result
+
+    def roll_anew(self, why: str) -> None:
+        """Roll with what is there now. One that is under way may have begun before that: then another follows it."""
+        if self.rolling is not None:
+            self._next_roll = why
+            return
+        try:
+            self.roll(why)
+        except Refused as error:
+            _log.warning("no rolling restart for %s: %s", why, error)
 
     async def _roll(self, roll: Roll, why: str) -> None:
         try:
@@ -259,6 +277,9 @@ class LocalWorkers:
             self.rolling = None
             if not roll.result.done():
                 roll.end(Refused("rolling restart: it was broken off; the log says why"))
+            why, self._next_roll = self._next_roll, ""
+            if why and not self.ending:
+                self.roll_anew(why)
 
     async def _replace_all(self, batch: list[Place], why: str) -> None:
         """Raises ReplaceError, once none of them is under way any more."""
@@ -270,7 +291,7 @@ class LocalWorkers:
 
     def scale(self, count: int, who: str) -> str:
         """Have `count` workers. Those that are too many finish what they have in hand."""
-        self._refuse_if_stopping()
+        self._refuse_if_ending()
         if not 1 <= count <= MOST_WORKERS:
             raise Refused(f"there have to be between 1 and {MOST_WORKERS} workers")
         before = len(self.places)

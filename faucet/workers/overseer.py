@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from faucet.units import format_duration, format_size
 from faucet.workers.health import Hung, Unhealthy, check
 from faucet.workers.life import Life
-from faucet.workers.place import Place, ReplaceError
+from faucet.workers.place import Place
 
 if TYPE_CHECKING:
     from faucet.workers.local import LocalWorkers
-
-_log = logging.getLogger("faucet")
 
 TICK = 1.0
 
@@ -45,11 +42,10 @@ class Overseer:
         self._recycling = False
         self._not_before = 0.0
         self._last_recycled = 0  # number of a place: the next ones have their turn first
-        self._checks: dict[Place, asyncio.Task[None]] = {}
+        self._checks: dict[Place, asyncio.Task[Any]] = {}
         self._asked: dict[Place, float] = {}
         self._failures: WeakKeyDictionary[Life, int] = WeakKeyDictionary()
         self._idle_since = monotonic()
-        self._last_growth = 0.0
 
     def start(self) -> None:
         """Begin."""
@@ -105,10 +101,8 @@ class Overseer:
     async def _replace(self, place: Place, why: str) -> None:
         place.log.info("replaced %s", why)
         try:
-            await place.replace(f"replaced {why}")
-        except ReplaceError as error:
-            place.log.error("not replaced: the replacement %s", error)
-            self._not_before = monotonic() + PAUSE_AFTER_FAILURE
+            if not await self._pool.replace(place, f"replaced {why}"):
+                self._not_before = monotonic() + PAUSE_AFTER_FAILURE
         finally:
             self._recycling = False
 
@@ -153,15 +147,11 @@ class Overseer:
             self._idle_since = now  # every worker is needed, or not all are here yet
         oldest = next((since for _, since in dispatcher.queue()), now)
         waited, idle = now - oldest, now - self._idle_since
-        starting = any(place.life is None or not place.life.in_service for place in pool.places)
-        if waited > self._settings.scale_up_after and pool.count < pool.most and not starting:
-            self._scale(pool.count + 1, f"a queue that has waited {format_duration(waited)}")
+        if waited > self._settings.scale_up_after and pool.count < pool.most and not pool.starting:
+            pool.scale(pool.count + 1, f"a queue that has waited {format_duration(waited)}")
         elif idle > self._settings.scale_down_after and pool.count > pool.least and not pool.places[-1].held:
             self._idle_since = now  # the next one after as long again
-            self._scale(pool.count - 1, f"{format_duration(idle)} in which not all workers were needed")
-
-    def _scale(self, count: int, why: str) -> None:
-        self._pool.scale(count, why)
+            pool.scale(pool.count - 1, f"{format_duration(idle)} in which not all workers were needed")
 
 
 def _resident(life: Life) -> int:

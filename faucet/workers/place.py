@@ -95,6 +95,11 @@ class Place:
         """All its processes."""
         return [life for life in (self.life, self.successor, *self.leaving) if life is not None]
 
+    @property
+    def in_service(self) -> bool:
+        """There is a process in it that gets requests, or would."""
+        return self.life is not None and self.life.in_service
+
     # -- the ordinary course -----------------------------------------------------------------------------------
 
     async def live(self) -> None:
@@ -204,33 +209,29 @@ class Place:
         If there is none in service, the next one that is started is waited for. If it is being replaced already, that
         is waited for. If it is given up, nothing is done. Raises ReplaceError, and the old one goes on.
         """
-        if not self._replaced.is_set():
+        if self.being_replaced:
             await self._replaced.wait()
             return
         if self.life is None:
-            await self._next_start()
+            self._decided.clear()
+            self.try_now()
+            await self._decided.wait()
+            self._complain_unless_started()
             return
         if self.life.backend is None:
             await self._decided.wait()  # it was started before, so it may be what is to be replaced
-        if self.life is None or self.life.backend is None:
-            self._complain_unless_stopping(self.exits[-1] if self.exits else "could not be started")
-        elif not self.stopping:
+        self._complain_unless_started()
+        if not self.stopping:
             self._replaced.clear()
             try:
                 await self._succeed(why)
             finally:
                 self._replaced.set()
 
-    async def _next_start(self) -> None:
-        self._decided.clear()
-        self.try_now()
-        await self._decided.wait()
-        if self.life is None:
-            self._complain_unless_stopping(self.exits[-1] if self.exits else "could not be started")
-
-    def _complain_unless_stopping(self, what: str) -> None:
-        if not self.stopping:
-            raise ReplaceError(what)
+    def _complain_unless_started(self) -> None:
+        """Raises ReplaceError, unless there is a process in service, or none is wanted any more."""
+        if not self.stopping and (self.life is None or self.life.backend is None):
+            raise ReplaceError(self.exits[-1] if self.exits else "could not be started")
 
     async def _succeed(self, why: str) -> None:
         successor = self.successor = Life(self)

@@ -8,8 +8,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from faucet.workers.fleet import Refused
-
 if TYPE_CHECKING:
     from faucet.workers.local import LocalWorkers
 
@@ -37,14 +35,16 @@ def require() -> None:
 async def reload_on_change(pool: LocalWorkers, directory: Path, ignored: Path | None) -> None:
     """Roll after each change in `directory`, for ever. The file `ignored` (the log) may change."""
     log = _resolved(ignored)
-    while not pool.ending:
+    while True:
         async for names in _changes(directory, log):
+            if pool.ending:
+                return
             shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-            await _roll(pool, f"a change of {shown}")
+            pool.roll_anew(f"a change of {shown}")
         _log.warning("%s is gone: no reload until it is back", directory)
         while _inode(directory) is None:  # noqa: ASYNC110, nothing tells of its return
             await asyncio.sleep(LOOK_AGAIN)
-        await _roll(pool, f"a new {directory.name}")
+        pool.roll_anew(f"a new {directory.name}")
 
 
 async def _changes(directory: Path, log: Path | None) -> AsyncIterator[list[str]]:
@@ -86,16 +86,3 @@ def _is_log(path: Path, log: Path | None) -> bool:
     if log is None or path.parent.resolve() != log.parent:
         return False
     return path.name == log.name or (path.name.startswith(f"{log.name}.") and path.suffix[1:].isdigit())
-
-
-async def _roll(pool: LocalWorkers, why: str) -> None:
-    if pool.ending:
-        return
-    while pool.rolling is not None:  # with the code of before the change, perhaps
-        await asyncio.wait([pool.rolling.result])
-        await asyncio.sleep(0)
-    try:
-        _, result = pool.roll(why)
-        await asyncio.wait([result])
-    except Refused as error:
-        _log.warning("no rolling restart after %s: %s", why, error)

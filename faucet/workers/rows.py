@@ -27,50 +27,45 @@ _NOTHING = WorkerStats()
 def place_rows(place: Place, proxy: Proxy) -> list[WorkerRow]:
     """The rows of one place: its worker, and while it is being replaced, the other processes."""
     rows = [_place_row(place, proxy)]
-    rows += [_life_row(place, life, proxy) for life in place.lives if life is not place.life]
+    rows += [_life_row(place, life) for life in place.lives if life is not place.life]
     return rows
 
 
 def _place_row(place: Place, proxy: Proxy) -> WorkerRow:
-    life = place.life
     now = time()
     stats = proxy.stats.workers.get(str(place), _NOTHING)
     latest = [(when, seconds) for when, seconds in stats.recent if when > now - QUANTILE_SECONDS]
     durations = sorted(seconds for _, seconds in latest)
-    holder = _holder(life, proxy)
-    state, reason = _state(place, life, holder)
-    return WorkerRow(
+    state, reason = _state(place)
+    return _row(place, place.life, str(place), state, reason)._replace(
         key=str(place),
-        name=str(place),
-        state=state,
-        reason=reason,
-        pid=_pid(life),
-        port=life.port if life else 0,
-        since=0.0 if life is None else epoch(life.ready_at or life.began),
-        locked=epoch(holder.account.granted_at) if holder else 0.0,
-        request=describe(holder) if holder else "",
-        client=holder.account.peer if holder else "",
         requests=stats.requests,
         errors=stats.errors,
         rps=_rate(latest, now),
         p50=quantile_of(durations, 0.5),
         p95=quantile_of(durations, 0.95),
-        restarts=place.restarts,
     )
 
 
-def _life_row(place: Place, life: Life, proxy: Proxy) -> WorkerRow:
+def _life_row(place: Place, life: Life) -> WorkerRow:
     """A process beside the one in service: one that comes, or one that goes."""
-    holder = _holder(life, proxy)
-    coming = life is place.successor
+    if life is place.successor:
+        return _row(place, life, f"{place}+", "starting", "replacement")
+    return _row(place, life, f"{place}-", "draining", life.ending)
+
+
+def _row(place: Place, life: Life | None, name: str, state: str, reason: str) -> WorkerRow:
+    """What there is to be seen of one process, or of none; its numbers are its place's, and not in here."""
+    holder = None if life is None else life.holder
+    pid = 0 if life is None or life.process is None else life.process.pid
     return WorkerRow(
-        key=f"{place}{'+' if coming else '-'}{_pid(life)}",
-        name=f"{place}{'+' if coming else '-'}",
-        state="starting" if coming else "draining",
-        reason="replacement" if coming else life.ending,
-        pid=_pid(life),
-        port=life.port,
-        since=epoch(life.ready_at or life.began),
+        key=f"{name}{pid}",
+        name=name,
+        state=state,
+        reason=reason,
+        pid=pid,
+        port=life.port if life else 0,
+        since=0.0 if life is None else epoch(life.ready_at or life.began),
         locked=epoch(holder.account.granted_at) if holder else 0.0,
         request=describe(holder) if holder else "",
         client=holder.account.peer if holder else "",
@@ -83,7 +78,9 @@ def _life_row(place: Place, life: Life, proxy: Proxy) -> WorkerRow:
     )
 
 
-def _state(place: Place, life: Life | None, holder: Exchange | None) -> tuple[str, str]:
+def _state(place: Place) -> tuple[str, str]:
+    """The state of the worker, and why it is not ready, if it is not."""
+    life = place.life
     last = place.exits[-1] if place.exits else ""
     if life is None and place.stopping:
         return "draining", "ended"
@@ -99,8 +96,8 @@ def _state(place: Place, life: Life | None, holder: Exchange | None) -> tuple[st
     if life.state is State.OVER:
         return "backoff", last
     if place.held:
-        return "held", "" if holder else "gets no requests until it is resumed"
-    return ("busy" if holder else "ready"), ""
+        return "held", "" if life.holder else "gets no requests until it is resumed"
+    return ("busy" if life.holder else "ready"), ""
 
 
 def place_details(place: Place, proxy: Proxy) -> dict[str, Any]:
@@ -115,20 +112,11 @@ def place_details(place: Place, proxy: Proxy) -> dict[str, Any]:
         "command": entry.argv(row.port),
         "directory": str(entry.directory),
         "environment": {name: given[name] for name in sorted(given) if os.environ.get(name) != given[name]},
-        "started": epoch(life.began) if life else 0.0,
         "took": life.ready_at - life.began if life and life.ready_at else 0.0,
         "exits": list(place.exits),
         "durations": [seconds for _, seconds in stats.recent],
         "last_lines": lines,
     }
-
-
-def _holder(life: Life | None, proxy: Proxy) -> Exchange | None:
-    return None if life is None or life.backend is None else proxy.dispatcher.holder(life.backend)
-
-
-def _pid(life: Life | None) -> int:
-    return 0 if life is None or life.process is None else life.process.pid
 
 
 def _rate(latest: list[tuple[float, float]], now: float) -> float:

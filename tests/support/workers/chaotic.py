@@ -10,9 +10,10 @@ import os
 import signal
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
+
+import counting
 
 BOOK = Path(os.environ["CHAOS_BOOK"])
 kept: list[bytes] = []
@@ -26,10 +27,7 @@ def write_down(text: str) -> None:
     os.close(descriptor)
 
 
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-
+class Handler(counting.Handler):
     def answer(self) -> None:
         self.holds = alone.acquire(blocking=False)
         if not self.holds:
@@ -75,19 +73,8 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
         print("x" * 200, flush=True)
 
-    def handle(self) -> None:
-        try:
-            super().handle()
-        except ConnectionError:
-            pass
-
-
-class Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
 
 if __name__ == "__main__":
     if Path(os.environ["CHAOS_BOOK"] + ".refuse").exists():
         time.sleep(30)  # it starts, and never listens
-    Server(("127.0.0.1", int(os.environ["FAUCET_PORT"])), Handler).serve_forever()
+    counting.Server(("127.0.0.1", int(os.environ["FAUCET_PORT"])), Handler).serve_forever()
