@@ -115,16 +115,14 @@ class Overseer:
         for place in self._pool.places:
             due = now - self._asked.get(place, 0.0) >= self._settings.health_interval
             if due and place not in self._checks and place.life is not None and place.life.in_service:
-                self._asked[place] = now
                 self._checks[place] = self._pool.act(self._check(place, place.life), f"health check of worker {place}")
 
     async def _check(self, place: Place, life: Life) -> None:
+        asked = True
         try:
             asked = life.backend is not None and await check(self._pool.proxy, life.backend, self._settings.health_path)
             if asked:
                 self._failures.pop(life, None)
-            else:
-                self._asked.pop(place, None)  # busy, or gone: again with the next tick
         except Hung as error:
             place.log.warning("%s; it is killed and replaced", error)
             life.kill("it did not answer its health check")
@@ -135,6 +133,9 @@ class Overseer:
             pass  # the service ends
         finally:
             self._checks.pop(place, None)
+            if asked:  # or else it was busy, or is gone: again with the next tick
+                # From its end: a check that takes longer than the interval must not hold the worker all the time.
+                self._asked[place] = monotonic()
 
     # -- enough ------------------------------------------------------------------------------------------------
 
