@@ -24,11 +24,22 @@ from faucet.configfile import fill_from_file, sources
 from faucet.control.ctl import app as ctl
 from faucet.log import print_error
 from faucet.net.address import AddressError, parse_address
-from faucet.settings import AttachSettings, DemoSettings, LocalSettings, MonitorSettings, Option, parse_span
+from faucet.settings import (
+    AttachSettings,
+    DemoSettings,
+    K8sSettings,
+    LocalSettings,
+    MonitorSettings,
+    Option,
+    ServeSettings,
+    parse_span,
+)
 
 EXIT_USAGE = 2
 
 if TYPE_CHECKING:
+    from faucet.discovery.choose import ServiceUrl
+    from faucet.sites import Site
     from faucet.workers.entry import Entry
 
 OTHER_VARIABLES = {"FAUCET_PORT", "FAUCET_WORKER_ID", "FAUCET_OWNER", "FAUCET_ASCII"}
@@ -69,6 +80,22 @@ def _target(text: str) -> str:
     return text
 
 
+def _service_url(text: str) -> str:
+    """`text`, if it is the URL of a service. Raises ValueError."""
+    from faucet.discovery.choose import parse_service_url
+
+    parse_service_url(text)
+    return text
+
+
+def _dns_server(text: str) -> str:
+    """`text`, if it is a DNS server. Raises ValueError."""
+    from faucet.discovery.choose import parse_dns_server
+
+    parse_dns_server(text)
+    return text
+
+
 _UNITS: dict[str, Callable[[str], Any]] = {
     "target": _target,
     "span": _span,
@@ -76,8 +103,18 @@ _UNITS: dict[str, Callable[[str], Any]] = {
     "duration": units.parse_duration,
     "size": units.parse_size,
     "address": _address,
+    "url": _service_url,
+    "dns": _dns_server,
 }
-_METAVARS = {"duration": "TIME", "size": "SIZE", "address": "ADDRESS", "keys": "KEYS", "span": "N"}
+_METAVARS = {
+    "duration": "TIME",
+    "size": "SIZE",
+    "address": "ADDRESS",
+    "keys": "KEYS",
+    "span": "N",
+    "url": "URL",
+    "dns": "ADDRESS",
+}
 _SHOWN: dict[str, Callable[[Any], str]] = {"duration": units.format_duration, "size": units.format_size}
 
 
@@ -111,9 +148,7 @@ def _parameter(field: dataclasses.Field[Any]) -> Parameter:
         validator=partial(_check_range, option),
         negative=option.negative or (),
         show_default=lambda _value: shown,
-        metavar={"duration": "TIME", "size": "SIZE", "address": "ADDRESS", "keys": "KEYS", "span": "N"}.get(
-            option.unit
-        ),
+        metavar=_METAVARS.get(option.unit),
     )
 
 
@@ -166,7 +201,7 @@ def local(settings: LocalSettings) -> int:
     except EntryError as error:
         print_error(str(error))
         return 1
-    return _serve(entry, settings)
+    return _serve_directory(entry, settings)
 
 
 def demo(settings: DemoSettings) -> int:
@@ -174,25 +209,76 @@ def demo(settings: DemoSettings) -> int:
     from faucet.demo import demo_entry, demo_hints
 
     entry = demo_entry(settings.rscript)
-    return _serve(entry, settings, demo_hints(entry, settings.host))
+    return _serve_directory(entry, settings, demo_hints(entry, settings.host))
 
 
-def _serve(entry: Entry, settings: DemoSettings, hints: str = "") -> int:
+def k8s(settings: K8sSettings) -> int:
+    """Serve the pods of a headless service: each with one request at a time, however many come and go.
+
+    The name in --service-url is resolved to all pods behind it, again and again. Several Faucets in front of one
+    service do not share their locks: run one.
+    """
+    from faucet.discovery.choose import parse_service_url
+
+    if not settings.service_url:
+        print_error("which service? faucet k8s --service-url http://plumber:8000\nTry `faucet k8s --help`.")
+        return EXIT_USAGE
+    url = parse_service_url(settings.service_url)
+    problem = _misplaced_tls(url.scheme, settings)
+    if problem:
+        print_error(problem)
+        return EXIT_USAGE
+    warning = "certificates of pods are not checked (--insecure-skip-verify)" if settings.insecure_skip_verify else ""
+    return _serve(lambda: _pods_site(url, settings), settings, warning)
+
+
+def _pods_site(url: ServiceUrl, settings: K8sSettings) -> Site:
+    from faucet.sites import pods_site
+
+    return pods_site(url, settings)
+
+
+def _misplaced_tls(scheme: str, settings: K8sSettings) -> str:
+    """What is wrong with the options for https; empty if nothing is."""
+    if scheme == "http" and (settings.ca_file or settings.insecure_skip_verify):
+        return "--ca-file and --insecure-skip-verify are for https: write --service-url https://…"
+    if settings.ca_file and settings.insecure_skip_verify:
+        return "--ca-file says whom to trust, --insecure-skip-verify to trust anybody: one of them is too much"
+    return ""
+
+
+def _serve_directory(entry: Entry, settings: DemoSettings, hints: str = "") -> int:
+    def site() -> Site:
+        from faucet.sites import local_site
+
+        return local_site(entry, settings)
+
+    return _serve(site, settings, hints=hints)
+
+
+def _serve(find_site: Callable[[], Site], settings: ServeSettings, notice: str = "", hints: str = "") -> int:
     """With the monitor, if there is a terminal for it; else the service alone."""
     from faucet.tui.start import no_monitor_because, owner_descriptor, run_with_monitor
 
     owner = owner_descriptor()
-    notice = ""
     if owner is None and not settings.headless:
         problem = no_monitor_because()
         if not problem:
             return run_with_monitor(sys.argv[1:], settings)
-        notice = f"no monitor, since {problem}"
-    from faucet.runtime import run_local
+        notice = f"{notice}\nno monitor, since {problem}"
+    from faucet.runtime import run
+    from faucet.workers.fleet import StartFailed
 
     if hints and owner is None:
         print(hints, flush=True)
-    return run_local(entry, settings, owner, f"{notice}\n{hints if owner is not None else ''}".strip())
+    elif hints:
+        notice = f"{notice}\n{hints}"
+    try:
+        site = find_site()
+    except StartFailed as error:
+        print_error(str(error))
+        return 1
+    return run(site, settings, owner, notice.strip())
 
 
 def config(settings: LocalSettings) -> int:
@@ -216,13 +302,15 @@ def attach(settings: AttachSettings) -> int:
 app.default(_with_options(local, LocalSettings))
 app.command(_with_options(local, LocalSettings), name=("local", "start"))
 app.command(_with_options(demo, DemoSettings), name="demo")
+app.command(_with_options(k8s, K8sSettings), name="k8s")
 app.command(_with_options(attach, AttachSettings), name="attach")
 app.command(_with_options(config, LocalSettings), name="config")
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     """A remark for each FAUCET_… variable that means nothing: most likely a slip that nobody would notice."""
-    known = {f"FAUCET_{field.name.upper()}" for field in dataclasses.fields(LocalSettings)} | OTHER_VARIABLES
+    fields = (*dataclasses.fields(LocalSettings), *dataclasses.fields(K8sSettings))
+    known = {f"FAUCET_{field.name.upper()}" for field in fields} | OTHER_VARIABLES
     remarks = []
     for name in sorted(environment):
         if name.startswith("FAUCET_") and name not in known:

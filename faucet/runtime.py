@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import gc
 import logging
 import os
@@ -18,7 +17,6 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from faucet import tasks
 from faucet.control.picture import Runtime, now
 from faucet.control.places import socket_path
 from faucet.control.server import ControlError, ControlServer
@@ -27,13 +25,11 @@ from faucet.net.address import AddressError, parse_address
 from faucet.net.listener import Listener
 from faucet.proxy.client import ClientConnection
 from faucet.proxy.core import Proxy
-from faucet.settings import DemoSettings, parse_span
+from faucet.settings import ServeSettings
 from faucet.signals import Signals
-from faucet.units import format_duration
-from faucet.workers.cpus import available_cpus
-from faucet.workers.entry import Entry
-from faucet.workers.local import LocalWorkers, StartFailed
-from faucet.workers.reload import ReloadError, reload_on_change, require
+from faucet.sites import Site
+from faucet.units import counted, format_duration
+from faucet.workers.fleet import StartFailed
 
 _log = logging.getLogger("faucet")
 
@@ -50,8 +46,8 @@ TURNS_TO_CLOSE = 3
 """Turns of the loop in which transports that were aborted tell their protocols so."""
 
 
-def run_local(entry: Entry, settings: DemoSettings, owner: int | None = None, notice: str = "") -> int:
-    """Serve `entry` until a signal. Returns the exit code.
+def run(site: Site, settings: ServeSettings, owner: int | None = None, notice: str = "") -> int:
+    """Serve `site` until a signal. Returns the exit code.
 
     `owner` is the descriptor of a socket to the monitor that has started this process: the service ends with it. The
     `notice` is logged first.
@@ -62,10 +58,8 @@ def run_local(entry: Entry, settings: DemoSettings, owner: int | None = None, no
         print_error(f"cannot write the log to {settings.log_file}: {error.strerror}")
         return EXIT_FAILED
     try:
-        if settings.reload:
-            require()
-        return _run(_serve(entry, settings, log, owner, notice))
-    except (AddressError, ControlError, ReloadError, StartFailed) as error:
+        return _run(_serve(site, settings, log, owner, notice))
+    except (AddressError, ControlError, StartFailed) as error:
         log.failure(str(error))
         return EXIT_FAILED
     finally:
@@ -81,12 +75,10 @@ def _run(main: Coroutine[Any, Any, int]) -> int:
         return runner.run(main)
 
 
-async def _serve(entry: Entry, settings: DemoSettings, log: Log, owner: int | None, notice: str) -> int:
+async def _serve(site: Site, settings: ServeSettings, log: Log, owner: int | None, notice: str) -> int:
     raise_file_limit()
     relax_garbage_collector()
-    if owner is not None:
-        settings = dataclasses.replace(settings, keep_trying=True)  # whoever looks at it sees what is wrong
-    service = _Service(entry, settings, log)
+    service = _Service(site, settings, log)
     try:
         end = await service.run(owner, notice)
     except BaseException:
@@ -110,26 +102,24 @@ class _End(NamedTuple):
 class _Service:
     """All parts of one service."""
 
-    def __init__(self, entry: Entry, settings: DemoSettings, log: Log) -> None:
+    def __init__(self, site: Site, settings: ServeSettings, log: Log) -> None:
         """Raises AddressError."""
+        self._site = site
         self._settings = settings
         self._log = log
-        self._directory = entry.directory
-        self._reloading: asyncio.Task[None] | None = None
-        self._described = f"{entry.directory} ({entry.description})"
+        self._companions = contextlib.AsyncExitStack()
         self.listener = Listener(parse_address(settings.host))
         self.proxy = Proxy(settings, log.request)
-        self.span = parse_span(settings.workers or str(available_cpus()))
-        self.workers = LocalWorkers(self.span, entry, settings, self.proxy, log.output)
+        self.workers = site.fleet(self.proxy, log)
         self.signals = Signals(reopen=log.reopen, roll=self.workers.roll_anew)
         self.control = ControlServer(
             Runtime(
                 proxy=self.proxy,
                 fleet=self.workers,
                 journal=log.journal,
-                title=str(entry.directory),
-                detail=entry.description,
-                mode="local",
+                title=site.title,
+                detail=site.detail,
+                mode=site.mode,
                 url=self.listener.address.url,
                 port=self.listener.address.port,
                 stop=self.signals.ask,
@@ -142,27 +132,18 @@ class _Service:
         await self._open_control(owner)
         for line in notice.splitlines():
             _log.info("%s", line)
-        _log.info("starting %s", _count(self.span.least, "worker"))
         self.workers.start()
-        if self._settings.reload:
-            self._reloading = tasks.start(
-                reload_on_change(self.workers, self._directory, self._settings.log_file), "reload"
-            )
+        await self._companions.enter_async_context(self._site.companion(self.workers))
         await self.signals.or_done(self.workers.first_ready)
         if self.signals.first.is_set():
             return _End(EXIT_OK, "stopped before it served anything")
         await self.listener.open(lambda: ClientConnection(self.proxy))
         self.control.runtime.state = "serving"
         self._log.announce(
-            f"serving {self._described} on {self.listener.address.described} with {self._workers_described}"
+            f"serving {self._site.described} on {self.listener.address.described} with {self.workers.described()}"
         )
         await self.signals.first.wait()
         return await self._finish()
-
-    @property
-    def _workers_described(self) -> str:
-        least, most = self.span
-        return _count(least, "worker") if least == most else f"{least} to {most} workers"
 
     async def _open_control(self, owner: int | None) -> None:
         wanted = self._settings.control
@@ -196,7 +177,7 @@ class _Service:
         patience = self._settings.shutdown_timeout
         if in_hand:
             _log.info("%s: stopping; %s in hand may take %s more, a second signal ends it all now",
-                      signals.name, _count(in_hand, "request"), format_duration(patience))  # fmt: skip
+                      signals.name, counted(in_hand, "request"), format_duration(patience))  # fmt: skip
         else:
             _log.info("%s: stopping", signals.name)
         await self.listener.close()
@@ -208,13 +189,11 @@ class _Service:
         cut = proxy.abandon("The service ended before the worker had answered.")
         if not cut:
             return _End(EXIT_OK, "stopped; nobody was waiting for what was still in hand")
-        return _End(EXIT_CUT, f"stopped; {_count(cut, 'request in hand was', 'requests in hand were')} cut")
+        return _End(EXIT_CUT, f"stopped; {counted(cut, 'request in hand was', 'requests in hand were')} cut")
 
     async def tear_down(self) -> None:
         """End everything but the control socket, which tells of the end. Nothing of it is left afterwards."""
-        if self._reloading is not None:
-            self._reloading.cancel()
-            await asyncio.wait([self._reloading])
+        await self._companions.aclose()
         await self.listener.close()
         self.proxy.close()
         await self.workers.stop()
@@ -239,7 +218,3 @@ def relax_garbage_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 50)
-
-
-def _count(number: int, one: str, many: str | None = None) -> str:
-    return f"{number} {one if number == 1 else many or one + 's'}"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-Unit = Literal["duration", "size", "address", "keys", "span", "target", "plain"]
+Unit = Literal["duration", "size", "address", "keys", "span", "target", "url", "dns", "plain"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,7 @@ def _option(default: Any, help: str, group: str, **more: Any) -> Any:
 
 QUEUE, MESSAGES, WORKERS, SERVICE = "Queue and time limits", "Messages", "Workers", "Service"
 LOG, MONITOR = "Log", "Monitor"
+PODS = "Pods"
 
 KIB, MIB = 1 << 10, 1 << 20
 
@@ -236,3 +237,43 @@ class LocalSettings(DemoSettings):
         WORKERS,
         shown="entrypoint.R, else plumber.R",
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PodSettings:
+    """Which pods there are, and how they are reached."""
+
+    service_url: str = _option(
+        "",
+        "The headless service: http://plumber:8000; https, too. Without a port: as its SRV records or slices say.",
+        PODS,
+        unit="url",
+        shown="required",
+    )
+    resolve: Literal["auto", "dns", "kubernetes"] = _option(
+        "auto", "Where its pods are told: by DNS, or by the Kubernetes API. auto: the API inside a cluster.", PODS
+    )
+    dns: str | None = _option(
+        None, "Ask this DNS server: an address, or address:port.", PODS, unit="dns", shown="as the system does"
+    )
+    resolve_interval: float = _option(
+        5.0, "How often DNS is asked; more often if the answer's TTL is shorter.", PODS, unit="duration", minimum=1
+    )
+    connect_timeout: float = _option(
+        2.0, "How long a pod may take to accept a connection.", PODS, unit="duration", minimum=0.1
+    )
+    lock_grace: float = _option(
+        60.0,
+        "How long a pod stays locked that may still compute what nobody waits for any more.",
+        PODS,
+        unit="duration",
+    )
+    ca_file: Path | None = _option(
+        None, "https: certificates of the CAs to trust, in PEM.", PODS, shown="the system's CAs"
+    )
+    insecure_skip_verify: bool = _option(False, "https: accept any certificate.", PODS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class K8sSettings(ServeSettings, PodSettings):
+    """`faucet k8s`."""

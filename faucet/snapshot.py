@@ -12,6 +12,17 @@ TARGET_LIMIT = 300
 """Characters of a request's target that are shown. A target may have 64 KiB."""
 
 
+class Origin(NamedTuple):
+    """Where workers come from that Faucet has not started."""
+
+    resolved_by: str = ""
+    """How they are found; empty if they are our own."""
+    resolved: float = 0.0
+    """When somebody last told of them; 0: nobody has yet."""
+    trouble: str = ""
+    """Why nothing newer is known; empty if all is well."""
+
+
 class Service(NamedTuple):
     """What is served, and by whom."""
 
@@ -33,6 +44,10 @@ class Service(NamedTuple):
     """It ends with the monitor that started it."""
     notice: str
     """A sentence about what goes on, e.g. a rolling restart; empty if nothing does."""
+    resolved_by: str
+    resolved: float
+    trouble: str
+    """As in Origin."""
 
 
 class WorkerRow(NamedTuple):
@@ -64,6 +79,8 @@ class WorkerRow(NamedTuple):
     p95: float
     """Quantiles of the service time of the last minute."""
     restarts: int
+    address: str
+    """Where it is, if not on this machine: `10.244.1.11:8000`."""
 
 
 class WaitingRow(NamedTuple):

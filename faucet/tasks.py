@@ -23,3 +23,9 @@ def _ended(task: asyncio.Task[Any]) -> None:
     _running.discard(task)
     if not task.cancelled() and (error := task.exception()) is not None:
         _log.error("%s failed", task.get_name(), exc_info=error)
+
+
+async def end(task: asyncio.Task[Any]) -> None:
+    """Cancel `task`, and wait until it has ended."""
+    task.cancel()
+    await asyncio.wait([task])

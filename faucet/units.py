@@ -46,3 +46,8 @@ def format_size(size: int) -> str:
             return f"{value:.4g}{unit}" if unit == "B" else f"{value:.3g}{unit}"
         value /= 1024
     return f"{value:.3g}GiB"
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """`1 worker`, `3 workers`."""
+    return f"{number} {one if number == 1 else many or one + 's'}"

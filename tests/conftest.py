@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.cluster import cluster as cluster  # noqa: PLC0414
 from tests.support.running import Faucet
 
 IN_CI = bool(os.environ.get("CI"))

@@ -98,16 +98,31 @@ COLUMNS = (
     Column("up", "UP", 6, lambda c: _age(c.row.since, c.now), lambda c: c.row.since),
 )  # fmt: skip
 
-DROPPED_FIRST = ("port", "up", "requests", "rps", "p50", "rss", "cpu", "restarts", "pid", "errors", "p95")
+_OURS = {"name", "pid", "port", "cpu", "rss", "restarts"}
+"""Columns about processes on this machine."""
+
+POD_COLUMNS = (
+    Column("name", "POD", 26, lambda c: c.row.name, _name_order, right=False),
+    *(column for column in COLUMNS if column.id not in _OURS),
+    Column("address", "ADDRESS", 21, lambda c: c.row.address, lambda c: c.row.address, right=False),
+)  # fmt: skip
+
+
+def columns_of(mode: str) -> tuple[Column, ...]:
+    """All columns for workers of that kind: `local`, or `k8s`."""
+    return COLUMNS if mode == "local" else POD_COLUMNS
+
+
+DROPPED_FIRST = ("address", "port", "up", "requests", "rps", "p50", "rss", "cpu", "restarts", "pid", "errors", "p95")
 """What a narrow terminal does without, in this order."""
 
 LEAST_REQUEST = 18
 """Characters that the request should have before another column is shown."""
 
 
-def columns_for(width: int) -> tuple[Column, ...]:
+def columns_for(width: int, mode: str = "local") -> tuple[Column, ...]:
     """The columns that fit into `width` characters, with one between them."""
-    shown: tuple[Column, ...] = COLUMNS
+    shown = columns_of(mode)
     for name in DROPPED_FIRST:
         if sum(column.width + 1 for column in shown) + LEAST_REQUEST <= width:
             break

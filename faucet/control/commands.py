@@ -30,6 +30,8 @@ class Commands:
             "scale": self._scale,
             "hold": lambda message: runtime.fleet.hold(_worker(message), _who(message)),
             "resume": lambda message: runtime.fleet.resume(_worker(message), _who(message)),
+            "drop": lambda message: runtime.fleet.drop(_worker(message), _who(message)),
+            "retry": lambda message: runtime.fleet.retry(_worker(message), _who(message)),
             "kill": lambda message: runtime.fleet.kill(_worker(message), _who(message)),
             "stop": self._stop,
         }

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter, validators
 
 from faucet.control.client import Client, NoRuntime, Refusal
-from faucet.control.columns import COLUMNS, Cell, format_age
+from faucet.control.columns import Cell, columns_of, format_age
 from faucet.control.find import find
 from faucet.control.protocol import Message
 from faucet.control.text import clock, log_prefix, visible
@@ -97,6 +97,9 @@ def status(*, at: At = None, as_json: Json = False) -> int:
         service, totals = data["service"], data["totals"]
         print(f"{service['title']} ({service['detail']}) on {service['url']}: {service['state']}, "
               f"up {format_age(data['now'] - service['started'])}, pid {service['pid']}")  # fmt: skip
+        if service["resolved_by"]:
+            told = f"{format_age(data['now'] - service['resolved'])} ago" if service["resolved"] else "not yet"
+            print(f"pods by {service['resolved_by']}, told {told}")
         if service["notice"]:
             print(service["notice"])
         oldest = f", the first for {format_age(data['now'] - totals['oldest'])}" if totals["oldest"] else ""
@@ -130,8 +133,9 @@ async def _print_workers(data: Any) -> None:
     usage = await _usage(rows) if data["service"]["mode"] == "local" else {}
     ascii_only = (sys.stdout.encoding or "").lower() not in ("utf-8", "utf8")
     cells = [Cell(row, data["now"], usage.get(row.pid), ascii_only) for row in rows]
-    _print_table([(column.title, column.right) for column in COLUMNS],
-                 [[column.text(cell) for column in COLUMNS] for cell in cells])  # fmt: skip
+    columns = columns_of(data["service"]["mode"])
+    _print_table([(column.title, column.right) for column in columns],
+                 [[column.text(cell) for column in columns] for cell in cells])  # fmt: skip
 
 
 async def _usage(rows: list[WorkerRow]) -> dict[int, Usage]:
@@ -259,7 +263,7 @@ def health(*, at: At = None, as_json: Json = False) -> int:
 
 @app.command
 def restart(worker: str, *, at: At = None) -> int:
-    """Replace a worker, or `all` of them at once: the new process is ready before the old one ends."""
+    """Replace a worker, or `all` at once: the new process is ready before the old one ends. A pod is deleted."""
     return _ask(at, "restart", worker=worker)
 
 
@@ -319,6 +323,18 @@ def hold(worker: str, *, at: At = None) -> int:
 def resume(worker: str, *, at: At = None) -> int:
     """Give a held worker requests again."""
     return _ask(at, "resume", worker=worker)
+
+
+@app.command
+def drop(worker: str, *, at: At = None) -> int:
+    """Cut the connection to a pod, e.g. one that does not answer. What it has in hand is sent again, or fails."""
+    return _ask(at, "drop", worker=worker)
+
+
+@app.command
+def retry(worker: str, *, at: At = None) -> int:
+    """Try a pod now that was put aside because it accepted no connection."""
+    return _ask(at, "retry", worker=worker)
 
 
 @app.command

@@ -20,8 +20,8 @@ from faucet.journal import Entry, Journal
 from faucet.proxy.core import Proxy
 from faucet.snapshot import LogRow, RequestRow, SecondRow, Service, Totals, WaitingRow
 from faucet.stats import HISTORY_SECONDS, Record, Second, quantile
+from faucet.workers.figures import describe, epoch
 from faucet.workers.fleet import Fleet
-from faucet.workers.rows import describe, epoch
 
 _log = logging.getLogger("faucet")
 
@@ -78,6 +78,7 @@ class Runtime:
             mode=self.mode,
             owned=self.owned,
             notice=self.fleet.notice(),
+            **self.fleet.origin()._asdict(),
         )
 
     def tick(self) -> None:

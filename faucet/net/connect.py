@@ -1,12 +1,25 @@
-"""How a backend is reached. TCP here; whatever else there is looks the same from above."""
+"""How a backend is reached: TCP, and TLS over it. Whatever else there is looks the same from above."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
+import ssl
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 ProtocolFactory = Callable[[], asyncio.Protocol]
+
+KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES = 15, 5, 3
+"""Seconds of silence before the kernel asks whether another machine is still there, between its questions, and how
+many unanswered ones end the connection: a pod that has vanished is known to be gone after half a minute."""
+
+UNACKNOWLEDGED_MS = 10_000
+"""Milliseconds in which another machine has to acknowledge what was sent (RFC 5482): a request that meets a vanished
+pod on a kept connection fails then, and not after a quarter of an hour."""
 
 
 class Connector(Protocol):
@@ -30,3 +43,74 @@ async def connect_tcp(
         transport.abort()
         raise ConnectionRefusedError(f"nobody listens on {host}:{port}")
     return transport, protocol
+
+
+async def connect_remote(
+    protocol_factory: ProtocolFactory, host: str, port: int, timeout: float
+) -> tuple[asyncio.BaseTransport, asyncio.BaseProtocol]:
+    """A Connector for another machine, which may vanish without a word."""
+    transport, protocol = await connect_tcp(protocol_factory, host, port, timeout)
+    _watch(transport)
+    return transport, protocol
+
+
+def _watch(transport: asyncio.BaseTransport) -> None:
+    sock: socket.socket | None = transport.get_extra_info("socket")
+    if sock is None:
+        return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    idle = "TCP_KEEPALIVE" if sys.platform == "darwin" else "TCP_KEEPIDLE"
+    for name, value in (
+        (idle, KEEPALIVE_IDLE),
+        ("TCP_KEEPINTVL", KEEPALIVE_INTERVAL),
+        ("TCP_KEEPCNT", KEEPALIVE_PROBES),
+        ("TCP_USER_TIMEOUT", UNACKNOWLEDGED_MS),
+    ):
+        if hasattr(socket, name):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+class TlsConnector:
+    """A Connector for TLS. The certificate has to be for `server_name`, whatever the address is."""
+
+    def __init__(self, server_name: str, context: ssl.SSLContext) -> None:
+        self._server_name = server_name
+        self._context = context
+
+    async def __call__(
+        self, protocol_factory: ProtocolFactory, host: str, port: int, timeout: float
+    ) -> tuple[asyncio.BaseTransport, asyncio.BaseProtocol]:
+        """See Connector. Raises ssl.SSLError, which is an OSError, too."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(timeout):
+            transport, protocol = await loop.create_connection(
+                protocol_factory, host, port, ssl=self._context, server_hostname=self._server_name
+            )
+        _watch(transport)
+        return transport, protocol
+
+
+def tls_context(ca_file: Path | None, verify: bool = True) -> ssl.SSLContext:
+    """What is accepted of backends: certificates of the system's CAs, or those of `ca_file` only.
+
+    Raises OSError if the file cannot be read, ssl.SSLError (an OSError) if there is no certificate in it.
+    """
+    context = ssl.create_default_context(cafile=ca_file)
+    context.set_alpn_protocols(["http/1.1"])
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def why_not(error: Exception) -> str:
+    """Why a connection could not be opened, in a few words."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not accepted: {error.verify_message}; --ca-file names the CA to trust"
+    if isinstance(error, ssl.SSLError):
+        return f"it does not speak TLS as it should: {error.reason or error}"
+    if isinstance(error, TimeoutError) and not str(error):
+        return "it did not answer in time"
+    if isinstance(error, OSError) and error.errno is not None and not isinstance(error, socket.gaierror):
+        return os.strerror(error.errno)  # asyncio puts other words into `strerror` than uvloop
+    return str(error) or type(error).__name__

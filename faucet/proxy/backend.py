@@ -42,13 +42,19 @@ class Backend:
     """One worker as the proxy sees it: an address with a lock. One per incarnation; a restarted worker is another.
 
     `on_unreachable(error)` is called when it accepts no connection (it is held then, until resumed), `on_hung()` when
-    it did not answer in time (it is removed already).
+    it did not answer in time: it is removed already if somebody can end it; with a `lock_grace` (seconds) it stays
+    locked for so long, since it is still at work.
     """
 
-    def __init__(self, name: str, host: str, port: int, connector: Connector) -> None:
+    def __init__(
+        self, name: str, host: str, port: int, connector: Connector,
+        connect_timeout: float = CONNECT_TIMEOUT, lock_grace: float | None = None,
+    ) -> None:  # fmt: skip
         self.name = name
         self.host = host
         self.port = port
+        self.connect_timeout = connect_timeout
+        self.lock_grace = lock_grace
         self.gone = False
         self.on_unreachable: Callable[[Exception], None] = _ignore
         self.on_hung: Callable[[], None] = _ignore
@@ -73,9 +79,18 @@ class Backend:
         if self.connection is not None and (whatever or self.connection.exchange is None):
             self.connection.close()
 
+    def drop(self) -> bool:
+        """Cut the connection, as if it had been lost: whatever it is used for fails. False if there is none."""
+        if self.connection is None:
+            return False
+        self.connection.transport.abort()
+        return True
+
     async def _connect(self, exchange: Exchange) -> None:
         try:
-            _, protocol = await self._connector(lambda: BackendConnection(self), self.host, self.port, CONNECT_TIMEOUT)
+            _, protocol = await self._connector(
+                lambda: BackendConnection(self), self.host, self.port, self.connect_timeout
+            )
         except (OSError, TimeoutError) as error:
             self._connect_failed(exchange, error)
             return
@@ -110,6 +125,7 @@ class BackendConnection(asyncio.Protocol):
         "_reader",
         "_socket",
         "exchange",
+        "fresh",
         "transport",
         "write_paused",
     )
@@ -123,6 +139,8 @@ class BackendConnection(asyncio.Protocol):
         self._socket: socket.socket | None = None
         self._poller: select.poll | None = None
         self.write_paused = False
+        self.fresh = True
+        """It has answered nothing yet: if it ends now, that is not because it was idle for too long."""
         # Per exchange.
         self.exchange: Exchange | None = None
         self._reader = ResponseReader()
@@ -161,9 +179,16 @@ class BackendConnection(asyncio.Protocol):
             self.transport.write(data)
 
     def end_request(self) -> None:
-        """The rest of the request will never come: tell the worker, and wait for what it does."""
-        if not self.transport.is_closing() and self.transport.can_write_eof():
+        """The rest of the request will never come: tell the worker, and wait for what it does.
+
+        With TLS that cannot be told but by closing; a worker does not begin before it has the whole request.
+        """
+        if self.transport.is_closing():
+            return
+        if self.transport.can_write_eof():
             self.transport.write_eof()
+        else:
+            self.transport.abort()
 
     def pause_reading(self) -> None:
         """Let the worker wait with the rest of its response."""
@@ -188,8 +213,8 @@ class BackendConnection(asyncio.Protocol):
         """Called by the loop."""
         self.transport = cast("asyncio.Transport", transport)
         sock = transport.get_extra_info("socket")
-        if sock is None:
-            return
+        if sock is None or transport.get_extra_info("ssl_object") is not None:
+            return  # what is in the socket of a TLS connection means nothing to us
         # A socket object of our own: uvloop's makes a new one for each call.
         own = self._socket = socket.socket(sock.family, sock.type, sock.proto, fileno=os.dup(sock.fileno()))
         self._poller = select.poll()
@@ -240,7 +265,7 @@ class BackendConnection(asyncio.Protocol):
         if self._body is not None and self._body.ends_at_eof() and exc is None:
             exchange.response_ended(b"", until_close=True)
         else:
-            exchange.connection_ended()
+            exchange.connection_ended(self.fresh)
 
     def _close_own_socket(self) -> None:
         """The transport closes its descriptor, not ours."""
@@ -334,6 +359,7 @@ class BackendConnection(asyncio.Protocol):
         asked = exchange.body_done and exchange.head.fields.persistent
         keep = clean and asked and head.persistent and not surprise and not late
         self.exchange = self._head = self._body = None
+        self.fresh = False
         if not keep:
             self.close()
 

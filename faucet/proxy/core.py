@@ -21,6 +21,7 @@ from faucet.stats import Record, Stats
 if TYPE_CHECKING:
     from faucet.proxy.backend import Backend
     from faucet.proxy.client import ClientConnection
+    from faucet.proxy.ending import Ending
     from faucet.proxy.exchange import Exchange
     from faucet.proxy.tunnel import Tunnel
 
@@ -67,7 +68,7 @@ class Proxy:
         self.lingering: Timeouts[ClientConnection] = Timeouts(loop, LINGER_SECONDS, _stop_lingering)
         self.parting: Timeouts[ClientConnection] = Timeouts(loop, PARTING_SECONDS, _part)
         self.timeouts = (self.idle, self.heads, self.bodies, self.readers, self.lingering, self.parting)
-        self.requests: Timeouts[Exchange] = Timeouts(loop, settings.request_timeout, _request_timed_out)
+        self.requests: Timeouts[Ending] = Timeouts(loop, settings.request_timeout, _request_timed_out)
 
     # -- backends ----------------------------------------------------------------------------------------------
 
@@ -266,5 +267,5 @@ def _part(client: ClientConnection) -> None:
     client.close_if_idle()
 
 
-def _request_timed_out(exchange: Exchange) -> None:
+def _request_timed_out(exchange: Ending) -> None:
     exchange.timed_out()

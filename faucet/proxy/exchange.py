@@ -9,12 +9,10 @@ says is dropped, but the lock is kept until it has finished saying it.
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from faucet.http1 import IDEMPOTENT, INTERIM_LIMIT, BadResponse, Body, RequestHead, ResponseHead
-from faucet.proxy.account import Account
-from faucet.proxy.answers import answer
+from faucet.proxy.ending import Ending
 from faucet.proxy.phases import CLIENT_CLOSED_REQUEST, HALF_CLOSED, MAX_SENDS, RETRY_GRACE, Phase
 from faucet.proxy.tunnel import Tunnel
 
@@ -23,63 +21,24 @@ if TYPE_CHECKING:
     from faucet.proxy.client import ClientConnection
     from faucet.proxy.core import Proxy
 
-_READING, _QUEUED, _CONNECTING, _ACTIVE, _DONE = Phase  # a global is found faster than a member of an Enum
+_READING, _QUEUED, _CONNECTING, _ACTIVE, _ = Phase  # a global is found faster than a member of an Enum
 
 
-class Exchange:
+class Exchange(Ending):
     """One request and what becomes of it. Serves as the dispatcher's ticket."""
 
-    __slots__ = (
-        "_answered",
-        "_buffer",
-        "_client_blamed",
-        "_connection",
-        "_interims",
-        "_queued",
-        "_relayed",
-        "_response",
-        "_retry",
-        "_sends",
-        "_streaming",
-        "account",
-        "backend",
-        "body",
-        "client",
-        "head",
-        "phase",
-        "proxy",
-    )
+    __slots__ = ("_answered", "_interims", "_queued", "_sends", "_streaming")
 
     def __init__(self, proxy: Proxy, client: ClientConnection, head: RequestHead, body: Body | None) -> None:
-        self.proxy = proxy
-        self.client: ClientConnection | None = client
-        self.account = Account(client.peer, len(head.raw))
-        self.head = head
-        self.body = body
-        self.phase = _READING
-        # The request.
-        self._buffer = bytearray()  # body bytes not sent yet, or that may have to be sent again
+        super().__init__(proxy, client, head, body)
         self._streaming = False  # the body is longer than the buffer: it cannot be sent again
         self._sends = 0
-        self._retry: asyncio.Handle | None = None
-        # The lock.
-        self.backend: Backend | None = None
-        self._connection: BackendConnection | None = None
         self._queued = False  # it had to wait
-        # The response.
-        self._response: ResponseHead | None = None
         self._answered = False  # the worker has sent something
-        self._relayed = False  # the client has been sent some of the final response
         self._interims = 0
-        self._client_blamed = False
 
     def __repr__(self) -> str:
         return f"<{self.head.method.decode()} {self.head.target.decode()} {self.phase.value}>"
-
-    @property
-    def body_done(self) -> bool:
-        """The whole request has arrived."""
-        return self.body is None or self.body.done
 
     # -- the request arrives -----------------------------------------------------------------------------------
 
@@ -160,12 +119,7 @@ class Exchange:
         self.backend = None
         if self._retry is not None:
             self._retry.cancel()
-            self._retry = self.proxy.loop.call_soon(self._send_again)
-
-    def _release(self) -> None:
-        backend, self.backend = self.backend, None
-        if backend is not None:
-            self.proxy.release(backend, self)
+            self._retry = self.proxy.loop.call_soon(self._send_again, True)
 
     # -- the worker's connection -------------------------------------------------------------------------------
 
@@ -201,8 +155,8 @@ class Exchange:
         else:
             self._try_another()
 
-    def connection_ended(self) -> None:
-        """The worker's connection ended before the response did."""
+    def connection_ended(self, fresh: bool) -> None:
+        """The worker's connection ended before the response did. `fresh`: it was opened for this request."""
         self._connection = None
         if self._answered or self.client is None:
             self._broken("The worker ended its answer before it was complete.")
@@ -214,15 +168,17 @@ class Exchange:
             self.account.remark(f"sent again, since worker {self.account.worker} ended the connection")
             self.phase = _CONNECTING
             grace = 0 if self.backend is None else RETRY_GRACE
-            self._retry = self.proxy.loop.call_later(grace, self._send_again)
+            self._retry = self.proxy.loop.call_later(grace, self._send_again, fresh)
 
-    def _send_again(self) -> None:
+    def _send_again(self, elsewhere: bool) -> None:
+        """To the same worker, unless it is gone, or has failed in a way that it may repeat."""
         self._retry = None
         if self.client is None:
             self._finish(CLIENT_CLOSED_REQUEST, "the client left before its request was sent again")
-        elif self.backend is not None:
+        elif self.backend is not None and not elsewhere:
             self.backend.begin(self)
         else:
+            self._release()
             self._try_another()
 
     def _try_another(self) -> None:
@@ -367,133 +323,3 @@ class Exchange:
         if self.client is not None and not self.body_done:
             self.proxy.bodies.touch(self.client)
             self.client.resume_reading()
-
-    def _hear_worker_out(self) -> None:
-        """Nobody waits for the answer any more, but the worker is at work, so its lock stays.
-
-        If it was still being sent the request, it is told that no more will come, and that no more was meant: it
-        will close, or answer, and either is the end of it.
-        """
-        connection = self._connection
-        if connection is not None:
-            connection.resume_reading()
-            if not self.body_done:
-                connection.end_request()
-
-    # -- endings -----------------------------------------------------------------------------------------------
-
-    def refuse(self, status: int, detail: str, retry_after: int | None = None) -> None:
-        """Answer with an error of our own, whatever phase this request is in."""
-        if self._relayed:
-            self._cut_client(detail)
-        else:
-            self._answer_client(status, detail, retry_after=retry_after)
-
-    def abandon(self, detail: str) -> None:
-        """The service ends before the worker has answered: the client is told, as far as that is possible still."""
-        if self.client is not None:
-            self.refuse(503, detail)
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
-        self._finish(CLIENT_CLOSED_REQUEST, detail)
-
-    def internal_error(self) -> None:
-        """A bug of ours, already logged. The lock must not be lost with it."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
-        self._release()
-        client = self.client
-        if client is None or client.exchange is not self:
-            return
-        if self.account.sent:
-            self.client = client.exchange = None
-            client.cut()
-        else:
-            self.refuse(500, "Faucet failed to handle this request; its log says why.")
-
-    def timed_out(self) -> None:
-        """From lock to now, the request timeout has passed without the response being complete."""
-        connection = self._connection
-        if self._client_is_to_blame() and not self._client_blamed:
-            self._client_blamed = True
-            self.proxy.requests.touch(self)
-            self.refuse(408, "The client was too slow to send its request or to read its answer.")
-            return
-        backend, self.backend = self.backend, None
-        self._connection = None
-        if connection is not None:
-            connection.close()
-        if backend is not None:
-            self.proxy.remove(backend)
-            backend.on_hung()
-        detail = f"The worker did not answer within {self.proxy.settings.request_timeout:g} s and is restarted."
-        if self.client is None:
-            self._finish(CLIENT_CLOSED_REQUEST, detail)
-        else:
-            self.refuse(504, detail)
-
-    def _client_is_to_blame(self) -> bool:
-        """For the time this takes: it does not read, or it does not send."""
-        client, connection = self.client, self._connection
-        if client is None or connection is None:
-            return False
-        return client.write_paused or not (self.body_done or connection.write_paused)
-
-    def _answer_client(self, status: int, detail: str, logged: int = 0, retry_after: int | None = None) -> None:
-        client = self.client
-        assert client is not None
-        keep = status >= 500 and self.body_done and self.head.minor == 1 and self.head.fields.persistent
-        keep = keep and not self.proxy.draining
-        data = answer(status, detail, method=self.head.method, close=not keep, retry_after=retry_after)
-        self.account.sent += len(data)
-        client.write(data)
-        self._part_from_client(logged or status, detail)
-        if keep:
-            client.exchange_ended(keep=True)
-        else:
-            client.linger()
-
-    def _cut_client(self, detail: str) -> None:
-        """Part of the answer was relayed and no more will come: the client must not take it for the whole."""
-        client = self.client
-        assert client is not None
-        assert self._response is not None
-        self._part_from_client(self._response.status, detail)
-        client.exchange = None
-        client.cut()
-
-    def _part_from_client(self, status: int, detail: str) -> None:
-        """The client has its answer. If a worker is still at work on this request, hear it out first."""
-        client, self.client = self.client, None
-        if client is not None:
-            self.proxy.bodies.discard(client)
-            self._record(status, detail)
-        if self.phase is _ACTIVE and self._connection is not None:
-            self._hear_worker_out()
-        else:
-            self._finish(status, detail)
-
-    def _close_client(self) -> None:
-        client, self.client = self.client, None
-        if client is not None:
-            client.exchange = None
-            client.cut()
-
-    def _finish(self, status: int, note: str = "") -> None:
-        """Nothing more will happen to this request. The lock goes back, if it has not yet."""
-        self.phase = _DONE
-        self._buffer.clear()
-        self.proxy.requests.discard(self)
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
-        self._release()
-        self._record(status, note)
-
-    def _record(self, status: int, note: str) -> None:
-        """Tell what became of this request, once: when the client has its answer, or no client is left."""
-        record = self.account.settle(self.head, status, note)
-        if record is not None:
-            self.proxy.record(record)

@@ -14,7 +14,7 @@ from time import monotonic, strftime
 from typing import Any, ClassVar
 
 from textual import events, on, work
-from textual.app import App, ComposeResult, SystemCommand
+from textual.app import ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from textual.widgets import ContentSwitcher, Footer, Input
@@ -25,6 +25,7 @@ from faucet.control.text import clock, visible
 from faucet.control.usage import Usage, sample_usage
 from faucet.settings import MonitorSettings
 from faucet.snapshot import RequestRow, WaitingRow
+from faucet.tui.acting import ACTING, Acting
 from faucet.tui.feed import Connect, Feed
 from faucet.tui.help import help_text
 from faucet.tui.items import SOURCES, event_line, log_line, request_details, request_line, waiting_line
@@ -44,14 +45,11 @@ IDLE_SECONDS = 1.0
 
 TABS = ("log", "requests", "queue", "events")
 
-ACTING = {"restart", "roll", "scale", "hold", "kill"}
-"""Actions that change something: not with --read-only."""
-
 LEFT, STOPPED, LOST = "left", "stopped", "lost"
 """How the monitor ends: the service goes on; it was asked to stop; it is gone."""
 
 
-class Monitor(App[str]):
+class Monitor(Acting):
     """The picture. Returns LEFT, STOPPED or LOST."""
 
     CSS_PATH = "monitor.tcss"
@@ -66,12 +64,6 @@ class Monitor(App[str]):
         (30, "-high"),
     ]
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("r", "restart", "Restart", id="restart"),
-        Binding("R", "roll", "Rolling", id="rolling-restart"),
-        Binding("plus,equals_sign", "scale(1)", "+1", id="scale-up", key_display="+"),
-        Binding("minus", "scale(-1)", "-1", id="scale-down", key_display="-"),
-        Binding("h", "hold", "Hold", id="hold"),
-        Binding("K", "kill", "Kill", id="kill"),
         Binding("slash", "filter", "Filter", id="filter", key_display="/"),
         Binding("f", "follow", "Follow", id="follow", show=False),
         Binding("o", "only", "Only this worker", id="only", show=False),
@@ -165,11 +157,6 @@ class Monitor(App[str]):
         with self.batch_update():
             self._draw()
 
-    @property
-    def behind(self) -> Screen[Any]:
-        """The picture, whatever is open in front of it."""
-        return self.screen_stack[0]
-
     def _draw(self) -> None:
         model = self.model
         model.settle()
@@ -180,6 +167,8 @@ class Monitor(App[str]):
         )
         self.behind.query_one(Tiles).show_model(model, self.plain)
         cells = [Cell(row, now, self._usage.get(row.pid), self.plain) for row in model.rows]
+        if self.behind.query_one(WorkerTable).show_kind(self.mode):
+            self.refresh_bindings()  # other workers, other actions
         self.behind.query_one(WorkerTable).show(cells)
         self.behind.query_one("#log", LineView).feed(model.log, model.counts["log"])
         self.behind.query_one("#requests", LineView).feed(model.requests, model.counts["requests"])
@@ -221,66 +210,6 @@ class Monitor(App[str]):
         usage = self._usage.get(pid)
         return f", CPU {usage.cpu:.0f} %, memory {format_size(usage.rss)}" if usage else ""
 
-    # -- acting ------------------------------------------------------------------------------------------------
-
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Called by Textual: whether an action is there."""
-        return not (self.read_only and action in ACTING)
-
-    def _act(self, do: str, **arguments: Any) -> None:
-        self.run_worker(self._ask(do, **arguments), group="actions", exit_on_error=False)
-
-    async def _ask(self, do: str, **arguments: Any) -> bool:
-        try:
-            answer = await self.feed.ask(do, who="the monitor", **arguments)
-        except (Refusal, NoRuntime) as error:
-            self.notify(str(error), severity="error", markup=False)
-            return False
-        if isinstance(answer, str):
-            self.notify(answer, markup=False, timeout=4)
-        return True
-
-    def _selected(self) -> str | None:
-        cell = self.behind.query_one(WorkerTable).selected
-        return cell.row.name if cell is not None else None
-
-    def _act_on_selected(self, do: str) -> None:
-        name = self._selected()
-        if name is not None:
-            self._act(do, worker=name)
-
-    def action_restart(self) -> None:
-        """Replace the selected worker."""
-        self._act_on_selected("restart")
-
-    def action_roll(self) -> None:
-        """Replace all workers, one after the other."""
-        self._act("rolling-restart")
-
-    def action_scale(self, by: int) -> None:
-        """One worker more, or less."""
-        self._act("scale", count=f"{by:+d}")
-
-    def action_hold(self) -> None:
-        """Hold the selected worker, or resume it."""
-        name = self._selected()
-        held = any(row.name == name and row.state == "held" for row in self.model.rows)
-        self._act_on_selected("resume" if held else "hold")
-
-    @work(group="questions")
-    async def action_kill(self) -> None:
-        """End the selected worker now."""
-        cell = self.behind.query_one(WorkerTable).selected
-        if cell is None:
-            return
-        name, row = cell.row.name, cell.row
-        if self.settings.confirm:
-            lost = f" {row.request} would be lost." if row.locked else ""
-            question = f"End worker {name} (pid {row.pid}) now, whatever it does?{lost}"
-            if await self.push_screen_wait(Question(question, [("cancel", "Cancel"), ("kill", "Kill")])) != "kill":
-                return
-        self._act("kill", worker=name)
-
     # -- looking -----------------------------------------------------------------------------------------------
 
     @on(WorkerTable.Picked)
@@ -289,13 +218,16 @@ class Monitor(App[str]):
         name = self._selected()
         if name is None:
             return
-        actions = [] if self.read_only else [("restart", "Restart"), ("hold", "Hold or resume"), ("kill", "Kill")]
+        actions = [] if self.read_only else [("restart", "Restart"), ("hold", "Hold or resume"), self._last_resort()]
         screen = WorkerScreen(
             name, partial(self.feed.ask, "details", worker=name), actions, self._usage_text, self.plain
         )
         answer = await self.push_screen_wait(screen)
         if answer in ACTING:
             getattr(self, f"action_{answer}")()
+
+    def _last_resort(self) -> tuple[str, str]:
+        return ("kill", "Kill") if self.mode == "local" else ("drop", "Drop connection")
 
     @on(LineView.Picked)
     def _show_item(self, event: LineView.Picked) -> None:
@@ -468,7 +400,7 @@ class Monitor(App[str]):
         """Called by Textual: what the palette offers. Its own ways to quit do not ask."""
         yield SystemCommand("Theme", "Change the colours", self.action_change_theme)
         yield SystemCommand("Screenshot", "Save a picture of the screen as SVG", self.action_screenshot)
-        for binding in self.BINDINGS:
+        for binding in (*Acting.BINDINGS, *self.BINDINGS):
             if isinstance(binding, Binding) and binding.id and self.check_action(binding.action.partition("(")[0], ()):
                 action: Callable[[], Any] = partial(self.run_action, binding.action)
                 described = (getattr(self, f"action_{binding.action.partition('(')[0]}").__doc__ or "").strip()

@@ -12,6 +12,7 @@ Workers
   h                 hold: no more requests, the process stays; again: resume
   K                 kill, with what it has in hand (asks first)
   + -               one worker more, one less (it finishes what it has)
+  d  t              pods: drop the connection; try one now that was put aside (and r deletes one: asks first)
   s  click header   sort by the next column, by this column
 
 Log, requests, queue, events

@@ -31,8 +31,16 @@ def log_line(item: LogItem, worker: str | None, source: str) -> Line | None:
     return _said(item)
 
 
+def worker_tag(name: str) -> str:
+    """What marks the lines of a worker: `w3`, or the name of a pod, whose end tells it from others."""
+    return f"w{name}" if name.isdecimal() else name[-TAG_LIMIT:] or "-"
+
+
+TAG_LIMIT = 15
+
+
 def _request_in_log(item: RequestRow) -> Line:
-    where = f"w{item.worker}" if item.worker else "-"
+    where = worker_tag(item.worker)
     status, _, rest = request_text(item).partition(" ")
     return Line(
         [(f"{clock(item.ended)} ", "dim"), (f"{where:<3} http ", "dim"), (status, status_paint(item.status)),
@@ -45,7 +53,7 @@ PAINT_OF_SOURCE = {"err": "warning", "warning": "warning", "error": "error", "in
 
 def _said(item: LogRow) -> Line:
     own = item.source not in ("out", "err")
-    where = "faucet  " if own else f"w{item.worker:<2} {item.source:<4}"
+    where = "faucet  " if own else f"{worker_tag(item.worker):<3} {item.source:<4}"
     paint = PAINT_OF_SOURCE.get(item.source, "text")
     return Line([(f"{clock(item.when)} ", "dim"), (f"{where} ", "dim"), (visible(item.text), paint)], item)
 
@@ -62,7 +70,7 @@ def event_line(item: LogRow, plain: bool) -> Line:
 def request_line(item: RequestRow) -> Line:
     """A line of the requests: time, worker, status, wait, service time, bytes, and what was asked."""
     return Line(
-        [(f"{clock(item.ended)} ", "dim"), (f"w{item.worker:<3}" if item.worker else "-   ", "title"),
+        [(f"{clock(item.ended)} ", "dim"), (f"{worker_tag(item.worker):<3} ", "title"),
          (f"{item.status} ", status_paint(item.status)),
          (f"q={format_duration(item.waited):<7} {format_duration(item.service):>7} ", "text"),
          (f"{format_size(item.sent):>8}  ", "text"),

@@ -87,6 +87,7 @@ class WorkerScreen(ModalScreen[str]):
         Binding("r", "leave('restart')", "Restart"),
         Binding("h", "leave('hold')", "Hold"),
         Binding("K", "leave('kill')", "Kill"),
+        Binding("d", "leave('drop')", "Drop"),
         Binding("ctrl+c", "app.leave", "Quit", show=False),
     ]
 
@@ -140,27 +141,42 @@ def worker_details(details: dict[str, Any], usage: Callable[[int], str], width: 
     lock = f"held for {format_age(now - row.locked)} by {row.request} from {row.client}" if row.locked else "free"
     since = f", in service since {clock(row.since)}" if details["took"] and row.since else ""
     reason = f": {visible(row.reason)}" if row.reason else ""
+    requests = [request_line(RequestRow(**request)).text for request in details["requests"]]
     lines = [
         f"state        {row.state}{since}{reason}",
         f"lock         {visible(lock)}",
-        f"process      pid {row.pid or '-'}, port {row.port or '-'}{usage(row.pid)}",
+        *(
+            [f"process      pid {row.pid or '-'}, port {row.port or '-'}{usage(row.pid)}"]
+            if "command" in details
+            else ()
+        ),
         f"requests     {row.requests}, {row.errors} errors, {row.rps:.1f} a second, {row.restarts} restarts",
-        f"command      {visible(' '.join(details['command']))}",
-        f"directory    {visible(details['directory'])}",
-        "environment  " + ", ".join(f"{name}={visible(value)}" for name, value in details["environment"].items()),
+        *(f"{name:<12} {visible(value)}" for name, value in details.get("facts", ())),
+        *(_command(details) if "command" in details else ()),
         "",
         *_latencies(details["durations"], width, plain),
-        "",
-        "Its latest processes ended:",
-        *([f"  {visible(text)}" for text in details["exits"]] or ["  none has ended yet"]),
-        "",
-        "Latest requests:",
-        *([f"  {request_line(RequestRow(**request)).text}" for request in details["requests"]] or ["  none yet"]),
-        "",
-        "Last words:",
-        *([f"  {visible(text)}" for text in details["last_lines"]] or ["  none"]),
+        *_section("Its latest processes ended:", details.get("exits"), "none has ended yet"),
+        *_section("Latest requests:", requests, "none yet"),
+        *_section("Last words:", details.get("last_lines"), "none"),
     ]
     return "\n".join(lines)
+
+
+def _command(details: dict[str, Any]) -> list[str]:
+    """How a process on this machine was started."""
+    environment = ", ".join(f"{name}={visible(value)}" for name, value in details["environment"].items())
+    return [
+        f"command      {visible(' '.join(details['command']))}",
+        f"directory    {visible(details['directory'])}",
+        f"environment  {environment}",
+    ]
+
+
+def _section(title: str, lines: list[str] | None, nothing: str) -> list[str]:
+    """A list with its title; nothing at all if there is no such list."""
+    if lines is None:
+        return []
+    return ["", title, *([f"  {visible(text)}" for text in lines] or [f"  {nothing}"])]
 
 
 def _latencies(durations: list[float], width: int, plain: bool) -> list[str]:

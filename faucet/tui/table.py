@@ -41,11 +41,22 @@ class WorkerTable(ScrollView, can_focus=True):
         self._plain = plain
         self._cells: list[Cell] = []
         self._drawn: list[tuple[str, ...]] = []
+        self._mode = "local"
         self._columns: tuple[Column, ...] = COLUMNS
         self._sorted_by = COLUMNS[0]
         self._cursor = 0
 
     # -- what is shown -----------------------------------------------------------------------------------------
+
+    def show_kind(self, mode: str) -> bool:
+        """Which kind of workers will be shown. Whether that is another one than before."""
+        if mode == self._mode:
+            return False
+        self._mode = mode
+        self._columns = columns_for(self.size.width, mode)
+        self._drawn = []
+        self.refresh()
+        return True
 
     def show(self, cells: list[Cell]) -> None:
         """Show these workers; the cursor stays with the one it is on."""
@@ -144,7 +155,7 @@ class WorkerTable(ScrollView, can_focus=True):
 
     def on_resize(self, event: events.Resize) -> None:
         """Called by Textual."""
-        self._columns = columns_for(event.size.width)
+        self._columns = columns_for(event.size.width, self._mode)
         self.show(self._cells)
         self.refresh()
 

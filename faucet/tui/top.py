@@ -12,7 +12,7 @@ from textual.widget import Widget
 
 from faucet.control.columns import format_age
 from faucet.control.text import visible
-from faucet.snapshot import SecondRow, Totals
+from faucet.snapshot import SecondRow, Service, Totals
 from faucet.tui.model import Model
 from faucet.tui.paint import PAINTS, fit, sparkline, strip_of
 from faucet.units import format_duration
@@ -67,9 +67,18 @@ class HeaderLine(PaintedLines):
         ]  # fmt: skip
         room = max(width - sum(len(text) for text, _ in left) - 3, 0)
         news = remark or service.notice
-        age = f"up {format_age(model.now() - service.started)}  pid {service.pid}"
+        age = _since(service, model.now())
         right = fit(news, room, right=True, plain=plain) if news else age.rjust(room) if len(age) <= room else ""
         self.show([[*left, ("  ", "text"), (right, "warning" if news else "dim")]])
+
+
+def _since(service: Service, now: float) -> str:
+    """How long it has been up; where workers are found, how, and how old that news is."""
+    up = f"up {format_age(now - service.started)}"
+    if not service.resolved_by:
+        return f"{up}  pid {service.pid}"
+    told = f"{format_age(now - service.resolved)} ago" if service.resolved else "not yet"
+    return f"{service.resolved_by}, told {told}  {up}"
 
 
 def _short(title: str, width: int, plain: bool) -> str:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Protocol
 
-from faucet.snapshot import WorkerRow
+from faucet.snapshot import Origin, WorkerRow
 
 
 class Refused(Exception):
     """What was asked cannot be done. The text says why."""
+
+
+class StartFailed(Exception):
+    """There are no workers, and there never will be. The text is for the user."""
 
 
 class Fleet(Protocol):
@@ -17,6 +21,30 @@ class Fleet(Protocol):
 
     `worker` is a worker's name, `who` says who asks, for the log.
     """
+
+    first_ready: asyncio.Future[None]
+    """Done when there is somebody to serve, or it is clear what to tell those who ask; StartFailed if nobody ever
+    will be."""
+
+    def start(self) -> None:
+        """Begin."""
+        ...
+
+    def prepare_to_end(self) -> None:
+        """The service ends: finish what is in hand, begin nothing new."""
+        ...
+
+    async def stop(self) -> None:
+        """End. Nothing is left afterwards."""
+        ...
+
+    def described(self) -> str:
+        """How many of what: `4 workers`."""
+        ...
+
+    def origin(self) -> Origin:
+        """Where they come from."""
+        ...
 
     def rows(self) -> list[WorkerRow]:
         """All workers, in order."""
@@ -30,12 +58,16 @@ class Fleet(Protocol):
         """Everything there is to know about one: names and values for people."""
         ...
 
-    def restart(self, worker: str, who: str) -> str:
+    def restart(self, worker: str, who: str) -> str | asyncio.Future[str]:
         """Replace one, or `all`."""
         ...
 
     def roll(self, who: str) -> tuple[str, asyncio.Future[str]]:
         """Replace all, one after the other. Also what will come of it: a sentence, or Refused."""
+        ...
+
+    def roll_anew(self, why: str) -> None:
+        """As `roll`, with what is there now, and another one after one that is under way. Never raises."""
         ...
 
     def scale(self, count: int, who: str) -> str:
@@ -52,6 +84,14 @@ class Fleet(Protocol):
 
     def kill(self, worker: str, who: str) -> str:
         """End one now."""
+        ...
+
+    def drop(self, worker: str, who: str) -> str:
+        """Cut the connection to one."""
+        ...
+
+    def retry(self, worker: str, who: str) -> str:
+        """Try one again that was put aside, now."""
         ...
 
     @property

@@ -11,9 +11,10 @@ from typing import Any
 from faucet import tasks
 from faucet.proxy.core import Proxy
 from faucet.settings import MOST_WORKERS, Span, WorkerSettings
-from faucet.snapshot import WorkerRow
+from faucet.snapshot import Origin, WorkerRow
+from faucet.units import counted
 from faucet.workers.entry import Entry
-from faucet.workers.fleet import Refused
+from faucet.workers.fleet import Refused, StartFailed
 from faucet.workers.keeper import Keeper
 from faucet.workers.life import STOP_GRACE, Life
 from faucet.workers.overseer import Overseer
@@ -25,10 +26,6 @@ _log = logging.getLogger("faucet")
 
 FIRST_TRIES = 3
 """Failed starts in a row of each worker, with none ever ready, after which the service gives up."""
-
-
-class StartFailed(Exception):
-    """No worker ever became ready. The text is for the user."""
 
 
 @dataclass(slots=True)
@@ -82,6 +79,7 @@ class LocalWorkers:
 
     def start(self) -> None:
         """Start all workers, side by side."""
+        _log.info("starting %s", counted(self.least, "worker"))
         for place in self.places:
             self._start(place)
         self._overseer.start()
@@ -170,6 +168,22 @@ class LocalWorkers:
     def count(self) -> int:
         """How many workers there should be."""
         return len(self.places)
+
+    def described(self) -> str:
+        """`4 workers`."""
+        return counted(self.least, "worker") if self.least == self.most else f"{self.least} to {self.most} workers"
+
+    def origin(self) -> Origin:
+        """We have started them."""
+        return Origin()
+
+    def drop(self, worker: str, who: str) -> str:
+        """See Fleet."""
+        raise Refused("a worker that Faucet has started is not dropped, but restarted or killed")
+
+    def retry(self, worker: str, who: str) -> str:
+        """See Fleet."""
+        raise Refused("`restart` starts a worker at once that waits for its next try")
 
     def rows(self) -> list[WorkerRow]:
         """All workers, in order, and what else lives in their places."""

@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from faucet.workers.fleet import StartFailed
+
 if TYPE_CHECKING:
     from faucet.workers.local import LocalWorkers
 
@@ -20,16 +22,12 @@ DEBOUNCE = 300
 """Milliseconds in which changes are taken for one: editors write a file in several steps."""
 
 
-class ReloadError(Exception):
-    """It cannot be watched. The text is for the user."""
-
-
 def require() -> None:
-    """Raises ReloadError if what watches files is not installed."""
+    """Raises StartFailed if what watches files is not installed."""
     try:
         import watchfiles  # noqa: F401
     except ImportError as error:
-        raise ReloadError("--reload needs the package watchfiles: pip install 'faucet[reload]'") from error
+        raise StartFailed("--reload needs the package watchfiles: pip install 'faucet[reload]'") from error
 
 
 async def reload_on_change(pool: LocalWorkers, directory: Path, ignored: Path | None) -> None:

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import os
-from time import localtime, monotonic, strftime, time
+from time import localtime, strftime
 from typing import TYPE_CHECKING, Any
 
-from faucet.snapshot import TARGET_LIMIT, WorkerRow
-from faucet.stats import WORKER_RING_SIZE, WorkerStats, quantile_of
+from faucet.snapshot import WorkerRow
+from faucet.workers.figures import NOTHING, epoch, figures, lock_figures
 from faucet.workers.life import Life, State
 
 if TYPE_CHECKING:
     from faucet.proxy.core import Proxy
-    from faucet.proxy.exchange import Exchange
     from faucet.workers.place import Place
-
-EPOCH = time() - monotonic()
-"""The moment of the epoch at which the monotonic clock read 0."""
-
-RATE_SECONDS = 10.0
-QUANTILE_SECONDS = 60.0
-
-_NOTHING = WorkerStats()
 
 
 def place_rows(place: Place, proxy: Proxy) -> list[WorkerRow]:
@@ -32,19 +23,9 @@ def place_rows(place: Place, proxy: Proxy) -> list[WorkerRow]:
 
 
 def _place_row(place: Place, proxy: Proxy) -> WorkerRow:
-    now = time()
-    stats = proxy.stats.workers.get(str(place), _NOTHING)
-    latest = [(when, seconds) for when, seconds in stats.recent if when > now - QUANTILE_SECONDS]
-    durations = sorted(seconds for _, seconds in latest)
     state, reason = _state(place)
-    return _row(place, place.life, str(place), state, reason)._replace(
-        key=str(place),
-        requests=stats.requests,
-        errors=stats.errors,
-        rps=_rate(latest, now),
-        p50=quantile_of(durations, 0.5),
-        p95=quantile_of(durations, 0.95),
-    )
+    served = figures(proxy.stats.workers.get(str(place), NOTHING))
+    return _row(place, place.life, str(place), state, reason)._replace(key=str(place), **served)
 
 
 def _life_row(place: Place, life: Life) -> WorkerRow:
@@ -56,7 +37,6 @@ def _life_row(place: Place, life: Life) -> WorkerRow:
 
 def _row(place: Place, life: Life | None, name: str, state: str, reason: str) -> WorkerRow:
     """What there is to be seen of one process, or of none; its numbers are its place's, and not in here."""
-    holder = None if life is None else life.holder
     pid = 0 if life is None or life.process is None else life.process.pid
     return WorkerRow(
         key=f"{name}{pid}",
@@ -66,15 +46,10 @@ def _row(place: Place, life: Life | None, name: str, state: str, reason: str) ->
         pid=pid,
         port=life.port if life else 0,
         since=0.0 if life is None else epoch(life.ready_at or life.began),
-        locked=epoch(holder.account.granted_at) if holder else 0.0,
-        request=describe(holder) if holder else "",
-        client=holder.account.peer if holder else "",
-        requests=0,
-        errors=0,
-        rps=0.0,
-        p50=0.0,
-        p95=0.0,
+        **lock_figures(None if life is None else life.holder),
+        **figures(NOTHING),
         restarts=place.restarts,
+        address="",
     )
 
 
@@ -103,7 +78,7 @@ def _state(place: Place) -> tuple[str, str]:
 def place_details(place: Place, proxy: Proxy) -> dict[str, Any]:
     """Everything there is to know about a worker."""
     life, entry = place.life, place.pool.entry
-    stats = proxy.stats.workers.get(str(place), _NOTHING)
+    stats = proxy.stats.workers.get(str(place), NOTHING)
     row = _place_row(place, proxy)
     given = entry.environment(row.port, place.number)
     lines = place.last_lines if life is None or life.process is None else list(life.process.last_lines)
@@ -117,21 +92,3 @@ def place_details(place: Place, proxy: Proxy) -> dict[str, Any]:
         "durations": [seconds for _, seconds in stats.recent],
         "last_lines": lines,
     }
-
-
-def _rate(latest: list[tuple[float, float]], now: float) -> float:
-    """Requests a second. Where the ring is too short for the whole time, over the time it covers."""
-    recent = [when for when, _ in latest if when > now - RATE_SECONDS]
-    if not recent:
-        return 0.0
-    return len(recent) / (RATE_SECONDS if len(recent) < WORKER_RING_SIZE else max(now - recent[0], 0.001))
-
-
-def describe(exchange: Exchange) -> str:
-    """`POST /predict`."""
-    return f"{exchange.head.method.decode()} {exchange.head.target[:TARGET_LIMIT].decode('latin-1')}"
-
-
-def epoch(moment: float) -> float:
-    """A reading of the monotonic clock as seconds since the epoch, to the hundredth: always the same for the same."""
-    return round(EPOCH + moment, 2)

@@ -18,7 +18,7 @@ def worker(name: str, state: str = "ready", **more: Any) -> WorkerRow:
     row = WorkerRow(
         key=name, name=name, state=state, reason="", pid=48210 + int(name), port=43100 + int(name),
         since=NOW - 7980, locked=0.0, request="", client="", requests=18377, errors=0, rps=2.9, p50=0.215, p95=1.4,
-        restarts=0,
+        restarts=0, address="",
     )  # fmt: skip
     return row._replace(**more)
 
@@ -38,6 +38,7 @@ WORKERS = [
 SERVICE = Service(
     title="/srv/models/api", detail="entrypoint.R", url="http://127.0.0.1:3838", port=3838, state="serving",
     started=NOW - 7980, pid=48200, version="0.1.0", mode="local", owned=True, notice="",
+    resolved_by="", resolved=0.0, trouble="",
 )  # fmt: skip
 
 TOTALS = Totals(
@@ -87,7 +88,7 @@ DETAILS: dict[str, Any] = {
 class StagedRuntime:
     """What `Client` is to the monitor."""
 
-    greeting = Greeting("0.1.0", 1, 3838, 48200, "/srv/models/api", "http://127.0.0.1:3838", "local")
+    greeting = Greeting("0.1.0", 2, 3838, 48200, "/srv/models/api", "http://127.0.0.1:3838", "local")
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, dict[str, Any]]] = []

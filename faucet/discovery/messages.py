@@ -1,0 +1,122 @@
+"""DNS messages to a server and back: over UDP, and over TCP where the answer is too long for that or UDP is no way.
+
+dnspython makes and reads the messages; how the bytes travel is a Connector's business, so that they can also go
+through a tunnel, where only TCP goes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from typing import TYPE_CHECKING, cast
+
+from faucet.net.connect import Connector, connect_tcp
+
+if TYPE_CHECKING:
+    import dns.message
+
+DNS_PORT = 53
+
+PATIENCE = 2.0
+"""Seconds for one answer over UDP, and again over TCP."""
+
+UDP_PAYLOAD = 1232
+"""Bytes of an answer over UDP that pass every network unfragmented (DNS Flag Day 2020)."""
+
+
+class DnsServer:
+    """One server. Over TCP only, if `connector` is not for plain TCP."""
+
+    def __init__(self, host: str, port: int = DNS_PORT, connector: Connector = connect_tcp) -> None:
+        self.host = host
+        self.port = port
+        self._connector = connector
+
+    def __str__(self) -> str:
+        return self.host if self.port == DNS_PORT else f"{self.host}:{self.port}"
+
+    async def ask(self, name: str, kind: str) -> dns.message.Message:
+        """The answer to the question for records `kind` (`A`, `SRV`) of an absolute name.
+
+        Raises OSError, TimeoutError, or dns.exception.DNSException if it is no answer.
+        """
+        import dns.flags
+        import dns.message
+
+        query = dns.message.make_query(name, kind, use_edns=0, payload=UDP_PAYLOAD)
+        if self._connector is connect_tcp:
+            reply = await self._ask_udp(query)
+            if not reply.flags & dns.flags.TC:
+                return reply
+        return await self._ask_tcp(query)
+
+    async def _ask_udp(self, query: dns.message.Message) -> dns.message.Message:
+        loop = asyncio.get_running_loop()
+        transport, exchange = await loop.create_datagram_endpoint(
+            lambda: _Datagrams(query), remote_addr=(self.host, self.port)
+        )
+        try:
+            transport.sendto(query.to_wire())
+            async with asyncio.timeout(PATIENCE):
+                return await exchange.reply
+        finally:
+            transport.close()
+
+    async def _ask_tcp(self, query: dns.message.Message) -> dns.message.Message:
+        import dns.message
+
+        transport, protocol = await self._connector(_OneMessage, self.host, self.port, PATIENCE)
+        exchange = cast("_OneMessage", protocol)
+        try:
+            wire = query.to_wire()
+            cast("asyncio.Transport", transport).write(struct.pack("!H", len(wire)) + wire)
+            async with asyncio.timeout(PATIENCE):
+                reply = dns.message.from_wire(await exchange.reply)
+        finally:
+            cast("asyncio.Transport", transport).abort()
+        if not query.is_response(reply):
+            raise OSError(f"the DNS server {self} answered another question")
+        return reply
+
+
+class _Datagrams(asyncio.DatagramProtocol):
+    """Waits for the reply to `query`; anything else that comes is somebody's guess."""
+
+    def __init__(self, query: dns.message.Message) -> None:
+        self._query = query
+        self.reply: asyncio.Future[dns.message.Message] = asyncio.get_running_loop().create_future()
+
+    def datagram_received(self, data: bytes, addr: object) -> None:
+        import dns.exception
+        import dns.message
+
+        try:
+            # One that does not fit is cut in the middle of a record: it is enough to know that.
+            reply = dns.message.from_wire(data, ignore_trailing=True, raise_on_truncation=False)
+        except dns.exception.DNSException:
+            return
+        if self._query.is_response(reply) and not self.reply.done():
+            self.reply.set_result(reply)
+
+    def error_received(self, exc: Exception) -> None:
+        if not self.reply.done():
+            self.reply.set_exception(exc)
+
+
+class _OneMessage(asyncio.Protocol):
+    """Waits for one message with its length in front (RFC 7766, 8)."""
+
+    def __init__(self) -> None:
+        self._data = b""
+        self.reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    def data_received(self, data: bytes) -> None:
+        self._data += data
+        size = int.from_bytes(self._data[:2], "big") + 2
+        if len(self._data) >= max(size, 3) and not self.reply.done():
+            self.reply.set_result(self._data[2:size])
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.reply.done():
+            self.reply.set_exception(exc or ConnectionResetError("the DNS server closed the connection"))
+            self.reply.exception()  # whoever waited may have given up

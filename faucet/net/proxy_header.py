@@ -1,0 +1,180 @@
+"""The PROXY protocol, versions 1 and 2: a load balancer says at the start of a connection whose connection it was.
+
+Bytes in, the client's address out; no sockets, no clock. The rules are those of HAProxy's proxy-protocol.txt, and the
+sections below are its. A header that is not exactly right is refused, at the first byte that cannot belong to one, and
+what comes out never depends on how the bytes were split. The memory for an unfinished header is bounded.
+
+Whether a header must come is a setting and never a guess (section 5): a client that may choose can be anybody.
+What is behind the addresses of version 2 (TLVs) is skipped. That includes its CRC32C, which is for receivers that
+want it: TCP has checksums of its own, and the sender is one we were told to believe.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import reduce
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from typing import NamedTuple
+
+V1_LIMIT = 107
+"""Bytes of a line of version 1, its CRLF included: the longest that section 2.1 allows."""
+
+V2_LIMIT = 4 * 1024
+"""Bytes behind the first 16 of version 2. The addresses take 216 at most; the rest is for TLVs, of which the largest
+in use is a client's certificate. The format has room for 64 KiB, which nobody needs and 10,000 connections could."""
+
+SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
+"""How version 2 begins (section 2.2)."""
+
+_V2_FIXED = 16
+"""Bytes of signature, version and command, family, and length."""
+
+_TCP4, _TCP6 = 0x11, 0x21
+
+_ADDRESS_SIZES = {0x11: 12, 0x12: 12, 0x21: 36, 0x22: 36, 0x31: 216, 0x32: 216}
+"""Bytes of the addresses of TCP and UDP over IPv4 and IPv6, and of Unix streams and datagrams."""
+
+
+class ProxyHeaderError(Exception):
+    """No header, or not a right one: the connection must be ended (section 2.1). The text is for the log."""
+
+
+class Peer(NamedTuple):
+    """The address of a client."""
+
+    host: str
+    """As it is in the log: IPv6 in its shortest form (RFC 5952), IPv4 in IPv6 as IPv4."""
+    port: int
+
+
+class ProxyHeaderReader:
+    """Reads the header of one connection, in whatever pieces it comes."""
+
+    __slots__ = ("_data",)
+
+    def __init__(self) -> None:
+        self._data = b""
+
+    @property
+    def started(self) -> bool:
+        """Some bytes of a header are here, but not all."""
+        return bool(self._data)
+
+    def feed(self, data: bytes) -> tuple[Peer | None, bytes] | None:
+        """The client's address and the bytes behind the header, None if more is needed. Raises ProxyHeaderError.
+
+        The address is None where the header tells none (UNKNOWN, LOCAL, AF_UNSPEC, UDP, Unix sockets): then that of
+        the connection itself counts. After an answer or an error the reader has done its work.
+        """
+        self._data += data
+        found = (_version_2 if self._data.startswith(SIGNATURE[:1]) else _version_1)(self._data)
+        if found is None:
+            return None
+        peer, size = found
+        rest, self._data = self._data[size:], b""
+        return peer, rest
+
+
+# Each of these functions looks at all there is from the start, since that is little. Checks are in the order of the
+# bytes they look at, so that more bytes never change the verdict on fewer.
+
+
+class _Form(NamedTuple):
+    """One kind of line of version 1."""
+
+    keyword: bytes
+    begun: re.Pattern[bytes]
+    """What can follow the keyword, up to the CR, complete or not; with the CR it is complete."""
+    address: type[IPv4Address | IPv6Address] | None
+
+
+def _begun(*parts: bytes) -> re.Pattern[bytes]:
+    """Matches every beginning of the parts in a row, if it is so for each part: `(?:a(?:b(?:c)?+)?+)?+`."""
+    return re.compile(reduce(lambda rest, part: b"(?:" + part + rest + b")?+", reversed(parts), b""))
+
+
+# Section 2.1: no leading zeros. Whether 99999 is a port is seen when the line is complete.
+_PORT = rb"(?:0|[1-9][0-9]{0,4}+)"
+_HOST4, _HOST6 = rb"[0-9.]{1,15}+", rb"[0-9A-Fa-f:.]{1,39}+"  # inet_ntop writes some IPv6 addresses with dots
+
+_FORMS = (
+    _Form(b"PROXY TCP4 ", _begun(_HOST4, b" ", _HOST4, b" ", _PORT, b" ", _PORT, b"\r"), IPv4Address),
+    _Form(b"PROXY TCP6 ", _begun(_HOST6, b" ", _HOST6, b" ", _PORT, b" ", _PORT, b"\r"), IPv6Address),
+    _Form(b"PROXY UNKNOWN", re.compile(rb"(?: [^\r\n]*+)?+\r?+"), None),
+)
+
+
+def _version_1(data: bytes) -> tuple[Peer | None, int] | None:
+    """The peer and the size of the header in bytes, None if more is needed."""
+    line, end, _ = data[:V1_LIMIT].partition(b"\r\n")
+    form = next((form for form in _FORMS if line.startswith(form.keyword)), None)
+    if form is None:
+        if not end and any(form.keyword.startswith(line) for form in _FORMS):
+            return None
+        raise ProxyHeaderError("the connection does not begin with a PROXY header")
+    rest = line[len(form.keyword) :]
+    if not form.begun.fullmatch(rest + end[:1]):
+        raise ProxyHeaderError("the PROXY line is malformed")
+    if end:
+        return _told_by_line(rest, form), len(line) + len(end)
+    if len(data) >= V1_LIMIT:
+        raise ProxyHeaderError(f"the PROXY line is longer than {V1_LIMIT} bytes")
+    return None
+
+
+def _told_by_line(rest: bytes, form: _Form) -> Peer | None:
+    """What a complete line says. The destination must be right too, though nobody wants to know it."""
+    if form.address is None:
+        return None
+    words = rest.decode("ascii").split(" ")
+    try:
+        source, _ = [form.address(word) for word in words[:2]]
+    except AddressValueError as error:
+        raise ProxyHeaderError(f"the PROXY line has a wrong address: {error}") from None
+    ports = [int(word) for word in words[2:]]
+    if max(ports) > 65535:
+        raise ProxyHeaderError(f"the PROXY line has a wrong port: {max(ports)}")
+    return Peer(_text(source), ports[0])
+
+
+def _version_2(data: bytes) -> tuple[Peer | None, int] | None:
+    """The peer and the size of the header in bytes, None if more is needed."""
+    if not SIGNATURE.startswith(data[: len(SIGNATURE)]):
+        raise ProxyHeaderError("the connection does not begin with a PROXY header")
+    family = _family(data[len(SIGNATURE) : _V2_FIXED - 2])
+    if len(data) < _V2_FIXED:
+        return None
+    length = int.from_bytes(data[_V2_FIXED - 2 : _V2_FIXED], "big")
+    if length > V2_LIMIT:
+        raise ProxyHeaderError(f"the PROXY header announces {length} bytes; {V2_LIMIT} are allowed")
+    if length < _ADDRESS_SIZES.get(family, 0):
+        raise ProxyHeaderError(f"the PROXY header announces {length} bytes, too few for its addresses")
+    size = _V2_FIXED + length
+    return (_told_by_block(family, data[_V2_FIXED:size]), size) if len(data) >= size else None
+
+
+def _family(octets: bytes) -> int:
+    """The byte of family and protocol, 0 if it does not matter or is not here yet. Raises ProxyHeaderError."""
+    if octets[:1] and octets[0] >> 4 != 2:
+        raise ProxyHeaderError(f"the PROXY header has the unknown version {octets[0] >> 4}")
+    if octets[:1] and octets[0] & 0x0F > 1:
+        raise ProxyHeaderError(f"the PROXY header has the unknown command {octets[0] & 0x0F}")
+    if len(octets) < 2 or octets[0] & 0x0F == 0:  # LOCAL: whatever else is there counts for nothing
+        return 0
+    if octets[1] >> 4 > 3 or octets[1] & 0x0F > 2:
+        raise ProxyHeaderError(f"the PROXY header has the unknown address family 0x{octets[1]:02x}")
+    return octets[1]
+
+
+def _told_by_block(family: int, block: bytes) -> Peer | None:
+    """What the addresses say: source, destination, source port, destination port, in network order."""
+    if family == _TCP4:
+        return Peer(str(IPv4Address(block[:4])), int.from_bytes(block[8:10], "big"))
+    if family == _TCP6:
+        return Peer(_text(IPv6Address(block[:16])), int.from_bytes(block[32:34], "big"))
+    return None  # section 2.2: what is right, but of no use here, is like AF_UNSPEC
+
+
+def _text(address: IPv4Address | IPv6Address) -> str:
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return str(mapped or address)

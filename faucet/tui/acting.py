@@ -1,0 +1,132 @@
+"""What the monitor can do to workers: keys become questions to the runtime; some ask the user first."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from textual import work
+from textual.app import App
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+
+from faucet.control.client import NoRuntime, Refusal
+from faucet.settings import MonitorSettings
+from faucet.tui.feed import Feed
+from faucet.tui.model import Model
+from faucet.tui.screens import Question
+from faucet.tui.table import WorkerTable
+
+ACTING = {"restart", "roll", "scale", "hold", "kill", "drop", "retry"}
+"""Actions that change something: not with --read-only."""
+
+OURS_ONLY, PODS_ONLY = {"roll", "scale", "kill"}, {"drop", "retry"}
+"""Actions that only workers of our own, or only pods, have."""
+
+
+class Acting(App[str]):
+    """The half of the monitor that acts."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("r", "restart", "Restart", id="restart"),
+        Binding("R", "roll", "Rolling", id="rolling-restart"),
+        Binding("plus,equals_sign", "scale(1)", "+1", id="scale-up", key_display="+"),
+        Binding("minus", "scale(-1)", "-1", id="scale-down", key_display="-"),
+        Binding("h", "hold", "Hold", id="hold"),
+        Binding("K", "kill", "Kill", id="kill"),
+        Binding("d", "drop", "Drop", id="drop"),
+        Binding("t", "retry", "Try now", id="retry"),
+    ]
+
+    settings: MonitorSettings
+    feed: Feed
+    model: Model
+    read_only: bool
+
+    @property
+    def behind(self) -> Screen[Any]:
+        """The picture, whatever is open in front of it."""
+        return self.screen_stack[0]
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Called by Textual: whether an action is there."""
+        if self.read_only and action in ACTING:
+            return False
+        return action not in (PODS_ONLY if self.mode == "local" else OURS_ONLY)
+
+    def _act(self, do: str, **arguments: Any) -> None:
+        self.run_worker(self._ask(do, **arguments), group="actions", exit_on_error=False)
+
+    async def _ask(self, do: str, **arguments: Any) -> bool:
+        try:
+            answer = await self.feed.ask(do, who="the monitor", **arguments)
+        except (Refusal, NoRuntime) as error:
+            self.notify(str(error), severity="error", markup=False)
+            return False
+        if isinstance(answer, str):
+            self.notify(answer, markup=False, timeout=4)
+        return True
+
+    def _selected(self) -> str | None:
+        cell = self.behind.query_one(WorkerTable).selected
+        return cell.row.name if cell is not None else None
+
+    def _act_on_selected(self, do: str) -> None:
+        name = self._selected()
+        if name is not None:
+            self._act(do, worker=name)
+
+    @property
+    def mode(self) -> str:
+        """What kind of workers there are: `local` or `k8s`."""
+        return self.model.service.mode if self.model.service is not None else "local"
+
+    @work(group="questions")
+    async def action_restart(self) -> None:
+        """Replace the selected worker; a pod is deleted for that, which is asked first."""
+        name = self._selected()
+        if name is None:
+            return
+        if self.mode != "local" and self.settings.confirm:
+            question = f"Delete pod {name} (kubectl delete pod)? Its controller starts another one."
+            if (
+                await self.push_screen_wait(Question(question, [("cancel", "Cancel"), ("delete", "Delete")]))
+                != "delete"
+            ):
+                return
+        self._act("restart", worker=name)
+
+    def action_drop(self) -> None:
+        """Cut the connection to the selected pod."""
+        self._act_on_selected("drop")
+
+    def action_retry(self) -> None:
+        """Try the selected pod now, which was put aside."""
+        self._act_on_selected("retry")
+
+    def action_roll(self) -> None:
+        """Replace all workers, one after the other."""
+        self._act("rolling-restart")
+
+    def action_scale(self, by: int) -> None:
+        """One worker more, or less."""
+        self._act("scale", count=f"{by:+d}")
+
+    def action_hold(self) -> None:
+        """Hold the selected worker, or resume it."""
+        name = self._selected()
+        held = any(row.name == name and row.state == "held" for row in self.model.rows)
+        self._act_on_selected("resume" if held else "hold")
+
+    @work(group="questions")
+    async def action_kill(self) -> None:
+        """End the selected worker now."""
+        cell = self.behind.query_one(WorkerTable).selected
+        if cell is None:
+            return
+        name, row = cell.row.name, cell.row
+        if self.settings.confirm:
+            lost = f" {row.request} would be lost." if row.locked else ""
+            question = f"End worker {name} (pid {row.pid}) now, whatever it does?{lost}"
+            if await self.push_screen_wait(Question(question, [("cancel", "Cancel"), ("kill", "Kill")])) != "kill":
+                return
+        self._act("kill", worker=name)

@@ -1,0 +1,323 @@
+"""The pods of a service: as many as a resolver names, each with one lock, whatever the resolver says meanwhile.
+
+A pod is kept by its address for as long as anything holds its lock. So a record that comes and goes cannot give a
+second lock to a pod that is at work, and a pod that leaves finishes what it has in hand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shlex
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import aclosing
+from time import monotonic
+from typing import Any, NoReturn
+
+from faucet import tasks
+from faucet.discovery.choose import CannotResolve, ServiceUrl
+from faucet.discovery.commands import Commands, LocalCommands
+from faucet.discovery.endpoints import Answer, Endpoint, Found, Resolver
+from faucet.discovery.kubernetes import Kubectl
+from faucet.discovery.roster import Roster
+from faucet.discovery.slices import service_of
+from faucet.net.connect import Connector
+from faucet.proxy.core import Proxy
+from faucet.settings import PodSettings
+from faucet.snapshot import Origin, WorkerRow
+from faucet.units import counted, format_duration
+from faucet.workers.figures import epoch
+from faucet.workers.fleet import Refused, StartFailed
+from faucet.workers.pod import Pod
+from faucet.workers.pod_rows import pod_details, pod_row
+
+_log = logging.getLogger("faucet")
+
+FOLLOW_AGAIN = 5.0
+"""Seconds after a bug in a resolver before it is used again."""
+
+ONE_ADDRESS = """\
+%s is one address, %s. If there should be more pods, the service is not headless: set `clusterIP: None` in it, so that \
+its name stands for the pods themselves; behind the one address of the service, they share this one lock."""
+
+
+class Pods:
+    """A Fleet. `find_resolver` is called once, when it starts."""
+
+    def __init__(
+        self, url: ServiceUrl, settings: PodSettings, proxy: Proxy, connector: Connector,
+        find_resolver: Callable[[], Awaitable[Resolver]],
+    ) -> None:  # fmt: skip
+        self.url = url
+        self.settings = settings
+        self.proxy = proxy
+        self.roster = Roster()
+        self.resolver: Resolver | None = None
+        self.first_ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._connector = connector
+        self._find_resolver = find_resolver
+        self._pods: dict[tuple[str, int], Pod] = {}
+        self._leaving: dict[Pod, asyncio.Task[None]] = {}
+        self._following: asyncio.Task[None] | None = None
+        self._commands: Commands = LocalCommands()
+        self._warned = False
+
+    # -- life cycle --------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to follow the service."""
+        self._following = tasks.start(self._follow(), f"resolution of {self.url.host}")
+
+    def prepare_to_end(self) -> None:
+        """The service ends. Its pods go on, and what they have in hand is heard."""
+
+    async def stop(self) -> None:
+        """Let go of all pods."""
+        if self._following is not None:
+            await tasks.end(self._following)
+        for task in self._leaving.values():
+            task.cancel()
+        for pod in self._pods.values():
+            pod.close()
+
+    async def _follow(self) -> None:
+        try:
+            self.resolver = await self._find_resolver()
+        except CannotResolve as error:
+            self.first_ready.set_exception(StartFailed(str(error)))
+            return
+        _log.info("asking for the pods of %s: %s", self.url, self.resolver.described)
+        while True:
+            try:
+                async with aclosing(self.resolver.answers()) as answers:
+                    async for answer in answers:
+                        self._apply(answer)
+                        if not self.first_ready.done():
+                            self.first_ready.set_result(None)
+            except Exception:  # a bug of ours must not leave the service with what it knows now for ever
+                _log.exception("the resolution of %s failed in an unforeseen way", self.url.host)
+            await asyncio.sleep(FOLLOW_AGAIN)
+
+    # -- which pods there are ----------------------------------------------------------------------------------
+
+    def _apply(self, answer: Answer) -> None:
+        before, known_since = self.roster.trouble, self.roster.known_since
+        changed = self.roster.apply(answer, monotonic())
+        trouble = self.roster.trouble
+        if trouble and trouble != before:
+            age = (
+                f"; going on with what was known {format_duration(monotonic() - known_since)} ago"
+                if known_since
+                else ""
+            )
+            _log.warning("%s%s", trouble, "" if changed else age)
+        elif before and not trouble:
+            _log.info("the pods of %s are known again", self.url.host)
+        if isinstance(answer, Found):
+            self._remark(answer)
+        if changed:
+            self._sync()
+
+    def _remark(self, answer: Found) -> None:
+        if self._warned:
+            return
+        self._warned = True
+        if answer.remark:
+            _log.warning("%s", answer.remark)
+        if self.resolver is not None and self.resolver.by_name and len(answer.endpoints) == 1:
+            only = answer.endpoints[0]
+            if not only.host.startswith("127.") and only.host != "::1":
+                _log.warning(ONE_ADDRESS, self.url.host, only.host)
+
+    def _sync(self) -> None:
+        """Make the pods those of the roster."""
+        ready = {endpoint.key: endpoint for endpoint in self.roster.ready}
+        for key, endpoint in ready.items():
+            pod = self._pods.get(key)
+            if pod is None:
+                self._join(endpoint)
+            else:
+                self._stay(pod, endpoint)
+        for key, pod in list(self._pods.items()):
+            if key not in ready and pod.listed:
+                self._leave(pod, self.roster.endpoints.get(key))
+
+    def _join(self, endpoint: Endpoint) -> None:
+        settings = self.settings
+        pod = Pod(
+            endpoint, self._name_for(endpoint), self.proxy, self._connector, settings.connect_timeout,
+            settings.lock_grace, self._hurry,
+        )  # fmt: skip
+        self._pods[endpoint.key] = pod
+        pod.log.info("joined, at %s", endpoint)
+
+    def _name_for(self, endpoint: Endpoint) -> str:
+        taken = {str(pod) for pod in self._pods.values()}
+        names = (endpoint.name, endpoint.host, str(endpoint))
+        return next(name for name in names if name and (name not in taken or name == names[-1]))
+
+    def _stay(self, pod: Pod, endpoint: Endpoint) -> None:
+        """It is listed, perhaps again, perhaps as another pod at the same address."""
+        if endpoint.name != pod.endpoint.name and not pod.locked:
+            self._forget(pod)
+            self._join(endpoint)
+            return
+        if not pod.listed:
+            leaving = self._leaving.pop(pod, None)
+            if leaving is not None:
+                leaving.cancel()
+            pod.log.info("is back")
+            pod.listed, pod.why = True, ""
+            pod.settle()
+
+    def _leave(self, pod: Pod, endpoint: Endpoint | None) -> None:
+        """No new requests; what it has in hand, it finishes."""
+        pod.listed = False
+        pod.why = "terminating" if endpoint and endpoint.terminating else "not ready" if endpoint else "gone"
+        pod.settle()
+        pod.log.info("leaves (%s)%s", pod.why, ", when it has answered" if pod.locked else "")
+        if pod.locked:
+            self._leaving[pod] = tasks.start(self._retire(pod), f"end of pod {pod}")
+        else:
+            self._forget(pod)
+
+    async def _retire(self, pod: Pod) -> None:
+        await self.proxy.retire(pod.backend)
+        self._leaving.pop(pod, None)
+        self._forget(pod)
+
+    def _forget(self, pod: Pod) -> None:
+        pod.close()
+        self._pods.pop(pod.endpoint.key, None)
+        self.proxy.stats.workers.pop(str(pod), None)
+
+    def _hurry(self) -> None:
+        """A pod cannot be reached: the set may be another one by now."""
+        if self.resolver is not None:
+            self.resolver.hurry()
+
+    # -- what can be seen --------------------------------------------------------------------------------------
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self._pods)
+
+    def described(self) -> str:
+        """`3 pods`."""
+        return counted(self.count, "pod")
+
+    def origin(self) -> Origin:
+        """How they are found, and how old that news is."""
+        known = self.roster.known_since
+        described = self.resolver.described if self.resolver is not None else "nobody yet"
+        return Origin(described, epoch(known) if known is not None else 0.0, self.roster.trouble)
+
+    def notice(self) -> str:
+        """That nothing newer is known, if that is so."""
+        return self.roster.trouble
+
+    def rows(self) -> list[WorkerRow]:
+        """All pods, by name."""
+        return [pod_row(pod, self.proxy) for pod in sorted(self._pods.values(), key=str)]
+
+    def details(self, worker: str) -> dict[str, Any]:
+        """Everything there is to know about one."""
+        return pod_details(self._find(worker), self.proxy)
+
+    # -- what can be asked -------------------------------------------------------------------------------------
+
+    def hold(self, worker: str, who: str) -> str:
+        """Give a pod no more requests."""
+        pod = self._find(worker)
+        if not pod.held:
+            pod.log.info("held by %s", who)
+            pod.held = True
+            pod.settle()
+        return f"pod {pod} gets no more requests until it is resumed"
+
+    def resume(self, worker: str, who: str) -> str:
+        """Undo hold."""
+        pod = self._find(worker)
+        if not pod.held:
+            raise Refused(f"pod {pod} is not held")
+        pod.log.info("resumed by %s", who)
+        pod.held = False
+        pod.settle()
+        return f"pod {pod} serves again"
+
+    def drop(self, worker: str, who: str) -> str:
+        """Cut the connection to a pod. A request that waits for its answer is sent again if it may be, else 502."""
+        pod = self._find(worker)
+        if not pod.backend.drop():
+            raise Refused(f"there is no connection to pod {pod} now")
+        pod.log.warning("connection dropped by %s", who)
+        return f"the connection to pod {pod} is cut"
+
+    def retry(self, worker: str, who: str) -> str:
+        """Try a pod that was put aside now."""
+        pod = self._find(worker)
+        if not pod.retry():
+            raise Refused(f"pod {pod} is not put aside")
+        pod.log.info("tried at once, asked by %s", who)
+        return f"pod {pod} is tried now"
+
+    def restart(self, worker: str, who: str) -> asyncio.Future[str]:
+        """Delete a pod, so that its controller starts another: kubectl's words."""
+        if worker == "all":
+            self._not_ours("kubectl rollout restart deployment/…")
+        pod = self._find(worker)
+        if not pod.endpoint.name:
+            raise Refused(
+                f"the name of the pod at {pod.endpoint} is not known, which `--resolve kubernetes` would tell; to find "
+                f"it: kubectl get pods --output wide | grep {shlex.quote(pod.endpoint.host)}"
+            )
+        return self._act(self._delete(pod, who), f"deletion of pod {pod}")
+
+    async def _delete(self, pod: Pod, who: str) -> str:
+        if not await self._commands.find("kubectl"):
+            raise Refused("to restart a pod is to delete it, which takes kubectl, and there is none here")
+        kubectl = Kubectl(self._commands)
+        labels = self.url.host.split(".")
+        namespace = labels[1] if len(labels) > 1 else await kubectl.namespace()
+        pod.log.warning("deleted by %s", who)
+        try:
+            return await kubectl.delete(pod.endpoint.name, service_of(self.url.host, namespace).namespace)
+        except TimeoutError:
+            raise Refused("kubectl did not answer in time") from None
+        except OSError as error:
+            pod.log.error("not deleted: %s", error)
+            raise Refused(str(error)) from error
+
+    def _act(self, coroutine: Coroutine[Any, Any, str], name: str) -> asyncio.Future[str]:
+        """Its result is whoever's who asked, and its Refused, too."""
+        task = asyncio.ensure_future(coroutine)
+        task.set_name(name)
+        return task
+
+    def roll(self, who: str) -> tuple[str, asyncio.Future[str]]:
+        """See Fleet."""
+        self._not_ours("kubectl rollout restart deployment/…")
+
+    def roll_anew(self, why: str) -> None:
+        """There is nothing to roll; but whoever asks wants things to be as they are now."""
+        _log.info("%s: asking for the pods again", why)
+        self._hurry()
+
+    def scale(self, count: int, who: str) -> str:
+        """See Fleet."""
+        self._not_ours(f"kubectl scale deployment/… --replicas {count}")
+
+    def kill(self, worker: str, who: str) -> str:
+        """See Fleet."""
+        self._not_ours(f"restart {worker} (which deletes it), or drop {worker} (which cuts the connection to it)")
+
+    def _not_ours(self, instead: str) -> NoReturn:
+        raise Refused(f"pods are the cluster's to start and end: {instead}")
+
+    def _find(self, worker: str) -> Pod:
+        for pod in self._pods.values():
+            if worker in (str(pod), str(pod.endpoint), pod.endpoint.host):
+                return pod
+        names = ", ".join(sorted(str(pod) for pod in self._pods.values())) or "none"
+        raise Refused(f"there is no pod {worker}; there are {names}")
