@@ -15,7 +15,8 @@ import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial, wraps
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from importlib.resources import files
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from cyclopts import App, CycloptsError, Group, Parameter, Token, UnusedCliTokensError
 
@@ -299,12 +300,22 @@ def attach(settings: AttachSettings) -> int:
     return attach_monitor(settings.which, settings, settings.read_only)
 
 
+EXAMPLES = {"kubernetes": "kubernetes.yaml", "containerfile": "Containerfile"}
+
+
+def example(which: Literal["kubernetes", "containerfile"], /) -> int:
+    """Print a file to start from: manifests for Kubernetes, or a Containerfile."""
+    print(files("faucet.examples").joinpath(EXAMPLES[which]).read_text("utf-8"), end="")
+    return 0
+
+
 app.default(_with_options(local, LocalSettings))
 app.command(_with_options(local, LocalSettings), name=("local", "start"))
 app.command(_with_options(demo, DemoSettings), name="demo")
 app.command(_with_options(k8s, K8sSettings), name="k8s")
 app.command(_with_options(attach, AttachSettings), name="attach")
 app.command(_with_options(config, LocalSettings), name="config")
+app.command(example)
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:

@@ -45,9 +45,14 @@ RESOURCES = {
         Resource("pods", "Pod", short=("po",)),
         Resource("services", "Service", short=("svc",)),
         Resource("endpointslices", "EndpointSlice", group="discovery.k8s.io"),
+        Resource("serviceaccounts", "ServiceAccount", short=("sa",)),
+        Resource("deployments", "Deployment", group="apps", short=("deploy",)),
+        Resource("roles", "Role", group="rbac.authorization.k8s.io"),
+        Resource("rolebindings", "RoleBinding", group="rbac.authorization.k8s.io"),
     )
 }
-BASES = {"/api/v1": "", "/apis/discovery.k8s.io/v1": "discovery.k8s.io"}
+GROUPS = sorted({resource.group for resource in RESOURCES.values()} - {""})
+BASES = {"/api/v1": "", **{f"/apis/{group}/v1": group for group in GROUPS}}
 """The group of each base path."""
 
 
@@ -218,13 +223,16 @@ def discovery(path: str, aggregated: bool) -> Json | None:
     if path == "/version":
         return {"major": "1", "minor": "32", "gitVersion": "v1.32.4", "platform": "linux/amd64"}
     if aggregated and path in ("/api", "/apis"):
-        return _groups("" if path == "/api" else "discovery.k8s.io")
+        return _groups([""] if path == "/api" else GROUPS)
     if path == "/api":
         return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}
     if path == "/apis":
-        version = {"groupVersion": "discovery.k8s.io/v1", "version": "v1"}
-        group = {"name": "discovery.k8s.io", "versions": [version], "preferredVersion": version}
-        return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [group]}
+        versions = [{"groupVersion": f"{group}/v1", "version": "v1"} for group in GROUPS]
+        groups = [
+            {"name": group, "versions": [version], "preferredVersion": version}
+            for group, version in zip(GROUPS, versions, strict=True)
+        ]
+        return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
     if path in BASES:
         return _resource_list(BASES[path])
     return None
@@ -247,7 +255,16 @@ def _resource_list(group: str) -> Json:
     return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version, "resources": entries}
 
 
-def _groups(group: str) -> Json:
+def _groups(groups: list[str]) -> Json:
+    return {
+        "kind": "APIGroupDiscoveryList",
+        "apiVersion": "apidiscovery.k8s.io/v2",
+        "metadata": {},
+        "items": [_group(group) for group in groups],
+    }
+
+
+def _group(group: str) -> Json:
     entries = [
         {
             "resource": resource.plural,
@@ -261,10 +278,4 @@ def _groups(group: str) -> Json:
         if resource.group == group
     ]
     versions = [{"version": "v1", "resources": entries, "freshness": "Current"}]
-    item = {"metadata": {"name": group} if group else {"creationTimestamp": None}, "versions": versions}
-    return {
-        "kind": "APIGroupDiscoveryList",
-        "apiVersion": "apidiscovery.k8s.io/v2",
-        "metadata": {},
-        "items": [item],
-    }
+    return {"metadata": {"name": group} if group else {"creationTimestamp": None}, "versions": versions}
