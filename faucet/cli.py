@@ -6,6 +6,7 @@ variable, default.
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import difflib
 import inspect
@@ -23,8 +24,11 @@ from cyclopts import App, CycloptsError, Group, Parameter, Token, UnusedCliToken
 from faucet import __version__, units
 from faucet.configfile import fill_from_file, sources
 from faucet.control.ctl import app as ctl
+from faucet.control.find import HERE, Place
 from faucet.log import print_error
 from faucet.net.address import AddressError, parse_address
+from faucet.net.ssh.secrets import Secrets, can_ask, inherited
+from faucet.net.ssh.target import parse_targets
 from faucet.settings import (
     AttachSettings,
     DemoSettings,
@@ -33,13 +37,13 @@ from faucet.settings import (
     MonitorSettings,
     Option,
     ServeSettings,
+    SshSettings,
     parse_span,
 )
 
 EXIT_USAGE = 2
 
 if TYPE_CHECKING:
-    from faucet.discovery.choose import ServiceUrl
     from faucet.sites import Site
     from faucet.workers.entry import Entry
 
@@ -85,7 +89,8 @@ def _service_url(text: str) -> str:
     """`text`, if it is the URL of a service. Raises ValueError."""
     from faucet.discovery.choose import parse_service_url
 
-    parse_service_url(text)
+    if text:
+        parse_service_url(text)
     return text
 
 
@@ -94,6 +99,12 @@ def _dns_server(text: str) -> str:
     from faucet.discovery.choose import parse_dns_server
 
     parse_dns_server(text)
+    return text
+
+
+def _bastion(text: str) -> str:
+    """`text`, if it names hosts to log in to. Raises ValueError."""
+    parse_targets([text])
     return text
 
 
@@ -106,6 +117,7 @@ _UNITS: dict[str, Callable[[str], Any]] = {
     "address": _address,
     "url": _service_url,
     "dns": _dns_server,
+    "ssh": _bastion,
 }
 _METAVARS = {
     "duration": "TIME",
@@ -115,11 +127,14 @@ _METAVARS = {
     "span": "N",
     "url": "URL",
     "dns": "ADDRESS",
+    "ssh": "HOST",
 }
 _SHOWN: dict[str, Callable[[Any], str]] = {"duration": units.format_duration, "size": units.format_size}
 
 
 def _convert(option: Option, _type: Any, tokens: Sequence[Token]) -> Any:
+    if option.unit == "ssh":
+        return tuple(_UNITS[option.unit](token.value) for token in tokens)
     return _UNITS[option.unit](tokens[0].value)
 
 
@@ -221,22 +236,68 @@ def k8s(settings: K8sSettings) -> int:
     """
     from faucet.discovery.choose import parse_service_url
 
-    if not settings.service_url:
-        print_error("which service? faucet k8s --service-url http://plumber:8000\nTry `faucet k8s --help`.")
-        return EXIT_USAGE
+    more: list[str] = []
+    try:
+        secrets = _secrets(settings)
+        if not settings.service_url:
+            settings = dataclasses.replace(settings, service_url=_choose_service(settings, secrets))
+            more = ["--service-url", settings.service_url]
+    except _CannotStart as error:
+        print_error(str(error))
+        return error.code
     url = parse_service_url(settings.service_url)
     problem = _misplaced_tls(url.scheme, settings)
     if problem:
         print_error(problem)
         return EXIT_USAGE
     warning = "certificates of pods are not checked (--insecure-skip-verify)" if settings.insecure_skip_verify else ""
-    return _serve(lambda: _pods_site(url, settings), settings, warning)
+
+    def site() -> Site:
+        from faucet.sites import pods_site
+
+        return pods_site(url, settings, secrets)
+
+    return _serve(site, settings, warning, secrets=secrets, more=more)
 
 
-def _pods_site(url: ServiceUrl, settings: K8sSettings) -> Site:
-    from faucet.sites import pods_site
+class _CannotStart(Exception):
+    """The text is for the user."""
 
-    return pods_site(url, settings)
+    def __init__(self, text: str, code: int = 1) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+def _secrets(settings: SshSettings) -> Secrets:
+    """What was typed to log in, now or before by whoever has started us. Raises _CannotStart."""
+    secrets = inherited(os.environ)
+    if not settings.via_ssh or not can_ask():
+        return secrets
+    from faucet.net.connect import NoWay
+    from faucet.sites import login_of, require_asyncssh
+    from faucet.workers.fleet import StartFailed
+
+    try:
+        require_asyncssh()
+        from faucet.net.ssh.prompts import ask_what_is_needed
+
+        asyncio.run(ask_what_is_needed(login_of(settings, secrets), parse_targets(settings.via_ssh)))
+    except (NoWay, StartFailed) as error:
+        raise _CannotStart(str(error)) from error
+    return secrets
+
+
+def _choose_service(settings: K8sSettings, secrets: Secrets) -> str:
+    """One of the headless services that the bastion's kubectl knows. Raises _CannotStart."""
+    usage = "which service? faucet k8s --service-url http://plumber:8000\nTry `faucet k8s --help`."
+    if not settings.via_ssh:
+        raise _CannotStart(usage, EXIT_USAGE)
+    from faucet.services import NoChoice, choose_service
+
+    try:
+        return choose_service(settings, secrets)
+    except NoChoice as error:
+        raise _CannotStart(str(error)) from error
 
 
 def _misplaced_tls(scheme: str, settings: K8sSettings) -> str:
@@ -257,15 +318,18 @@ def _serve_directory(entry: Entry, settings: DemoSettings, hints: str = "") -> i
     return _serve(site, settings, hints=hints)
 
 
-def _serve(find_site: Callable[[], Site], settings: ServeSettings, notice: str = "", hints: str = "") -> int:
-    """With the monitor, if there is a terminal for it; else the service alone."""
+def _serve(
+    find_site: Callable[[], Site], settings: ServeSettings, notice: str = "", hints: str = "",
+    secrets: Secrets | None = None, more: Sequence[str] = (),
+) -> int:  # fmt: skip
+    """With the monitor, if there is a terminal for it; else the service alone. `more` options were chosen meanwhile."""
     from faucet.tui.start import no_monitor_because, owner_descriptor, run_with_monitor
 
     owner = owner_descriptor()
     if owner is None and not settings.headless:
         problem = no_monitor_because()
         if not problem:
-            return run_with_monitor(sys.argv[1:], settings)
+            return run_with_monitor([*sys.argv[1:], *more], settings, secrets)
         notice = f"{notice}\nno monitor, since {problem}"
     from faucet.runtime import run
     from faucet.workers.fleet import StartFailed
@@ -293,11 +357,32 @@ def config(settings: LocalSettings) -> int:
     return 0
 
 
+def far_side(settings: SshSettings) -> Place:
+    """Where the runtime is looked for: here, or with --via-ssh on another machine. Raises _CannotStart."""
+    if not settings.via_ssh:
+        return HERE
+    secrets = _secrets(settings)
+    from faucet.sites import login_of, require_asyncssh
+    from faucet.workers.fleet import StartFailed
+
+    try:
+        require_asyncssh()
+    except StartFailed as error:
+        raise _CannotStart(str(error)) from error
+    from faucet.net.ssh.far import FarSide
+
+    return FarSide(parse_targets(settings.via_ssh), login_of(settings, secrets))
+
+
 def attach(settings: AttachSettings) -> int:
     """Open the monitor for a Faucet that is running already."""
     from faucet.tui.start import attach as attach_monitor
 
-    return attach_monitor(settings.which, settings, settings.read_only)
+    try:
+        return attach_monitor(settings.which, settings, settings.read_only, far_side(settings))
+    except _CannotStart as error:
+        print_error(str(error))
+        return error.code
 
 
 EXAMPLES = {"kubernetes": "kubernetes.yaml", "containerfile": "Containerfile"}

@@ -90,6 +90,12 @@ class Dispatcher(Generic[Ticket, Worker]):
         del self._holder[worker]
         return self._offer(worker)
 
+    def transfer(self, worker: Worker, ticket: Ticket, to: Ticket) -> None:
+        """The lock of `worker` is no longer that of `ticket` but of `to`. Raises LockError as `release`."""
+        if worker not in self._holder or self._holder[worker] != ticket:
+            raise LockError(f"{ticket!r} does not hold the lock of {worker!r}")
+        self._holder[worker] = to
+
     def take(self, worker: Worker, ticket: Ticket) -> bool:
         """Lock that worker for `ticket`, if it is free: out of turn, but nobody waits while a worker is free."""
         if worker not in self._free:
@@ -104,8 +110,12 @@ class Dispatcher(Generic[Ticket, Worker]):
 
     def expire(self, now: float) -> list[Ticket]:
         """Take those out of the queue that have waited for the queue timeout, oldest first."""
+        return [] if self.queue_timeout is None else self.expire_since(now - self.queue_timeout)
+
+    def expire_since(self, moment: float) -> list[Ticket]:
+        """Take those out of the queue that have waited since `moment`, or for longer, oldest first."""
         expired: list[Ticket] = []
-        while (deadline := self.next_expiry()) is not None and deadline <= now:
+        while self._queue and next(iter(self._queue.values())) <= moment:
             expired.append(self._queue.popitem(last=False)[0])
         return expired
 

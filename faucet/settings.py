@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-Unit = Literal["duration", "size", "address", "keys", "span", "target", "url", "dns", "plain"]
+Unit = Literal["duration", "size", "address", "keys", "span", "target", "url", "dns", "ssh", "plain"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ def _option(default: Any, help: str, group: str, **more: Any) -> Any:
 
 QUEUE, MESSAGES, WORKERS, SERVICE = "Queue and time limits", "Messages", "Workers", "Service"
 LOG, MONITOR = "Log", "Monitor"
-PODS = "Pods"
+PODS, SSH = "Pods", "Through SSH"
 
 KIB, MIB = 1 << 10, 1 << 20
 
@@ -124,14 +124,6 @@ class MonitorSettings:
             if not (name.strip() and equals and key.strip()):
                 raise ValueError("--keys is a list like restart=f5,quit=x")
         return {name.strip(): key.strip() for name, _, key in pairs}
-
-
-@dataclass(frozen=True, kw_only=True)
-class AttachSettings(MonitorSettings):
-    """`faucet attach`."""
-
-    which: str | None = _option(None, "Port, or path of the control socket, if several run.", MONITOR, positional=True)
-    read_only: bool = _option(False, "Only look: no key changes anything.", MONITOR)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,5 +267,36 @@ class PodSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class K8sSettings(ServeSettings, PodSettings):
+class SshSettings:
+    """Whether to go through a bastion, and how to log in there."""
+
+    via_ssh: tuple[str, ...] = _option(
+        (), "Go through this bastion: [user@]host[:port]. Again: another, if that fails.", SSH, unit="ssh", shown="none"
+    )
+    ssh_config: Path | None = _option(None, "The ssh config to read.", SSH, shown="~/.ssh/config")
+    ssh_key: Path | None = _option(None, "The private key to log in with.", SSH, shown="as the config says")
+    ssh_known_hosts: Path | None = _option(
+        None, "The file of host keys that are trusted.", SSH, shown="~/.ssh/known_hosts"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinkSettings(SshSettings):
+    """What is asked of the link while it carries requests."""
+
+    ssh_wait: float = _option(
+        10.0, "How long a request waits for the link, if that is lost; then 503.", SSH, unit="duration"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttachSettings(MonitorSettings, SshSettings):
+    """`faucet attach`."""
+
+    which: str | None = _option(None, "Port, or path of the control socket, if several run.", MONITOR, positional=True)
+    read_only: bool = _option(False, "Only look: no key changes anything.", MONITOR)
+
+
+@dataclass(frozen=True, kw_only=True)
+class K8sSettings(ServeSettings, PodSettings, LinkSettings):
     """`faucet k8s`."""

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from faucet import tasks
 from faucet.discovery.choose import ServiceUrl, choose
 from faucet.log import Log
-from faucet.net.connect import Connector, TlsConnector, connect_remote, tls_context
+from faucet.net.connect import Connector, connect_remote
+from faucet.net.programs import LocalPrograms
+from faucet.net.ssh.secrets import Secrets
+from faucet.net.ssh.target import parse_targets
+from faucet.net.tls import TlsConnector, tls_context
 from faucet.proxy.core import Proxy
-from faucet.settings import DemoSettings, K8sSettings, parse_span
+from faucet.settings import DemoSettings, K8sSettings, SshSettings, parse_span
 from faucet.workers.cpus import available_cpus
 from faucet.workers.entry import Entry
 from faucet.workers.fleet import Fleet, StartFailed
 from faucet.workers.local import LocalWorkers
 from faucet.workers.pods import Pods
 from faucet.workers.reload import reload_on_change, require
+
+if TYPE_CHECKING:
+    from faucet.net.ssh.login import Login
 
 Companion = Callable[[Fleet], contextlib.AbstractAsyncContextManager[None]]
 
@@ -68,26 +76,53 @@ def _reloading(directory: Path, settings: DemoSettings) -> Companion:
     return reloading
 
 
-def pods_site(url: ServiceUrl, settings: K8sSettings) -> Site:
-    """The pods of a service. Raises StartFailed if the CA's file is none."""
-    connector = _connector(url, settings)
-    return Site(
-        title=str(url),
-        detail="its pods",
-        mode="k8s",
-        described=str(url),
-        fleet=lambda proxy, _: Pods(
-            url, settings, proxy, connector,
+def pods_site(url: ServiceUrl, settings: K8sSettings, secrets: Secrets) -> Site:
+    """The pods of a service. Raises StartFailed if the CA's file is none, or what --via-ssh needs is not installed."""
+    secure = _tls(url, settings)
+    if settings.via_ssh:
+        require_asyncssh()
+
+    def near(proxy: Proxy, _: Log) -> Pods:
+        return Pods(
+            url, settings, proxy, secure(connect_remote), LocalPrograms(),
             lambda: choose(url, settings.resolve, settings.dns, settings.resolve_interval),
-        ),
-    )  # fmt: skip
+        )  # fmt: skip
+
+    def far(proxy: Proxy, _: Log) -> Pods:
+        from faucet.discovery.remote import choose_remote
+        from faucet.net.ssh.link import Link
+        from faucet.net.ssh.programs import RemotePrograms
+
+        link = Link(parse_targets(settings.via_ssh), login_of(settings, secrets))
+        programs = RemotePrograms(link)
+        return Pods(
+            url, settings, proxy, secure(link.connect), programs,
+            lambda: choose_remote(url, settings.resolve, settings.dns, settings.resolve_interval, link, programs), link,
+        )  # fmt: skip
+
+    described = f"{url} through {' or '.join(settings.via_ssh)}" if settings.via_ssh else str(url)
+    return Site(str(url), "its pods", "k8s", described, far if settings.via_ssh else near)
 
 
-def _connector(url: ServiceUrl, settings: K8sSettings) -> Connector:
+def _tls(url: ServiceUrl, settings: K8sSettings) -> Callable[[Connector], Connector]:
+    """What makes a connector speak TLS, if it is to."""
     if url.scheme == "http":
-        return connect_remote
+        return lambda connector: connector
     try:
         context = tls_context(settings.ca_file, verify=not settings.insecure_skip_verify)
     except OSError as error:
         raise StartFailed(f"--ca-file {settings.ca_file}: {error.strerror or error}") from error
-    return TlsConnector(url.host.rstrip("."), context)
+    return lambda connector: TlsConnector(connector, url.host.rstrip("."), context)
+
+
+def require_asyncssh() -> None:
+    """Raises StartFailed if asyncssh is not installed."""
+    if importlib.util.find_spec("asyncssh") is None:
+        raise StartFailed("--via-ssh needs the package asyncssh: pip install 'faucet[ssh]'")
+
+
+def login_of(settings: SshSettings, secrets: Secrets) -> Login:
+    """How to log in, as the options say."""
+    from faucet.net.ssh.login import Login, SshFiles
+
+    return Login(SshFiles(settings.ssh_config, settings.ssh_key, settings.ssh_known_hosts), secrets)

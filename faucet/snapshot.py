@@ -21,6 +21,14 @@ class Origin(NamedTuple):
     """When somebody last told of them; 0: nobody has yet."""
     trouble: str = ""
     """Why nothing newer is known; empty if all is well."""
+    link: str = ""
+    """Through what they are reached: `ops@bastion`; empty if directly."""
+    link_state: str = ""
+    """`up`, or what it is instead, and why."""
+    link_since: float = 0.0
+    """Since when."""
+    link_detail: str = ""
+    """Cipher and round trip."""
 
 
 class Service(NamedTuple):
@@ -47,6 +55,10 @@ class Service(NamedTuple):
     resolved_by: str
     resolved: float
     trouble: str
+    link: str
+    link_state: str
+    link_since: float
+    link_detail: str
     """As in Origin."""
 
 

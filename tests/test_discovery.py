@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from faucet.cli import main
 from faucet.discovery.api import InCluster, in_cluster
 from faucet.discovery.choose import CannotResolve, ServiceUrl, choose, parse_dns_server, parse_service_url
-from faucet.discovery.commands import LocalCommands
 from faucet.discovery.direct import DirectNames, ResolvConf, parse_resolv_conf
 from faucet.discovery.endpoints import (
     Answer,
@@ -36,6 +35,7 @@ from faucet.discovery.polling import Fixed, Polling
 from faucet.discovery.roster import Roster
 from faucet.discovery.slices import ServiceName, SliceSet, service_of
 from faucet.discovery.system import SystemNames, absolute
+from faucet.net.programs import LocalPrograms
 from tests.support.kubeapi import Endpoint as ApiEndpoint
 from tests.support.kubeapi import KubeApi
 
@@ -471,7 +471,7 @@ def kubectl(tool: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.Monk
     tool("kubectl")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
-    return Kubectl(LocalCommands())
+    return Kubectl(LocalPrograms())
 
 
 async def test_kubectl_lists_and_watches(kubectl: Kubectl, tmp_path: Path) -> None:

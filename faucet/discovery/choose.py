@@ -10,7 +10,6 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from faucet.discovery.api import in_cluster
-from faucet.discovery.commands import Commands, LocalCommands
 from faucet.discovery.direct import DirectNames, ResolvConf, parse_resolv_conf
 from faucet.discovery.endpoints import Endpoint, Resolver, is_address
 from faucet.discovery.kubernetes import Fallback, Kubectl, Slices
@@ -18,6 +17,7 @@ from faucet.discovery.messages import DNS_PORT, DnsServer
 from faucet.discovery.polling import Fixed, Polling
 from faucet.discovery.slices import service_of
 from faucet.discovery.system import SystemNames
+from faucet.net.programs import LocalPrograms, Programs
 
 RESOLV_CONF = Path("/etc/resolv.conf")
 
@@ -77,7 +77,7 @@ def parse_dns_server(text: str) -> tuple[str, int]:
 async def choose(url: ServiceUrl, how: How, dns: str | None, interval: float) -> Resolver:
     """Raises CannotResolve."""
     if is_address(url.host):
-        return Fixed(Endpoint(url.host, url.port or _usual_port(url)))
+        return Fixed(Endpoint(url.host, url.port or usual_port(url)))
     if how == "kubernetes":
         return await _kubernetes(url, dns, interval)
     by_dns = _by_dns(url, dns, interval)
@@ -92,13 +92,13 @@ async def _kubernetes(url: ServiceUrl, dns: str | None, interval: float) -> Reso
     if api is not None:
         slices = Slices(api, service_of(url.host, api.namespace), url.port, url.scheme)
         return Fallback(slices, _by_dns(url, dns, interval))
-    resolver = await by_kubectl(url, LocalCommands())
+    resolver = await by_kubectl(url, LocalPrograms())
     if resolver is None:
         raise CannotResolve("--resolve kubernetes: this is no pod with a service account, and there is no kubectl here")
     return Fallback(resolver, _by_dns(url, dns, interval))
 
 
-async def by_kubectl(url: ServiceUrl, commands: Commands) -> Slices | None:
+async def by_kubectl(url: ServiceUrl, commands: Programs) -> Slices | None:
     """Through kubectl, if it is there."""
     if not await commands.find("kubectl"):
         return None
@@ -117,7 +117,7 @@ def _by_dns(url: ServiceUrl, dns: str | None, interval: float) -> Polling:
     elif conf.servers:
         server = DnsServer(conf.servers[0])
     else:
-        return Polling(SystemNames(url.host, _usual_port(url)).lookup, "DNS", interval)
+        return Polling(SystemNames(url.host, usual_port(url)).lookup, "DNS", interval)
     names = DirectNames(url.host, url.port, server, conf, url.scheme)
     return Polling(names.lookup, f"DNS at {server}", interval)
 
@@ -129,5 +129,6 @@ def _resolv_conf() -> ResolvConf:
         return ResolvConf()
 
 
-def _usual_port(url: ServiceUrl) -> int:
+def usual_port(url: ServiceUrl) -> int:
+    """Of its scheme."""
     return 443 if url.scheme == "https" else 80

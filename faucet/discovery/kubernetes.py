@@ -9,10 +9,10 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from faucet.discovery.api import Source
-from faucet.discovery.commands import Commands
 from faucet.discovery.endpoints import Answer, Denied, Missing, Resolver, Trouble, Unusable
 from faucet.discovery.slices import GONE, ROLE, ApiError, ServiceName, SliceSet, parse_object
 from faucet.net.connect import why_not
+from faucet.net.programs import Programs
 
 _log = logging.getLogger("faucet")
 
@@ -101,7 +101,7 @@ class Slices:
 class Kubectl:
     """A Source that asks through kubectl, with whatever cluster and user that is configured for."""
 
-    def __init__(self, commands: Commands) -> None:
+    def __init__(self, commands: Programs) -> None:
         self._commands = commands
         self.described = f"kubectl {commands.where}" if commands.where == "here" else f"kubectl on {commands.where}"
 

@@ -22,11 +22,18 @@ class Polling:
 
     by_name = True
 
-    def __init__(self, lookup: Callable[[], Awaitable[Answer]], described: str, interval: float) -> None:
-        self.described = described
+    def __init__(
+        self, lookup: Callable[[], Awaitable[Answer]], described: str | Callable[[], str], interval: float
+    ) -> None:
+        self._described = described
         self._lookup = lookup
         self._interval = interval
         self._hurry = asyncio.Event()
+
+    @property
+    def described(self) -> str:
+        """See Resolver."""
+        return self._described if isinstance(self._described, str) else self._described()
 
     def hurry(self) -> None:
         """Ask soon."""

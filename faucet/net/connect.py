@@ -8,7 +8,6 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Protocol
 
 ProtocolFactory = Callable[[], asyncio.Protocol]
@@ -22,13 +21,25 @@ UNACKNOWLEDGED_MS = 10_000
 pod on a kept connection fails then, and not after a quarter of an hour."""
 
 
+class NoWay(Exception):
+    """There is no way to any backend, and there will be none. The text is for the user."""
+
+
+class LinkDown(OSError):
+    """There is no way to any backend now; this one has done nothing wrong."""
+
+
+class LinkLost(ConnectionResetError):
+    """The way to a backend was lost while it was used; the backend may still be at work."""
+
+
 class Connector(Protocol):
     """Opens connections."""
 
     async def __call__(
         self, protocol_factory: ProtocolFactory, host: str, port: int, timeout: float
     ) -> tuple[asyncio.BaseTransport, asyncio.BaseProtocol]:
-        """A connected transport and its protocol. Raises OSError, or TimeoutError after `timeout` seconds."""
+        """A connected transport and its protocol. Raises OSError, TimeoutError after `timeout` seconds, or LinkDown."""
 
 
 async def connect_tcp(
@@ -68,39 +79,6 @@ def _watch(transport: asyncio.BaseTransport) -> None:
     ):
         if hasattr(socket, name):
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-
-
-class TlsConnector:
-    """A Connector for TLS. The certificate has to be for `server_name`, whatever the address is."""
-
-    def __init__(self, server_name: str, context: ssl.SSLContext) -> None:
-        self._server_name = server_name
-        self._context = context
-
-    async def __call__(
-        self, protocol_factory: ProtocolFactory, host: str, port: int, timeout: float
-    ) -> tuple[asyncio.BaseTransport, asyncio.BaseProtocol]:
-        """See Connector. Raises ssl.SSLError, which is an OSError, too."""
-        loop = asyncio.get_running_loop()
-        async with asyncio.timeout(timeout):
-            transport, protocol = await loop.create_connection(
-                protocol_factory, host, port, ssl=self._context, server_hostname=self._server_name
-            )
-        _watch(transport)
-        return transport, protocol
-
-
-def tls_context(ca_file: Path | None, verify: bool = True) -> ssl.SSLContext:
-    """What is accepted of backends: certificates of the system's CAs, or those of `ca_file` only.
-
-    Raises OSError if the file cannot be read, ssl.SSLError (an OSError) if there is no certificate in it.
-    """
-    context = ssl.create_default_context(cafile=ca_file)
-    context.set_alpn_protocols(["http/1.1"])
-    if not verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 def why_not(error: Exception) -> str:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, cast
 
 from faucet import tasks
 from faucet.http1 import IDEMPOTENT, BadResponse, Body, ResponseHead, ResponseReader
-from faucet.net.connect import Connector
+from faucet.net.connect import Connector, LinkLost
 
 if TYPE_CHECKING:
     from faucet.proxy.exchange import Exchange
@@ -91,7 +91,9 @@ class Backend:
             _, protocol = await self._connector(
                 lambda: BackendConnection(self), self.host, self.port, self.connect_timeout
             )
-        except (OSError, TimeoutError) as error:
+        except Exception as error:  # whatever it is, the lock must not be lost with it
+            if not isinstance(error, OSError):
+                _log.exception("no connection to worker %s", self.name)
             self._connect_failed(exchange, error)
             return
         connection = cast("BackendConnection", protocol)
@@ -262,7 +264,9 @@ class BackendConnection(asyncio.Protocol):
             if self.exchange is None:
                 return  # that was the whole answer, or no answer at all
         self.exchange = None
-        if self._body is not None and self._body.ends_at_eof() and exc is None:
+        if isinstance(exc, LinkLost):
+            exchange.way_lost()
+        elif self._body is not None and self._body.ends_at_eof() and exc is None:
             exchange.response_ended(b"", until_close=True)
         else:
             exchange.connection_ended(self.fresh)

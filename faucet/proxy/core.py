@@ -10,10 +10,11 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable
-from time import monotonic
-from typing import TYPE_CHECKING
+from time import monotonic, time
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from faucet.dispatch import Dispatcher, Grant, QueueFull
+from faucet.proxy.occupant import Occupant, cut_off
 from faucet.proxy.timeouts import EARLIEST, Timeouts
 from faucet.settings import ProxySettings
 from faucet.stats import Record, Stats
@@ -34,6 +35,22 @@ LINGER_SECONDS = 1.0
 PARTING_SECONDS = 0.25
 """How long a connection without a request is kept when the service ends. A busy client's next request may be on its
 way already, and nothing in our last answer told it not to send one."""
+
+
+LEAST_GRACE = 1.0
+"""Seconds that a worker which is cut off stays locked at least."""
+
+RECENT_SECONDS = 60.0
+"""How long ago a service time tells what to expect."""
+
+
+class Interruption(NamedTuple):
+    """There is no way to any backend for now."""
+
+    began: float
+    patience: float
+    """Seconds that anybody waits for its end."""
+    why: Callable[[], str]
 
 
 class Proxy:
@@ -60,6 +77,8 @@ class Proxy:
         self._grants: deque[Grant[Exchange, Backend]] = deque()
         self._expiry: asyncio.TimerHandle | None = None
         self._retiring: dict[Backend, asyncio.Future[None]] = {}
+        self._interruption: Interruption | None = None
+        self._occupants: dict[Occupant, Backend] = {}
         # Each of these lists is for one kind of silence.
         self.idle: Timeouts[ClientConnection] = Timeouts(loop, settings.keep_alive, _idle_too_long)
         self.heads: Timeouts[ClientConnection] = Timeouts(loop, settings.client_timeout, _client_too_slow)
@@ -123,7 +142,7 @@ class Proxy:
 
     def submit(self, exchange: Exchange) -> None:
         """A request is in hand: lock a worker for it, or let it wait, or refuse it."""
-        if self.outage and not self.dispatcher.size:
+        if self.outage:
             exchange.refuse(503, self.outage, self.retry_after())
             return
         try:
@@ -151,6 +170,29 @@ class Proxy:
             self._check_retired(backend)
         if self.draining:
             self.check_drained()
+
+    def keep_locked(self, backend: Backend, exchange: Ending) -> None:
+        """The way to `backend` was lost, not the backend: it may be at work on `exchange` for a while.
+
+        How long is a guess, from what requests took lately: twice the longest, but not longer than its lock grace.
+        """
+        grace = backend.lock_grace or LEAST_GRACE
+        recent = time() - RECENT_SECONDS
+        took = [span for worker in self.stats.workers.values() for when, span in worker.recent if when > recent]
+        if took:
+            elapsed = monotonic() - exchange.account.granted_at
+            grace = min(max(2 * max(took) - elapsed, LEAST_GRACE), grace)
+        occupant = cut_off(exchange)
+        self.dispatcher.transfer(backend, cast("Exchange", exchange), cast("Exchange", occupant))
+        self._occupants[occupant] = backend
+        occupant.timer = self.loop.call_later(grace, self._vacate, backend, occupant)
+
+    def _vacate(self, backend: Backend, occupant: Occupant) -> None:
+        self._occupants.pop(occupant, None)
+        if occupant.timer is not None:
+            occupant.timer.cancel()
+        if not occupant.gone:
+            self.release(backend, cast("Exchange", occupant))
 
     def record(self, record: Record) -> None:
         """An exchange has ended."""
@@ -190,13 +232,42 @@ class Proxy:
 
     # -- waiting too long --------------------------------------------------------------------------------------
 
-    def _arm_expiry(self) -> None:
+    def interrupt(self, patience: float, why: Callable[[], str]) -> None:
+        """There is no way to any backend for now: nobody waits for its end longer than `patience` seconds."""
+        self._interruption = Interruption(monotonic(), patience, why)
+        self._rearm_expiry()
+
+    def resume_after_interruption(self) -> None:
+        """There is a way again."""
+        self._interruption = None
+        self._rearm_expiry()
+
+    def _rearm_expiry(self) -> None:
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
+        self._arm_expiry()
+
+    def _next_expiry(self) -> float | None:
+        """When the next waiting request has to be answered, whatever the answer is."""
         expiry = self.dispatcher.next_expiry()
+        oldest = next(self.dispatcher.queue(), None)
+        if self._interruption is None or oldest is None:
+            return expiry
+        due = max(oldest[1], self._interruption.began) + self._interruption.patience
+        return due if expiry is None else min(due, expiry)
+
+    def _arm_expiry(self) -> None:
+        expiry = self._next_expiry()
         if expiry is not None:
             self._expiry = self.loop.call_later(max(expiry - monotonic(), EARLIEST), self._expire_waiting)
 
     def _expire_waiting(self) -> None:
         self._expiry = None
+        interruption, now = self._interruption, monotonic()
+        if interruption is not None and now >= interruption.began + interruption.patience:
+            for exchange in self.dispatcher.expire_since(now - interruption.patience):
+                exchange.refuse(503, interruption.why(), self.retry_after())
         for exchange in self.dispatcher.expire(monotonic()):
             seconds = f"{self.settings.queue_timeout:g} s"
             exchange.refuse(503, f"No worker became free within {seconds}.", self.retry_after())
@@ -209,6 +280,8 @@ class Proxy:
         self.draining = True
         for exchange in self.dispatcher.clear():
             exchange.refuse(503, "The service is shutting down.", self.retry_after())
+        for occupant, backend in list(self._occupants.items()):
+            self._vacate(backend, occupant)  # nobody waits for it, and it is not ours to end
         for client in list(self.clients):
             self.idle.discard(client)
             self.parting.touch(client)
@@ -243,6 +316,8 @@ class Proxy:
         for timeouts in self.timeouts:
             timeouts.close()
         self.requests.close()
+        for occupant in self._occupants:
+            occupant.abandon("")
         if self._expiry is not None:
             self._expiry.cancel()
 

@@ -170,6 +170,13 @@ class Exchange(Ending):
             grace = 0 if self.backend is None else RETRY_GRACE
             self._retry = self.proxy.loop.call_later(grace, self._send_again, fresh)
 
+    def way_lost(self) -> None:
+        """The way to the worker is lost. That may go on with this request, so its lock stays with it for a while."""
+        backend, self.backend = self.backend, None
+        if backend is not None:
+            self.proxy.keep_locked(backend, self)
+        self.connection_ended(fresh=True)
+
     def _send_again(self, elsewhere: bool) -> None:
         """To the same worker, unless it is gone, or has failed in a way that it may repeat."""
         self._retry = None

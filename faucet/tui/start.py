@@ -17,9 +17,11 @@ from collections.abc import Sequence
 from typing import IO, NamedTuple
 
 from faucet.control.client import Client, Greeting, NoRuntime
-from faucet.control.find import find
+from faucet.control.find import Place, find
 from faucet.control.protocol import MESSAGE_LIMIT
 from faucet.log import print_error
+from faucet.net.ssh.secrets import VARIABLE as SECRETS_VARIABLE
+from faucet.net.ssh.secrets import Secrets
 from faucet.settings import MonitorSettings
 
 OWNER_VARIABLE = "FAUCET_OWNER"
@@ -38,27 +40,33 @@ def no_monitor_because() -> str:
     return "the variable CI is set" if os.environ.get("CI") else ""
 
 
-def run_with_monitor(arguments: Sequence[str], settings: MonitorSettings) -> int:
+def run_with_monitor(arguments: Sequence[str], settings: MonitorSettings, secrets: Secrets | None = None) -> int:
     """Start the runtime for the command line `arguments`, and watch it. The exit code."""
     own, other = socket.socketpair()
     with tempfile.TemporaryFile() as errors:
-        runtime = _start_runtime(arguments, other, errors)
+        runtime = _start_runtime(arguments, other, errors, secrets or Secrets())
         other.close()
         outcome = _watch(own, settings)
         return _after(runtime, outcome, errors)
 
 
-def _start_runtime(arguments: Sequence[str], end: socket.socket, errors: IO[bytes]) -> subprocess.Popen[bytes]:
-    # -P: a file in the user's directory must not be taken for a module.
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", "faucet", *arguments],
-        env={**os.environ, OWNER_VARIABLE: str(end.fileno())},
-        pass_fds=[end.fileno()],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=errors,
-        start_new_session=True,
-    )
+def _start_runtime(
+    arguments: Sequence[str], end: socket.socket, errors: IO[bytes], secrets: Secrets
+) -> subprocess.Popen[bytes]:
+    told = secrets.pipe()
+    try:
+        # -P: a file in the user's directory must not be taken for a module.
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "faucet", *arguments],
+            env={**os.environ, OWNER_VARIABLE: str(end.fileno()), SECRETS_VARIABLE: str(told)},
+            pass_fds=[end.fileno(), told],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            start_new_session=True,
+        )
+    finally:
+        os.close(told)
 
 
 def owner_descriptor() -> int | None:
@@ -132,7 +140,7 @@ def _after(runtime: subprocess.Popen[bytes], outcome: _Outcome, errors: IO[bytes
     return code if code >= 0 else 1
 
 
-def attach(which: str | None, settings: MonitorSettings, read_only: bool) -> int:
+def attach(which: str | None, settings: MonitorSettings, read_only: bool, place: Place) -> int:
     """Watch a runtime that is there already. The exit code."""
     problem = no_monitor_because()
     if problem:
@@ -141,10 +149,10 @@ def attach(which: str | None, settings: MonitorSettings, read_only: bool) -> int
     from faucet.tui.app import LOST, Monitor
 
     async def connect() -> Client:
-        return await find(which)
+        return await find(which, place)
 
     try:
-        asyncio.run(_try(which))
+        asyncio.run(_try(which, place))
     except NoRuntime as error:
         print_error(str(error))
         return 1
@@ -153,7 +161,10 @@ def attach(which: str | None, settings: MonitorSettings, read_only: bool) -> int
     return 1 if outcome == LOST else 0
 
 
-async def _try(which: str | None) -> None:
+async def _try(which: str | None, place: Place) -> None:
     """Say at once, and on the plain terminal, if there is nobody to watch."""
-    client = await find(which)
-    await client.close()
+    try:
+        client = await find(which, place)
+        await client.close()
+    finally:
+        await place.close()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from faucet.http1 import BadResponse, ResponseReader
-from faucet.proxy.account import Account
 from faucet.proxy.backend import Backend
 from faucet.proxy.core import Proxy
+from faucet.proxy.occupant import Occupant
 
 if TYPE_CHECKING:
     from faucet.proxy.exchange import Exchange
@@ -28,27 +27,12 @@ class Unhealthy(Exception):
     """It answered, but not well."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Head:
-    method: bytes
-    target: bytes
-
-
-class _Check:
-    """Holds the lock, as an exchange does, and looks like one from outside."""
-
-    client = None
+class _Check(Occupant):
+    """Holds the lock while it asks."""
 
     def __init__(self, path: str) -> None:
-        self.head = _Head(b"GET", path.encode())
-        self.account = Account("health check", 0)
-        self.account.ready()
-        self.gone = False
+        super().__init__("health check", b"GET", path.encode())
         self.asking: asyncio.Task[int] | None = None
-
-    def lock_gone(self) -> None:
-        """The worker is gone."""
-        self.gone = True
 
     def abandon(self, detail: str) -> None:
         """The service ends."""

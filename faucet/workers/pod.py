@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from faucet import tasks
 from faucet.discovery.endpoints import Endpoint
-from faucet.net.connect import Connector, why_not
+from faucet.net.connect import Connector, LinkDown, why_not
 from faucet.proxy.backend import Backend
 from faucet.units import format_duration
 
@@ -53,6 +53,8 @@ class Pod:
         self.why = ""
         """Why it is not listed."""
         self.held = False
+        self.linked = True
+        """There is a way to it."""
         self.trouble = ""
         """Why it could not be reached the last time; empty when it can be."""
         self.next_try: float | None = None
@@ -85,7 +87,7 @@ class Pod:
 
     def settle(self) -> None:
         """Give it requests, or none, as its state says."""
-        if self.listed and not self.held and self._retrying is None:
+        if self.listed and self.linked and not self.held and self._retrying is None:
             self._proxy.resume(self.backend)
         else:
             self._proxy.hold(self.backend)
@@ -101,6 +103,9 @@ class Pod:
 
     def _unreachable(self, error: Exception) -> None:
         """It accepted no connection. The proxy holds it already."""
+        if isinstance(error, LinkDown):
+            self.settle()  # which is nothing that it has done
+            return
         if monotonic() - self._failed_at > FORGIVEN_AFTER:
             self._failures = 0
         self._failed(error)
@@ -134,6 +139,8 @@ class Pod:
                 transport, _ = await self._connector(
                     asyncio.Protocol, self.endpoint.host, self.endpoint.port, self._timeout
                 )
+            except LinkDown:
+                continue  # as long as before: nothing new is known
             except (OSError, TimeoutError) as error:
                 self._failed(error)
             else:

@@ -12,18 +12,18 @@ import shlex
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from time import monotonic
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from faucet import tasks
 from faucet.discovery.choose import CannotResolve, ServiceUrl
-from faucet.discovery.commands import Commands, LocalCommands
 from faucet.discovery.endpoints import Answer, Endpoint, Found, Resolver
 from faucet.discovery.kubernetes import Kubectl
 from faucet.discovery.roster import Roster
 from faucet.discovery.slices import service_of
-from faucet.net.connect import Connector
+from faucet.net.connect import Connector, NoWay, ProtocolFactory
+from faucet.net.programs import Programs
 from faucet.proxy.core import Proxy
-from faucet.settings import PodSettings
+from faucet.settings import K8sSettings
 from faucet.snapshot import Origin, WorkerRow
 from faucet.units import counted, format_duration
 from faucet.workers.figures import epoch
@@ -41,12 +41,52 @@ ONE_ADDRESS = """\
 its name stands for the pods themselves; behind the one address of the service, they share this one lock."""
 
 
+class LinkLike(Protocol):
+    """What is asked of the way to the pods (net.ssh.link.Link, which this file must not import)."""
+
+    on_change: Callable[[], None]
+    state: Any
+    since: float
+
+    @property
+    def target(self) -> object:
+        """Where it leads."""
+        ...
+
+    @property
+    def is_up(self) -> bool:
+        """It can be used."""
+        ...
+
+    async def open(self) -> None:
+        """Raises NoWay."""
+        ...
+
+    async def close(self) -> None:
+        """End it."""
+        ...
+
+    def described(self) -> str:
+        """Its state, and why."""
+        ...
+
+    def detail(self) -> str:
+        """Cipher and round trip."""
+        ...
+
+    async def connect(
+        self, protocol_factory: ProtocolFactory, host: str, port: int, timeout: float
+    ) -> tuple[asyncio.BaseTransport, asyncio.BaseProtocol]:
+        """A Connector."""
+        ...
+
+
 class Pods:
     """A Fleet. `find_resolver` is called once, when it starts."""
 
     def __init__(
-        self, url: ServiceUrl, settings: PodSettings, proxy: Proxy, connector: Connector,
-        find_resolver: Callable[[], Awaitable[Resolver]],
+        self, url: ServiceUrl, settings: K8sSettings, proxy: Proxy, connector: Connector, programs: Programs,
+        find_resolver: Callable[[], Awaitable[Resolver]], link: LinkLike | None = None,
     ) -> None:  # fmt: skip
         self.url = url
         self.settings = settings
@@ -59,7 +99,8 @@ class Pods:
         self._pods: dict[tuple[str, int], Pod] = {}
         self._leaving: dict[Pod, asyncio.Task[None]] = {}
         self._following: asyncio.Task[None] | None = None
-        self._commands: Commands = LocalCommands()
+        self._programs = programs
+        self._link = link
         self._warned = False
 
     # -- life cycle --------------------------------------------------------------------------------------------
@@ -75,6 +116,8 @@ class Pods:
         """Let go of all pods."""
         if self._following is not None:
             await tasks.end(self._following)
+        if self._link is not None:
+            await self._link.close()
         for task in self._leaving.values():
             task.cancel()
         for pod in self._pods.values():
@@ -82,8 +125,12 @@ class Pods:
 
     async def _follow(self) -> None:
         try:
+            if self._link is not None:
+                self._link.on_change = self._link_changed
+                await self._link.open()
+                self._link_changed()
             self.resolver = await self._find_resolver()
-        except CannotResolve as error:
+        except (CannotResolve, NoWay) as error:
             self.first_ready.set_exception(StartFailed(str(error)))
             return
         _log.info("asking for the pods of %s: %s", self.url, self.resolver.described)
@@ -93,10 +140,48 @@ class Pods:
                     async for answer in answers:
                         self._apply(answer)
                         if not self.first_ready.done():
+                            await self._try_forwarding(answer)
                             self.first_ready.set_result(None)
+            except StartFailed as error:
+                self.first_ready.set_exception(error)
+                return
             except Exception:  # a bug of ours must not leave the service with what it knows now for ever
                 _log.exception("the resolution of %s failed in an unforeseen way", self.url.host)
             await asyncio.sleep(FOLLOW_AGAIN)
+
+    # -- the way to them ---------------------------------------------------------------------------------------
+
+    async def _try_forwarding(self, answer: Answer) -> None:
+        """A bastion that lets nobody through is found out at the start. Raises StartFailed."""
+        if self._link is None or not isinstance(answer, Found) or not answer.endpoints:
+            return
+        first = answer.endpoints[0]
+        try:
+            transport, _ = await self._link.connect(
+                asyncio.Protocol, first.host, first.port, self.settings.connect_timeout
+            )
+        except PermissionError as error:
+            raise StartFailed(str(error)) from error
+        except (OSError, TimeoutError):
+            return  # which is the pod's trouble, or will be seen soon
+        transport.close()
+
+    def _link_changed(self) -> None:
+        assert self._link is not None
+        up = self._link.is_up
+        for pod in self._pods.values():
+            pod.linked = up
+            pod.settle()
+            if up:
+                pod.retry()  # what failed may have been the link
+        if up:
+            self.proxy.resume_after_interruption()
+            self._hurry()
+        else:
+            link = self._link
+            self.proxy.interrupt(
+                self.settings.ssh_wait, lambda: f"There is no way to the workers: the ssh link is {link.described()}."
+            )
 
     # -- which pods there are ----------------------------------------------------------------------------------
 
@@ -149,6 +234,9 @@ class Pods:
             settings.lock_grace, self._hurry,
         )  # fmt: skip
         self._pods[endpoint.key] = pod
+        if self._link is not None and not self._link.is_up:
+            pod.linked = False
+            pod.settle()
         pod.log.info("joined, at %s", endpoint)
 
     def _name_for(self, endpoint: Endpoint) -> str:
@@ -211,10 +299,18 @@ class Pods:
         """How they are found, and how old that news is."""
         known = self.roster.known_since
         described = self.resolver.described if self.resolver is not None else "nobody yet"
-        return Origin(described, epoch(known) if known is not None else 0.0, self.roster.trouble)
+        origin = Origin(described, epoch(known) if known is not None else 0.0, self.roster.trouble)
+        if self._link is None:
+            return origin
+        link = self._link
+        return origin._replace(
+            link=str(link.target), link_state=link.state.value, link_since=epoch(link.since), link_detail=link.detail()
+        )
 
     def notice(self) -> str:
-        """That nothing newer is known, if that is so."""
+        """That there is no way to them, or that nothing newer is known, if that is so."""
+        if self._link is not None and not self._link.is_up:
+            return f"ssh link to {self._link.target}: {self._link.described()}"
         return self.roster.trouble
 
     def rows(self) -> list[WorkerRow]:
@@ -275,9 +371,9 @@ class Pods:
         return self._act(self._delete(pod, who), f"deletion of pod {pod}")
 
     async def _delete(self, pod: Pod, who: str) -> str:
-        if not await self._commands.find("kubectl"):
+        if not await self._programs.find("kubectl"):
             raise Refused("to restart a pod is to delete it, which takes kubectl, and there is none here")
-        kubectl = Kubectl(self._commands)
+        kubectl = Kubectl(self._programs)
         labels = self.url.host.split(".")
         namespace = labels[1] if len(labels) > 1 else await kubectl.namespace()
         pod.log.warning("deleted by %s", who)

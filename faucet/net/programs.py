@@ -25,11 +25,13 @@ class Result(NamedTuple):
         return (self.errors or self.output).strip()
 
 
-class Commands(Protocol):
+class Programs(Protocol):
     """Runs programs."""
 
-    where: str
-    """`here`, or the name of the machine."""
+    @property
+    def where(self) -> str:
+        """`here`, or the name of the machine."""
+        ...
 
     async def find(self, program: str) -> bool:
         """Whether there is such a program."""
@@ -44,23 +46,23 @@ class Commands(Protocol):
         ...
 
 
-class LocalCommands:
+class LocalPrograms:
     """Runs programs on this machine."""
 
     where = "here"
 
     async def find(self, program: str) -> bool:
-        """See Commands."""
+        """See Programs."""
         return shutil.which(program) is not None
 
     async def run(self, argv: Sequence[str], patience: float) -> Result:
-        """See Commands."""
+        """See Programs."""
         async with _started(argv) as process, asyncio.timeout(patience):
             output, errors = await process.communicate()
             return Result(process.returncode or 0, output.decode("utf-8", "replace"), errors.decode("utf-8", "replace"))
 
     async def lines(self, argv: Sequence[str]) -> AsyncGenerator[bytes, None]:
-        """See Commands."""
+        """See Programs."""
         async with _started(argv) as process:
             assert process.stdout is not None
             assert process.stderr is not None

@@ -1,0 +1,54 @@
+"""Holds the lock of a worker that is at work on something nobody waits for here: a health check, or a request that was
+cut off from its worker. Seen from outside it looks like an exchange."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from faucet.proxy.account import Account
+
+if TYPE_CHECKING:
+    from faucet.proxy.ending import Ending
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What is told of a request."""
+
+    method: bytes
+    target: bytes
+
+
+class Occupant:
+    """`who` is told as its client."""
+
+    client = None
+
+    def __init__(self, who: str, method: bytes, target: bytes) -> None:
+        self.head = Head(method, target)
+        self.account = Account(who, 0)
+        self.account.ready()
+        self.gone = False
+        """The worker is gone, and the lock with it."""
+        self.timer: asyncio.TimerHandle | None = None
+
+    def lock_gone(self) -> None:
+        """The worker is gone."""
+        self.gone = True
+        if self.timer is not None:
+            self.timer.cancel()
+
+    def abandon(self, detail: str) -> None:
+        """The service ends."""
+        if self.timer is not None:
+            self.timer.cancel()
+
+
+def cut_off(exchange: Ending) -> Occupant:
+    """In the place of an exchange whose worker may still be at work on it."""
+    occupant = Occupant(f"{exchange.account.peer} (cut off)", exchange.head.method, exchange.head.target)
+    occupant.account.granted(exchange.account.worker)
+    occupant.account.granted_at = exchange.account.granted_at
+    return occupant
