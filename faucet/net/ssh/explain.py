@@ -40,7 +40,7 @@ async def explain(error: Exception, attempt: Attempt, login: Login) -> SshError:
             return SshError(f"{where} and Faucet have no common language: {error}", permanent=True)
         case asyncssh.ConfigParseError():
             return SshError(f"the ssh config is wrong: {error}", permanent=True)
-        case asyncssh.ConnectionLost() | asyncssh.DisconnectError():
+        case asyncssh.ConnectionLost() | asyncssh.DisconnectError() | ConnectionResetError():
             return SshError(
                 f"{where} closed the connection before anybody could log in: it is no ssh server, or it limits "
                 f"connections (MaxStartups, PerSourcePenalties): {error}"
@@ -69,7 +69,7 @@ def _host_key(attempt: Attempt, login: Login) -> str:
         return f"{where} offers a host key that is revoked"
     offered = f"{key.get_algorithm()} {key.get_fingerprint()}"
     known: list[object] = []
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, IndexError):  # an empty list of files is one index too short
         known = list(asyncssh.match_known_hosts(options.known_hosts, attempt.host, attempt.address, attempt.port)[0])
     entry = f"[{attempt.host}]:{attempt.port}" if attempt.port != 22 else attempt.host
     if known:

@@ -92,6 +92,8 @@ class Link:
         await asyncio.wait([first, self._task], return_when=asyncio.FIRST_COMPLETED)
         if first.done():
             first.result()
+        else:
+            self._task.result()  # a bug of ours: whoever waits is to know
 
     async def close(self) -> None:
         """End it."""

@@ -92,7 +92,9 @@ class Login:
             async with asyncio.timeout(2 * CONNECT_PATIENCE + 1):
                 attempt.options = options = self._options(target, attempt)
                 attempt.skipped = [key for key in self.key_files(options) if self._is_locked(key)]
-                return await asyncssh.connect(options.host, options=options), attempt
+                # `config` once more: that is what a bastion before this one (ProxyJump) is looked up in.
+                config = [self.files.config.expanduser()] if self.files.config is not None else ()
+                return await asyncssh.connect(target.host, options=options, config=config), attempt
         except (OSError, asyncssh.Error, ValueError, TimeoutError) as error:
             raise await explain(error, attempt, self) from error
 
