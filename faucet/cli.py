@@ -12,11 +12,13 @@ import difflib
 import inspect
 import os
 import re
+import shlex
 import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial, wraps
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from cyclopts import App, CycloptsError, Group, Parameter, Token, UnusedCliTokensError
@@ -394,6 +396,39 @@ def example(which: Literal["kubernetes", "containerfile"], /) -> int:
     return 0
 
 
+def doctor(
+    *,
+    dir: Annotated[
+        Path, Parameter(("--dir", "-d"), env_var="FAUCET_DIR", help="Directory of the API.", show_default=lambda _: ".")
+    ] = Path(),
+    host: Annotated[str | None, Parameter(help="Address to listen on.")] = None,
+    rscript: Annotated[str | None, Parameter(help="The Rscript to start R with.")] = None,
+    command: Annotated[str | None, Parameter(help="The program to serve with, if not R.")] = None,
+    as_json: Annotated[bool, Parameter(("--json", "-j"), help="JSON for programs.", negative=())] = False,
+) -> int:
+    """Look at all that serving a directory needs: what is there, what is missing, and what to do. 1: it will not serve.
+
+    Looked at is what would be in force: flags, variables, faucet.toml. Nothing is changed or left running.
+    """
+    from faucet.doctor import examine, report
+
+    return report(examine(dir, host, rscript, command), as_json)
+
+
+def init(directory: Path = Path(), /) -> int:
+    """Write a small API to start from, and a faucet.toml, into DIRECTORY. Never over a file."""
+    from faucet.starter import StarterError, write_starter
+
+    try:
+        written = write_starter(directory)
+    except StarterError as error:
+        print_error(str(error))
+        return 1
+    where = "" if directory == Path() else f" --dir {shlex.quote(str(directory))}"
+    print(*(f"wrote {path}" for path in written), f"Serve it: faucet{where}", sep="\n")
+    return 0
+
+
 app.default(_with_options(local, LocalSettings))
 app.command(_with_options(local, LocalSettings), name=("local", "start"))
 app.command(_with_options(demo, DemoSettings), name="demo")
@@ -401,6 +436,8 @@ app.command(_with_options(k8s, K8sSettings), name="k8s")
 app.command(_with_options(attach, AttachSettings), name="attach")
 app.command(_with_options(config, LocalSettings), name="config")
 app.command(example)
+app.command(doctor)
+app.command(init)
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:

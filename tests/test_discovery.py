@@ -80,6 +80,18 @@ def test_trouble_between_two_missing_answers_begins_the_count_anew() -> None:
     assert roster.trouble == "gone"
 
 
+def test_other_addresses_of_the_same_pods_are_not_believed_at_once() -> None:
+    """glibc tells the IPv6 addresses alone when the question for the others failed: each would be a second lock."""
+    roster = Roster()
+    six = Found((Endpoint("fd00::1", 8000),))
+    roster.apply(Found((A, B)), 0)
+    for _ in range(3):
+        assert not roster.apply(six, 1)
+        assert set(roster.ready) == {A, B}
+    assert roster.apply(six, 2)
+    assert roster.ready == list(six.endpoints)
+
+
 def test_one_worker_has_one_address() -> None:
     assert one_family(["::1", "127.0.0.1", "127.0.0.1"]) == ["127.0.0.1"]
     assert one_family(["fd00::2", "fd00::1"]) == ["fd00::1", "fd00::2"]
@@ -229,6 +241,43 @@ async def test_replies_that_answer_something_else_are_not_listened_to() -> None:
         assert await DirectNames("plumber.", 8000, server, ResolvConf()).lookup() == Found((A, B), 3.0)
     finally:
         transport.close()
+
+
+async def test_srv_records_of_two_families_and_answers_that_are_cut() -> None:
+    """CoreDNS has a target for each family; and a UDP answer may be cut in the middle of a record."""
+    import dns.message
+    import dns.rrset
+
+    def reply(query: bytes) -> bytes:
+        asked = dns.message.from_wire(query)
+        made = dns.message.make_response(asked)
+        records = ["0 50 9000 10-0-0-1.p.", "0 50 9000 fd00--1.p.", "0 50 9000 pod-b.p."]
+        made.answer.append(dns.rrset.from_text(asked.question[0].name, 5, "IN", "SRV", *records))
+        for name, kind, address in (("10-0-0-1.p.", "A", "10.0.0.1"), ("fd00--1.p.", "AAAA", "fd00::1"),
+                                    ("pod-b.p.", "A", "10.0.0.2")):  # fmt: skip
+            made.additional.append(dns.rrset.from_text(name, 5, "IN", kind, address))
+        return made.to_wire()
+
+    def cut(query: bytes) -> bytes:
+        whole = bytearray(reply(query)[:60])
+        whole[2] |= 2
+        return bytes(whole)
+
+    async def over_tcp(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        size = int.from_bytes(await reader.readexactly(2), "big")
+        answer = reply(await reader.readexactly(size))
+        writer.write(len(answer).to_bytes(2, "big") + answer)
+        writer.close()
+
+    loop = asyncio.get_running_loop()
+    async with await asyncio.start_server(over_tcp, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        transport, _ = await loop.create_datagram_endpoint(lambda: Liar([cut]), local_addr=("127.0.0.1", port))
+        try:
+            found = await DirectNames("p.", None, DnsServer("127.0.0.1", port), ResolvConf()).lookup()
+        finally:
+            transport.close()
+    assert found == Found((Endpoint("10.0.0.1", 9000), Endpoint("10.0.0.2", 9000, "pod-b")), 5.0)
 
 
 async def test_polling_heeds_the_ttl_and_whoever_is_in_a_hurry() -> None:
@@ -390,6 +439,25 @@ async def test_a_server_that_fails_silent_or_down_is_asked_again(
             assert names(await take(answers, lambda answer: isinstance(answer, Found))) == ["plumber-a"]
 
 
+async def test_a_watch_that_is_denied_and_an_api_that_never_answers(tmp_path: Path) -> None:
+    async with api_of(tmp_path) as (api, source):
+        api.set_slice("one", "plumber", [POD_A])
+        api.denied.add(("watch", "endpointslices"))
+        async with heard(Slices(source, SERVICE, 8000, "http")) as answers:
+            assert names(await anext(answers)) == ["plumber-a"]
+            with pytest.raises(Denied, match="cannot watch resource"):
+                await anext(answers)
+        await api.down()
+        async with heard(Fallback(Slices(source, SERVICE, 8000, "http"), Fixed(B))) as answers:
+            assert await take(answers, lambda answer: isinstance(answer, Found)) == Found((B,))
+
+
+async def test_a_name_that_is_no_service(tmp_path: Path) -> None:
+    async with api_of(tmp_path) as (_, source), heard(Slices(source, SERVICE, 8000, "http")) as answers:
+        expected = "there are no EndpointSlices of default/plumber: is that the name of a service?"
+        assert await anext(answers) == Missing(expected)
+
+
 async def test_a_certificate_that_is_not_the_clusters(tmp_path: Path) -> None:
     async with api_of(tmp_path) as (api, source), KubeApi(tmp_path / "other") as other:
         shutil.copy(other.ca_file, tmp_path / "account" / "ca.crt")
@@ -402,7 +470,7 @@ async def test_events_that_come_in_pieces(tmp_path: Path) -> None:
     async with api_of(tmp_path) as (api, source):
         api.chunk_size = 7
         async with heard(Slices(source, SERVICE, 8000, "http")) as answers:
-            assert await anext(answers) == Found(())
+            assert isinstance(await anext(answers), Missing)
             await api.wait_watch()
             api.set_slice("one", "plumber", [POD_A])
             assert names(await anext(answers)) == ["plumber-a"]
@@ -453,8 +521,10 @@ def test_which_port() -> None:
     assert (behind_a_service.endpoints[0].port, behind_a_service.remark) == (8000, "the pods listen on 8000, not on 80")
     with pytest.raises(Unusable, match=r"several ports \(http 8000, m 9\)"):
         slice_set(80, several).found()
+    without = {"endpoints": [one("10.0.0.1")], "ports": []}
+    assert slice_set(80, without).found().endpoints[0].port == 80
     with pytest.raises(Unusable, match="has no port"):
-        slice_set(80, {"endpoints": [one("10.0.0.1")], "ports": []}).found()
+        slice_set(None, without).found()
 
 
 def test_which_service() -> None:

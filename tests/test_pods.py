@@ -20,6 +20,7 @@ import pytest
 
 import faucet.demo
 from faucet.control.client import Refusal
+from faucet.workers.pod import Pod
 from tests.support.certificates import make_ca
 from tests.support.cluster import PODS, SERVICE, Cluster
 from tests.support.cluster_net import DNS, HOLE
@@ -285,6 +286,48 @@ async def until_fact(client: Any, worker: str, fact: list[str]) -> None:
             return
         await asyncio.sleep(0.02)
     raise AssertionError(fact)
+
+
+async def test_a_pod_that_is_dropped_while_it_computes_stays_locked(serve: Serve, town: Cluster) -> None:
+    """It does not know, or does not care, that its connection is gone; the request goes to another."""
+    town.dns.set("plumber", PODS[:2])
+    service = serve("--lock-grace", "3s")
+    async with control(service) as client:
+        slow = asyncio.ensure_future(fetch(service.port, "/sleep?2"))
+        status = await until(client, "busy", lambda s: s["totals"]["locked"] == 1)
+        first = next(row["name"] for row in status["workers"] if row["state"] == "busy")
+        said = await client.ask("drop", worker=first, who="a test")
+        assert said.endswith("it stays locked while it may be at work")
+        assert (await slow)[1].decode() != first
+        await until(client, "free", lambda s: s["totals"]["locked"] == 0)
+
+
+def test_the_pause_of_a_pod_does_not_grow_beyond_all_bounds() -> None:
+    for failures in (1, 6, 1025, 10**6):
+        pod = Pod.__new__(Pod)
+        pod._failures = failures
+        assert pod._pause() == min(2.0 ** min(failures - 1, 10), 30.0)
+
+
+async def test_another_pod_at_the_same_address_waits_for_the_first_to_finish(
+    serve: Serve, configured: dict[str, str], tmp_path: Path
+) -> None:
+    async with KubeApi(tmp_path / "api") as api:
+        api.kubeconfig(tmp_path / "kubeconfig")
+        api.set_slice("one", "plumber", [Endpoint(PODS[0], "first")])
+        words = ("--resolve", "kubernetes")
+        service = await asyncio.to_thread(serve, *words, url="http://plumber.default:8000", env=configured)
+        async with control(service) as client:
+            await until(client, "first", lambda s: states(s) == ["first ready"])
+            slow = asyncio.ensure_future(fetch(service.port, "/sleep?1.5"))
+            await until(client, "busy", lambda s: s["totals"]["locked"] == 1)
+            api.set_slice("one", "plumber", [Endpoint(PODS[0], "second")])
+            status = await until(client, "leaving", lambda s: states(s) == ["first draining"])
+            assert status["workers"][0]["reason"] == "replaced by second"
+            next_one = asyncio.ensure_future(fetch(service.port, "/"))
+            assert (await slow)[0] == 200
+            assert (await next_one)[0] == 200
+            await until(client, "second", lambda s: states(s) == ["second ready"])
 
 
 async def test_a_pod_is_held_and_resumed(serve: Serve, town: Cluster) -> None:

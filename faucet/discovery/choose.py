@@ -81,10 +81,16 @@ async def choose(url: ServiceUrl, how: How, dns: str | None, interval: float) ->
     if how == "kubernetes":
         return await _kubernetes(url, dns, interval)
     by_dns = _by_dns(url, dns, interval)
-    api = in_cluster() if how == "auto" and dns is None else None
+    api = in_cluster() if how == "auto" and dns is None and _may_be_service(url.host) else None
     if api is None:
         return by_dns
     return Fallback(Slices(api, service_of(url.host, api.namespace), url.port, url.scheme), by_dns)
+
+
+def _may_be_service(host: str) -> bool:
+    """Whether it can be the name of a service of the cluster: `plumber`, `plumber.api`, `plumber.api.svc.…`."""
+    labels = host.rstrip(".").split(".")
+    return host != "localhost" and (len(labels) < 3 or labels[2] == "svc")
 
 
 async def _kubernetes(url: ServiceUrl, dns: str | None, interval: float) -> Resolver:

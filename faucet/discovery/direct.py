@@ -73,6 +73,7 @@ class DirectNames:
         self._server = server
         self._conf = conf
         self._service = service
+        self._by_srv = False  # SRV records have told the ports
 
     async def lookup(self) -> Answer:
         """What the server says now."""
@@ -99,12 +100,17 @@ class DirectNames:
         try:
             records = await self._first([prefix + name for name in self._conf.candidates(self._name)], "SRV")
         except _Nothing:
+            if self._by_srv:
+                raise  # they are gone; another port would be another lock for the same pods
             default = 443 if self._service == "https" else 80
             found = await self._by_address(default)
             return Found(found.endpoints, found.ttl, f"no SRV record {prefix}{self._name}, so port {default} is taken")
+        self._by_srv = True
         pods = await asyncio.gather(*(self._pod(record, records) for record in records.rrset))
         endpoints = {endpoint.key: endpoint for pod in pods for endpoint in pod}
-        return Found(tuple(endpoints[key] for key in sorted(endpoints)), records.ttl)
+        # A pod of two families may have a target, and so a record, for each.
+        hosts = set(one_family(host for host, _ in endpoints))
+        return Found(tuple(endpoints[key] for key in sorted(endpoints) if key[0] in hosts), records.ttl)
 
     async def _pod(self, record: object, records: _Records) -> list[Endpoint]:
         target = str(record.target)  # type: ignore[attr-defined]
@@ -113,7 +119,8 @@ class DirectNames:
         except _Nothing:
             return []  # gone between the two questions
         name = target.partition(".")[0]
-        shown = "" if name.replace("-", ".") in hosts else name  # `10-244-1-11` is no name
+        dashed = {name.replace("-", "."), name.replace("-", ":")}  # `10-244-1-11` is no name
+        shown = "" if dashed & set(hosts) else name
         return [Endpoint(host, record.port, shown) for host in hosts]  # type: ignore[attr-defined]
 
     async def _addresses(self, names: list[str]) -> tuple[list[str], float]:

@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from time import monotonic
 
 from faucet.discovery.api import Source
 from faucet.discovery.endpoints import Answer, Denied, Missing, Resolver, Trouble, Unusable
@@ -19,8 +20,11 @@ _log = logging.getLogger("faucet")
 BACKOFF_FIRST, BACKOFF_LIMIT = 0.5, 15.0
 """Seconds before the next try after a failure, doubled each time."""
 
-LEAST_PAUSE = 0.2
-"""Seconds between two lists, even if the server ends every watch at once."""
+STEADY_AFTER = 5.0
+"""Seconds for which a watch has to last before the pauses begin anew."""
+
+FIRST_TRIES = 4
+"""Failures at the start after which something else is tried."""
 
 KUBECTL_PATIENCE = 15.0
 
@@ -38,50 +42,71 @@ class Slices:
         self._source = source
         self._set = SliceSet(port, scheme)
         self._hurry = asyncio.Event()
-        self._succeeded = False
+        self._listed = False
+        self._watched = False
+        self._failures = 0
 
     def hurry(self) -> None:
         """List anew at once, if we are waiting for that."""
         self._hurry.set()
 
     async def answers(self) -> AsyncGenerator[Answer, None]:
-        """See Resolver. Raises Denied if the very first question is."""
+        """See Resolver. Raises Denied if the first list or watch is, or if none of the first tries succeeds."""
         pause = BACKOFF_FIRST
         while True:
             self._hurry.clear()
+            began = monotonic()
             try:
                 async with aclosing(self._list_and_watch()) as found:
                     async for answer in found:
-                        self._succeeded = True
-                        pause = BACKOFF_FIRST
                         yield answer
-                await self._wait(LEAST_PAUSE)
-                continue
             except ApiError as error:
-                if error.status == GONE:
-                    await asyncio.sleep(LEAST_PAUSE)
-                    continue
-                if not self._succeeded and error.status in (UNAUTHORIZED, FORBIDDEN, NOT_FOUND):
+                if error.status in self._denials():
                     raise Denied(self._denied(error)) from error
-                yield Trouble(f"{self._source.described} refused with {error.status}: {error}")
+                if error.status != GONE:
+                    yield self._trouble(f"{self._source.described} refused with {error.status}: {error}")
             except (OSError, TimeoutError, Unusable) as error:
-                yield Trouble(f"{self._source.described}: {why_not(error)}")
+                yield self._trouble(f"{self._source.described}: {why_not(error)}")
+            if monotonic() - began > STEADY_AFTER:
+                pause = BACKOFF_FIRST
             await self._wait(pause)
             pause = min(2 * pause, BACKOFF_LIMIT)
 
     async def _list_and_watch(self) -> AsyncGenerator[Answer, None]:
         self._set.load(parse_object(await self._source.get(self.service.path())))
-        yield self._answer()
-        async with aclosing(self._source.watch(self.service.path(self._set.version))) as lines:
-            async for line in lines:
-                if self._set.apply(parse_object(line)):
-                    yield self._answer()
+        if not self._listed and self._set.is_empty:
+            yield Missing(f"there are no EndpointSlices of {self.service}: is that the name of a service?")
+        else:
+            yield self._answer()
+        self._listed = True
+        path = self.service.path(self._set.version)
+        try:
+            async with aclosing(self._source.watch(path)) as lines:
+                async for line in lines:
+                    self._watched = True
+                    if self._set.apply(parse_object(line)):
+                        yield self._answer()
+        except OSError:
+            self._watched = True  # it broke, so it was there
+            raise
+        self._watched = True
+
+    def _denials(self) -> tuple[int, ...]:
+        """The statuses that are final at this point: once it has worked, the next try may be better."""
+        return (UNAUTHORIZED, FORBIDDEN, NOT_FOUND) if not (self._listed and self._watched) else ()
+
+    def _trouble(self, text: str) -> Trouble:
+        """Raises Denied if it never worked: then another source may be better."""
+        self._failures += 1
+        if not self._listed and self._failures >= FIRST_TRIES:
+            raise Denied(f"{text}; that was the {self._failures}th try.")
+        return Trouble(text)
 
     def _answer(self) -> Answer:
         try:
             return self._set.found()
         except Unusable as error:
-            return Missing(str(error))
+            return Trouble(str(error))
 
     async def _wait(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):

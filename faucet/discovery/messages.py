@@ -20,6 +20,9 @@ DNS_PORT = 53
 PATIENCE = 2.0
 """Seconds for one answer over UDP, and again over TCP."""
 
+TRUNCATED = 2
+"""The bit TC in the third byte of a message (RFC 1035, 4.1.1)."""
+
 UDP_PAYLOAD = 1232
 """Bytes of an answer over UDP that pass every network unfragmented (DNS Flag Day 2020)."""
 
@@ -46,11 +49,12 @@ class DnsServer:
         query = dns.message.make_query(name, kind, use_edns=0, payload=UDP_PAYLOAD)
         if self._connector is connect_tcp:
             reply = await self._ask_udp(query)
-            if not reply.flags & dns.flags.TC:
+            if reply is not None and not reply.flags & dns.flags.TC:
                 return reply
         return await self._ask_tcp(query)
 
-    async def _ask_udp(self, query: dns.message.Message) -> dns.message.Message:
+    async def _ask_udp(self, query: dns.message.Message) -> dns.message.Message | None:
+        """None: it was cut in the middle of a record, so nothing but that can be read."""
         loop = asyncio.get_running_loop()
         transport, exchange = await loop.create_datagram_endpoint(
             lambda: _Datagrams(query), remote_addr=(self.host, self.port)
@@ -84,16 +88,18 @@ class _Datagrams(asyncio.DatagramProtocol):
 
     def __init__(self, query: dns.message.Message) -> None:
         self._query = query
-        self.reply: asyncio.Future[dns.message.Message] = asyncio.get_running_loop().create_future()
+        self.reply: asyncio.Future[dns.message.Message | None] = asyncio.get_running_loop().create_future()
 
     def datagram_received(self, data: bytes, addr: object) -> None:
         import dns.exception
         import dns.message
 
         try:
-            # One that does not fit is cut in the middle of a record: it is enough to know that.
-            reply = dns.message.from_wire(data, ignore_trailing=True, raise_on_truncation=False)
+            reply = dns.message.from_wire(data, ignore_trailing=True)
         except dns.exception.DNSException:
+            own = data[:2] == self._query.id.to_bytes(2, "big")
+            if own and data[2:3] and data[2] & TRUNCATED and not self.reply.done():
+                self.reply.set_result(None)
             return
         if self._query.is_response(reply) and not self.reply.done():
             self.reply.set_result(reply)

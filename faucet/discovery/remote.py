@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from faucet.discovery.choose import CannotResolve, How, ServiceUrl, by_kubectl, parse_dns_server, usual_port
 from faucet.discovery.direct import DirectNames, ResolvConf, parse_resolv_conf
 from faucet.discovery.endpoints import Answer, Endpoint, Found, Missing, Resolver, Trouble, is_address, one_family
+from faucet.discovery.kubernetes import Fallback
 from faucet.discovery.messages import DnsServer
 from faucet.discovery.polling import Fixed, Polling
 from faucet.net.connect import LinkDown, why_not
@@ -52,7 +53,11 @@ async def choose_remote(
         resolver = await by_kubectl(url, programs)
         if resolver is None:
             raise CannotResolve(f"--resolve kubernetes: there is no kubectl on {link.target}")
-        return resolver
+        return Fallback(resolver, _by_name(url, dns, interval, link, programs))
+    return _by_name(url, dns, interval, link, programs)
+
+
+def _by_name(url: ServiceUrl, dns: str | None, interval: float, link: Link, programs: RemotePrograms) -> Polling:
     names = RemoteNames(url, dns, link, programs)
     return Polling(names.lookup, names.describe, interval)
 

@@ -10,6 +10,9 @@ from faucet.discovery.endpoints import Answer, Endpoint, Found, Missing
 
 MISSING_TWICE = 2
 
+STRANGE_LIMIT = 3
+"""Answers in a row with addresses of another IP version that are not believed."""
+
 
 class Roster:
     """The endpoints as far as they are known. Times are of the caller's clock."""
@@ -22,6 +25,7 @@ class Roster:
         self.trouble = ""
         """Why nothing newer is known; empty if that is no wonder."""
         self._missing = 0
+        self._strange = 0
 
     def apply(self, answer: Answer, now: float) -> bool:
         """Take in one answer. Whether the set of endpoints is another one now."""
@@ -31,12 +35,23 @@ class Roster:
             if self._missing < MISSING_TWICE:
                 return False
             answer = Found(())
+        elif self._is_other_family(answer) and self._strange < STRANGE_LIMIT:
+            self._strange += 1
+            self.trouble = "only addresses of another IP version are told: waiting whether that lasts"
+            return False
         else:
-            self._missing = 0
+            self._missing = self._strange = 0
             self.trouble = ""
         self.known_since = now
         before, self.endpoints = self.endpoints, {endpoint.key: endpoint for endpoint in answer.endpoints}
         return self.endpoints != before
+
+    def _is_other_family(self, answer: Found) -> bool:
+        """Half an answer, most likely: the same pods by their other addresses, each of which would be another lock."""
+        before, after = (
+            {":" in host for host, _ in keys} for keys in (self.endpoints, [e.key for e in answer.endpoints])
+        )
+        return bool(before and after) and before != after
 
     @property
     def ready(self) -> list[Endpoint]:

@@ -103,6 +103,11 @@ class SliceSet:
             self._slices[name] = item
         return True
 
+    @property
+    def is_empty(self) -> bool:
+        """There is not one slice, not even one without endpoints."""
+        return not self._slices
+
     def found(self) -> Found:
         """The endpoints. An address that is in two slices (it moves between them) is one endpoint.
 
@@ -136,6 +141,8 @@ class SliceSet:
             return port, f"the pods listen on {port}, not on {self.port}" if self.port is not None else ""
         if self.port is None and self.scheme in ports:
             return ports[self.scheme], ""
+        if not ports and self.port is not None:
+            return self.port, ""
         if not ports:
             raise Unusable("the service has no port: name it in --service-url, and in the service")
         raise Unusable(f"the service has several ports ({listed}): name one of them in --service-url")

@@ -6,6 +6,7 @@ messages, names of files) cannot steer the terminal.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -92,7 +93,8 @@ def _table(findings: Sequence[Finding]) -> str:
         if finding.advice:
             arrow = "->" if plain else "→"
             table.add_row("", "", Text(f"{arrow} {_harmless(finding.advice, plain)}"))
-    console = Console(highlight=False)
+    # Not straight to standard output: that may fail, and is `report`'s affair.
+    console = Console(file=io.StringIO(), force_terminal=sys.stdout.isatty() or None, highlight=False)
     if not console.is_terminal:
         console.width = PIPE_WIDTH
     with console.capture() as captured:

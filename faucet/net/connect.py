@@ -16,9 +16,10 @@ KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES = 15, 5, 3
 """Seconds of silence before the kernel asks whether another machine is still there, between its questions, and how
 many unanswered ones end the connection: a pod that has vanished is known to be gone after half a minute."""
 
-UNACKNOWLEDGED_MS = 10_000
-"""Milliseconds in which another machine has to acknowledge what was sent (RFC 5482): a request that meets a vanished
-pod on a kept connection fails then, and not after a quarter of an hour."""
+UNACKNOWLEDGED_MS = 60_000
+"""Milliseconds in which another machine has to take what was sent (RFC 5482): a request that meets a vanished pod on a
+kept connection fails then, and not after a quarter of an hour. Linux counts a peer that acknowledges but does not read
+its body for so long as well, so this must not be short."""
 
 
 class NoWay(Exception):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
+import signal
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import NamedTuple, Protocol
 
@@ -79,12 +81,12 @@ async def _started(argv: Sequence[str]) -> AsyncIterator[asyncio.subprocess.Proc
     """A running program, which is gone afterwards."""
     process = await asyncio.create_subprocess_exec(
         *argv, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        limit=LINE_LIMIT,
+        limit=LINE_LIMIT, start_new_session=True,
     )  # fmt: skip
     try:
         yield process
     finally:
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)  # kubectl may be a script that runs the real one
             await process.wait()

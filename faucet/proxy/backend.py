@@ -83,6 +83,7 @@ class Backend:
         """Cut the connection, as if it had been lost: whatever it is used for fails. False if there is none."""
         if self.connection is None:
             return False
+        self.connection.dropped = True
         self.connection.transport.abort()
         return True
 
@@ -101,6 +102,8 @@ class Backend:
             # Whoever listens at this address by now, it is not this worker.
             connection.close()
             self._connect_failed(exchange, ConnectionRefusedError())
+        elif exchange.backend is not self:
+            connection.close()  # its request has ended meanwhile, and the lock may be another's
         else:
             self.connection = connection
             connection.send(exchange)
@@ -126,6 +129,7 @@ class BackendConnection(asyncio.Protocol):
         "_poller",
         "_reader",
         "_socket",
+        "dropped",
         "exchange",
         "fresh",
         "transport",
@@ -141,6 +145,8 @@ class BackendConnection(asyncio.Protocol):
         self._socket: socket.socket | None = None
         self._poller: select.poll | None = None
         self.write_paused = False
+        self.dropped = False
+        """It is being cut by us, whatever the worker does."""
         self.fresh = True
         """It has answered nothing yet: if it ends now, that is not because it was idle for too long."""
         # Per exchange.
@@ -264,7 +270,8 @@ class BackendConnection(asyncio.Protocol):
             if self.exchange is None:
                 return  # that was the whole answer, or no answer at all
         self.exchange = None
-        if isinstance(exc, LinkLost):
+        lost = self.dropped or isinstance(exc, LinkLost | TimeoutError)
+        if lost and self._backend.lock_grace is not None:
             exchange.way_lost()
         elif self._body is not None and self._body.ends_at_eof() and exc is None:
             exchange.response_ended(b"", until_close=True)

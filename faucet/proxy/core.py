@@ -282,6 +282,8 @@ class Proxy:
             exchange.refuse(503, "The service is shutting down.", self.retry_after())
         for occupant, backend in list(self._occupants.items()):
             self._vacate(backend, occupant)  # nobody waits for it, and it is not ours to end
+        for exchange in self.dispatcher.holders():
+            exchange.give_up_waiting()
         for client in list(self.clients):
             self.idle.discard(client)
             self.parting.touch(client)

@@ -135,6 +135,12 @@ class Ending:
         backend.on_hung()
         self._answer_in_vain(f"stays locked for {seconds:g} s more, or until it has answered")
 
+    def give_up_waiting(self) -> None:
+        """If nobody waits for this but us, because its worker might answer late: do not."""
+        if self._grace is not None:
+            self._grace.cancel()
+            self._outlasted()
+
     def _outlasted(self) -> None:
         self._grace = None
         connection, self._connection = self._connection, None

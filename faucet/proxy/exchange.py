@@ -148,6 +148,8 @@ class Exchange(Ending):
     def connect_failed(self, backend: Backend, error: Exception) -> None:
         """No connection could be opened, so nothing was sent: any request may go to another worker."""
         self.proxy.unreachable(backend, error)
+        if self.phase is not _CONNECTING:
+            return  # it has ended meanwhile
         self.account.remark(f"worker {backend.name} accepted no connection")
         self._release()
         if self.client is None:

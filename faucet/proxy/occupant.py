@@ -40,6 +40,9 @@ class Occupant:
         if self.timer is not None:
             self.timer.cancel()
 
+    def give_up_waiting(self) -> None:
+        """See Ending."""
+
     def abandon(self, detail: str) -> None:
         """The service ends."""
         if self.timer is not None:

@@ -66,7 +66,10 @@ class _End(asyncio.Protocol):
         if self.other.ended:
             transport.close()
             return False
-        if not transport.is_closing() and transport.can_write_eof():
+        if not transport.is_closing() and not transport.can_write_eof():
+            transport.close()  # TLS knows no half-close
+            return False
+        if not transport.is_closing():
             transport.write_eof()
         return True
 

@@ -37,7 +37,8 @@ class PodLog(logging.LoggerAdapter[logging.Logger]):
     def process(self, msg: str, kwargs: Any) -> tuple[str, Any]:
         """Called by logging."""
         assert self.extra is not None
-        return f"pod {self.extra['worker']}: {msg}", {**kwargs, "extra": self.extra}
+        name = str(self.extra["worker"]).replace("%", "%%")  # as in fe80::1%eth0
+        return f"pod {name}: {msg}", {**kwargs, "extra": self.extra}
 
 
 class Pod:
@@ -120,7 +121,7 @@ class Pod:
         self.trouble = why_not(error)
 
     def _pause(self) -> float:
-        return float(min(BACKOFF_FIRST * 2 ** (self._failures - 1), BACKOFF_LIMIT))
+        return float(min(BACKOFF_FIRST * 2 ** min(self._failures - 1, 10), BACKOFF_LIMIT))
 
     async def _retry(self) -> None:
         """Until it accepts a connection."""

@@ -35,6 +35,8 @@ def _state(pod: Pod) -> tuple[str, str]:
     """Its state, and why it gets no requests, if it gets none."""
     if not pod.listed:
         return "draining", pod.why
+    if pod.held and pod.next_try is not None:
+        return "held", f"and cannot be reached: {pod.trouble}"
     if pod.next_try is not None:
         return "backoff", f"{pod.trouble}; next try at {strftime('%H:%M:%S', localtime(epoch(pod.next_try)))}"
     if pod.held:

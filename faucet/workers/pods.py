@@ -16,7 +16,7 @@ from typing import Any, NoReturn, Protocol
 
 from faucet import tasks
 from faucet.discovery.choose import CannotResolve, ServiceUrl
-from faucet.discovery.endpoints import Answer, Endpoint, Found, Resolver
+from faucet.discovery.endpoints import Answer, Denied, Endpoint, Found, Resolver
 from faucet.discovery.kubernetes import Kubectl
 from faucet.discovery.roster import Roster
 from faucet.discovery.slices import service_of
@@ -101,6 +101,7 @@ class Pods:
         self._following: asyncio.Task[None] | None = None
         self._programs = programs
         self._link = link
+        self._held: set[tuple[str, int]] = set()  # also of pods that are not here at the moment
         self._warned = False
 
     # -- life cycle --------------------------------------------------------------------------------------------
@@ -133,6 +134,10 @@ class Pods:
         except (CannotResolve, NoWay) as error:
             self.first_ready.set_exception(StartFailed(str(error)))
             return
+        except Exception as error:
+            _log.exception("the resolution of %s could not begin", self.url.host)
+            self.first_ready.set_exception(StartFailed(f"{self.url}: {error}"))
+            return
         _log.info("asking for the pods of %s: %s", self.url, self.resolver.described)
         while True:
             try:
@@ -142,9 +147,11 @@ class Pods:
                         if not self.first_ready.done():
                             await self._try_forwarding(answer)
                             self.first_ready.set_result(None)
-            except StartFailed as error:
-                self.first_ready.set_exception(error)
-                return
+            except (StartFailed, Denied) as error:
+                if not self.first_ready.done():
+                    self.first_ready.set_exception(StartFailed(str(error)))
+                    return
+                _log.error("%s", error)
             except Exception:  # a bug of ours must not leave the service with what it knows now for ever
                 _log.exception("the resolution of %s failed in an unforeseen way", self.url.host)
             await asyncio.sleep(FOLLOW_AGAIN)
@@ -217,15 +224,24 @@ class Pods:
     def _sync(self) -> None:
         """Make the pods those of the roster."""
         ready = {endpoint.key: endpoint for endpoint in self.roster.ready}
-        for key, endpoint in ready.items():
-            pod = self._pods.get(key)
-            if pod is None:
-                self._join(endpoint)
-            else:
-                self._stay(pod, endpoint)
         for key, pod in list(self._pods.items()):
-            if key not in ready and pod.listed:
-                self._leave(pod, self.roster.endpoints.get(key))
+            endpoint = ready.get(key)
+            if endpoint is None:
+                if pod.listed:
+                    self._leave(pod, self._why_not(key))
+            elif endpoint.name != pod.endpoint.name:
+                if pod.listed:
+                    self._leave(pod, f"replaced by {endpoint.name or 'another'}")
+            elif not pod.listed:
+                self._return(pod)
+        for key, endpoint in ready.items():
+            if key not in self._pods:
+                self._join(endpoint)
+
+    def _why_not(self, key: tuple[str, int]) -> str:
+        """Why a pod is not in the set any more."""
+        endpoint = self.roster.endpoints.get(key)
+        return "gone" if endpoint is None else "terminating" if endpoint.terminating else "not ready"
 
     def _join(self, endpoint: Endpoint) -> None:
         settings = self.settings
@@ -234,6 +250,9 @@ class Pods:
             settings.lock_grace, self._hurry,
         )  # fmt: skip
         self._pods[endpoint.key] = pod
+        if endpoint.key in self._held:
+            pod.held = True
+            pod.settle()
         if self._link is not None and not self._link.is_up:
             pod.linked = False
             pod.settle()
@@ -244,24 +263,18 @@ class Pods:
         names = (endpoint.name, endpoint.host, str(endpoint))
         return next(name for name in names if name and (name not in taken or name == names[-1]))
 
-    def _stay(self, pod: Pod, endpoint: Endpoint) -> None:
-        """It is listed, perhaps again, perhaps as another pod at the same address."""
-        if endpoint.name != pod.endpoint.name and not pod.locked:
-            self._forget(pod)
-            self._join(endpoint)
-            return
-        if not pod.listed:
-            leaving = self._leaving.pop(pod, None)
-            if leaving is not None:
-                leaving.cancel()
-            pod.log.info("is back")
-            pod.listed, pod.why = True, ""
-            pod.settle()
+    def _return(self, pod: Pod) -> None:
+        """It is listed again before it had left."""
+        leaving = self._leaving.pop(pod, None)
+        if leaving is not None:
+            leaving.cancel()
+        pod.log.info("is back")
+        pod.listed, pod.why = True, ""
+        pod.settle()
 
-    def _leave(self, pod: Pod, endpoint: Endpoint | None) -> None:
+    def _leave(self, pod: Pod, why: str) -> None:
         """No new requests; what it has in hand, it finishes."""
-        pod.listed = False
-        pod.why = "terminating" if endpoint and endpoint.terminating else "not ready" if endpoint else "gone"
+        pod.listed, pod.why = False, why
         pod.settle()
         pod.log.info("leaves (%s)%s", pod.why, ", when it has answered" if pod.locked else "")
         if pod.locked:
@@ -271,12 +284,16 @@ class Pods:
 
     async def _retire(self, pod: Pod) -> None:
         await self.proxy.retire(pod.backend)
-        self._leaving.pop(pod, None)
         self._forget(pod)
+        self._sync()  # another pod may have its address by now
 
     def _forget(self, pod: Pod) -> None:
+        leaving = self._leaving.pop(pod, None)
+        if leaving is not None and leaving is not asyncio.current_task():
+            leaving.cancel()
         pod.close()
-        self._pods.pop(pod.endpoint.key, None)
+        if self._pods.get(pod.endpoint.key) is pod:
+            del self._pods[pod.endpoint.key]
         self.proxy.stats.workers.pop(str(pod), None)
 
     def _hurry(self) -> None:
@@ -329,6 +346,7 @@ class Pods:
         if not pod.held:
             pod.log.info("held by %s", who)
             pod.held = True
+            self._held.add(pod.endpoint.key)
             pod.settle()
         return f"pod {pod} gets no more requests until it is resumed"
 
@@ -339,16 +357,19 @@ class Pods:
             raise Refused(f"pod {pod} is not held")
         pod.log.info("resumed by %s", who)
         pod.held = False
+        self._held.discard(pod.endpoint.key)
         pod.settle()
         return f"pod {pod} serves again"
 
     def drop(self, worker: str, who: str) -> str:
-        """Cut the connection to a pod. A request that waits for its answer is sent again if it may be, else 502."""
+        """Cut the connection to a pod. A request that waits for its answer is sent elsewhere if it may be, else 502;
+        the lock stays for a while, since the pod may be at work on it."""
         pod = self._find(worker)
+        busy = pod.locked
         if not pod.backend.drop():
             raise Refused(f"there is no connection to pod {pod} now")
         pod.log.warning("connection dropped by %s", who)
-        return f"the connection to pod {pod} is cut"
+        return f"the connection to pod {pod} is cut" + ("; it stays locked while it may be at work" if busy else "")
 
     def retry(self, worker: str, who: str) -> str:
         """Try a pod that was put aside now."""
