@@ -6,7 +6,6 @@ variable, default.
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import difflib
 import inspect
@@ -25,11 +24,9 @@ from cyclopts import App, CycloptsError, Group, Parameter, Token, UnusedCliToken
 
 from faucet import __version__, units
 from faucet.configfile import fill_from_file, sources
-from faucet.control.ctl import app as ctl
-from faucet.control.find import HERE, Place
+from faucet.ctl import app as ctl
 from faucet.log import print_error
 from faucet.net.address import AddressError, parse_address
-from faucet.net.ssh.secrets import Secrets, can_ask, inherited
 from faucet.net.ssh.target import parse_targets
 from faucet.settings import (
     AttachSettings,
@@ -39,13 +36,13 @@ from faucet.settings import (
     MonitorSettings,
     Option,
     ServeSettings,
-    SshSettings,
     parse_span,
 )
 
 EXIT_USAGE = 2
 
 if TYPE_CHECKING:
+    from faucet.net.ssh.secrets import Secrets
     from faucet.sites import Site
     from faucet.workers.entry import Entry
 
@@ -237,16 +234,21 @@ def k8s(settings: K8sSettings) -> int:
     service do not share their locks: run one.
     """
     from faucet.discovery.choose import parse_service_url
+    from faucet.far import typed_secrets
+    from faucet.workers.fleet import StartFailed
 
+    if not (settings.service_url or settings.via_ssh):
+        print_error("which service? faucet k8s --service-url http://plumber:8000\nTry `faucet k8s --help`.")
+        return EXIT_USAGE
     more: list[str] = []
     try:
-        secrets = _secrets(settings)
+        secrets = typed_secrets(settings)
         if not settings.service_url:
             settings = dataclasses.replace(settings, service_url=_choose_service(settings, secrets))
             more = ["--service-url", settings.service_url]
-    except _CannotStart as error:
+    except StartFailed as error:
         print_error(str(error))
-        return error.code
+        return 1
     url = parse_service_url(settings.service_url)
     problem = _misplaced_tls(url.scheme, settings)
     if problem:
@@ -262,44 +264,15 @@ def k8s(settings: K8sSettings) -> int:
     return _serve(site, settings, warning, secrets=secrets, more=more)
 
 
-class _CannotStart(Exception):
-    """The text is for the user."""
-
-    def __init__(self, text: str, code: int = 1) -> None:
-        super().__init__(text)
-        self.code = code
-
-
-def _secrets(settings: SshSettings) -> Secrets:
-    """What was typed to log in, now or before by whoever has started us. Raises _CannotStart."""
-    secrets = inherited(os.environ)
-    if not settings.via_ssh or not can_ask():
-        return secrets
-    from faucet.net.connect import NoWay
-    from faucet.sites import login_of, require_asyncssh
-    from faucet.workers.fleet import StartFailed
-
-    try:
-        require_asyncssh()
-        from faucet.net.ssh.prompts import ask_what_is_needed
-
-        asyncio.run(ask_what_is_needed(login_of(settings, secrets), parse_targets(settings.via_ssh)))
-    except (NoWay, StartFailed) as error:
-        raise _CannotStart(str(error)) from error
-    return secrets
-
-
 def _choose_service(settings: K8sSettings, secrets: Secrets) -> str:
-    """One of the headless services that the bastion's kubectl knows. Raises _CannotStart."""
-    usage = "which service? faucet k8s --service-url http://plumber:8000\nTry `faucet k8s --help`."
-    if not settings.via_ssh:
-        raise _CannotStart(usage, EXIT_USAGE)
+    """One of the headless services that the bastion's kubectl knows. Raises StartFailed."""
     from faucet.services import NoChoice, choose_service
+    from faucet.workers.fleet import StartFailed
 
     try:
         return choose_service(settings, secrets)
     except NoChoice as error:
-        raise _CannotStart(str(error)) from error
+        raise StartFailed(str(error)) from error
 
 
 def _misplaced_tls(scheme: str, settings: K8sSettings) -> str:
@@ -359,32 +332,18 @@ def config(settings: LocalSettings) -> int:
     return 0
 
 
-def far_side(settings: SshSettings) -> Place:
-    """Where the runtime is looked for: here, or with --via-ssh on another machine. Raises _CannotStart."""
-    if not settings.via_ssh:
-        return HERE
-    secrets = _secrets(settings)
-    from faucet.sites import login_of, require_asyncssh
+def attach(settings: AttachSettings) -> int:
+    """Open the monitor for a Faucet that is running already."""
+    from faucet.far import place_of
+    from faucet.tui.start import attach as attach_monitor
     from faucet.workers.fleet import StartFailed
 
     try:
-        require_asyncssh()
+        place = place_of(settings)
     except StartFailed as error:
-        raise _CannotStart(str(error)) from error
-    from faucet.net.ssh.far import FarSide
-
-    return FarSide(parse_targets(settings.via_ssh), login_of(settings, secrets))
-
-
-def attach(settings: AttachSettings) -> int:
-    """Open the monitor for a Faucet that is running already."""
-    from faucet.tui.start import attach as attach_monitor
-
-    try:
-        return attach_monitor(settings.which, settings, settings.read_only, far_side(settings))
-    except _CannotStart as error:
         print_error(str(error))
-        return error.code
+        return 1
+    return attach_monitor(settings.which, settings, settings.read_only, place)
 
 
 EXAMPLES = {"kubernetes": "kubernetes.yaml", "containerfile": "Containerfile"}

@@ -9,16 +9,20 @@ import os
 import select
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter, validators
 
 from faucet.control.client import Client, NoRuntime, Refusal
 from faucet.control.columns import Cell, columns_of, format_age
-from faucet.control.find import find
+from faucet.control.find import HERE, Place, find
 from faucet.control.protocol import Message
 from faucet.control.text import clock, log_prefix, visible
 from faucet.control.usage import Usage, sample_usage
+from faucet.net.ssh.target import parse_targets
+from faucet.settings import SshSettings
 from faucet.snapshot import LogRow, Service, WorkerRow
 from faucet.units import format_duration, format_size
 
@@ -26,7 +30,26 @@ EXIT_CODES = """\
 Exit codes: 0 done (`health`: a worker is ready); 1 refused, or nobody answers (`health`: no worker is ready;
 `rolling-restart`: it was stopped); 2 wrong usage."""
 
-At = Annotated[str | None, Parameter("--at", help="Port, or path of the control socket, if several are running.")]
+
+@dataclass(frozen=True)
+class Where:
+    """Which runtime is meant, and on which machine."""
+
+    at: Annotated[
+        str | None, Parameter("--at", help="Port, or path of the control socket, if several are running.")
+    ] = None
+    via_ssh: Annotated[
+        tuple[str, ...],
+        Parameter("--via-ssh", help="On another machine: [user@]host[:port].", negative=(), show_default=False),
+    ] = ()
+    ssh_config: Annotated[Path | None, Parameter("--ssh-config", help="The ssh config to read.")] = None
+    ssh_key: Annotated[Path | None, Parameter("--ssh-key", help="The private key to log in with.")] = None
+    ssh_known_hosts: Annotated[
+        Path | None, Parameter("--ssh-known-hosts", help="The file of host keys that are trusted.")
+    ] = None
+
+
+At = Annotated[Where | None, Parameter(name="*")]
 Json = Annotated[bool, Parameter(("--json", "-j"), help="JSON for programs.", negative=())]
 Last = Annotated[int, Parameter(("--last", "-n"), help="How many.", validator=validators.Number(gte=1))]
 
@@ -34,21 +57,26 @@ app = App(name="ctl", help="Watch and steer a Faucet that is running.", help_epi
           help_format="plaintext", version_flags=())  # fmt: skip
 
 
-def _run(at: str | None, talk: Callable[[Client], Awaitable[int]]) -> int:
+def _run(at: Where | None, talk: Callable[[Client], Awaitable[int]]) -> int:
     """Talk to the runtime that is meant. The exit code."""
     from faucet.log import print_error
 
-    async def main() -> int:
-        client = await find(at)
+    where = at or Where()
+
+    async def main(place: Place) -> int:
         try:
-            code = await talk(client)
-            sys.stdout.flush()
-            return code
+            client = await find(where.at, place)
+            try:
+                code = await talk(client)
+                sys.stdout.flush()
+                return code
+            finally:
+                await client.close()
         finally:
-            await client.close()
+            await place.close()
 
     try:
-        return asyncio.run(main())
+        return asyncio.run(main(_place(where)))
     except (NoRuntime, Refusal) as error:
         print_error(str(error))
         return 1
@@ -63,12 +91,30 @@ def _run(at: str | None, talk: Callable[[Client], Awaitable[int]]) -> int:
         return 1
 
 
+def _place(where: Where) -> Place:
+    """Raises NoRuntime."""
+    if not where.via_ssh:
+        return HERE
+    from faucet.far import place_of
+    from faucet.workers.fleet import StartFailed
+
+    try:
+        parse_targets(where.via_ssh)
+        settings = SshSettings(
+            via_ssh=where.via_ssh, ssh_config=where.ssh_config, ssh_key=where.ssh_key,
+            ssh_known_hosts=where.ssh_known_hosts,
+        )  # fmt: skip
+        return place_of(settings)
+    except (StartFailed, ValueError) as error:
+        raise NoRuntime(str(error)) from error
+
+
 def _who() -> str:
     """Who asks, for the runtime's log."""
     return f"{getpass.getuser()} (ctl)"
 
 
-def _ask(at: str | None, do: str, **arguments: Any) -> int:
+def _ask(at: Where | None, do: str, **arguments: Any) -> int:
     """Ask for something, and print what will happen."""
 
     async def talk(client: Client) -> int:
