@@ -143,6 +143,10 @@ def status(*, at: At = None, as_json: Json = False) -> int:
         service, totals = data["service"], data["totals"]
         print(f"{service['title']} ({service['detail']}) on {service['url']}: {service['state']}, "
               f"up {format_age(data['now'] - service['started'])}, pid {service['pid']}")  # fmt: skip
+        if service["link"]:
+            detail = f" ({service['link_detail']})" if service["link_detail"] else ""
+            age = format_age(data["now"] - service["link_since"])
+            print(f"through {service['link']}, {service['link_state']} for {age}{detail}")
         if service["resolved_by"]:
             told = f"{format_age(data['now'] - service['resolved'])} ago" if service["resolved"] else "not yet"
             print(f"pods by {service['resolved_by']}, told {told}")

@@ -78,7 +78,10 @@ def _since(service: Service, now: float) -> str:
     if not service.resolved_by:
         return f"{up}  pid {service.pid}"
     told = f"{format_age(now - service.resolved)} ago" if service.resolved else "not yet"
-    return f"{service.resolved_by}, told {told}  {up}"
+    if not service.link:
+        return f"{service.resolved_by}, told {told}  {up}"
+    link = f"{service.link} up {format_age(now - service.link_since)} ({service.link_detail})"
+    return f"{link}  {service.resolved_by.partition(', from ')[0]}, told {told}"
 
 
 def _short(title: str, width: int, plain: bool) -> str:

@@ -19,7 +19,7 @@ import psutil
 
 import faucet.demo
 from faucet.http1 import fields, parse_request
-from tests.bench import load, monitor, peers
+from tests.bench import load, monitor, peers, through_ssh
 from tests.support.running import python_worker
 from tests.test_dispatch import operations
 
@@ -255,6 +255,7 @@ ALL = {
     "queue": queue,
     "parser": parser,
     "monitor": lambda: monitor.report(table, ROUNDS),
+    "ssh": lambda: through_ssh.report(table, rounds),
 }
 
 

@@ -37,6 +37,7 @@ class Faucet:
         env: dict[str, str] | None = None,
         host: str = "127.0.0.1:0",
         wrapper: Sequence[str] = (),
+        checked: bool = True,
     ) -> None:
         self.lines: list[str] = []
         self._news: queue.SimpleQueue[str | None] = queue.SimpleQueue()
@@ -45,7 +46,7 @@ class Faucet:
         """Path of its control socket, where a test has chosen it."""
         words = [*arguments] if "--host" in arguments else [*arguments, "--host", host]
         self.process = subprocess.Popen(
-            [*wrapper, sys.executable, "-X", "dev", "-W", "error", "-m", "faucet", *words],
+            [*wrapper, sys.executable, *(("-X", "dev", "-W", "error") if checked else ()), "-m", "faucet", *words],
             cwd=directory,
             env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), **(env or {})},
             stdin=subprocess.DEVNULL,
