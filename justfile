@@ -33,7 +33,7 @@ fuzz rounds="1000000":
 chaos seconds="300" *seed:
     {{ bin }}/python -m tests.support.chaos {{ seconds }} {{ seed }}
 
-# Compare with nginx and HAProxy (`.ci/prepare bench` installs them): all, or plumber fast upload standard mix queue parser monitor ssh
+# Compare with nginx and HAProxy: all, or plumber fast upload standard mix queue parser monitor ssh
 bench *names:
     {{ bin }}/python -m tests.bench {{ names }}
 

@@ -25,8 +25,9 @@ from cyclopts import App, CycloptsError, Group, Parameter, Token, UnusedCliToken
 from faucet import __version__, units
 from faucet.configfile import fill_from_file, sources
 from faucet.ctl import app as ctl
+from faucet.http1.forwarded import Trust
 from faucet.log import print_error
-from faucet.net.address import AddressError, parse_address
+from faucet.net.address import AddressError, parse_address, parse_listen
 from faucet.net.ssh.target import parse_targets
 from faucet.settings import (
     AttachSettings,
@@ -57,9 +58,9 @@ Settings = TypeVar("Settings")
 
 
 def _address(text: str) -> str:
-    """`text`, if it is an address. Raises ValueError."""
+    """`text`, if it can be listened on. Raises ValueError."""
     try:
-        parse_address(text)
+        parse_listen(text)
     except AddressError as error:
         raise ValueError(str(error)) from error
     return text
@@ -101,6 +102,21 @@ def _dns_server(text: str) -> str:
     return text
 
 
+def _admin_address(text: str) -> str:
+    """`text`, if it is an address. Raises ValueError."""
+    try:
+        parse_address(text)
+    except AddressError as error:
+        raise ValueError(str(error)) from error
+    return text
+
+
+def _trusted(text: str) -> str:
+    """`text`, if it is a list of networks. Raises ValueError."""
+    Trust(text)
+    return text
+
+
 def _bastion(text: str) -> str:
     """`text`, if it names hosts to log in to. Raises ValueError."""
     parse_targets([text])
@@ -117,6 +133,8 @@ _UNITS: dict[str, Callable[[str], Any]] = {
     "url": _service_url,
     "dns": _dns_server,
     "ssh": _bastion,
+    "admin": _admin_address,
+    "trust": _trusted,
 }
 _METAVARS = {
     "duration": "TIME",
@@ -127,13 +145,16 @@ _METAVARS = {
     "url": "URL",
     "dns": "ADDRESS",
     "ssh": "HOST",
+    "admin": "ADDRESS",
+    "trust": "NETWORKS",
 }
 _SHOWN: dict[str, Callable[[Any], str]] = {"duration": units.format_duration, "size": units.format_size}
 
 
 def _convert(option: Option, _type: Any, tokens: Sequence[Token]) -> Any:
-    if option.unit == "ssh":
-        return tuple(_UNITS[option.unit](token.value) for token in tokens)
+    if option.unit in ("ssh", "address"):
+        words = [word.strip() for token in tokens for word in token.value.split(",") if word.strip()]
+        return tuple(_UNITS[option.unit](word) for word in words)
     return _UNITS[option.unit](tokens[0].value)
 
 

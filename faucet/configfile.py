@@ -87,6 +87,8 @@ def _text(path: Path, key: str, value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, dict) and key == "keys" and all(isinstance(pressed, str) for pressed in value.values()):
         return ",".join(f"{action}={pressed}" for action, pressed in value.items())
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return ",".join(value)
     if isinstance(value, str | int | float):
         return str(value)
     raise ConfigError(f"{path}: {key} has to be one value")

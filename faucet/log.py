@@ -47,6 +47,7 @@ class TextFormat:
             f'HTTP/1.{record.minor}" {status} {sent} queue={record.waited * 1000:.1f}ms '
             f"service={record.service * 1000:.1f}ms worker={record.worker or '-'}"
         )
+        line = f"{line} id={record.request_id}" if record.request_id else line
         return f"{line} ({record.note})" if record.note else line
 
     def output(self, worker: int, stream: str, line: str) -> str:
@@ -95,6 +96,7 @@ class JsonFormat:
             service_seconds=round(record.service, 6),
             worker=record.worker or None,
             note=record.note or None,
+            request_id=record.request_id or None,
         )
 
     def output(self, worker: int, stream: str, line: str) -> str:

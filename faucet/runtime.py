@@ -22,12 +22,15 @@ from faucet.control.places import socket_path
 from faucet.control.server import ControlError, ControlServer
 from faucet.log import Log, print_error
 from faucet.net.address import AddressError, parse_address
-from faucet.net.listener import Listener
+from faucet.net.listener import Listener, Listeners
+from faucet.net.systemd import SystemdError, inherited_sockets
 from faucet.proxy.client import ClientConnection
 from faucet.proxy.core import Proxy
+from faucet.proxy.proxied import ProxiedClientConnection
 from faucet.settings import ServeSettings
 from faucet.signals import Signals
 from faucet.sites import Site
+from faucet.supervised import Supervised
 from faucet.units import counted, format_duration
 from faucet.workers.fleet import StartFailed
 
@@ -59,7 +62,7 @@ def run(site: Site, settings: ServeSettings, owner: int | None = None, notice: s
         return EXIT_FAILED
     try:
         return _run(_serve(site, settings, log, owner, notice))
-    except (AddressError, ControlError, StartFailed) as error:
+    except (AddressError, ControlError, StartFailed, SystemdError) as error:
         log.failure(str(error))
         return EXIT_FAILED
     finally:
@@ -108,10 +111,11 @@ class _Service:
         self._settings = settings
         self._log = log
         self._companions = contextlib.AsyncExitStack()
-        self.listener = Listener(parse_address(settings.host))
+        self.listener = Listeners(settings.host, inherited_sockets(os.environ))
+        self.admin = Listener(parse_address(settings.admin)) if settings.admin else None
         self.proxy = Proxy(settings, log.request)
         self.workers = site.fleet(self.proxy, log)
-        self.signals = Signals(reopen=log.reopen, roll=self.workers.roll_anew)
+        self.signals = Signals(reopen=log.reopen, roll=self._roll)
         self.control = ControlServer(
             Runtime(
                 proxy=self.proxy,
@@ -127,20 +131,37 @@ class _Service:
             )
         )
 
+        self.supervised = Supervised(self.control.runtime)
+
+    def _roll(self, why: str) -> None:
+        self.supervised.reloading()
+        self.workers.roll_anew(why)
+
+    async def _open_admin(self) -> None:
+        if self.admin is not None:
+            from faucet.admin.server import Admin, AdminConnection
+
+            admin = Admin(self.control.runtime)
+            await self.admin.open(lambda: AdminConnection(admin))
+            _log.info("admin pages are on %s", self.admin.address.described)
+
     async def run(self, owner: int | None, notice: str) -> _End:
         """Serve until asked to end. Raises AddressError, ControlError or StartFailed."""
         await self._open_control(owner)
         for line in notice.splitlines():
             _log.info("%s", line)
+        await self._open_admin()
         self.workers.start()
         await self._companions.enter_async_context(self._site.companion(self.workers))
         await self.signals.or_done(self.workers.first_ready)
         if self.signals.first.is_set():
             return _End(EXIT_OK, "stopped before it served anything")
-        await self.listener.open(lambda: ClientConnection(self.proxy))
+        connection = ProxiedClientConnection if self._settings.proxy_protocol else ClientConnection
+        await self.listener.open(lambda: connection(self.proxy))
         self.control.runtime.state = "serving"
+        self.supervised.ready()
         self._log.announce(
-            f"serving {self._site.described} on {self.listener.address.described} with {self.workers.described()}"
+            f"serving {self._site.described} on {self.listener.described} with {self.workers.described()}"
         )
         await self.signals.first.wait()
         return await self._finish()
@@ -171,6 +192,7 @@ class _Service:
     async def _finish(self) -> _End:
         """Finish what is in hand, unless a second signal says not to."""
         proxy, signals = self.proxy, self.signals
+        self.supervised.stopping()
         self.workers.prepare_to_end()
         await asyncio.sleep(0)  # health checks give their locks back
         in_hand = proxy.dispatcher.locked
@@ -193,8 +215,11 @@ class _Service:
 
     async def tear_down(self) -> None:
         """End everything but the control socket, which tells of the end. Nothing of it is left afterwards."""
+        self.supervised.close()
         await self._companions.aclose()
         await self.listener.close()
+        if self.admin is not None:
+            await self.admin.close()
         self.proxy.close()
         await self.workers.stop()
         self.signals.close()

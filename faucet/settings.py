@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-Unit = Literal["duration", "size", "address", "keys", "span", "target", "url", "dns", "ssh", "plain"]
+Unit = Literal["duration", "size", "address", "keys", "span", "target", "url", "dns", "ssh", "trust", "admin", "plain"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,19 @@ class ProxySettings:
         unit="size",
         minimum=KIB,
     )
+    forwarded: bool = _option(
+        False, "Tell workers who the client is: X-Forwarded-For, X-Forwarded-Proto and Forwarded.", MESSAGES
+    )
+    ip_from: Literal["client", "x-forwarded-for", "x-real-ip"] = _option(
+        "client", "Which address the log shows, if a proxy in front is trusted.", MESSAGES
+    )
+    trust: str = _option(
+        "", "Networks of proxies that are believed: 10.0.0.0/8,::1; `unix`.", MESSAGES, unit="trust", shown="nobody"
+    )
+    proxy_protocol: bool = _option(False, "Connections begin with a PROXY protocol header, version 1 or 2.", MESSAGES)
+    request_id: bool = _option(
+        False, "Give requests that have none a Faucet-Request-Uuid; it is in the log, too.", MESSAGES
+    )
     max_body: int | None = _option(
         None, "The longest request body; a longer one gets 413.", MESSAGES, unit="size", shown="none"
     )
@@ -130,11 +143,20 @@ class MonitorSettings:
 class ServeSettings(ProxySettings, LogSettings, MonitorSettings):
     """What every way of serving has."""
 
-    host: str = _option(
-        "127.0.0.1:3838",
-        "Address to listen on: `:8080` (all interfaces), `0.0.0.0:80`, `[::1]:3838`; port 0: any.",
+    host: tuple[str, ...] = _option(
+        ("127.0.0.1:3838",),
+        "Address to listen on: `:8080` (all interfaces), `0.0.0.0:80`, `[::1]:3838`, port 0 (any), "
+        "`unix:/run/faucet.sock?mode=660`. Again: another one.",
         SERVICE,
         unit="address",
+        shown="127.0.0.1:3838, or systemd's sockets",
+    )
+    admin: str | None = _option(
+        None,
+        "Answer /livez, /readyz, /metrics and /status on this address, e.g. 127.0.0.1:3839.",
+        SERVICE,
+        unit="admin",
+        shown="off",
     )
     config: Path | None = _option(
         None, "File with options: the same names, in TOML.", SERVICE, shown="faucet.toml in the directory"

@@ -55,21 +55,25 @@ class Record(NamedTuple):
     """Name of the last worker that held it; empty if none did."""
     note: str
     """Why the outcome is not just a relayed response; empty if it is."""
+    request_id: str = ""
+    """Its Faucet-Request-Uuid; empty if nobody asked for one."""
 
 
 class Histogram:
     """Counts of durations by logarithmic buckets."""
 
-    __slots__ = ("counts", "total")
+    __slots__ = ("counts", "sum", "total")
 
     def __init__(self) -> None:
         self.counts = [0] * (len(BUCKET_BOUNDS) + 1)
         self.total = 0
+        self.sum = 0.0
 
     def add(self, seconds: float) -> None:
         """Count one duration."""
         self.counts[bisect_left(BUCKET_BOUNDS, seconds)] += 1
         self.total += 1
+        self.sum += seconds
 
     def quantile(self, share: float) -> float:
         """As `quantile` of its counts."""
@@ -95,10 +99,11 @@ def quantile(counts: Sequence[int], share: float) -> float:
 class WorkerStats:
     """The numbers of one worker, through all its processes."""
 
-    __slots__ = ("errors", "recent", "requests")
+    __slots__ = ("by_class", "errors", "recent", "requests")
 
     def __init__(self) -> None:
         self.requests = 0
+        self.by_class = [0] * 6  # by the first digit of the status
         self.errors = 0
         """Answers of the class 5xx."""
         self.recent: deque[tuple[float, float]] = deque(maxlen=WORKER_RING_SIZE)
@@ -107,6 +112,7 @@ class WorkerStats:
     def add(self, record: Record) -> None:
         """Count one exchange."""
         self.requests += 1
+        self.by_class[min(record.status // 100, 5)] += 1
         self.errors += record.status >= 500
         self.recent.append((record.ended, record.service))
 
@@ -138,6 +144,12 @@ class Stats:
         """One entry a second, newest last: see `tick`."""
         self.service = Histogram()
         self.waited = Histogram()
+        self.held = Histogram()
+        """How long locks were held."""
+        self.refusals: dict[str, int] = {}
+        """Answers 503 of our own, by reason."""
+        self.restarts: dict[str, int] = {}
+        """Workers replaced, by reason."""
         self.by_class = [0] * 6  # by the first digit of the status
         self.recent: deque[Record] = deque(maxlen=RING_SIZE)
         self.mean_service = 0.0
@@ -159,6 +171,10 @@ class Stats:
             worker.add(record)
         elif record.status == 503:
             self.refused += 1
+
+    def count_restart(self, reason: str) -> None:
+        """A worker was replaced."""
+        self.restarts[reason] = self.restarts.get(reason, 0) + 1
 
     def tick(self, locked: int, waiting: int) -> None:
         """To be called once a second, with the locks held and the requests that wait."""

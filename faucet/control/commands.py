@@ -14,7 +14,7 @@ ROWS_LIMIT = 500
 """Rows of one answer, which take some 3 ms to make."""
 
 
-class Programs:
+class Commands:
     """All commands."""
 
     def __init__(self, runtime: Runtime) -> None:

@@ -17,7 +17,7 @@ from time import monotonic
 from typing import Any, cast
 
 from faucet import __version__
-from faucet.control.commands import Programs
+from faucet.control.commands import Commands
 from faucet.control.picture import Runtime
 from faucet.control.places import PATH_LIMIT, directory, is_private
 from faucet.control.protocol import COMMAND_LIMIT, PROTOCOL, Message, ProtocolError, decode, encode
@@ -48,7 +48,7 @@ class ControlServer:
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
-        self.commands = Programs(runtime)
+        self.commands = Commands(runtime)
         self.path: Path | None = None
         self.connections: set[ControlConnection] = set()
         self._server: asyncio.Server | None = None

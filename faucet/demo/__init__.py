@@ -5,9 +5,10 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from faucet.net.address import Address, parse_address
+from faucet.net.address import Address, UnixAddress, parse_listen
 from faucet.workers.entry import SERVE_PLUMBER_R, Entry
 
 HERE = Path(__file__).parent
@@ -24,9 +25,11 @@ def demo_entry(rscript: str) -> Entry:
     return Entry((sys.executable, "app.py"), HERE, f"the demo, by Python since {missing} is not installed")
 
 
-def demo_hints(entry: Entry, host: str) -> str:
+def demo_hints(entry: Entry, hosts: Sequence[str]) -> str:
     """What to try."""
-    address = parse_address(host)
+    address = parse_listen(hosts[0])
+    if isinstance(address, UnixAddress):
+        return f"Serving {entry.description}. Try: curl --unix-socket {address.path} http://localhost/hello\n"
     url = Address(address.host or "localhost", address.port).url if address.port else "http://localhost:PORT"
     return (
         f"Serving {entry.description}. Try, in another terminal:\n\n"

@@ -49,7 +49,7 @@ def examine(
         settings, options = LocalSettings(dir=directory), _broken_options(directory, error)
     settings = dataclasses.replace(
         settings,
-        host=settings.host if host is None else host,
+        host=settings.host if host is None else (host,),
         rscript=settings.rscript if rscript is None else rscript,
         command=settings.command if command is None else command,
     )

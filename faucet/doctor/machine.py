@@ -13,7 +13,7 @@ from pathlib import Path
 
 from faucet.control.places import PATH_LIMIT, directory, is_private, socket_path
 from faucet.doctor.findings import Finding, Level
-from faucet.net.address import AddressError, bind, parse_address
+from faucet.net.address import AddressError, UnixAddress, bind, parse_listen
 from faucet.settings import LocalSettings, parse_span
 from faucet.units import counted, format_size
 from faucet.workers.cpus import available_cpus
@@ -46,16 +46,24 @@ def python(_: LocalSettings) -> list[Finding]:
 
 
 def address(settings: LocalSettings) -> list[Finding]:
-    """Whether it can be listened on; it is not: nobody could connect meanwhile."""
+    """Whether each can be listened on; it is not: nobody could connect meanwhile."""
+    return [_address(text) for text in settings.host]
+
+
+def _address(text: str) -> Finding:
     try:
-        asked = parse_address(settings.host)
+        asked = parse_listen(text)
         bind(asked).close()
     except AddressError as error:
         what, _, advice = str(error).partition("; ")
-        if "in use" in what and (control := socket_path(asked.port)).is_socket():
+        port = parse_listen(text).port if "in use" in what else 0
+        if port and (control := socket_path(port)).is_socket():
             advice = f"if that is a Faucet: faucet ctl status --at {control.stem}; else {advice}"
-        return [Finding("broken", "address", what, advice or "name another with --host")]
-    return [Finding("ok", "address", f"{asked.described} is free" if asked.port else "any free port")]
+        return Finding("broken", "address", what, advice or "name another with --host")
+    if isinstance(asked, UnixAddress):
+        Path(asked.path).unlink()
+        return Finding("ok", "address", f"{asked} is free")
+    return Finding("ok", "address", f"{asked.described} is free" if asked.port else "any free port")
 
 
 def open_files(settings: LocalSettings) -> list[Finding]:

@@ -20,6 +20,7 @@ class Account:
         "peer",
         "ready_at",
         "received",
+        "request_id",
         "sent",
         "worker",
     )
@@ -35,6 +36,8 @@ class Account:
         """When the request was in hand."""
         self.received = received
         """Of the request, head included."""
+        self.request_id = ""
+        """Its Faucet-Request-Uuid, if it has one."""
         self.sent = 0
         """Of the response, head included, whoever it is from."""
         self._waits_since = 0.0  # for a lock; 0: it does not
@@ -84,4 +87,5 @@ class Account:
             now - self.granted_at if self.granted_at and not self._waits_since else 0.0,
             self.worker,
             note,
+            self.request_id,
         )

@@ -157,8 +157,10 @@ class ClientConnection(asyncio.Protocol):
             self._refuse(error, len(head.raw), head)
             return
         exchange = self.exchange = Exchange(self.proxy, self, head, body)
+        if self.proxy.introduce is not None:
+            head.raw, exchange.account.peer, exchange.account.request_id = self.proxy.introduce(head, self.peer)
         if self.proxy.draining:
-            exchange.refuse(503, "The service is shutting down.", self.proxy.retry_after())
+            self.proxy.refuse(exchange, "shutdown", "The service is shutting down.")
         elif body is None:
             if rest:
                 self._keep_for_later(rest)

@@ -14,6 +14,7 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from faucet.dispatch import Dispatcher, Grant, QueueFull
+from faucet.proxy.introduce import Introduction
 from faucet.proxy.occupant import Occupant, cut_off
 from faucet.proxy.timeouts import EARLIEST, Timeouts
 from faucet.settings import ProxySettings
@@ -69,6 +70,8 @@ class Proxy:
         )
         self.clients: set[ClientConnection] = set()
         self.tunnels: set[Tunnel] = set()
+        introduction = Introduction(settings)
+        self.introduce = introduction if introduction.needed else None
         self.draining = False
         self.outage = ""
         """Why there are no workers and will not be for a while; requests are refused with it meanwhile."""
@@ -122,7 +125,12 @@ class Proxy:
         """There is no worker, and will be none for a while: nobody is to wait in vain."""
         self.outage = reason
         for exchange in self.dispatcher.clear():
-            exchange.refuse(503, reason, self.retry_after())
+            self.refuse(exchange, "no_worker", reason)
+
+    def refuse(self, exchange: Exchange, reason: str, detail: str) -> None:
+        """Answer 503 with `detail`, and count it under `reason`."""
+        self.stats.refusals[reason] = self.stats.refusals.get(reason, 0) + 1
+        exchange.refuse(503, detail, self.retry_after())
 
     def hold(self, backend: Backend) -> None:
         """Give a backend no new requests; the one in hand goes on."""
@@ -143,12 +151,12 @@ class Proxy:
     def submit(self, exchange: Exchange) -> None:
         """A request is in hand: lock a worker for it, or let it wait, or refuse it."""
         if self.outage:
-            exchange.refuse(503, self.outage, self.retry_after())
+            self.refuse(exchange, "no_worker", self.outage)
             return
         try:
             backend = self.dispatcher.acquire(exchange, exchange.account.ready_at)
         except QueueFull:
-            exchange.refuse(503, "All workers are busy and the queue is full.", self.retry_after())
+            self.refuse(exchange, "queue_full", "All workers are busy and the queue is full.")
             return
         self._granted_or_waits(exchange, backend)
 
@@ -159,7 +167,7 @@ class Proxy:
     def resubmit(self, exchange: Exchange) -> None:
         """A request whose worker failed it before it was answered: it is next in the queue."""
         if self.draining:
-            exchange.refuse(503, "The service is shutting down.", self.retry_after())
+            self.refuse(exchange, "shutdown", "The service is shutting down.")
             return
         self._granted_or_waits(exchange, self.dispatcher.reacquire(exchange, monotonic()))
 
@@ -267,10 +275,10 @@ class Proxy:
         interruption, now = self._interruption, monotonic()
         if interruption is not None and now >= interruption.began + interruption.patience:
             for exchange in self.dispatcher.expire_since(now - interruption.patience):
-                exchange.refuse(503, interruption.why(), self.retry_after())
+                self.refuse(exchange, "link_down", interruption.why())
         for exchange in self.dispatcher.expire(monotonic()):
             seconds = f"{self.settings.queue_timeout:g} s"
-            exchange.refuse(503, f"No worker became free within {seconds}.", self.retry_after())
+            self.refuse(exchange, "queue_timeout", f"No worker became free within {seconds}.")
         self._arm_expiry()
 
     # -- the end -----------------------------------------------------------------------------------------------
@@ -279,7 +287,7 @@ class Proxy:
         """Finish what is in hand and answer all else with 503; whether `seconds` were enough for that."""
         self.draining = True
         for exchange in self.dispatcher.clear():
-            exchange.refuse(503, "The service is shutting down.", self.retry_after())
+            self.refuse(exchange, "shutdown", "The service is shutting down.")
         for occupant, backend in list(self._occupants.items()):
             self._vacate(backend, occupant)  # nobody waits for it, and it is not ours to end
         for exchange in self.dispatcher.holders():

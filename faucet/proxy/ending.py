@@ -7,6 +7,7 @@ a cut, never half an answer that looks whole; and the lock is kept for as long a
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 from typing import TYPE_CHECKING, cast
 
 from faucet.http1 import Body, RequestHead, ResponseHead
@@ -218,6 +219,7 @@ class Ending:
     def _release(self) -> None:
         backend, self.backend = self.backend, None
         if backend is not None:
+            self.proxy.stats.held.add(monotonic() - self.account.granted_at)
             self.proxy.release(backend, cast("Exchange", self))
 
     def _hear_worker_out(self) -> None:

@@ -37,6 +37,18 @@ HEALTHY_AFTER = 30.0
 
 EXITS_REMEMBERED = 10
 
+RESTART_REASONS = {
+    "--max-requests": "max_requests",
+    "--max-age": "max_age",
+    "--max-rss": "max_rss",
+    "unwell": "unhealthy",
+    "rolling restart": "rolling_restart",
+    "restarted by": "restart",
+    "killed by": "kill",
+    "did not answer": "hung",
+}
+"""Words in what the log says of a replacement, and what the metrics call it."""
+
 WORDS_SHOWN = 5
 """Lines of a failed replacement that are shown with its failure."""
 
@@ -112,7 +124,7 @@ class Place:
                 self.life = None
                 self.failures += 1
             if not self.stopping:
-                self.restarts += 1
+                self._count_restart(self.exits[-1] if self.exits else "")
                 await self._back_off()
         await self._gone()
 
@@ -201,6 +213,11 @@ class Place:
             await asyncio.wait_for(self._awake.wait(), delay)
         self.next_try = None
 
+    def _count_restart(self, why: str) -> None:
+        self.restarts += 1
+        reason = next((reason for words, reason in RESTART_REASONS.items() if words in why), "exit")
+        self.pool.proxy.stats.count_restart(reason)
+
     # -- being replaced ----------------------------------------------------------------------------------------
 
     async def replace(self, why: str) -> None:
@@ -251,7 +268,7 @@ class Place:
     async def _take_over(self, successor: Life, why: str) -> None:
         predecessor, self.life = self.life, successor
         assert predecessor is not None
-        self.restarts += 1
+        self._count_restart(why)
         self._started(successor)
         if predecessor.state is State.OVER:
             self.log.warning("%s", predecessor.outcome)

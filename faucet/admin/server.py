@@ -1,0 +1,107 @@
+"""The admin listener: four pages, GET only, one request a connection. It answers while every worker is busy.
+
+The main listener stays the app's alone: no path there is ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import NamedTuple, cast
+
+from faucet.control.commands import Commands
+from faucet.control.picture import Runtime
+from faucet.http1 import FramingError, RequestHead, RequestReader
+
+PATIENCE = 10.0
+"""Seconds for a whole request."""
+
+PAGES = "/livez /readyz /metrics /status"
+
+
+class Page(NamedTuple):
+    """An answer."""
+
+    status: int
+    content: bytes
+    kind: str = "text/plain; charset=utf-8"
+
+
+class Admin:
+    """Makes the pages."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        from faucet.admin.metrics import Metrics
+
+        self._runtime = runtime
+        self._commands = Commands(runtime)
+        self._metrics = Metrics(runtime)
+        self._pages: dict[bytes, Callable[[], Page]] = {
+            b"/livez": lambda: Page(200, b"ok\n"),
+            b"/readyz": self._ready,
+            b"/metrics": lambda: Page(200, self._metrics.text(), self._metrics.kind),
+            b"/status": self._status,
+        }
+
+    def answer(self, head: RequestHead) -> Page:
+        """The page that is asked for."""
+        page = self._pages.get(head.target.partition(b"?")[0])
+        if page is None:
+            return Page(404, f"there are {PAGES}\n".encode())
+        if head.method not in (b"GET", b"HEAD"):
+            return Page(405, b"GET or HEAD\n")
+        return page()
+
+    def _ready(self) -> Page:
+        """Whether requests should come: at least one worker takes them, and the service does not end."""
+        runtime = self._runtime
+        rows = runtime.fleet.rows()
+        ready = sum(row.state in ("ready", "busy") for row in rows)
+        state = runtime.service().state
+        good = ready > 0 and state == "serving"
+        return Page(200 if good else 503, f"{state}: {ready} of {runtime.fleet.count} workers ready\n".encode())
+
+    def _status(self) -> Page:
+        status = self._commands.run({"do": "status"})
+        return Page(200, json.dumps(status, ensure_ascii=False).encode() + b"\n", "application/json")
+
+
+class AdminConnection(asyncio.Protocol):
+    """One request and its answer."""
+
+    def __init__(self, admin: Admin) -> None:
+        self._admin = admin
+        self._reader = RequestReader()
+        self._answered = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by the loop."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._deadline = asyncio.get_running_loop().call_later(PATIENCE, self._transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        """Called by the loop."""
+        if self._answered:
+            return
+        try:
+            parsed = self._reader.feed(data)
+        except FramingError as error:
+            self._send(Page(error.status, f"{error.detail}\n".encode()))
+            return
+        if parsed is not None:
+            self._send(self._admin.answer(parsed[0]), parsed[0].method == b"HEAD")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by the loop."""
+        self._deadline.cancel()
+
+    def _send(self, page: Page, head_only: bool = False) -> None:
+        self._answered = True
+        head = (
+            f"HTTP/1.1 {page.status} {HTTPStatus(page.status).phrase}\r\nContent-Type: {page.kind}\r\n"
+            f"Content-Length: {len(page.content)}\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n"
+        )
+        self._transport.write(head.encode() + (b"" if head_only else page.content))
+        self._transport.close()
