@@ -172,7 +172,8 @@ async def test_whoever_is_not_trusted_is_not_believed(faucet: Start) -> None:
 
 def test_options_that_make_no_sense(faucet: Start) -> None:
     for words, said in (
-        (("--trust", "10.0.0.1/8"), "10.0.0.0/8"), (("--ip-from", "nobody"), "ip-from"), (("--admin", "a b"), "is no address"),
+        (("--trust", "10.0.0.1/8"), "10.0.0.0/8"), (("--ip-from", "nobody"), "ip-from"),
+        (("--admin", "x:99999"), "no address"),
         (("--host", "unix:"), "is no Unix socket"), (("--host", "unix:/x?mode=9"), "is no Unix socket"),
     ):  # fmt: skip
         wrong = faucet("--command", ECHO, *words)

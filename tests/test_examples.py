@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,7 +14,9 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from faucet.cli import EXAMPLES, main
+from faucet import __version__
+from faucet.chores import EXAMPLES
+from faucet.cli import main
 from tests.support.kubeapi import KubeApi
 
 
@@ -56,6 +59,42 @@ def test_the_command_in_the_manifests_is_understood(capsys: pytest.CaptureFixtur
     done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert "nonsense" in done.stderr
     assert "log-level" in done.stderr, "all else was understood"
+
+
+def test_completions_are_of_the_shells_language(tool: Callable[[str], str], capsys: pytest.CaptureFixture[str]) -> None:
+    for shell in ("bash", "zsh", "fish"):
+        assert main(["completion", shell]) == 0
+        text = capsys.readouterr().out
+        assert "queue-limit" in text
+        assert "rolling-restart" in text
+    main(["completion", "bash"])
+    done = subprocess.run(
+        [tool("bash"), "-n"], input=capsys.readouterr().out, text=True, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_versions_of_what_matters(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"faucet {__version__}\nPython 3.")
+    assert "uvloop" in said
+
+
+def test_the_unit_is_one(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    unit = printed("systemd", capsys)
+    command = unit.partition("ExecStart=")[2].partition("\nExecReload")[0].replace("\\\n", " ").split()[1:]
+    words = [sys.executable, "-m", "faucet", *command, "--log-level", "nonsense"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert "log-level" in done.stderr, "all else was understood"
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        return  # what it would have found, nobody here can find
+    (tmp_path / "faucet.service").write_text(unit.replace("/opt/faucet/bin/faucet", sys.executable))
+    verified = subprocess.run(
+        [analyze, "verify", str(tmp_path / "faucet.service")], capture_output=True, text=True, check=False
+    )
+    assert "Unknown" not in verified.stderr
 
 
 def test_each_example_is_there(capsys: pytest.CaptureFixture[str]) -> None:

@@ -44,29 +44,34 @@ def run_with_monitor(arguments: Sequence[str], settings: MonitorSettings, secret
     """Start the runtime for the command line `arguments`, and watch it. The exit code."""
     own, other = socket.socketpair()
     with tempfile.TemporaryFile() as errors:
-        runtime = _start_runtime(arguments, other, errors, secrets or Secrets())
+        runtime = _start_runtime(arguments, other, errors, secrets)
         other.close()
         outcome = _watch(own, settings)
         return _after(runtime, outcome, errors)
 
 
 def _start_runtime(
-    arguments: Sequence[str], end: socket.socket, errors: IO[bytes], secrets: Secrets
+    arguments: Sequence[str], end: socket.socket, errors: IO[bytes], secrets: Secrets | None
 ) -> subprocess.Popen[bytes]:
-    told = secrets.pipe()
+    told = [secrets.pipe()] if secrets is not None else []
     try:
         # -P: a file in the user's directory must not be taken for a module.
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "faucet", *arguments],
-            env={**os.environ, OWNER_VARIABLE: str(end.fileno()), SECRETS_VARIABLE: str(told)},
-            pass_fds=[end.fileno(), told],
+            env={
+                **os.environ,
+                OWNER_VARIABLE: str(end.fileno()),
+                **({SECRETS_VARIABLE: str(told[0])} if told else {}),
+            },
+            pass_fds=[end.fileno(), *told],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=errors,
             start_new_session=True,
         )
     finally:
-        os.close(told)
+        for descriptor in told:
+            os.close(descriptor)
 
 
 def owner_descriptor() -> int | None:
