@@ -40,3 +40,4 @@ bench *names:
 # Make screenshots/ anew: the real monitor on the real demo, under load (needs R; rsvg-convert for PNG)
 screenshots:
     {{ bin }}/python -m tests.support.screenshots
+    {{ bin }}/python -m tests.support.screenshots_pods

@@ -108,7 +108,7 @@ def k8s(settings: K8sSettings) -> int:
         return EXIT_USAGE
     warning = "certificates of pods are not checked (--insecure-skip-verify)" if settings.insecure_skip_verify else ""
 
-    def site() -> Site:
+    def site(_: bool) -> Site:
         from faucet.sites import pods_site
 
         return pods_site(url, settings, secrets)
@@ -137,16 +137,17 @@ def _misplaced_tls(scheme: str, settings: K8sSettings) -> str:
 
 
 def _serve_directory(entry: Entry, settings: DemoSettings, hints: str = "") -> int:
-    def site() -> Site:
+    def site(watched: bool) -> Site:
         from faucet.sites import local_site
 
-        return local_site(entry, settings)
+        # Whoever looks at it sees what is wrong.
+        return local_site(entry, dataclasses.replace(settings, keep_trying=True) if watched else settings)
 
     return _serve(site, settings, hints=hints)
 
 
 def _serve(
-    find_site: Callable[[], Site], settings: ServeSettings, notice: str = "", hints: str = "",
+    find_site: Callable[[bool], Site], settings: ServeSettings, notice: str = "", hints: str = "",
     secrets: Secrets | None = None, more: Sequence[str] = (),
 ) -> int:  # fmt: skip
     """With the monitor, if there is a terminal for it; else the service alone. `more` options were chosen meanwhile."""
@@ -166,7 +167,7 @@ def _serve(
     elif hints:
         notice = f"{notice}\n{hints}"
     try:
-        site = find_site()
+        site = find_site(owner is not None)
     except StartFailed as error:
         print_error(str(error))
         return 1

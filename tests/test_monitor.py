@@ -18,7 +18,7 @@ from faucet.tui.lines import LineView
 from faucet.tui.model import Model
 from faucet.tui.screens import Question, TextScreen, WorkerScreen
 from faucet.tui.table import WorkerTable
-from tests.support.stage_picture import LOG, NOW, WORKERS, StagedRuntime, snapshot, worker
+from tests.support.stage_picture import LOG, NOW, SERVICE, WORKERS, StagedRuntime, snapshot, worker
 
 GOLDENS = Path(__file__).parent / "goldens"
 
@@ -480,3 +480,40 @@ async def test_the_whole_picture_may_change(opened: Open) -> None:
         assert app.query_one("#queue", LineView) is not None
         await keys(app, pilot, "3", "enter", "r", "h", "K")
         assert "nobody waits" in (await redrawn(app, pilot))
+
+
+PODS = {
+    name: worker("1", state)._replace(key=name, name=name, pid=0, port=8000, address=f"10.244.1.{number}:8000", **more)
+    for number, (name, state, more) in enumerate(
+        [("plumber-7d9c5b6f8-2xk8q", "busy", {"locked": NOW - 2, "request": "GET /sleep", "client": "10.0.0.7"}),
+         ("plumber-7d9c5b6f8-9qkzp", "ready", {}),
+         ("plumber-7d9c5b6f8-lm4vd", "backoff", {"reason": "Connection refused; next try at 08:00:04"})], 11,
+    )
+}  # fmt: skip
+
+FAR = SERVICE._replace(
+    title="http://plumber:8000", detail="its pods", mode="k8s", owned=False, link="ops@bastion", link_state="up",
+    resolved_by="DNS at 10.96.0.10, from ops@bastion", resolved=NOW - 2, link_since=NOW - 11000,
+    link_detail="aes128-gcm, 12ms",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [(120, 36), (80, 24)])
+async def test_pods_through_a_bastion(opened: Open, size: tuple[int, int]) -> None:
+    async with opened(size) as (app, pilot, runtime):
+        runtime.tell(snapshot(service=FAR, workers=PODS))
+        compare(f"pods-{size[0]}x{size[1]}", await redrawn(app, pilot))
+        await keys(app, pilot, "d", "t")
+        assert [asked for asked, _ in runtime.asked] == ["drop", "retry"]
+        await keys(app, pilot, "K", "R", "+")
+        assert len(runtime.asked) == 2, "pods are the cluster's to kill, roll and scale"
+        await keys(app, pilot, "r")
+        assert "Delete pod plumber-7d9c5b6f8-2xk8q" in picture(app)
+        await keys(app, pilot, "tab", "enter")
+        await pilot.pause()
+        runtime.tell(
+            snapshot(
+                service=FAR._replace(link_state="down", notice="ssh link to ops@bastion: reconnecting in 4s: lost")
+            )
+        )
+        assert "down 3h03m" in await redrawn(app, pilot)

@@ -34,7 +34,7 @@ from faucet.tui.model import Model
 from faucet.tui.paint import ascii_only
 from faucet.tui.screens import Question, TextScreen, WorkerScreen
 from faucet.tui.table import WorkerTable
-from faucet.tui.top import HeaderLine, TabLine, Tiles
+from faucet.tui.top import HeaderLine, OriginLine, TabLine, Tiles
 from faucet.units import format_size
 
 USAGE_SECONDS = 2.0
@@ -108,6 +108,7 @@ class Monitor(Acting):
     def compose(self) -> ComposeResult:
         """Called by Textual."""
         yield HeaderLine("header")
+        yield OriginLine("origin")
         yield Tiles("tiles")
         yield WorkerTable(self.settings.slow, self.plain, "workers")
         yield TabLine("tabs")
@@ -165,6 +166,7 @@ class Monitor(Acting):
         self.behind.query_one(HeaderLine).show_model(
             model, "paused: space goes on" if self.paused else remark, self.plain
         )
+        self.behind.query_one(OriginLine).show_service(model.service, now, self.plain)
         self.behind.query_one(Tiles).show_model(model, self.plain)
         cells = [Cell(row, now, self._usage.get(row.pid), self.plain) for row in model.rows]
         if self.behind.query_one(WorkerTable).show_kind(self.mode):

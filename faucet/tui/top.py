@@ -67,21 +67,9 @@ class HeaderLine(PaintedLines):
         ]  # fmt: skip
         room = max(width - sum(len(text) for text, _ in left) - 3, 0)
         news = remark or service.notice
-        age = _since(service, model.now())
+        age = f"up {format_age(model.now() - service.started)}  pid {service.pid}"
         right = fit(news, room, right=True, plain=plain) if news else age.rjust(room) if len(age) <= room else ""
         self.show([[*left, ("  ", "text"), (right, "warning" if news else "dim")]])
-
-
-def _since(service: Service, now: float) -> str:
-    """How long it has been up; where workers are found, how, and how old that news is."""
-    up = f"up {format_age(now - service.started)}"
-    if not service.resolved_by:
-        return f"{up}  pid {service.pid}"
-    told = f"{format_age(now - service.resolved)} ago" if service.resolved else "not yet"
-    if not service.link:
-        return f"{service.resolved_by}, told {told}  {up}"
-    link = f"{service.link} up {format_age(now - service.link_since)} ({service.link_detail})"
-    return f"{link}  {service.resolved_by.partition(', from ')[0]}, told {told}"
 
 
 def _short(title: str, width: int, plain: bool) -> str:
@@ -92,6 +80,26 @@ def _short(title: str, width: int, plain: bool) -> str:
         return title
     start = ("../" if plain else "…/") if kept > 1 else ""
     return start + "/".join(parts[-kept:])
+
+
+class OriginLine(PaintedLines):
+    """Where workers come from that are not our own: how they are found, through what they are reached."""
+
+    def show_service(self, service: Service | None, now: float, plain: bool) -> None:
+        """Show it, if there is something to show."""
+        self.display = service is not None and bool(service.resolved_by)
+        if service is None or not self.display:
+            return
+        parts: list[tuple[str, str]] = [(" ", "text")]
+        if service.link:
+            state = "ok" if service.link_state == "up" else "error"
+            age = format_age(now - service.link_since)
+            parts += [("through ", "dim"), (service.link, "text"), (f"  {service.link_state} {age}", state)]
+            parts += [(f"  {service.link_detail}", "dim"), ("   ", "text")]
+        told = f"told {format_age(now - service.resolved)} ago" if service.resolved else "nothing told yet"
+        parts += [("pods by ", "dim"), (service.resolved_by.partition(", from ")[0], "text")]
+        parts += [(f", {told}", "warning" if service.trouble else "dim")]
+        self.show([parts])
 
 
 class Tile(NamedTuple):
