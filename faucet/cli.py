@@ -24,6 +24,8 @@ from faucet.settings import AttachSettings, DemoSettings, K8sSettings, LocalSett
 
 EXIT_USAGE = 2
 
+EXIT_INTERRUPTED = 130
+
 if TYPE_CHECKING:
     from faucet.net.ssh.secrets import Secrets
     from faucet.sites import Site
@@ -243,4 +245,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = " ".join(["faucet", *(error.command_chain or ())])
         print_error(f"{str(error).strip()}\nTry `{command} --help`.")
         return EXIT_USAGE
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED  # e.g. at the question for a passphrase
     return result if isinstance(result, int) else 0

@@ -99,7 +99,8 @@ def _place(where: Where) -> Place:
     from faucet.workers.fleet import StartFailed
 
     try:
-        parse_targets(where.via_ssh)
+        if not parse_targets(where.via_ssh):
+            raise ValueError("--via-ssh is empty")
         settings = SshSettings(
             via_ssh=where.via_ssh, ssh_config=where.ssh_config, ssh_key=where.ssh_key,
             ssh_known_hosts=where.ssh_known_hosts,

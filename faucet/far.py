@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 
 from faucet.control.find import HERE, Place
@@ -24,7 +23,7 @@ def typed_secrets(settings: SshSettings) -> Secrets:
         from faucet.net.ssh.prompts import ask_what_is_needed
 
         try:
-            asyncio.run(ask_what_is_needed(login_of(settings, secrets), parse_targets(settings.via_ssh)))
+            ask_what_is_needed(login_of(settings, secrets), parse_targets(settings.via_ssh))
         except NoWay as error:
             raise StartFailed(str(error)) from error
     return secrets

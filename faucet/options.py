@@ -115,6 +115,8 @@ _SHOWN: dict[str, Callable[[Any], str]] = {"duration": units.format_duration, "s
 def _convert(option: Option, _type: Any, tokens: Sequence[Token]) -> Any:
     if option.unit in ("ssh", "address"):
         words = [word.strip() for token in tokens for word in token.value.split(",") if word.strip()]
+        if not words and tokens[0].source != "env":
+            raise ValueError("it is empty")
         return tuple(_UNITS[option.unit](word) for word in words)
     return _UNITS[option.unit](tokens[0].value)
 

@@ -31,8 +31,14 @@ def headless_urls(services: dict[str, Any]) -> list[str]:
         spec, meta = item.get("spec") or {}, item["metadata"]
         if spec.get("clusterIP") == "None":
             host = f"{meta['name']}.{meta['namespace']}.svc.cluster.local"
-            urls += [f"http://{host}:{port['port']}" for port in spec.get("ports") or ()]
+            urls += [f"http://{host}{_port(port)}" for port in spec.get("ports") or ()]
     return sorted(urls)
+
+
+def _port(port: dict[str, Any]) -> str:
+    """Pods are dialled themselves, so it is theirs; one that is told by a name is in the SRV records."""
+    target = port.get("targetPort", port["port"])
+    return f":{target}" if isinstance(target, int) else ""
 
 
 def choose_service(settings: K8sSettings, secrets: Secrets) -> str:

@@ -37,11 +37,9 @@ OTHERS = {
 
 def commands() -> list[str]:
     """Each command of ours in a block of code, without its remark; alternatives in it are told elsewhere."""
-    found = []
-    for page in PAGES:
-        for line in page.read_text().splitlines():
-            if re.match(r"    (\S+ )?(\.venv/bin/)?faucet( |$)", line) and "▶" not in line:
-                found.append(line.strip().partition("  #")[0].partition(" > ")[0].strip())
+    lines = (line for page in PAGES for line in page.read_text().splitlines() if "▶" not in line)
+    ours = (line.strip() for line in lines if re.match(r"    (\S+ )?(\.venv/bin/)?faucet( |$)", line))
+    found = [line.partition("  #")[0].partition(" > ")[0].strip() for line in ours]
     return sorted({command.rpartition("&& ")[2].removeprefix(".venv/bin/") for command in found})
 
 

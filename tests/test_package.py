@@ -16,6 +16,13 @@ import faucet
 ROOT = Path(__file__).parents[1]
 
 
+PROGRAM = """
+import http.server, os
+address = ("127.0.0.1", int(os.environ["FAUCET_PORT"]))
+http.server.HTTPServer(address, http.server.SimpleHTTPRequestHandler).serve_forever()
+"""
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory with both."""
@@ -61,8 +68,7 @@ def test_the_wheel_in_a_new_environment(built: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     assert "pip install 'faucet[reload]'" in run("--reload", "--headless", "--command", "true").stderr
     assert run("ctl", "status", "--via-ssh", "bastion").stderr.endswith("pip install 'faucet[ssh]'\n")
-    program = "import http.server, os; http.server.HTTPServer(('127.0.0.1', int(os.environ['FAUCET_PORT'])), http.server.SimpleHTTPRequestHandler).serve_forever()"
-    (tmp_path / "app.py").write_text(program)
+    (tmp_path / "app.py").write_text(PROGRAM)
     words = [
         str(tmp_path / "env" / "bin" / "faucet"),
         "--headless",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import asyncssh
@@ -14,6 +15,7 @@ from faucet.net.connect import Connector, LinkDown, LinkLost, connect_tcp
 from faucet.net.ssh.channel import ChannelTransport
 from faucet.net.ssh.link import Link, State
 from faucet.net.ssh.login import Login, SshFiles
+from faucet.net.ssh.programs import RemotePrograms
 from faucet.net.ssh.secrets import Secrets
 from faucet.net.ssh.target import Target, parse_target, parse_targets
 from tests.support.cluster import PODS, Cluster
@@ -311,6 +313,51 @@ def established(cluster: Cluster) -> int:
     """Connections of the bastion to pods."""
     said = cluster.run("cluster", ["ss", "-Htn", "state", "established", "dport", "=", ":8000"])
     return len(said.stdout.splitlines())
+
+
+async def test_programs_on_the_far_side_end_with_us_and_not_before(cluster: Cluster) -> None:
+    async with linked(cluster) as link:
+        programs = RemotePrograms(link)
+        said = [line async for line in programs.lines(["sh", "-c", "echo a; sleep 1; echo b"])]
+        assert said == [b"a\n", b"b\n"]
+        assert (await programs.run(["sh", "-c", "echo out; echo err >&2; exit 7"], 5)) == (7, "out\n", "err\n")
+        assert await programs.find("sh")
+        assert not await programs.find("no-such-program")
+        async with contextlib.aclosing(programs.lines(["sh", "-c", "echo started; exec sleep 4711"])) as lines:
+            assert await anext(lines) == b"started\n"
+        with pytest.raises(TimeoutError):
+            await programs.run(["sleep", "4711"], 0.5)
+        await asyncio.to_thread(wait_until, lambda: not running(cluster, "sleep 4711"), "they have ended", 5)
+        with pytest.raises(OSError, match="ended with code 3: no"):
+            _ = [line async for line in programs.lines(["sh", "-c", "echo no >&2; exit 3"])]
+
+
+def running(cluster: Cluster, command: str) -> bool:
+    """Whether there is such a process in the cluster."""
+    pids = cluster.run("cluster", ["ip", "netns", "pids", cluster.spaces.names["cluster"]]).stdout.split()
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").strip().decode() == command:
+                return True
+    return False
+
+
+async def test_bastions_that_refuse_are_not_asked_without_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    from faucet.net.ssh.explain import SshError
+
+    attempts = 0
+
+    class Refused(Login):
+        async def connect(self, target: Target) -> Any:
+            nonlocal attempts
+            attempts += 1
+            raise SshError("not now", permanent=attempts > 1)
+
+    link = Link([Target("a"), Target("b")], Refused(SshFiles(), Secrets()))
+    await link.open()
+    await asyncio.sleep(1.5)  # what is counted is what happens in a time
+    await link.close()
+    assert attempts < 8
 
 
 async def test_nothing_leaks_on_the_bastion(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import pty
 import subprocess
 import sys
+import termios
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -180,6 +182,53 @@ async def test_the_config_counts(laptop: Cluster, tmp_path: Path) -> None:
         await connection.wait_closed()
 
 
+async def test_the_host_key_of_a_hop_is_checked_too(laptop: Cluster, tmp_path: Path) -> None:
+    """And the message names the hop, not what is behind it."""
+    from faucet.net.ssh.explain import SshError
+
+    laptop.ssh.start(port=2223)
+    config = tmp_path / "config"
+    config.write_text(
+        f"Host jump\n  HostName {BASTION}\n  Port 2223\n  User root\n  UserKnownHostsFile none\n"
+        f"Host inner\n  HostName {BASTION}\n  Port 2222\n  ProxyJump jump\n  User root\n"
+        f"Host *\n  IdentityFile {laptop.ssh.key}\n  UserKnownHostsFile {laptop.ssh.known_hosts}\n"
+    )
+    way = login(laptop)
+    way.files = type(way.files)(config, None, None)
+    with pytest.raises(SshError, match=rf"{BASTION}:2223 is not in"):
+        await way.connect(Target("inner"))
+    way.files = type(way.files)(config, laptop.ssh.wrong_key, None)
+    line = laptop.ssh.known_hosts.read_text()
+    laptop.ssh.known_hosts.write_text(line + line.replace("2222", "2223"))
+    try:
+        config.write_text(config.read_text().replace("UserKnownHostsFile none", "Compression no"))
+        with pytest.raises(SshError, match=rf"{BASTION}:2223 refused root"):
+            await way.connect(Target("inner"))
+    finally:
+        laptop.ssh.known_hosts.write_text(line)
+
+
+def test_ctrl_c_at_the_question_ends_it(laptop: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "config").touch()
+    words = ["ctl", "status", "--via-ssh", f"root@{WHERE}", "--ssh-known-hosts", str(laptop.ssh.known_hosts)]
+    words += ["--ssh-key", str(laptop.ssh.encrypted_key), "--ssh-config", str(tmp_path / "config")]
+    process, master = on_a_terminal(laptop, words)
+    try:
+        read_until(master, b"passphrase of ")
+        os.write(master, b"\x03")
+        assert process.wait(10) == 130
+    finally:
+        process.kill()
+        process.wait()
+        os.close(master)
+
+
+def test_a_server_that_nobody_trusts_cannot_steer_the_terminal() -> None:
+    from faucet.net.ssh.explain import SshError
+
+    assert str(SshError("\x1b]0;title\x07 and \x1b[2J")).isprintable()
+
+
 async def test_host_keys_are_checked_whatever_the_config_says(laptop: Cluster, tmp_path: Path) -> None:
     from faucet.net.ssh.explain import SshError
 
@@ -191,7 +240,7 @@ async def test_host_keys_are_checked_whatever_the_config_says(laptop: Cluster, t
         await way.connect(Target(BASTION, "root", 2222))
 
 
-async def test_a_passphrase_is_asked_for_once_and_kept(
+def test_a_passphrase_is_asked_for_once_and_kept(
     laptop: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked: list[str] = []
@@ -205,11 +254,10 @@ async def test_a_passphrase_is_asked_for_once_and_kept(
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     way = login(laptop)
     way.files = type(way.files)(way.files.config, laptop.ssh.encrypted_key, way.files.known_hosts)
-    await ask_what_is_needed(way, [Target(BASTION, "root", 2222)])
+    ask_what_is_needed(way, [Target(BASTION, "root", 2222)])
     assert asked == [f"passphrase of {laptop.ssh.encrypted_key}"] * 2
-    connection, _ = await way.connect(Target(BASTION, "root", 2222))
-    connection.abort()
-    await connection.wait_closed()
+    ask_what_is_needed(way, [Target(BASTION, "root", 2222)])
+    assert len(asked) == 2, "it is known now"
     told = Secrets(dict(way.secrets.passphrases), {"a@b": "c"})
     environment = {"FAUCET_SECRETS": str(told.pipe())}
     assert inherited(environment) == told
@@ -222,13 +270,7 @@ def test_a_passphrase_is_typed_on_a_terminal_before_the_monitor_starts(laptop: C
     words = ["k8s", "--service-url", "http://plumber:8000", "--via-ssh", f"root@{WHERE}", "--host", "127.0.0.1:0"]
     words += ["--ssh-known-hosts", str(laptop.ssh.known_hosts), "--ssh-key", str(laptop.ssh.encrypted_key)]
     words += ["--ssh-config", str(tmp_path / "config"), "--headless"]
-    master, slave = pty.openpty()
-    environment = {**os.environ, "SSH_AUTH_SOCK": "", "PYTHONPATH": str(Path(__file__).parents[1])}
-    process = subprocess.Popen(
-        [*laptop.wrapper("laptop"), sys.executable, "-m", "faucet", *words], stdin=slave, stdout=slave, stderr=slave,
-        env=environment, start_new_session=True, preexec_fn=lambda: __import__("fcntl").ioctl(0, 0x540E, 0),
-    )  # fmt: skip
-    os.close(slave)
+    process, master = on_a_terminal(laptop, words)
     try:
         seen = read_until(master, b"passphrase of ")
         os.write(master, PASSPHRASE.encode() + b"\n")
@@ -249,3 +291,15 @@ def read_until(terminal: int, text: bytes) -> bytes:
         seen += os.read(terminal, 4096)
         assert len(seen) < 100_000
     return seen
+
+
+def on_a_terminal(laptop: Cluster, words: list[str]) -> tuple[subprocess.Popen[bytes], int]:
+    """`faucet …` on a terminal of its own, and that terminal's other end."""
+    master, slave = pty.openpty()
+    environment = {**os.environ, "SSH_AUTH_SOCK": "", "PYTHONPATH": str(Path(__file__).parents[1])}
+    process = subprocess.Popen(
+        [*laptop.wrapper("laptop"), sys.executable, "-m", "faucet", *words], stdin=slave, stdout=slave, stderr=slave,
+        env=environment, start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )  # fmt: skip
+    os.close(slave)
+    return process, master

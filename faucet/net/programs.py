@@ -10,6 +10,8 @@ import signal
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import NamedTuple, Protocol
 
+from faucet.control.text import visible
+
 LINE_LIMIT = 16 << 20
 """Bytes of a line: an EndpointSlice of 100 endpoints has some 50 KiB."""
 
@@ -23,8 +25,8 @@ class Result(NamedTuple):
 
     @property
     def said(self) -> str:
-        """What it said for people."""
-        return (self.errors or self.output).strip()
+        """What it said for people, without what a terminal would obey."""
+        return "\n".join(visible(line) for line in (self.errors or self.output).strip().splitlines())
 
 
 class Programs(Protocol):

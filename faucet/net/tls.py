@@ -34,13 +34,14 @@ class TlsConnector:
             )
             return layers[0]  # type: ignore[no-any-return]
 
-        async with asyncio.timeout(timeout):
-            transport, _ = await self._below(layer, host, port, timeout)
-            try:
+        deadline = loop.time() + timeout
+        transport, _ = await self._below(layer, host, port, timeout)  # which has to see its own timeout
+        try:
+            async with asyncio.timeout_at(deadline):
                 await ready
-            except BaseException:
-                transport.abort()  # type: ignore[attr-defined]
-                raise
+        except BaseException:
+            transport.abort()  # type: ignore[attr-defined]
+            raise
         return layers[0]._app_transport, protocol
 
 

@@ -104,6 +104,8 @@ class Proxy:
         exchange = self.dispatcher.remove(backend)
         if exchange is not None:
             exchange.lock_gone()
+        for occupant in [one for one, where in self._occupants.items() if where is backend]:
+            del self._occupants[occupant]
         self._check_retired(backend)
         self.check_drained()
 
@@ -184,6 +186,9 @@ class Proxy:
 
         How long is a guess, from what requests took lately: twice the longest, but not longer than its lock grace.
         """
+        if self.draining:
+            self.release(backend, cast("Exchange", exchange))  # it is not ours to end, and nobody else will use it
+            return
         grace = backend.lock_grace or LEAST_GRACE
         recent = time() - RECENT_SECONDS
         took = [span for worker in self.stats.workers.values() for when, span in worker.recent if when > recent]
@@ -242,7 +247,8 @@ class Proxy:
 
     def interrupt(self, patience: float, why: Callable[[], str]) -> None:
         """There is no way to any backend for now: nobody waits for its end longer than `patience` seconds."""
-        self._interruption = Interruption(monotonic(), patience, why)
+        began = self._interruption.began if self._interruption is not None else monotonic()
+        self._interruption = Interruption(began, patience, why)
         self._rearm_expiry()
 
     def resume_after_interruption(self) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from faucet import tasks
 from faucet.discovery.endpoints import Endpoint
-from faucet.net.connect import Connector, LinkDown, why_not
+from faucet.net.connect import Connector, LinkDown, LinkLost, why_not
 from faucet.proxy.backend import Backend
 from faucet.units import format_duration
 
@@ -76,7 +76,7 @@ class Pod:
         self.backend = Backend(name, endpoint.host, endpoint.port, connector, timeout, grace)
         self.backend.on_unreachable = self._unreachable
         self.backend.on_hung = lambda: self.log.warning("did not answer in time; it stays locked, as it is at work")
-        proxy.add(self.backend)
+        proxy.add(self.backend, held=True)  # until `settle`: it may be held, or there may be no way to it
 
     def __str__(self) -> str:
         return self.backend.name
@@ -104,7 +104,7 @@ class Pod:
 
     def _unreachable(self, error: Exception) -> None:
         """It accepted no connection. The proxy holds it already."""
-        if isinstance(error, LinkDown):
+        if isinstance(error, LinkDown | LinkLost):
             self.settle()  # which is nothing that it has done
             return
         if monotonic() - self._failed_at > FORGIVEN_AFTER:
@@ -140,7 +140,7 @@ class Pod:
                 transport, _ = await self._connector(
                     asyncio.Protocol, self.endpoint.host, self.endpoint.port, self._timeout
                 )
-            except LinkDown:
+            except (LinkDown, LinkLost):
                 continue  # as long as before: nothing new is known
             except (OSError, TimeoutError) as error:
                 self._failed(error)

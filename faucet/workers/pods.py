@@ -20,7 +20,7 @@ from faucet.discovery.endpoints import Answer, Denied, Endpoint, Found, Resolver
 from faucet.discovery.kubernetes import Kubectl
 from faucet.discovery.roster import Roster
 from faucet.discovery.slices import service_of
-from faucet.net.connect import Connector, NoWay, ProtocolFactory
+from faucet.net.connect import Connector, LinkDown, NoWay, ProtocolFactory
 from faucet.net.programs import Programs
 from faucet.proxy.core import Proxy
 from faucet.settings import K8sSettings
@@ -32,6 +32,9 @@ from faucet.workers.pod import Pod
 from faucet.workers.pod_rows import pod_details, pod_row
 
 _log = logging.getLogger("faucet")
+
+LINK_AGAIN = 1.0
+"""Seconds before the far side is asked again how it resolves names, while there is no link to it."""
 
 FOLLOW_AGAIN = 5.0
 """Seconds after a bug in a resolver before it is used again."""
@@ -102,6 +105,7 @@ class Pods:
         self._programs = programs
         self._link = link
         self._held: set[tuple[str, int]] = set()  # also of pods that are not here at the moment
+        self._was_down = False  # the link, before it came to the state it is in
         self._warned = False
 
     # -- life cycle --------------------------------------------------------------------------------------------
@@ -130,7 +134,7 @@ class Pods:
                 self._link.on_change = self._link_changed
                 await self._link.open()
                 self._link_changed()
-            self.resolver = await self._find_resolver()
+            self.resolver = await self._resolver_when_there_is_a_way()
         except (CannotResolve, NoWay) as error:
             self.first_ready.set_exception(StartFailed(str(error)))
             return
@@ -175,20 +179,31 @@ class Pods:
 
     def _link_changed(self) -> None:
         assert self._link is not None
-        up = self._link.is_up
+        link = self._link
+        up = link.is_up
         for pod in self._pods.values():
             pod.linked = up
             pod.settle()
-            if up:
+            if up and self._was_down:
                 pod.retry()  # what failed may have been the link
+        self._was_down = link.state.value == "down"
         if up:
             self.proxy.resume_after_interruption()
             self._hurry()
         else:
-            link = self._link
             self.proxy.interrupt(
                 self.settings.ssh_wait, lambda: f"There is no way to the workers: the ssh link is {link.described()}."
             )
+
+    async def _resolver_when_there_is_a_way(self) -> Resolver:
+        """Raises CannotResolve."""
+        while True:
+            try:
+                return await self._find_resolver()
+            except LinkDown:
+                if not self.first_ready.done():
+                    self.first_ready.set_result(None)  # whoever asks is told why there is nobody
+                await asyncio.sleep(LINK_AGAIN)
 
     # -- which pods there are ----------------------------------------------------------------------------------
 
@@ -250,13 +265,10 @@ class Pods:
             settings.lock_grace, self._hurry,
         )  # fmt: skip
         self._pods[endpoint.key] = pod
-        if endpoint.key in self._held:
-            pod.held = True
-            pod.settle()
-        if self._link is not None and not self._link.is_up:
-            pod.linked = False
-            pod.settle()
         pod.log.info("joined, at %s", endpoint)
+        pod.held = endpoint.key in self._held
+        pod.linked = self._link is None or self._link.is_up
+        pod.settle()
 
     def _name_for(self, endpoint: Endpoint) -> str:
         taken = {str(pod) for pod in self._pods.values()}

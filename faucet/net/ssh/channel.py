@@ -82,7 +82,7 @@ class ChannelTransport(asyncio.Transport, asyncssh.SSHTCPSession[bytes]):
     def connection_lost(self, exc: Exception | None) -> None:
         """The channel is closed, or the connection below it is lost."""
         if exc is None and not self._eof and not self._closing:
-            exc = ConnectionResetError("the far side closed the channel")
+            exc = LinkLost("the bastion closed the channel")  # what a pod does comes with an end first
         elif exc is not None:
             exc = LinkLost(f"ssh: {exc}")
         self._end(exc)
@@ -147,6 +147,7 @@ class ChannelTransport(asyncio.Transport, asyncssh.SSHTCPSession[bytes]):
         if self._channel.get_write_buffer_size():
             # A close would wait for a peer that may never read, and an abort could not follow it.
             self._protocol = _Closing(self._protocol, self)
+            self._channel.resume_reading()  # or the far side's end would never be seen
             self._channel.set_write_buffer_limits(high=0)
         else:
             self._close_now()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import asyncssh
 
+from faucet.control.text import visible
 from faucet.net.connect import NoWay, why_not
 from faucet.net.ssh.login import CONNECT_PATIENCE, Attempt, Login, agent_keys
 
@@ -18,10 +19,13 @@ class SshError(NoWay):
     """The text is for the user. `permanent`: it will be the same the next time."""
 
     def __init__(
-        self, text: str, permanent: bool = False, methods: tuple[str, ...] = (), skipped: Sequence[Path] = ()
-    ) -> None:
-        super().__init__(text)
+        self, text: str, permanent: bool = False, methods: tuple[str, ...] = (), skipped: Sequence[Path] = (),
+        refused: bool | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(visible(text))  # a server that nobody has trusted yet may have its words in it
         self.permanent = permanent
+        self.refused = permanent if refused is None else refused
+        """Somebody was there, and does not want to be asked again and again."""
         self.methods = methods
         """How the bastion lets people log in, where it refused us."""
         self.skipped = tuple(skipped)
@@ -50,6 +54,7 @@ async def explain(error: Exception, attempt: Attempt, login: Login) -> SshError:
                 f"--via-ssh: the bastion {attempt.host!r} cannot be resolved ({error.strerror}). Is it a Host alias? "
                 "~/.ssh/config, or the file that --ssh-config names, is read",
                 permanent=True,
+                refused=False,
             )
         case ConnectionRefusedError():
             return SshError(f"--via-ssh: {where} refused the connection. Is the port right? (user@host:port)")
@@ -67,11 +72,12 @@ def _host_key(attempt: Attempt, login: Login) -> str:
     assert options is not None
     if key is None:
         return f"{where} offers a host key that is revoked"
+    name = options.host_key_alias or attempt.host
     offered = f"{key.get_algorithm()} {key.get_fingerprint()}"
     known: list[object] = []
     with contextlib.suppress(OSError, ValueError, IndexError):  # an empty list of files is one index too short
-        known = list(asyncssh.match_known_hosts(options.known_hosts, attempt.host, attempt.address, attempt.port)[0])
-    entry = f"[{attempt.host}]:{attempt.port}" if attempt.port != 22 else attempt.host
+        known = list(asyncssh.match_known_hosts(options.known_hosts, name, attempt.address, attempt.port)[0])
+    entry = f"[{name}]:{attempt.port}" if attempt.port != 22 else name
     if known:
         file = f" -f {shlex.quote(str(login.files.known_hosts))}" if login.files.known_hosts else ""
         return (

@@ -65,7 +65,12 @@ class FarSide:
         """The link, up. Raises NoWay, OSError."""
         loop = asyncio.get_running_loop()
         if self._link is None or self._loop is not loop:
-            self._link, self._loop = Link(self._targets, self._login), loop
-            await self._link.open()
+            link = Link(self._targets, self._login)
+            try:
+                await link.open()
+            except BaseException:
+                await link.close()
+                raise
+            self._link, self._loop = link, loop
         await self._link.wait_up(PATIENCE)
         return self._link

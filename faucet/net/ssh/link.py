@@ -23,6 +23,7 @@ from typing import Any, cast
 import asyncssh
 
 from faucet import tasks
+from faucet.control.text import visible
 from faucet.net.connect import LinkDown, ProtocolFactory
 from faucet.net.ssh.channel import ChannelTransport
 from faucet.net.ssh.explain import SshError
@@ -81,6 +82,7 @@ class Link:
         self._timed_out: dict[str, float] = {}  # since something was heard: which hosts, and when
         self._task: asyncio.Task[None] | None = None
         self._failures = 0
+        self._refused = 0  # in a row, for good
         self._probe: asyncio.Task[None] | None = None
 
     # -- life --------------------------------------------------------------------------------------------------
@@ -122,7 +124,7 @@ class Link:
                     first.set_result(None)
                 await connection.wait_closed()
             finally:
-                connection.abort()
+                attempt.close(connection)
             self._went_down(attempt)
             await self._pause(0.0)
 
@@ -130,11 +132,12 @@ class Link:
         """sshd leaves Nagle's algorithm on until a session asks for something, which would cost 44 ms a request."""
         with contextlib.suppress(OSError, asyncssh.Error, TimeoutError):
             async with asyncio.timeout(FIRST_EXEC_PATIENCE):
-                await connection.run("true", stdin=asyncssh.DEVNULL, check=False)
+                await connection.run("true", stdin=asyncssh.DEVNULL, check=False, request_pty=False)
 
     def _came_up(self, connection: asyncssh.SSHClientConnection, attempt: Attempt) -> None:
         self._connection = connection
         self._timed_out.clear()
+        self._refused = 0
         cipher = connection.get_extra_info("send_cipher")
         _log.info("ssh link to %s is up (%s)", self.target, cipher)
         self.next_try = None
@@ -151,11 +154,11 @@ class Link:
         if str(error) != self.why:
             _log.warning("%s", error)
         self._enter(State.DOWN, str(error))
+        self._refused = self._refused + 1 if error.refused else 0
         if (error.permanent or self._failures % FAILURES_PER_TARGET == 0) and len(self.targets) > 1:
             self.target = self.targets[(self.targets.index(self.target) + 1) % len(self.targets)]
             _log.info("trying the next bastion, %s", self.target)
-            return
-        await self._pause(PERMANENT_PAUSE if error.permanent else 0.0)
+        await self._pause(PERMANENT_PAUSE if self._refused >= len(self.targets) else 0.0)
 
     async def _pause(self, least: float) -> None:
         pause = min(BACKOFF_FIRST * 2 ** min(self._failures, 10), BACKOFF_LIMIT)
@@ -282,9 +285,9 @@ class Link:
     def _heard_nothing_of(self, host: str, timeout: float) -> None:
         """A connection to `host` was not answered. It may be the host; if it is not alone, it may be the link."""
         now = monotonic()
-        silent_for = self._tcp_info("last_data_recv") / 1000
-        if sys.platform.startswith("linux") and silent_for and silent_for < timeout:
-            self._timed_out.clear()  # the bastion lives, so it is the host
+        if self._tcp_info("last_data_recv") / 1000 < timeout:
+            # The bastion lives, so it is the host; or nobody can tell, and keepalive will.
+            self._timed_out.clear()
             return
         self._timed_out[host] = now
         if len(self._timed_out) > 1 and self.state is State.UP:
@@ -298,7 +301,8 @@ class Link:
         if connection is None:
             return
         with contextlib.suppress(asyncssh.Error, OSError):
-            await connection.create_connection(asyncssh.SSHTCPSession, "127.0.0.1", PROBE_PORT)
+            channel, _ = await connection.create_connection(asyncssh.SSHTCPSession, "127.0.0.1", PROBE_PORT)
+            channel.abort()
         if self.state is State.SUSPECT and self._connection is connection and not connection.is_closed():
             self._timed_out.clear()
             _log.info("ssh link to %s gives signs of life again", self.target)
@@ -327,7 +331,7 @@ def _as_os_error(error: Exception, target: Target, host: str, port: int) -> OSEr
             return ConnectionRefusedError(f"refused, seen from {target}")
         if "closed" in error.reason.lower():
             return LinkDown(error.reason)
-        return OSError(f"cannot be reached from {target}: {error.reason}")
+        return OSError(f"cannot be reached from {target}: {visible(error.reason)}")
     if isinstance(error, asyncssh.Error):
         return LinkDown(str(error))
     return LinkDown(str(error)) if isinstance(error, OSError) else OSError(str(error))

@@ -15,7 +15,7 @@ from typing import Any, cast
 import asyncssh
 
 from faucet.net.ssh.secrets import Secrets
-from faucet.net.ssh.target import SSH_PORT, Target
+from faucet.net.ssh.target import SSH_PORT, Target, parse_targets
 
 CONNECT_PATIENCE = 10.0
 """Seconds for the bastion to accept a connection, and again to log in."""
@@ -49,6 +49,17 @@ class Attempt(asyncssh.SSHClient):
     options: Options | None = None
     skipped: list[Path] = field(default_factory=list)
     """Keys that are encrypted, and whose passphrase nobody knows."""
+
+    hops: list[asyncssh.SSHClientConnection] = field(default_factory=list)
+    """Connections that this one goes through."""
+
+    def close(self, connection: asyncssh.SSHClientConnection | None = None) -> None:
+        """End it, and what it goes through."""
+        if connection is not None:
+            connection.abort()
+        for hop in reversed(self.hops):
+            hop.abort()
+        self.hops.clear()
 
     @property
     def host(self) -> str:
@@ -85,18 +96,29 @@ class Login:
 
     async def connect(self, target: Target) -> tuple[asyncssh.SSHClientConnection, Attempt]:
         """A connection. Raises SshError."""
+        return await self._connect(target, None)
+
+    async def _connect(
+        self, target: Target, through: asyncssh.SSHClientConnection | None
+    ) -> tuple[asyncssh.SSHClientConnection, Attempt]:
+        """Hops (ProxyJump) are logged in to one after the other, by ourselves: each with the same checks."""
         from faucet.net.ssh.explain import explain
 
         attempt = Attempt(target)
         try:
+            attempt.options = options = self._options(target, attempt)
+            attempt.skipped = [key for key in self.key_files(options) if self._is_locked(key)]
+            for hop in _hops(options) if through is None else ():
+                through, passed = await self._connect(hop, through)
+                attempt.hops += [*passed.hops, through]
             async with asyncio.timeout(2 * CONNECT_PATIENCE + 1):
-                attempt.options = options = self._options(target, attempt)
-                attempt.skipped = [key for key in self.key_files(options) if self._is_locked(key)]
-                # `config` once more: that is what a bastion before this one (ProxyJump) is looked up in.
-                config = [self.files.config.expanduser()] if self.files.config is not None else ()
-                return await asyncssh.connect(target.host, options=options, config=config), attempt
+                return await asyncssh.connect(target.host, options=options, tunnel=through), attempt
         except (OSError, asyncssh.Error, ValueError, TimeoutError) as error:
+            attempt.close()
             raise await explain(error, attempt, self) from error
+        except BaseException:
+            attempt.close()
+            raise
 
     def _options(self, target: Target, attempt: Attempt) -> Options:
         """Raises ValueError (config, keys), OSError."""
@@ -120,9 +142,7 @@ class Login:
             keepalive_interval=KEEPALIVE_INTERVAL, keepalive_count_max=KEEPALIVE_COUNT, agent_forwarding=False,
             x11_forwarding=False, **given,
         )  # fmt: skip
-        if options.known_hosts is None:
-            # `UserKnownHostsFile none` would switch all checks off.
-            options = Options(options, known_hosts=[])
+        options = Options(options, known_hosts=_that_exist(options.known_hosts))
         if not options.config.get("Ciphers"):
             options = Options(options, encryption_algs=FAST_CIPHERS)
         return options
@@ -154,6 +174,19 @@ class Login:
         except OSError:
             return False
         return False
+
+
+def _hops(options: Options) -> list[Target]:
+    """What ProxyJump names."""
+    jump = options.tunnel
+    return parse_targets([jump]) if isinstance(jump, str) and jump.lower() != "none" else []
+
+
+def _that_exist(known_hosts: object) -> list[str]:
+    """The files of known hosts that are there, as OpenSSH has it. Where the config says `none`, which would switch all
+    checks off: none."""
+    names = [known_hosts] if isinstance(known_hosts, str) else known_hosts or []
+    return [str(name) for name in names if Path(str(name)).expanduser().is_file()]  # type: ignore[attr-defined]
 
 
 def unlocks(path: Path, passphrase: str) -> bool:

@@ -8,11 +8,16 @@ from collections.abc import AsyncGenerator, Sequence
 
 import asyncssh
 
+from faucet.net.connect import LinkDown
 from faucet.net.programs import Result
 from faucet.net.ssh.link import Link
 
-_WATCHED = "{} & p=$!; (cat >/dev/null; kill $p 2>/dev/null) & w=$!; wait $p; c=$?; kill $w 2>/dev/null; exit $c"
-"""Runs a command and ends it when standard input does, as it does when the connection is lost."""
+_WATCHED = (
+    "exec 3<&0; {} </dev/null 3<&- & p=$!; (while read -r _; do :; done <&3; kill $p 2>/dev/null) & w=$!; "
+    "exec 3<&-; wait $p; c=$?; kill $w 2>/dev/null; exit $c"
+)
+"""Runs a command, and ends it when standard input ends, as it does when the connection is lost. By descriptor 3, since
+a shell gives /dev/null to what it runs in the background; by `read`, which leaves no process behind."""
 
 
 class RemotePrograms:
@@ -27,19 +32,22 @@ class RemotePrograms:
         return str(self._link.target)
 
     async def find(self, program: str) -> bool:
-        """Whether there is such a program."""
+        """Whether there is such a program. Raises LinkDown."""
         try:
-            result = await self.run(["command", "-v", program], 10.0)
+            result = await self.run(["sh", "-c", f"command -v {shlex.quote(program)}"], 10.0)
+        except LinkDown:
+            raise
         except (OSError, TimeoutError):
             return False
         return result.code == 0
 
     async def run(self, argv: Sequence[str], patience: float) -> Result:
         """Run to the end. Raises OSError, TimeoutError."""
-        process = await self._start(shlex.join(argv))
+        process = await self._start(_watched(argv))
         try:
             async with asyncio.timeout(patience):
-                output, errors = await process.communicate()
+                output, errors = await asyncio.gather(process.stdout.read(), process.stderr.read())
+                await process.wait_closed()
         except (asyncssh.Error, OSError) as error:
             raise _as_os_error(error) from error
         finally:
@@ -50,7 +58,7 @@ class RemotePrograms:
 
     async def lines(self, argv: Sequence[str]) -> AsyncGenerator[bytes, None]:
         """The lines it writes, until it ends; it is ended with the iterator. Raises OSError if it ends badly."""
-        process = await self._start(f"sh -c {shlex.quote(_WATCHED.format(shlex.join(argv)))}")
+        process = await self._start(_watched(argv))
         try:
             async for line in process.stdout:
                 if line.endswith(b"\n"):
@@ -73,9 +81,13 @@ class RemotePrograms:
     async def _start(self, command: str) -> asyncssh.SSHClientProcess[bytes]:
         connection = self._link.connection()
         try:
-            return await connection.create_process(command, encoding=None)
+            return await connection.create_process(command, encoding=None, request_pty=False)
         except (asyncssh.Error, OSError) as error:
             raise _as_os_error(error) from error
+
+
+def _watched(argv: Sequence[str]) -> str:
+    return f"sh -c {shlex.quote(_WATCHED.format(shlex.join(argv)))}"
 
 
 def _as_os_error(error: Exception) -> OSError:

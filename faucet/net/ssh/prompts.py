@@ -19,14 +19,15 @@ TRIES = 3
 BY_TYPING = ("password", "keyboard-interactive")
 
 
-async def ask_what_is_needed(login: Login, targets: Sequence[Target]) -> None:
+def ask_what_is_needed(login: Login, targets: Sequence[Target]) -> None:
     """Fill in `login.secrets` until the first of `targets` that can be reached lets us in. Raises SshError.
 
-    Errors that typing does not mend are left to whoever connects next: they may be gone by then.
+    Errors that typing does not mend are left to whoever connects next: they may be gone by then. Each attempt has a
+    loop of its own: what is typed is read by the main thread, where Ctrl-C works.
     """
     for target in targets:
         try:
-            await _log_in(login, target)
+            _log_in(login, target)
         except SshError as error:
             if error.methods:
                 raise
@@ -34,36 +35,41 @@ async def ask_what_is_needed(login: Login, targets: Sequence[Target]) -> None:
             return
 
 
-async def _log_in(login: Login, target: Target) -> None:
+def _log_in(login: Login, target: Target) -> None:
     """Raises SshError."""
     for _ in range(TRIES + 1):
         try:
-            connection, _ = await login.connect(target)
+            asyncio.run(_try(login, target))
         except SshError as error:
-            if not error.methods or not await _ask(login, target, error):
+            if not error.methods or not _ask(login, target, error):
                 raise
         else:
-            connection.abort()
-            await connection.wait_closed()
             return
 
 
-async def _ask(login: Login, target: Target, error: SshError) -> bool:
+async def _try(login: Login, target: Target) -> None:
+    """Raises SshError."""
+    connection, attempt = await login.connect(target)
+    attempt.close(connection)
+    await connection.wait_closed()
+
+
+def _ask(login: Login, target: Target, error: SshError) -> bool:
     """Ask for one thing more. False if there is nothing more to ask for."""
     if "publickey" in error.methods:
         for path in error.skipped:
-            if await _ask_passphrase(login, path):
+            if _ask_passphrase(login, path):
                 return True
     if any(method in BY_TYPING for method in error.methods):
-        login.secrets.passwords[str(target)] = await asyncio.to_thread(ask, f"password for {target}")
+        login.secrets.passwords[str(target)] = ask(f"password for {target}")
         return bool(login.secrets.passwords[str(target)])
     return False
 
 
-async def _ask_passphrase(login: Login, path: Path) -> bool:
+def _ask_passphrase(login: Login, path: Path) -> bool:
     """An empty line: not this key."""
     for _ in range(TRIES):
-        passphrase = await asyncio.to_thread(ask, f"passphrase of {path}")
+        passphrase = ask(f"passphrase of {path}")
         if not passphrase:
             return False
         if unlocks(path, passphrase):

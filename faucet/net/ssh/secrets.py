@@ -39,8 +39,11 @@ def inherited(environment: MutableMapping[str, str]) -> Secrets:
     text = environment.pop(VARIABLE, "")
     if not text.isdecimal():
         return Secrets()
-    with os.fdopen(int(text), "rb") as pipe:
-        return Secrets(**json.loads(pipe.read()))
+    try:
+        with os.fdopen(int(text), "rb") as pipe:
+            return Secrets(**json.loads(pipe.read()))
+    except (OSError, ValueError, TypeError):
+        return Secrets()  # somebody else's variable
 
 
 def can_ask() -> bool:
