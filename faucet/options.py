@@ -22,10 +22,19 @@ from faucet.settings import MonitorSettings, Option, parse_span
 Settings = TypeVar("Settings")
 
 
-def _address(text: str) -> str:
+def _listened(text: str) -> str:
     """`text`, if it can be listened on. Raises ValueError."""
+    return _checked(text, parse_listen)
+
+
+def _address(text: str) -> str:
+    """`text`, if it is an address. Raises ValueError."""
+    return _checked(text, parse_address)
+
+
+def _checked(text: str, parse: Callable[[str], Any]) -> str:
     try:
-        parse_listen(text)
+        parse(text)
     except AddressError as error:
         raise ValueError(str(error)) from error
     return text
@@ -63,15 +72,6 @@ def _dns_server(text: str) -> str:
     return text
 
 
-def _admin_address(text: str) -> str:
-    """`text`, if it is an address. Raises ValueError."""
-    try:
-        parse_address(text)
-    except AddressError as error:
-        raise ValueError(str(error)) from error
-    return text
-
-
 def _trusted(text: str) -> str:
     """`text`, if it is a list of networks. Raises ValueError."""
     Trust(text)
@@ -90,11 +90,11 @@ _UNITS: dict[str, Callable[[str], Any]] = {
     "keys": _keymap,
     "duration": units.parse_duration,
     "size": units.parse_size,
-    "address": _address,
+    "address": _listened,
     "url": _service_url,
     "dns": _dns_server,
     "ssh": _bastion,
-    "admin": _admin_address,
+    "admin": _address,
     "trust": _trusted,
 }
 _METAVARS = {

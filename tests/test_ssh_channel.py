@@ -30,11 +30,17 @@ def login(cluster: Cluster) -> Login:
 
 
 @contextlib.asynccontextmanager
-async def linked(cluster: Cluster) -> AsyncIterator[Link]:
-    """A link from the laptop to the bastion, up."""
+async def linked(cluster: Cluster, *lines: str) -> AsyncIterator[Link]:
+    """A link from the laptop to the bastion, up; or to another sshd there, with these lines in its configuration."""
     cluster.reset()
+    port = cluster.ssh.start(*lines, port=2223).port if lines else 2222
+    way = login(cluster)
+    if lines:
+        known = cluster.directory / "known_2223"
+        known.write_text(cluster.ssh.known_hosts.read_text().replace("2222", "2223"))
+        way.files = SshFiles(way.files.config, way.files.key, known)
     with cluster.inside("laptop"):
-        link = Link([Target(BASTION, "root", 2222)], login(cluster))
+        link = Link([Target(BASTION, "root", port)], way)
         await link.open()
         try:
             yield link
@@ -394,9 +400,13 @@ async def until_none(cluster: Cluster) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_the_far_side_does_not_hold_small_answers_back(cluster: Cluster) -> None:
-    """sshd leaves Nagle's algorithm on until a session asks for something: 44 ms for head and body apart."""
-    async with linked(cluster) as link:
+@pytest.mark.parametrize("sessions", [10, 0])
+async def test_the_far_side_does_not_hold_small_answers_back(cluster: Cluster, sessions: int) -> None:
+    """sshd leaves Nagle's algorithm on until a session asks for something: 44 ms for head and body apart.
+
+    With sessions there is one such; without, acknowledgements that come at once do the same on a kept channel.
+    """
+    async with linked(cluster, f"MaxSessions {sessions}") as link:
         near = Near()
         await link.connect(lambda: near, PODS[0], 8000, 5)
         loop = asyncio.get_running_loop()

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from faucet.net.ssh.explain import SshError
+from faucet.net.ssh.login import Login
 from faucet.net.ssh.prompts import ask_what_is_needed
 from faucet.net.ssh.secrets import Secrets, inherited
 from faucet.net.ssh.target import Target
@@ -138,15 +140,11 @@ def test_what_may_come_right_is_tried_again(laptop: Cluster, faucet: Callable[..
 
 
 async def test_no_route(laptop: Cluster) -> None:
-    from faucet.net.ssh.explain import SshError
-
     with pytest.raises(SshError, match=r"10\.244\.1\.11:22 cannot be reached: No route to host"):
         await login(laptop).connect(Target("10.244.1.11", "root"))
 
 
 async def test_no_ssh_server(laptop: Cluster) -> None:
-    from faucet.net.ssh.explain import SshError
-
     async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
 
@@ -184,8 +182,6 @@ async def test_the_config_counts(laptop: Cluster, tmp_path: Path) -> None:
 
 async def test_the_host_key_of_a_hop_is_checked_too(laptop: Cluster, tmp_path: Path) -> None:
     """And the message names the hop, not what is behind it."""
-    from faucet.net.ssh.explain import SshError
-
     laptop.ssh.start(port=2223)
     config = tmp_path / "config"
     config.write_text(
@@ -195,17 +191,24 @@ async def test_the_host_key_of_a_hop_is_checked_too(laptop: Cluster, tmp_path: P
     )
     way = login(laptop)
     way.files = type(way.files)(config, None, None)
-    with pytest.raises(SshError, match=rf"{BASTION}:2223 is not in"):
-        await way.connect(Target("inner"))
+    assert f"{BASTION}:2223 is not in" in await refusal(way, "inner")
     way.files = type(way.files)(config, laptop.ssh.wrong_key, None)
     line = laptop.ssh.known_hosts.read_text()
     laptop.ssh.known_hosts.write_text(line + line.replace("2222", "2223"))
     try:
         config.write_text(config.read_text().replace("UserKnownHostsFile none", "Compression no"))
-        with pytest.raises(SshError, match=rf"{BASTION}:2223 refused root"):
-            await way.connect(Target("inner"))
+        assert f"{BASTION}:2223 refused root" in await refusal(way, "inner")
     finally:
         laptop.ssh.known_hosts.write_text(line)
+
+
+async def refusal(way: Login, host: str) -> str:
+    """Why a login fails; its transports are closed when this returns."""
+    with pytest.raises(SshError) as caught:
+        await way.connect(Target(host))
+    for _ in range(10):  # turns of the loop
+        await asyncio.sleep(0)
+    return str(caught.value)
 
 
 def test_ctrl_c_at_the_question_ends_it(laptop: Cluster, tmp_path: Path) -> None:
@@ -224,14 +227,10 @@ def test_ctrl_c_at_the_question_ends_it(laptop: Cluster, tmp_path: Path) -> None
 
 
 def test_a_server_that_nobody_trusts_cannot_steer_the_terminal() -> None:
-    from faucet.net.ssh.explain import SshError
-
     assert str(SshError("\x1b]0;title\x07 and \x1b[2J")).isprintable()
 
 
 async def test_host_keys_are_checked_whatever_the_config_says(laptop: Cluster, tmp_path: Path) -> None:
-    from faucet.net.ssh.explain import SshError
-
     config = tmp_path / "config"
     config.write_text("Host *\n  StrictHostKeyChecking no\n  UserKnownHostsFile none\n")
     way = login(laptop)

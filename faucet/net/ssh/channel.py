@@ -27,8 +27,12 @@ PAUSED_LOW, PAUSED_HIGH = 16 * 1024, 64 * 1024
 class ChannelTransport(asyncio.Transport, asyncssh.SSHTCPSession[bytes]):
     """Both a transport for `protocol` and the session of a channel to `peer`."""
 
-    def __init__(self, protocol: asyncio.BaseProtocol, peer: tuple[str, int] | str) -> None:
+    def __init__(
+        self, protocol: asyncio.BaseProtocol, peer: tuple[str, int] | str, acknowledge: Callable[[], None] | None = None
+    ) -> None:
+        """`acknowledge` is called after each read, where that hurries the far side."""
         super().__init__()
+        self._acknowledge = acknowledge
         self._protocol = protocol
         self._peer = peer
         self._channel: asyncssh.SSHTCPChannel[bytes] | None = None
@@ -53,6 +57,8 @@ class ChannelTransport(asyncio.Transport, asyncssh.SSHTCPSession[bytes]):
 
     def data_received(self, data: bytes, datatype: object = None) -> None:
         """Bytes from the far side."""
+        if self._acknowledge is not None:
+            self._acknowledge()
         if not self._lost:
             self._tell(self._deliver, data)
 

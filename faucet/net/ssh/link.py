@@ -15,7 +15,7 @@ import random
 import socket
 import struct
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from enum import Enum
 from time import monotonic
 from typing import Any, cast
@@ -83,6 +83,7 @@ class Link:
         self._task: asyncio.Task[None] | None = None
         self._failures = 0
         self._refused = 0  # in a row, for good
+        self._acknowledge: Callable[[], None] | None = None
         self._probe: asyncio.Task[None] | None = None
 
     # -- life --------------------------------------------------------------------------------------------------
@@ -129,10 +130,18 @@ class Link:
             await self._pause(0.0)
 
     async def _wake(self, connection: asyncssh.SSHClientConnection) -> None:
-        """sshd leaves Nagle's algorithm on until a session asks for something, which would cost 44 ms a request."""
-        with contextlib.suppress(OSError, asyncssh.Error, TimeoutError):
+        """sshd leaves Nagle's algorithm on until a session asks for something, which would cost 44 ms a request.
+
+        An account that has no sessions is helped by acknowledging at once, as far as it can be.
+        """
+        self._acknowledge = None
+        try:
             async with asyncio.timeout(FIRST_EXEC_PATIENCE):
                 await connection.run("true", stdin=asyncssh.DEVNULL, check=False, request_pty=False)
+        except (OSError, asyncssh.Error, TimeoutError):
+            sock = connection.get_extra_info("socket")
+            if sock is not None and hasattr(socket, "TCP_QUICKACK"):
+                self._acknowledge = lambda: _acknowledge_at_once(sock)
 
     def _came_up(self, connection: asyncssh.SSHClientConnection, attempt: Attempt) -> None:
         self._connection = connection
@@ -235,50 +244,29 @@ class Link:
         self, protocol_factory: ProtocolFactory, host: str, port: int, timeout: float
     ) -> tuple[asyncio.BaseTransport, asyncio.BaseProtocol]:
         """A Connector: a direct-tcpip channel to an address that the bastion can reach."""
-        connection = self.connection()
-        made: list[ChannelTransport] = []
-
-        def session() -> asyncssh.SSHTCPSession[bytes]:
-            made.append(ChannelTransport(protocol_factory(), (host, port)))
-            return made[0]
-
-        opening = asyncio.ensure_future(connection.create_connection(session, host, port))
+        transport = ChannelTransport(protocol_factory(), (host, port), self._acknowledge)
+        opening = self.connection().create_connection(lambda: transport, host, port)
         try:
-            async with asyncio.timeout(timeout):
-                await asyncio.shield(opening)
+            await _opened(opening, transport, timeout)
         except TimeoutError:
-            _abort_when_open(opening, made)
             self._heard_nothing_of(host, timeout)
             raise
         except (asyncssh.Error, OSError) as error:
             raise _as_os_error(error, self.target, host, port) from error
-        except BaseException:
-            _abort_when_open(opening, made)
-            raise
         self._timed_out.clear()
-        return made[0], made[0].get_protocol()
+        return transport, transport.get_protocol()
 
     async def connect_unix(self, protocol_factory: ProtocolFactory, path: str, timeout: float) -> ChannelTransport:
         """A channel to a Unix socket of the bastion. Raises OSError, TimeoutError."""
-        connection = self.connection()
-        made: list[ChannelTransport] = []
-
-        def session() -> asyncssh.SSHUNIXSession[bytes]:
-            made.append(ChannelTransport(protocol_factory(), path))
-            return cast("asyncssh.SSHUNIXSession[bytes]", made[0])
-
-        opening = asyncio.ensure_future(connection.create_unix_connection(session, path))
+        transport = ChannelTransport(protocol_factory(), path)
+        session = cast("asyncssh.SSHUNIXSession[bytes]", transport)
+        opening = self.connection().create_unix_connection(lambda: session, path)
         try:
-            async with asyncio.timeout(timeout):
-                await asyncio.shield(opening)
+            await _opened(opening, transport, timeout)
         except (asyncssh.Error, OSError) as error:
-            if isinstance(error, TimeoutError):
-                _abort_when_open(opening, made)
-            raise ConnectionRefusedError(f"{self.target} opens no connection to {path}: {error}") from error
-        except BaseException:
-            _abort_when_open(opening, made)
-            raise
-        return made[0]
+            said = visible(str(error)) or "no answer"
+            raise ConnectionRefusedError(f"{self.target} opens no connection to {path}: {said}") from error
+        return transport
 
     # -- silence -----------------------------------------------------------------------------------------------
 
@@ -309,14 +297,29 @@ class Link:
             self._enter(State.UP, "")
 
 
-def _abort_when_open(opening: asyncio.Future[Any], made: list[ChannelTransport]) -> None:
-    """Nobody waits for this channel any more. If it opens all the same, it must not stay open for good."""
+def _acknowledge_at_once(sock: Any) -> None:
+    """The option wears off: to be set again after each read."""
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
-    def done(future: asyncio.Future[Any]) -> None:
-        if not future.cancelled() and future.exception() is None and made:
-            made[0].abort()
 
-    opening.add_done_callback(done)
+async def _opened(opening: Coroutine[Any, Any, Any], transport: ChannelTransport, timeout: float) -> None:
+    """Wait until a channel is open. Raises what asyncssh does, or TimeoutError.
+
+    One that opens when nobody waits for it any more would stay open for good, here and on the bastion.
+    """
+
+    def too_late(future: asyncio.Future[Any]) -> None:
+        if not future.cancelled() and future.exception() is None:
+            transport.abort()
+
+    future = asyncio.ensure_future(opening)
+    try:
+        async with asyncio.timeout(timeout):
+            await asyncio.shield(future)
+    except BaseException:
+        future.add_done_callback(too_late)
+        raise
 
 
 def _as_os_error(error: Exception, target: Target, host: str, port: int) -> OSError:

@@ -27,17 +27,16 @@ class Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def answer(self) -> None:
-        global in_hand, served, offences
+        global in_hand, offences
         with state:
             in_hand += 1
             alone = in_hand == 1
             offences += not alone
+        self.let_go = False
         try:
             self.serve(alone)
         finally:
-            with state:
-                in_hand -= 1
-                served += 1
+            self.done()
 
     do_GET = do_POST = do_PUT = do_HEAD = answer
 
@@ -60,11 +59,26 @@ class Handler(BaseHTTPRequestHandler):
             content = b"x" * int(url.query)
         self.send_response(200 if alone else 500)
         self.send_header("Content-Length", str(len(content) if url.path != "/drip" else 1000))
+        if self.command == "HEAD":
+            self.done()
+            self.end_headers()
+            return
         self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(content)
         if url.path == "/drip":
+            self.wfile.write(content)
             time.sleep(60)
+            return
+        self.wfile.write(content[:-1])
+        self.done()
+        self.wfile.write(content[-1:])
+
+    def done(self) -> None:
+        """Before the last byte: whoever has that may send the next request, on another connection, at once."""
+        global in_hand, served
+        with state:
+            in_hand -= not self.let_go
+            served += not self.let_go
+        self.let_go = True
 
     def read_body(self) -> tuple[int, str]:
         left, digest = int(self.headers.get("Content-Length", 0)), hashlib.sha256()
