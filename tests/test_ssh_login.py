@@ -176,8 +176,11 @@ async def test_the_config_counts(laptop: Cluster, tmp_path: Path) -> None:
         done = await connection.run("echo $SSH_CLIENT", check=True)
         assert str(done.stdout).startswith(f"{BASTION} "), "it came from the other sshd"
     finally:
-        connection.abort()
-        await connection.wait_closed()
+        hops = list(attempt.hops)
+        attempt.close(connection)
+        for closed in (connection, *hops):
+            await closed.wait_closed()
+    assert len(hops) == 1
 
 
 async def test_the_host_key_of_a_hop_is_checked_too(laptop: Cluster, tmp_path: Path) -> None:
