@@ -62,17 +62,21 @@ class Record(NamedTuple):
 class Histogram:
     """Counts of durations by logarithmic buckets."""
 
-    __slots__ = ("counts", "sum", "total")
+    __slots__ = ("counts", "sum")
 
     def __init__(self) -> None:
         self.counts = [0] * (len(BUCKET_BOUNDS) + 1)
-        self.total = 0
         self.sum = 0.0
+        """Of all durations, in seconds."""
+
+    @property
+    def total(self) -> int:
+        """How many were counted."""
+        return sum(self.counts)
 
     def add(self, seconds: float) -> None:
         """Count one duration."""
         self.counts[bisect_left(BUCKET_BOUNDS, seconds)] += 1
-        self.total += 1
         self.sum += seconds
 
     def quantile(self, share: float) -> float:
@@ -99,21 +103,27 @@ def quantile(counts: Sequence[int], share: float) -> float:
 class WorkerStats:
     """The numbers of one worker, through all its processes."""
 
-    __slots__ = ("by_class", "errors", "recent", "requests")
+    __slots__ = ("by_class", "recent")
 
     def __init__(self) -> None:
-        self.requests = 0
         self.by_class = [0] * 6  # by the first digit of the status
-        self.errors = 0
-        """Answers of the class 5xx."""
         self.recent: deque[tuple[float, float]] = deque(maxlen=WORKER_RING_SIZE)
         """When its latest requests ended (since the epoch) and how long each took, in seconds."""
 
+    @property
+    def requests(self) -> int:
+        """All of them."""
+        return sum(self.by_class)
+
+    @property
+    def errors(self) -> int:
+        """Answers of the class 5xx."""
+        return self.by_class[5]
+
     def add(self, record: Record) -> None:
         """Count one exchange."""
-        self.requests += 1
-        self.by_class[min(record.status // 100, 5)] += 1
-        self.errors += record.status >= 500
+        first = record.status // 100
+        self.by_class[min(5, first)] += 1  # a worker may answer 799
         self.recent.append((record.ended, record.service))
 
 

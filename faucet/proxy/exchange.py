@@ -11,15 +11,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from faucet.http1 import IDEMPOTENT, INTERIM_LIMIT, BadResponse, Body, RequestHead, ResponseHead
+from faucet.http1 import IDEMPOTENT, INTERIM_LIMIT, BadResponse, Body, ResponseHead
 from faucet.proxy.ending import Ending
 from faucet.proxy.phases import CLIENT_CLOSED_REQUEST, HALF_CLOSED, MAX_SENDS, RETRY_GRACE, Phase
 from faucet.proxy.tunnel import Tunnel
 
 if TYPE_CHECKING:
     from faucet.proxy.backend import Backend, BackendConnection
-    from faucet.proxy.client import ClientConnection
-    from faucet.proxy.core import Proxy
 
 _READING, _QUEUED, _CONNECTING, _ACTIVE, _ = Phase  # a global is found faster than a member of an Enum
 
@@ -27,15 +25,7 @@ _READING, _QUEUED, _CONNECTING, _ACTIVE, _ = Phase  # a global is found faster t
 class Exchange(Ending):
     """One request and what becomes of it. Serves as the dispatcher's ticket."""
 
-    __slots__ = ("_answered", "_interims", "_queued", "_sends", "_streaming")
-
-    def __init__(self, proxy: Proxy, client: ClientConnection, head: RequestHead, body: Body | None) -> None:
-        super().__init__(proxy, client, head, body)
-        self._streaming = False  # the body is longer than the buffer: it cannot be sent again
-        self._sends = 0
-        self._queued = False  # it had to wait
-        self._answered = False  # the worker has sent something
-        self._interims = 0
+    __slots__ = ()
 
     def __repr__(self) -> str:
         return f"<{self.head.method.decode()} {self.head.target.decode()} {self.phase.value}>"
