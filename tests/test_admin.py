@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.bench.peers import free_port, process, scratch
+from tests.bench.peers import consecutive_ports, process, scratch
 from tests.support.load import fetch
 from tests.support.running import Faucet, python_worker
 from tests.test_pool import control, until
@@ -41,7 +41,7 @@ def get(port: int, target: str) -> tuple[int, str]:
 
 @pytest.fixture
 def admin_port() -> int:
-    return free_port()
+    return consecutive_ports(1)[0]  # not one that the kernel may give to somebody else meanwhile
 
 
 async def test_pages_while_every_worker_is_busy(faucet: Start, admin_port: int) -> None:
@@ -207,7 +207,7 @@ def test_nginx_in_front(faucet: Start, tool: Callable[[str], str]) -> None:
     nginx = tool("nginx")
     service = faucet("--command", ECHO, "-w", "1", "--ip-from", "x-forwarded-for", "--trust", "127.0.0.1")
     service.wait_workers(1)
-    port = free_port()
+    port = consecutive_ports(1)[0]
     with scratch() as directory:
         (directory / "nginx.conf").write_text(
             textwrap.dedent(f"""
@@ -228,7 +228,7 @@ def test_haproxy_in_front_with_the_proxy_protocol(faucet: Start, tool: Callable[
     haproxy = tool("haproxy")
     service = faucet("--command", ECHO, "-w", "1", "--proxy-protocol", "--forwarded")
     service.wait_workers(1)
-    port = free_port()
+    port = consecutive_ports(1)[0]
     with scratch() as directory:
         (directory / "haproxy.cfg").write_text(
             "defaults\n mode tcp\n timeout connect 5s\n timeout client 5s\n timeout server 5s\n"
@@ -245,7 +245,7 @@ def test_haproxy_in_front_with_the_proxy_protocol(faucet: Start, tool: Callable[
 
 
 async def test_several_addresses_and_a_unix_socket(faucet: Start, tmp_path: Path) -> None:
-    path, port = tmp_path / "faucet.sock", free_port()
+    path, port = tmp_path / "faucet.sock", consecutive_ports(1)[0]
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(str(path))  # of a Faucet that was killed
     service = faucet(
