@@ -98,7 +98,9 @@ def k8s(settings: K8sSettings) -> int:
     try:
         secrets = typed_secrets(settings)
         if not settings.service_url:
-            settings = dataclasses.replace(settings, service_url=_choose_service(settings, secrets))
+            from faucet.services import choose_service
+
+            settings = dataclasses.replace(settings, service_url=choose_service(settings, secrets))
             more = ["--service-url", settings.service_url]
     except StartFailed as error:
         print_error(str(error))
@@ -116,17 +118,6 @@ def k8s(settings: K8sSettings) -> int:
         return pods_site(url, settings, secrets)
 
     return _serve(site, settings, warning, secrets=secrets, more=more)
-
-
-def _choose_service(settings: K8sSettings, secrets: Secrets) -> str:
-    """One of the headless services that the bastion's kubectl knows. Raises StartFailed."""
-    from faucet.services import NoChoice, choose_service
-    from faucet.workers.fleet import StartFailed
-
-    try:
-        return choose_service(settings, secrets)
-    except NoChoice as error:
-        raise StartFailed(str(error)) from error
 
 
 def _misplaced_tls(scheme: str, settings: K8sSettings) -> str:

@@ -132,6 +132,8 @@ def _check_range(option: Option, _type: Any, value: Any) -> None:
 
 def show(option: Option, value: Any) -> str:
     """A value as help and `faucet config` show it."""
+    if isinstance(value, tuple):
+        return ", ".join(value)
     return _SHOWN.get(option.unit, str)(value)
 
 

@@ -14,13 +14,14 @@ from faucet.net.ssh.secrets import Secrets, can_ask
 from faucet.net.ssh.target import parse_targets
 from faucet.settings import K8sSettings
 from faucet.sites import login_of
+from faucet.workers.fleet import StartFailed
 
 PATIENCE = 20.0
 
 LIST = ("kubectl", "get", "services", "--all-namespaces", "--output", "json")
 
 
-class NoChoice(Exception):
+class NoChoice(StartFailed):
     """There is nothing to choose from, or nobody to choose. The text is for the user."""
 
 

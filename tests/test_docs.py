@@ -74,6 +74,12 @@ def test_the_toml_in_the_docs_is_accepted(tmp_path: Path, capsys: pytest.Capture
     assert "faucet.toml" in capsys.readouterr().out
 
 
+def test_several_values_are_shown_as_they_are_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["config", "--dir", str(tmp_path), "--host", ":8080", "--host", "unix:/x"]
+    app(words, exit_on_error=False, result_action="return_value")
+    assert re.search(r"^host +:8080, unix:/x +--host$", capsys.readouterr().out, re.MULTILINE)
+
+
 def test_a_person_on_a_new_directory(tmp_path: Path, plumber: str, faucet: Callable[..., object]) -> None:
     """init, doctor, serve with --reload, edit, ask again."""
 

@@ -19,6 +19,8 @@ from faucet.discovery.polling import Fixed, Polling
 from faucet.net.connect import LinkDown, why_not
 
 if TYPE_CHECKING:
+    import asyncssh
+
     from faucet.net.ssh.link import Link
     from faucet.net.ssh.programs import RemotePrograms
 
@@ -132,7 +134,7 @@ class _Getent:
         self._name = url.host
         self._port = url.port or usual_port(url)
         self._programs = programs
-        self._process: object = None
+        self._process: asyncssh.SSHClientProcess[bytes] | None = None
 
     async def lookup(self) -> Answer:
         try:
@@ -147,11 +149,9 @@ class _Getent:
 
         if self._process is None:
             self._process = await self._programs.converse(GETENT)
-        process = self._process
-        assert isinstance(process, asyncssh.SSHClientProcess)
         try:
-            process.stdin.write(f"{self._name}\n".encode())
-            line = bytes(await process.stdout.readline())
+            self._process.stdin.write(f"{self._name}\n".encode())
+            line = await self._process.stdout.readline()
         except asyncssh.Error as error:
             raise ConnectionResetError(str(error)) from error
         if not line.endswith(b"\n"):
@@ -161,7 +161,7 @@ class _Getent:
     def _hang_up(self) -> None:
         process, self._process = self._process, None
         if process is not None:
-            process.channel.abort()  # type: ignore[attr-defined]
+            process.channel.abort()
 
     def _read(self, line: str) -> Answer:
         """An account with a command of its own may answer with anything."""

@@ -104,8 +104,7 @@ class Proxy:
         exchange = self.dispatcher.remove(backend)
         if exchange is not None:
             exchange.lock_gone()
-        for occupant in [one for one, where in self._occupants.items() if where is backend]:
-            del self._occupants[occupant]
+            self._occupants.pop(cast("Occupant", exchange), None)
         self._check_retired(backend)
         self.check_drained()
 

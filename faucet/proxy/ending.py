@@ -7,7 +7,6 @@ a cut, never half an answer that looks whole; and the lock is kept for as long a
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_left
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
@@ -15,7 +14,6 @@ from faucet.http1 import Body, RequestHead, ResponseHead
 from faucet.proxy.account import Account
 from faucet.proxy.answers import answer
 from faucet.proxy.phases import CLIENT_CLOSED_REQUEST, Phase
-from faucet.stats import BUCKET_BOUNDS
 
 if TYPE_CHECKING:
     from faucet.proxy.backend import Backend, BackendConnection
@@ -231,10 +229,7 @@ class Ending:
     def _release(self) -> None:
         backend, self.backend = self.backend, None
         if backend is not None:
-            held = self.proxy.stats.held  # as Histogram.add, without a call for each request
-            seconds = monotonic() - self.account.granted_at
-            held.counts[bisect_left(BUCKET_BOUNDS, seconds)] += 1
-            held.sum += seconds
+            self.proxy.stats.held.add(monotonic() - self.account.granted_at)
             self.proxy.release(backend, cast("Exchange", self))
 
     def _hear_worker_out(self) -> None:

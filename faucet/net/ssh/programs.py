@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shlex
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 import asyncssh
 
@@ -43,46 +44,44 @@ class RemotePrograms:
 
     async def run(self, argv: Sequence[str], patience: float) -> Result:
         """Run to the end. Raises OSError, TimeoutError."""
-        process = await self._start(_watched(argv))
-        try:
-            async with asyncio.timeout(patience):
-                output, errors = await asyncio.gather(process.stdout.read(), process.stderr.read())
-                await process.wait_closed()
-        except (asyncssh.Error, OSError) as error:
-            raise _as_os_error(error) from error
-        finally:
-            process.channel.abort()
-        if process.exit_status is None:
-            raise ConnectionResetError(f"the connection to {self.where} was lost")
-        return Result(process.exit_status, _text(output), _text(errors))
+        async with self._started(argv) as process, asyncio.timeout(patience):
+            output, errors = await asyncio.gather(process.stdout.read(), process.stderr.read())
+            return Result(await self._code(process), _text(output), _text(errors))
 
     async def lines(self, argv: Sequence[str]) -> AsyncGenerator[bytes, None]:
         """The lines it writes, until it ends; it is ended with the iterator. Raises OSError if it ends badly."""
-        process = await self._start(_watched(argv))
-        try:
+        async with self._started(argv) as process:
             async for line in process.stdout:
                 if line.endswith(b"\n"):
                     yield line
             errors = await process.stderr.read(4096)
-            await process.wait_closed()
-        except (asyncssh.Error, OSError) as error:
+            if code := await self._code(process):
+                raise OSError(f"{argv[0]} on {self.where} ended with code {code}: {_text(errors).strip()}")
+
+    @contextlib.asynccontextmanager
+    async def _started(self, argv: Sequence[str]) -> AsyncIterator[asyncssh.SSHClientProcess[bytes]]:
+        """A running program, which ends with this block. What goes wrong in it is an OSError."""
+        process = await self.converse(_watched(argv))
+        try:
+            yield process
+        except asyncssh.Error as error:
             raise _as_os_error(error) from error
         finally:
             process.channel.abort()
+
+    async def _code(self, process: asyncssh.SSHClientProcess[bytes]) -> int:
+        """How it ended. Raises OSError if nobody knows."""
+        await process.wait_closed()
         if process.exit_status is None:
             raise ConnectionResetError(f"the connection to {self.where} was lost")
-        if process.exit_status:
-            raise OSError(f"{argv[0]} on {self.where} ended with code {process.exit_status}: {_text(errors).strip()}")
+        return process.exit_status
 
     async def converse(self, command: str) -> asyncssh.SSHClientProcess[bytes]:
         """A program that is talked to. Raises OSError."""
-        return await self._start(command)
-
-    async def _start(self, command: str) -> asyncssh.SSHClientProcess[bytes]:
         connection = self._link.connection()
         try:
             return await connection.create_process(command, encoding=None, request_pty=False)
-        except (asyncssh.Error, OSError) as error:
+        except asyncssh.Error as error:
             raise _as_os_error(error) from error
 
 
@@ -90,10 +89,10 @@ def _watched(argv: Sequence[str]) -> str:
     return f"sh -c {shlex.quote(_WATCHED.format(shlex.join(argv)))}"
 
 
-def _as_os_error(error: Exception) -> OSError:
+def _as_os_error(error: asyncssh.Error) -> OSError:
     if isinstance(error, asyncssh.ChannelOpenError):
         return PermissionError(f"the bastion runs no programs for us: {error.reason}")
-    return error if isinstance(error, OSError) else OSError(str(error))
+    return OSError(str(error))
 
 
 def _text(data: bytes | str | None) -> str:
