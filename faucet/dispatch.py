@@ -80,7 +80,7 @@ class Dispatcher(Generic[Ticket, Worker]):
         self._queue.move_to_end(ticket, last=False)
         return None
 
-    def release(self, worker: Worker, ticket: Ticket) -> Grant[Ticket, Worker] | None:
+    def release(self, worker: Worker, ticket: object) -> Grant[Ticket, Worker] | None:
         """Give the lock back. Returns the grant that follows from it, if a ticket waits and the worker may serve.
 
         Raises LockError if `ticket` does not hold the lock of `worker`.
@@ -90,7 +90,7 @@ class Dispatcher(Generic[Ticket, Worker]):
         del self._holder[worker]
         return self._offer(worker)
 
-    def transfer(self, worker: Worker, ticket: Ticket, to: Ticket) -> None:
+    def transfer(self, worker: Worker, ticket: object, to: Ticket) -> None:
         """The lock of `worker` is no longer that of `ticket` but of `to`. Raises LockError as `release`."""
         if worker not in self._holder or self._holder[worker] != ticket:
             raise LockError(f"{ticket!r} does not hold the lock of {worker!r}")

@@ -12,6 +12,7 @@ import logging
 import os
 import re
 import sys
+from collections.abc import Callable
 from datetime import datetime
 from time import time
 
@@ -131,9 +132,13 @@ class Log(logging.Handler):
                 print_error(f"the log is in {settings.log_file}")
         colour = os.isatty(output.descriptor) and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
         self._format = TextFormat(colour) if self._for_people else JsonFormat()
-        self._sink = None if quiet and not self._in_file else Sink(output)
+        self._sink = None if quiet and not self._in_file else Sink(output, self._format.request)
         number = getattr(logging, settings.log_level.upper())
         self._informative = number <= logging.INFO
+        self.request: Callable[[Record], None] = _ignore
+        """Log one exchange."""
+        if self._informative and self._sink is not None:
+            self.request = self._sink.add
         self._least = number
         for name in ("faucet", "asyncio"):
             logger = logging.getLogger(name)
@@ -154,11 +159,6 @@ class Log(logging.Handler):
             _log.error("%s", text)
         if self._in_file or self._for_people:
             self._parting_words = text
-
-    def request(self, record: Record) -> None:
-        """Log one exchange."""
-        if self._informative and self._sink is not None:
-            self._sink.write(self._format.request(record))
 
     def output(self, worker: int, stream: str, line: str) -> None:
         """Log a line of a worker's output."""
@@ -190,6 +190,10 @@ class Log(logging.Handler):
         words, self._parting_words = self._parting_words, ""
         if words:
             print_error(words)
+
+
+def _ignore(_record: Record) -> None:
+    pass
 
 
 def _status_colour(status: int) -> str:

@@ -12,10 +12,17 @@ import os
 import queue
 import stat
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Generic, TypeVar
+
+Entry = TypeVar("Entry")
 
 FLUSH_SECONDS = 0.05
 """How long a line may wait for others to be written with it."""
+
+TOGETHER = 64
+"""Entries whose text is made together. Not more, since all requests wait for so long."""
 
 BACKLOG_LIMIT = 8 << 20
 """Bytes that may wait for a stuck output."""
@@ -104,12 +111,14 @@ class FileOutput(Output):
         os.close(self.descriptor)
 
 
-class Sink:
-    """Takes lines, and has them written."""
+class Sink(Generic[Entry]):
+    """Takes lines, and entries that `line_of` makes lines of, and has them written in the order they came."""
 
-    def __init__(self, output: Output) -> None:
+    def __init__(self, output: Output, line_of: Callable[[Entry], str] = str) -> None:
         self.output = output
+        self._line_of = line_of
         self._lines: list[str] = []
+        self._entries: list[Entry] = []  # to come behind the lines
         self._timer: asyncio.TimerHandle | None = None
         self._batches: queue.SimpleQueue[tuple[bytes, int] | None] = queue.SimpleQueue()
         self._pending = 0  # bytes handed to the thread and not written
@@ -121,20 +130,38 @@ class Sink:
 
     def write(self, line: str) -> None:
         """Add one line, without its newline."""
+        self._render()
         self._lines.append(line)
         if self._timer is None:
-            try:
-                loop = asyncio.get_running_loop()
-            except RuntimeError:
-                self.flush()
-            else:
-                self._timer = loop.call_later(FLUSH_SECONDS, self.flush)
+            self._flush_soon()
+
+    def add(self, entry: Entry) -> None:
+        """Add one entry. Its text is made with that of others: that is cheaper, and nobody waits for it."""
+        entries = self._entries
+        entries.append(entry)
+        if self._timer is None:
+            self._flush_soon()
+        elif len(entries) >= TOGETHER:
+            self._render()
+
+    def _render(self) -> None:
+        entries, self._entries = self._entries, []
+        self._lines.extend(map(self._line_of, entries))
+
+    def _flush_soon(self) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self.flush()
+        else:
+            self._timer = loop.call_later(FLUSH_SECONDS, self.flush)
 
     def flush(self) -> None:
         """Hand what has been collected to the thread."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._render()
         lines, self._lines = self._lines, []
         if not lines:
             return

@@ -1,6 +1,6 @@
 """What has happened, in numbers: counters, latency histograms, and a ring of the latest exchanges.
 
-Always on, so it must cost next to nothing: integers are counted up and one tuple is put in a ring per exchange.
+Always on, so it must cost next to nothing: an exchange is put in a list, and counted with others a little later.
 Text is made only by whoever reads. Durations are seconds as float, sizes bytes as int.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 BUCKETS_PER_DOUBLING = 4
@@ -23,6 +24,10 @@ RING_SIZE = 1000
 WORKER_RING_SIZE = 256
 """Service times remembered of each worker."""
 
+TOGETHER = 64
+"""Exchanges that are counted together. Between two requests R has the processor's caches for itself: what runs once for
+each costs several times what it costs in a loop."""
+
 HISTORY_SECONDS = 60
 """How far back a viewer that has just come can look."""
 
@@ -30,7 +35,8 @@ SERVICE_WEIGHT = 0.1
 """Weight of the newest service time in the moving mean that Retry-After is computed from."""
 
 
-class Record(NamedTuple):
+@dataclass(slots=True)
+class Record:
     """One exchange, as it ended."""
 
     ended: float
@@ -74,10 +80,12 @@ class Histogram:
         """How many were counted."""
         return sum(self.counts)
 
-    def add(self, seconds: float) -> None:
-        """Count one duration."""
-        self.counts[bisect_left(BUCKET_BOUNDS, seconds)] += 1
-        self.sum += seconds
+    def add(self, durations: Sequence[float]) -> None:
+        """Count these, in seconds."""
+        counts = self.counts
+        for seconds in durations:
+            counts[bisect_left(BUCKET_BOUNDS, seconds)] += 1
+        self.sum += sum(durations)
 
     def quantile(self, share: float) -> float:
         """As `quantile` of its counts."""
@@ -98,6 +106,12 @@ def quantile(counts: Sequence[int], share: float) -> float:
         if seen and seen >= rank:
             return bound
     return BUCKET_BOUNDS[-1] if any(counts) else 0.0
+
+
+def _class_of(record: Record) -> int:
+    """First digit of the status; a worker may answer 799, which counts as an error."""
+    first = record.status // 100
+    return min(5, first)
 
 
 class WorkerStats:
@@ -122,8 +136,7 @@ class WorkerStats:
 
     def add(self, record: Record) -> None:
         """Count one exchange."""
-        first = record.status // 100
-        self.by_class[min(5, first)] += 1  # a worker may answer 799
+        self.by_class[_class_of(record)] += 1
         self.recent.append((record.ended, record.service))
 
 
@@ -143,6 +156,8 @@ class Stats:
     """The numbers of one runtime."""
 
     def __init__(self) -> None:
+        self._fresh: list[Record] = []
+        self._spans: list[float] = []
         self.exchanges = 0
         """All that have ended."""
         self.errors = 0
@@ -166,21 +181,38 @@ class Stats:
         """Moving mean of the service time of exchanges that held a lock, in seconds."""
 
     def add(self, record: Record) -> None:
-        """Count one exchange that has ended."""
-        self.recent.append(record)
-        self.exchanges += 1
-        self.by_class[min(record.status // 100, 5)] += 1  # a worker may answer 799
-        self.waited.add(record.waited)
-        if record.worker:
-            self.errors += record.status >= 500
-            self.service.add(record.service)
-            self.mean_service += SERVICE_WEIGHT * (record.service - self.mean_service)
-            worker = self.workers.get(record.worker)
-            if worker is None:
-                worker = self.workers[record.worker] = WorkerStats()
-            worker.add(record)
-        elif record.status == 503:
-            self.refused += 1
+        """Take one exchange that has ended, to be counted with others."""
+        self._fresh.append(record)
+        if len(self._fresh) >= TOGETHER:
+            self.settle()
+
+    def hold(self, seconds: float) -> None:
+        """A lock was held for so long."""
+        self._spans.append(seconds)
+
+    def settle(self) -> None:
+        """Count what was taken. To be called before the numbers are read."""
+        fresh, self._fresh = self._fresh, []
+        spans, self._spans = self._spans, []
+        served = [record for record in fresh if record.worker]
+        self.recent.extend(fresh)
+        self.exchanges += len(fresh)
+        self.held.add(spans)
+        self.waited.add([record.waited for record in fresh])
+        self.service.add([record.service for record in served])
+        for record in fresh:
+            self.by_class[_class_of(record)] += 1
+            self.refused += record.status == 503 and not record.worker
+        for record in served:
+            self._count_worker(record)
+
+    def _count_worker(self, record: Record) -> None:
+        worker = self.workers.get(record.worker)
+        if worker is None:
+            worker = self.workers[record.worker] = WorkerStats()
+        worker.add(record)
+        self.errors += record.status >= 500
+        self.mean_service += SERVICE_WEIGHT * (record.service - self.mean_service)
 
     def count_restart(self, reason: str) -> None:
         """A worker was replaced."""

@@ -87,7 +87,7 @@ def test_accepted_and_relayed_byte_for_byte(head: bytes, method: bytes, body: by
 def persistent(message: bytes) -> tuple[bool, bool]:
     parsed = parse_response(message)
     assert parsed is not None
-    return parsed[0].persistent, parsed[0].fields.keep_alive
+    return parsed[0].fields.persistent, parsed[0].fields.keep_alive
 
 
 def test_persistence() -> None:

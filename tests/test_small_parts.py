@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
 import socket
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ import pytest
 from faucet.log import JsonFormat, Log, TextFormat
 from faucet.net.address import Address, AddressError, bind, bound_address, listen, parse_address
 from faucet.settings import LogSettings
-from faucet.sink import FileOutput, Output, Sink
+from faucet.sink import TOGETHER, FileOutput, Output, Sink
 from faucet.stats import BUCKET_BOUNDS, Histogram, Record, Stats
 from faucet.units import format_duration, format_size, parse_duration, parse_size
 from faucet.workers.advice import advice
@@ -143,6 +145,51 @@ def test_the_log_goes_to_its_file(tmp_path: Path) -> None:
     quiet.output(1, "out", "x")
     quiet.close()
     assert len((tmp_path / "log").read_text().splitlines()) == 2
+
+
+def test_lines_and_entries_are_written_in_the_order_they_came(tmp_path: Path) -> None:
+    sink: Sink[int] = Sink(FileOutput(tmp_path / "log"), lambda number: f"entry {number}")
+    expected = []
+
+    async def mix() -> None:
+        for number in range(3 * TOGETHER):
+            sink.add(number)
+            expected.append(f"entry {number}")
+            if number % 50 == 7:
+                sink.write(f"line {number}")
+                expected.append(f"line {number}")
+
+    asyncio.run(mix())
+    sink.close()
+    assert (tmp_path / "log").read_text().splitlines() == expected
+
+
+async def test_an_entry_is_written_soon_if_no_other_comes(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    sink: Sink[int] = Sink(FileOutput(log))
+    sink.add(7)
+    async with asyncio.timeout(10):
+        while not log.read_text():
+            await asyncio.sleep(0.01)
+    assert log.read_text() == "7\n"
+    sink.close()
+
+
+def test_numbers_are_counted_together_and_complete_when_asked_for() -> None:
+    stats = Stats()
+    served = replace(RECORD, worker="1", status=200, service=0.002, waited=0.001)
+    for _ in range(10):
+        stats.add(served)
+        stats.hold(0.003)
+    stats.add(RECORD)
+    stats.add(replace(RECORD, worker="1", status=799))
+    for _ in range(2):  # counted once, however often somebody asks
+        stats.settle()
+        assert (stats.exchanges, stats.refused, stats.errors, len(stats.recent)) == (12, 1, 1, 12)
+        assert stats.by_class == [0, 0, 10, 0, 0, 2]
+        assert (stats.waited.total, stats.service.total, stats.held.total) == (12, 11, 10)
+        assert stats.held.sum == pytest.approx(0.03)
+        assert (stats.workers["1"].requests, stats.workers["1"].errors) == (11, 1)
 
 
 def test_a_stuck_pipe_blocks_nobody_and_is_told_what_it_missed() -> None:
@@ -275,11 +322,10 @@ def test_a_full_disk_loses_lines_and_says_how_many() -> None:
 def test_histogram() -> None:
     histogram = Histogram()
     assert histogram.quantile(0.5) == 0
-    for milliseconds in range(1, 101):
-        histogram.add(milliseconds / 1000)
+    histogram.add([milliseconds / 1000 for milliseconds in range(1, 101)])
     for share in (0.01, 0.5, 0.95, 1.0):
         assert share / 10 <= histogram.quantile(share) <= share / 10 * 1.2
-    histogram.add(10_000)
+    histogram.add([10_000])
     assert histogram.quantile(1) == BUCKET_BOUNDS[-1]
     assert histogram.total == 101
 
@@ -287,8 +333,9 @@ def test_histogram() -> None:
 def test_retry_after_is_from_what_was_measured() -> None:
     stats = Stats()
     for _ in range(200):
-        stats.add(RECORD._replace(worker="1", service=2.0))
+        stats.add(replace(RECORD, worker="1", service=2.0))
     stats.add(RECORD)
+    stats.settle()
     assert stats.expected_wait(waiting=9, workers=4) == pytest.approx(5.0)
     assert stats.by_class[5] == 201
     assert stats.expected_wait(0, 0) == pytest.approx(2.0)

@@ -137,7 +137,8 @@ class Runtime:
     def queue(self) -> list[WaitingRow]:
         """Who waits, the next to be served first."""
         waiting = islice(self.proxy.dispatcher.queue(), QUEUE_ROWS)
-        return [WaitingRow(epoch(since), exchange.account.peer, describe(exchange)) for exchange, since in waiting]
+        told = ((since, exchange.account) for exchange, since in waiting)
+        return [WaitingRow(epoch(since), account.client, describe(account)) for since, account in told]
 
     def picture(self) -> dict[str, Any]:
         """All of it."""

@@ -57,8 +57,8 @@ class ResponseFields:
     """Content-Length in bytes, None if absent."""
     chunked: bool
     """The last transfer coding is `chunked`."""
-    close: bool
-    """`Connection: close`."""
+    persistent: bool
+    """The worker lets its connection go on after this response (RFC 9112, 9.3)."""
     keep_alive: bool
     """`Connection: keep-alive`."""
 
@@ -124,7 +124,7 @@ def _judge_response(section: bytes, minor: int) -> ResponseFields | None:
     return ResponseFields(
         length=_length(found, BadResponse),
         chunked=_response_chunked(found, minor),
-        close=b"close" in connection,
+        persistent=b"close" not in connection and (minor == 1 or b"keep-alive" in connection),
         keep_alive=b"keep-alive" in connection,
     )
 

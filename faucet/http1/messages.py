@@ -7,6 +7,7 @@ The bytes themselves are kept as they came: they are what is forwarded.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from faucet.http1 import grammar
@@ -56,12 +57,6 @@ class ResponseHead:
         self.status = status
         self.fields = fields
 
-    @property
-    def persistent(self) -> bool:
-        """Whether the worker lets its connection go on after this response (RFC 9112, 9.3)."""
-        fields = self.fields
-        return not fields.close and (self.minor == 1 or fields.keep_alive)
-
     def body_may_follow(self, method: bytes) -> bool:
         """Whether bytes may follow that do not belong to the message: a body where none may be.
 
@@ -94,7 +89,7 @@ def parse_request(data: bytes) -> tuple[RequestHead, bytes] | None:
     line_end = data.find(b"\r\n")
     line = grammar.REQUEST_LINE.fullmatch(data, 0, line_end)
     if line is None:
-        return None
+        return _behind_empty_lines(data)
     method, target, version = line.groups()
     minor = version[0] - 0x30
     section = data[line_end + 2 : end - 2]
@@ -154,8 +149,7 @@ class _HeadReader(Generic[_Head]):
             raise AssertionError("scanner and parser disagree about a head")
         return parsed
 
-    def _parse(self, data: bytes) -> tuple[_Head, bytes] | None:
-        raise NotImplementedError
+    _parse: Callable[[bytes], tuple[_Head, bytes] | None]
 
     def _new_scanner(self) -> HeadScanner:
         raise NotImplementedError
@@ -171,8 +165,7 @@ class RequestReader(_HeadReader[RequestHead]):
         """Some bytes of a head are here, but not all."""
         return self._scanner is not None and self._scanner.begun
 
-    def _parse(self, data: bytes) -> tuple[RequestHead, bytes] | None:
-        return parse_request(data if data[:1] != b"\r" else _without_empty_lines(data))
+    _parse = staticmethod(parse_request)
 
     def _new_scanner(self) -> HeadScanner:
         return RequestScanner()
@@ -183,19 +176,20 @@ class ResponseReader(_HeadReader[ResponseHead]):
 
     __slots__ = ()
 
-    def _parse(self, data: bytes) -> tuple[ResponseHead, bytes] | None:
-        return parse_response(data)
+    _parse = staticmethod(parse_response)
 
     def _new_scanner(self) -> HeadScanner:
         return ResponseScanner()
 
 
-def _without_empty_lines(data: bytes) -> bytes:
+def _behind_empty_lines(data: bytes) -> tuple[RequestHead, bytes] | None:
     """Some clients send one behind a body. As many as a RequestScanner would skip."""
     skipped = 0
     while skipped < 2 * EMPTY_LINES_LIMIT and data.startswith(b"\r\n", skipped):
         skipped += 2
-    return data[skipped:]
+    if not skipped or data.startswith(b"\r\n", skipped):
+        return None
+    return parse_request(data[skipped:])
 
 
 def _bad_chunk(status: int, detail: str) -> BadResponse:

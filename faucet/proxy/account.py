@@ -4,44 +4,28 @@ from __future__ import annotations
 
 from time import monotonic, time
 
-from faucet.http1 import RequestHead
 from faucet.stats import Record
 
 
-class Account:
-    """The figures of one exchange while they come in. Times are of the monotonic clock, sizes in bytes."""
+class Account(Record):
+    """The record of one exchange while it comes about. Its times are of the monotonic clock, but for `ended`."""
 
-    __slots__ = (
-        "_remarks",
-        "_settled",
-        "_waited",
-        "_waits_since",
-        "granted_at",
-        "peer",
-        "ready_at",
-        "received",
-        "request_id",
-        "sent",
-        "worker",
-    )
+    __slots__ = ("_remarks", "_settled", "_waits_since", "granted_at", "ready_at")
 
-    def __init__(self, peer: str, received: int) -> None:
-        self.peer = peer
-        """The client's address."""
-        self.worker = ""
-        """The last worker whose lock it held; empty before."""
-        self.granted_at = 0.0
-        """When it got that lock."""
+    def __init__(self, client: str, method: bytes, target: bytes, minor: int = 1, received: int = 0) -> None:
+        self.client = client
+        self.method = method
+        self.target = target
+        self.minor = minor
+        self.received = received
+        self.status = self.sent = 0
+        self.ended = self.waited = self.service = 0.0
+        self.worker = self.note = self.request_id = ""
         self.ready_at = 0.0
         """When the request was in hand."""
-        self.received = received
-        """Of the request, head included."""
-        self.request_id = ""
-        """Its Faucet-Request-Uuid, if it has one."""
-        self.sent = 0
-        """Of the response, head included, whoever it is from."""
+        self.granted_at = 0.0
+        """When it got its last lock; 0 before."""
         self._waits_since = 0.0  # for a lock; 0: it does not
-        self._waited = 0.0
         self._settled = False
         self._remarks = ""
 
@@ -53,7 +37,7 @@ class Account:
         """It holds the lock of `worker`."""
         self.worker = worker
         self.granted_at = monotonic()
-        self._waited += self.granted_at - self._waits_since
+        self.waited += self.granted_at - self._waits_since
         self._waits_since = 0.0
 
     def waits_again(self) -> None:
@@ -64,28 +48,17 @@ class Account:
         """Something the log should say, whatever the outcome."""
         self._remarks = f"{self._remarks}; {text}" if self._remarks else text
 
-    def settle(self, head: RequestHead, status: int, note: str) -> Record | None:
-        """The record of what became of it, once: None ever after."""
+    def settle(self, status: int, note: str) -> bool:
+        """That is what became of it. Only the first word counts: False ever after."""
         if self._settled:
-            return None
+            return False
         self._settled = True
         now = monotonic()
         if self._waits_since:
-            self._waited += now - self._waits_since
+            self.waited += now - self._waits_since
+        elif self.granted_at:
+            self.service = now - self.granted_at
         if self._remarks:
             note = f"{self._remarks}; {note}" if note else self._remarks
-        return Record(
-            time(),
-            self.peer,
-            head.method,
-            head.target,
-            head.minor,
-            status,
-            self.sent,
-            self.received,
-            self._waited,
-            now - self.granted_at if self.granted_at and not self._waits_since else 0.0,
-            self.worker,
-            note,
-            self.request_id,
-        )
+        self.ended, self.status, self.note = time(), status, note
+        return True

@@ -368,7 +368,7 @@ class BackendConnection(asyncio.Protocol):
         late = self._apart and _QUICKACK is None
         self._apart = False
         asked = exchange.body_done and exchange.head.fields.persistent
-        keep = clean and asked and head.persistent and not surprise and not late
+        keep = clean and asked and head.fields.persistent and not surprise and not late
         self.exchange = self._head = self._body = None
         self.fresh = False
         if not keep:

@@ -15,10 +15,10 @@ import struct
 from array import array
 from fcntl import ioctl
 from termios import TIOCOUTQ
-from time import time
 from typing import TYPE_CHECKING, cast
 
 from faucet.http1 import FramingError, RequestHead, RequestReader
+from faucet.proxy.account import Account
 from faucet.proxy.answers import CONTINUE, answer
 from faucet.proxy.exchange import Exchange
 from faucet.stats import Record
@@ -39,13 +39,14 @@ class ClientConnection(asyncio.Protocol):
 
     __slots__ = (
         "_delivered",
+        "_head_begun",
         "_linger_left",
-        "_peer",
         "_read_paused",
         "_reader",
         "_stash",
         "exchange",
         "half_closed",
+        "peer",
         "proxy",
         "transport",
         "write_paused",
@@ -54,11 +55,14 @@ class ClientConnection(asyncio.Protocol):
 
     transport: asyncio.Transport
 
+    peer: str
+    """The client's address, without port; `unix` for one without."""
+
     def __init__(self, proxy: Proxy) -> None:
         self.proxy = proxy
         # Per connection.
-        self._peer: str | None = None
         self._reader = RequestReader()
+        self._head_begun = False  # it has a deadline
         self._stash = b""  # what came behind the request in hand
         self._read_paused = False
         self.half_closed = False  # the client has ended its sending side
@@ -74,6 +78,8 @@ class ClientConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the loop."""
         self.transport = cast("asyncio.Transport", transport)
+        name = transport.get_extra_info("peername")
+        self.peer = name[0].removeprefix("::ffff:") if isinstance(name, tuple) else "unix"
         # A whole response may wait here for a slow reader: that is what frees the worker from it.
         self.transport.set_write_buffer_limits(high=self.proxy.settings.buffer_response)
         self.proxy.clients.add(self)
@@ -87,7 +93,7 @@ class ClientConnection(asyncio.Protocol):
                 self._drop(len(data))
             else:
                 self._read_head(data)
-        elif exchange.body is not None and not exchange.body.done and not self._stash:
+        elif not exchange.body_done and not self._stash:
             self._read_body(exchange, data)
         else:
             self._keep_for_later(data)
@@ -135,18 +141,19 @@ class ClientConnection(asyncio.Protocol):
     # -- reading -----------------------------------------------------------------------------------------------
 
     def _read_head(self, data: bytes) -> None:
-        started = self._reader.started
         try:
             parsed = self._reader.feed(data)
         except FramingError as error:
             self._refuse(error, max(self._reader.size, len(data)))
             return
         if parsed is not None:
-            if started:
+            if self._head_begun:
+                self._head_begun = False
                 self.proxy.heads.discard(self)
             self._open_exchange(*parsed)
-        elif self._reader.started and not started:
+        elif self._reader.started and not self._head_begun:
             # The whole head has one deadline, from its first byte on: a byte now and then does not extend it.
+            self._head_begun = True
             self.proxy.heads.touch(self)
 
     def _open_exchange(self, head: RequestHead, rest: bytes) -> None:
@@ -158,7 +165,7 @@ class ClientConnection(asyncio.Protocol):
             return
         exchange = self.exchange = Exchange(self.proxy, self, head, body)
         if self.proxy.introduce is not None:
-            head.raw, exchange.account.peer, exchange.account.request_id = self.proxy.introduce(head, self.peer)
+            head.raw, exchange.account.client, exchange.account.request_id = self.proxy.introduce(head, self.peer)
         if self.proxy.draining:
             self.proxy.refuse(exchange, "shutdown", "The service is shutting down.")
         elif body is None:
@@ -251,7 +258,8 @@ class ClientConnection(asyncio.Protocol):
             # Not at once: a hundred requests sent ahead must not become a hundred nested calls.
             self.proxy.loop.call_soon(self._read_stash)
         else:
-            self.resume_reading()
+            if self._read_paused:
+                self.resume_reading()
             (self.proxy.parting if self.proxy.draining else self.proxy.idle).touch(self)
 
     def _refuse(self, error: FramingError, received: int, head: RequestHead | None = None) -> None:
@@ -386,31 +394,13 @@ class ClientConnection(asyncio.Protocol):
         """It is owed an answer, or the rest of one."""
         return self.exchange is not None or bool(self.transport.get_write_buffer_size())
 
-    @property
-    def peer(self) -> str:
-        """The client's address, without port; `unix` for one without."""
-        if self._peer is None:
-            name = self.transport.get_extra_info("peername")
-            host = name[0] if isinstance(name, tuple) else "unix"
-            self._peer = host.removeprefix("::ffff:")
-        return self._peer
-
 
 def _refused(
     client: ClientConnection, error: FramingError, head: RequestHead | None, sent: int, received: int
 ) -> Record:
     """The record of a request that was refused before it was an exchange."""
-    return Record(
-        ended=time(),
-        client=client.peer,
-        method=head.method if head else b"-",
-        target=head.target if head else b"-",
-        minor=head.minor if head else 1,
-        status=error.status,
-        sent=sent,
-        received=received,
-        waited=0.0,
-        service=0.0,
-        worker="",
-        note=error.detail,
-    )
+    method, target, minor = (head.method, head.target, head.minor) if head else (b"-", b"-", 1)
+    account = Account(client.peer, method, target, minor, received)
+    account.sent = sent
+    account.settle(error.status, error.detail)
+    return account

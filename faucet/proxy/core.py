@@ -64,7 +64,7 @@ class Proxy:
         loop = asyncio.get_running_loop()
         self.loop = loop
         self.settings = settings
-        self.stats = Stats()
+        self._stats = Stats()
         self.dispatcher: Dispatcher[Exchange, Backend] = Dispatcher(
             settings.queue_limit, settings.queue_timeout or None
         )
@@ -77,7 +77,7 @@ class Proxy:
         """Why there are no workers and will not be for a while; requests are refused with it meanwhile."""
         self._drained = asyncio.Event()
         self._record = record
-        self._grants: deque[Grant[Exchange, Backend]] = deque()
+        self._grants: deque[tuple[Exchange, Backend]] = deque()
         self._expiry: asyncio.TimerHandle | None = None
         self._retiring: dict[Backend, asyncio.Future[None]] = {}
         self._interruption: Interruption | None = None
@@ -92,11 +92,17 @@ class Proxy:
         self.timeouts = (self.idle, self.heads, self.bodies, self.readers, self.lingering, self.parting)
         self.requests: Timeouts[Ending] = Timeouts(loop, settings.request_timeout, _request_timed_out)
 
+    @property
+    def stats(self) -> Stats:
+        """The numbers, up to date."""
+        self._stats.settle()
+        return self._stats
+
     # -- backends ----------------------------------------------------------------------------------------------
 
     def add(self, backend: Backend, held: bool = False) -> None:
         """Put a backend to use; if `held`, not before it is resumed."""
-        self._deliver(self.dispatcher.add(backend, held))
+        self._pass_on(self.dispatcher.add(backend, held))
 
     def remove(self, backend: Backend) -> None:
         """Forget a backend that is gone. What it still has to say on its connection is listened to."""
@@ -139,7 +145,7 @@ class Proxy:
 
     def resume(self, backend: Backend) -> None:
         """Undo hold."""
-        self._deliver(self.dispatcher.resume(backend))
+        self._pass_on(self.dispatcher.resume(backend))
 
     def unreachable(self, backend: Backend, error: Exception) -> None:
         """`backend` accepts no connection: hold it, and tell whoever looks after it."""
@@ -159,7 +165,10 @@ class Proxy:
         except QueueFull:
             self.refuse(exchange, "queue_full", "All workers are busy and the queue is full.")
             return
-        self._granted_or_waits(exchange, backend)
+        if backend is not None:
+            self._deliver(exchange, backend)
+        else:
+            self._let_wait(exchange)
 
     def take(self, backend: Backend, exchange: Exchange) -> bool:
         """Lock that backend, if it is idle; to be given back by `release`."""
@@ -170,11 +179,19 @@ class Proxy:
         if self.draining:
             self.refuse(exchange, "shutdown", "The service is shutting down.")
             return
-        self._granted_or_waits(exchange, self.dispatcher.reacquire(exchange, monotonic()))
+        backend = self.dispatcher.reacquire(exchange, monotonic())
+        if backend is not None:
+            self._deliver(exchange, backend)
+        else:
+            self._let_wait(exchange)
 
-    def release(self, backend: Backend, exchange: Exchange) -> None:
-        """The lock of `backend` is free for the next."""
-        self._deliver(self.dispatcher.release(backend, exchange))
+    def release(self, backend: Backend, exchange: Ending | Occupant, held: float | None = None) -> None:
+        """The lock of `backend` is free for the next. It was `held` for so many seconds, if that is to be counted."""
+        if held is not None:
+            self._stats.hold(held)
+        grant = self.dispatcher.release(backend, exchange)
+        if grant is not None:
+            self._deliver(*grant)
         if self._retiring:
             self._check_retired(backend)
         if self.draining:
@@ -186,7 +203,7 @@ class Proxy:
         How long is a guess, from what requests took lately: twice the longest, but not longer than its lock grace.
         """
         if self.draining:
-            self.release(backend, cast("Exchange", exchange))  # it is not ours to end, and nobody else will use it
+            self.release(backend, exchange)  # it is not ours to end, and nobody else will use it
             return
         grace = backend.lock_grace or LEAST_GRACE
         recent = time() - RECENT_SECONDS
@@ -195,7 +212,7 @@ class Proxy:
             elapsed = monotonic() - exchange.account.granted_at
             grace = min(max(2 * max(took) - elapsed, LEAST_GRACE), grace)
         occupant = cut_off(exchange)
-        self.dispatcher.transfer(backend, cast("Exchange", exchange), cast("Exchange", occupant))
+        self.dispatcher.transfer(backend, exchange, cast("Exchange", occupant))
         self._occupants[occupant] = backend
         occupant.timer = self.loop.call_later(grace, self._vacate, backend, occupant)
 
@@ -204,11 +221,11 @@ class Proxy:
         if occupant.timer is not None:
             occupant.timer.cancel()
         if not occupant.gone:
-            self.release(backend, cast("Exchange", occupant))
+            self.release(backend, occupant)
 
     def record(self, record: Record) -> None:
         """An exchange has ended."""
-        self.stats.add(record)
+        self._stats.add(record)
         self._record(record)
 
     def retry_after(self) -> int:
@@ -216,31 +233,31 @@ class Proxy:
         expected = self.stats.expected_wait(self.dispatcher.waiting, self.dispatcher.size)
         return max(1, math.ceil(expected))
 
-    def _granted_or_waits(self, exchange: Exchange, backend: Backend | None) -> None:
-        if backend is not None:
-            self._deliver(Grant(exchange, backend))
-        else:
-            exchange.has_to_wait()
-            if self._expiry is None:
-                self._arm_expiry()
+    def _let_wait(self, exchange: Exchange) -> None:
+        exchange.has_to_wait()
+        if self._expiry is None:
+            self._arm_expiry()
 
-    def _deliver(self, grant: Grant[Exchange, Backend] | None) -> None:
+    def _pass_on(self, grant: Grant[Exchange, Backend] | None) -> None:
+        if grant is not None:
+            self._deliver(*grant)
+
+    def _deliver(self, exchange: Exchange, backend: Backend) -> None:
         """Carry out a grant. One that leads to another is carried out after it, not inside it: a thousand clients
         that have left the queue unseen must not become a thousand nested calls."""
-        if grant is None:
+        grants = self._grants
+        grants.append((exchange, backend))
+        if len(grants) > 1:
             return
-        self._grants.append(grant)
-        if len(self._grants) > 1:
-            return
-        while self._grants:
-            exchange, backend = self._grants[0]
+        while grants:
+            exchange, backend = grants[0]
             try:
                 exchange.granted(backend)
             except Exception:
                 _log.exception("a request could not be handed to worker %s", backend.name)
                 exchange.internal_error()
             finally:
-                self._grants.popleft()
+                grants.popleft()
 
     # -- waiting too long --------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from faucet.http1 import Body, RequestHead, ResponseHead
 from faucet.proxy.account import Account
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from faucet.proxy.backend import Backend, BackendConnection
     from faucet.proxy.client import ClientConnection
     from faucet.proxy.core import Proxy
-    from faucet.proxy.exchange import Exchange
 
 _ACTIVE, _DONE = Phase.ACTIVE, Phase.DONE
 
@@ -43,6 +42,7 @@ class Ending:
         "account",
         "backend",
         "body",
+        "body_done",
         "client",
         "head",
         "phase",
@@ -52,9 +52,11 @@ class Ending:
     def __init__(self, proxy: Proxy, client: ClientConnection, head: RequestHead, body: Body | None) -> None:
         self.proxy = proxy
         self.client: ClientConnection | None = client
-        self.account = Account(client.peer, len(head.raw))
+        self.account = Account(client.peer, head.method, head.target, head.minor, len(head.raw))
         self.head = head
         self.body = body
+        self.body_done = body is None
+        """The whole request has arrived."""
         self.phase = Phase.READING
         self._buffer = bytearray()  # body bytes not sent yet, or that may have to be sent again
         self._streaming = False  # the body is longer than the buffer: it cannot be sent again
@@ -71,11 +73,6 @@ class Ending:
         self._relayed = False  # the client has been sent some of the final response
         self._interims = 0
         self._client_blamed = False
-
-    @property
-    def body_done(self) -> bool:
-        """The whole request has arrived."""
-        return self.body is None or self.body.done
 
     def refuse(self, status: int, detail: str, retry_after: int | None = None) -> None:
         """Answer with an error of our own, whatever phase this request is in."""
@@ -217,20 +214,19 @@ class Ending:
         if self._grace is not None:
             self._grace.cancel()
             self._grace = None
-        self._release()
+        if self.backend is not None:
+            self._release()
         self._record(status, note)
 
     def _record(self, status: int, note: str) -> None:
         """Tell what became of this request, once: when the client has its answer, or no client is left."""
-        record = self.account.settle(self.head, status, note)
-        if record is not None:
-            self.proxy.record(record)
+        if self.account.settle(status, note):
+            self.proxy.record(self.account)
 
     def _release(self) -> None:
         backend, self.backend = self.backend, None
         if backend is not None:
-            self.proxy.stats.held.add(monotonic() - self.account.granted_at)
-            self.proxy.release(backend, cast("Exchange", self))
+            self.proxy.release(backend, self, monotonic() - self.account.granted_at)
 
     def _hear_worker_out(self) -> None:
         """Nobody waits for the answer any more, but the worker is at work, so its lock stays.

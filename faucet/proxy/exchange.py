@@ -36,6 +36,7 @@ class Exchange(Ending):
         """Take body bytes; the index behind the last that belongs to this request. Raises FramingError."""
         assert self.body is not None
         end = self.body.feed(data)
+        self.body_done = self.body.done
         part = data[:end]
         self.account.received += end
         if self.phase is _ACTIVE and self._connection is not None:
@@ -279,7 +280,7 @@ class Exchange(Ending):
     def _client_may_stay(self, response: ResponseHead) -> bool:
         """RFC 9112, 9.3: whether both ends of the conversation let the client's connection go on."""
         explicit = self.head.minor == 1 or response.fields.keep_alive
-        return self.head.fields.persistent and response.persistent and explicit
+        return self.head.fields.persistent and response.fields.persistent and explicit
 
     # -- the client --------------------------------------------------------------------------------------------
 

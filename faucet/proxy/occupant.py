@@ -4,7 +4,6 @@ cut off from its worker. Seen from outside it looks like an exchange."""
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from faucet.proxy.account import Account
@@ -13,22 +12,13 @@ if TYPE_CHECKING:
     from faucet.proxy.ending import Ending
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
-    """What is told of a request."""
-
-    method: bytes
-    target: bytes
-
-
 class Occupant:
     """`who` is told as its client."""
 
     client = None
 
     def __init__(self, who: str, method: bytes, target: bytes) -> None:
-        self.head = Head(method, target)
-        self.account = Account(who, 0)
+        self.account = Account(who, method, target)
         self.account.ready()
         self.gone = False
         """The worker is gone, and the lock with it."""
@@ -51,7 +41,8 @@ class Occupant:
 
 def cut_off(exchange: Ending) -> Occupant:
     """In the place of an exchange whose worker may still be at work on it."""
-    occupant = Occupant(f"{exchange.account.peer} (cut off)", exchange.head.method, exchange.head.target)
-    occupant.account.granted(exchange.account.worker)
-    occupant.account.granted_at = exchange.account.granted_at
+    account = exchange.account
+    occupant = Occupant(f"{account.client} (cut off)", account.method, account.target)
+    occupant.account.granted(account.worker)
+    occupant.account.granted_at = account.granted_at
     return occupant

@@ -40,7 +40,7 @@ class ProxiedClientConnection(ClientConnection):
         self.proxy.idle.touch(self)
         peer, rest = read
         if peer is not None:
-            self._peer = peer.host
+            self.peer = peer.host
         if rest:
             super().data_received(rest)
 

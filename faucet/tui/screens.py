@@ -185,8 +185,7 @@ def _latencies(durations: list[float], width: int, plain: bool) -> list[str]:
         return ["No request yet."]
     ordered = sorted(durations)
     histogram = Histogram()
-    for duration in ordered:
-        histogram.add(duration)
+    histogram.add(ordered)
     used = [index for index, count in enumerate(histogram.counts) if count]
     bars = sparkline(histogram.counts[used[0] : used[-1] + 1], max(width - 20, 10), plain)
     quantiles = f"p50 {format_duration(quantile_of(ordered, 0.5))}, p95 {format_duration(quantile_of(ordered, 0.95))}"

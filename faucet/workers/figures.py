@@ -6,7 +6,7 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, TypedDict
 
 from faucet.snapshot import TARGET_LIMIT
-from faucet.stats import WORKER_RING_SIZE, WorkerStats, quantile_of
+from faucet.stats import WORKER_RING_SIZE, Record, WorkerStats, quantile_of
 
 if TYPE_CHECKING:
     from faucet.proxy.exchange import Exchange
@@ -57,7 +57,8 @@ def lock_figures(holder: Exchange | None) -> LockFigures:
     """Who holds its lock, if somebody does."""
     if holder is None:
         return LockFigures(locked=0.0, request="", client="")
-    return LockFigures(locked=epoch(holder.account.granted_at), request=describe(holder), client=holder.account.peer)
+    account = holder.account
+    return LockFigures(locked=epoch(account.granted_at), request=describe(account), client=account.client)
 
 
 def _rate(latest: list[tuple[float, float]], now: float) -> float:
@@ -68,9 +69,9 @@ def _rate(latest: list[tuple[float, float]], now: float) -> float:
     return len(recent) / (RATE_SECONDS if len(recent) < WORKER_RING_SIZE else max(now - recent[0], 0.001))
 
 
-def describe(exchange: Exchange) -> str:
+def describe(record: Record) -> str:
     """`POST /predict`."""
-    return f"{exchange.head.method.decode()} {exchange.head.target[:TARGET_LIMIT].decode('latin-1')}"
+    return f"{record.method.decode()} {record.target[:TARGET_LIMIT].decode('latin-1')}"
 
 
 def epoch(moment: float) -> float:

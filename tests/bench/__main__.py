@@ -29,6 +29,7 @@ HAPROXY_CLOSE = "HAProxy, option httpclose, maxconn 1"
 NGINX_KEPT = "nginx, a kept connection per worker"
 NGINX_MANY = "nginx, 32 kept connections"
 NGINX = "nginx, default"
+BARE = "a bare proxy: no checks, no figures, no log"
 DEMO = str(Path(faucet.demo.__file__).parent)
 
 PLAIN = b"GET /hello HTTP/1.1\r\nHost: 127.0.0.1:3838\r\n\r\n"
@@ -88,7 +89,8 @@ def plumber() -> None:
         print("R is not installed: left out")
         return
     origins = peers.consecutive_ports(2)
-    with around(origins, "--dir", DEMO) as found:
+    with around(origins, "--dir", DEMO) as found, peers.bare(BARE, origins) as bare:
+        found[BARE] = bare
         measure: dict[str, Callable[[], float]] = {
             name: lambda port=running.port: load.wrk(port, 8, "/hello").requests for name, running in found.items()
         }
@@ -102,6 +104,7 @@ def plumber() -> None:
         shares(port)
         alone = {
             "Faucet": lambda: 1000 * statistics.median(load.latencies(port, "/hello", 3)),
+            BARE: lambda: 1000 * statistics.median(load.latencies(bare.port, "/hello", 3)),
             "direct, quick ACKs": lambda: 1000 * statistics.median(load.latencies(origins[0], "/hello", 3)),
             "direct, the two workers in turn": lambda: 1000 * statistics.median(load.alternating(origins, "/hello", 3)),
         }

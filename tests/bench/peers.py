@@ -152,6 +152,15 @@ def haproxy(name: str, origins: Sequence[int], mode: str) -> Iterator[Running]:
             yield running
 
 
+@contextlib.contextmanager
+def bare(name: str, origins: Sequence[int]) -> Iterator[Running]:
+    """The least that such a proxy can do: see bare.py."""
+    port = free_port()
+    words = [sys.executable, "-m", "tests.bench.bare", str(port), *map(str, origins)]
+    with process(name, port, words, cwd=ROOT) as running:
+        yield running
+
+
 WITHOUT_UVLOOP = "import sys; sys.modules['uvloop'] = None; from faucet.cli import main; sys.exit(main())"
 
 
