@@ -84,6 +84,14 @@ def _bastion(text: str) -> str:
     return text
 
 
+def _count(text: str) -> int:
+    """A whole number: cyclopts itself would round 1.5. Raises ValueError."""
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no whole number") from None
+
+
 _UNITS: dict[str, Callable[[str], Any]] = {
     "target": _target,
     "span": _span,
@@ -96,6 +104,7 @@ _UNITS: dict[str, Callable[[str], Any]] = {
     "ssh": _bastion,
     "admin": _address,
     "trust": _trusted,
+    "count": _count,
 }
 _METAVARS = {
     "duration": "TIME",

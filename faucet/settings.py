@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-Unit = Literal["duration", "size", "address", "keys", "span", "target", "url", "dns", "ssh", "trust", "admin", "plain"]
+Unit = Literal[
+    "duration", "size", "address", "keys", "span", "target", "url", "dns", "ssh", "trust", "admin", "count", "plain"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,9 @@ MOST_WORKERS = 1000
 class ProxySettings:
     """What the proxy holds itself and others to."""
 
-    queue_limit: int = _option(1024, "Requests that may wait for a worker; more get 503.", QUEUE, minimum=0)
+    queue_limit: int = _option(
+        1024, "Requests that may wait for a worker; more get 503.", QUEUE, unit="count", minimum=0
+    )
     queue_timeout: float = _option(
         60.0, "How long a request may wait for a worker; then it gets 503. 0: for ever.", QUEUE, unit="duration"
     )
@@ -110,7 +114,7 @@ class LogSettings:
     log_max_size: int = _option(
         0, "When the file has this size, it becomes FILE.1, and so on. 0: it grows for ever.", LOG, unit="size"
     )
-    log_keep: int = _option(5, "Files FILE.1 to FILE.N that are kept.", LOG, minimum=0)
+    log_keep: int = _option(5, "Files FILE.1 to FILE.N that are kept.", LOG, unit="count", minimum=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,8 +211,12 @@ class WorkerSettings:
     scale_down_after: float = _option(
         60.0, "With `-w 2..8`: one less, when not all were needed for so long.", WORKERS, unit="duration", minimum=1
     )
-    roll_batch: int = _option(1, "Workers that a rolling restart replaces at the same time.", WORKERS, minimum=1)
-    max_requests: int = _option(0, "A worker that has served so many is replaced. 0: never.", WORKERS, minimum=0)
+    roll_batch: int = _option(
+        1, "Workers that a rolling restart replaces at the same time.", WORKERS, unit="count", minimum=1
+    )
+    max_requests: int = _option(
+        0, "A worker that has served so many is replaced. 0: never.", WORKERS, unit="count", minimum=0
+    )
     max_age: float = _option(0.0, "A worker that is so old is replaced. 0: never.", WORKERS, unit="duration")
     max_rss: int = _option(0, "A worker whose process is so large is replaced. 0: never.", WORKERS, unit="size")
     health_path: str = _option(
@@ -223,13 +231,18 @@ class WorkerSettings:
     )
     reload: bool = _option(False, "Rolling restart when a file in the directory changes.", WORKERS)
     child_port: int = _option(
-        0, "First port of the workers; worker i gets the i-th. 0: free ports.", WORKERS, minimum=0, maximum=65535
+        0,
+        "First port of the workers; worker i gets the i-th. 0: free ports.",
+        WORKERS,
+        unit="count",
+        minimum=0,
+        maximum=65535,
     )
     startup_timeout: float = _option(
         60.0, "A worker that does not listen by then is stopped and tried again.", WORKERS, unit="duration", minimum=0.1
     )
     max_restarts: int = _option(
-        5, "Failed starts in a row after which a worker is tried only once a minute.", WORKERS, minimum=1
+        5, "Failed starts in a row after which a worker is tried only once a minute.", WORKERS, unit="count", minimum=1
     )
     keep_trying: bool = _option(False, "Do not give up if no worker can be started at first.", WORKERS)
     rscript: str = _option("Rscript", "The Rscript to start R with.", WORKERS)

@@ -374,6 +374,8 @@ def test_flag_then_variable_then_file_then_default(tmp_path: Path) -> None:
         ('config = "x"', "config is no option"),
         ('health-path = "health"', "'health' is no path: write /health"),
         ("refresh = nan", "must be at least"),
+        ("queue-limit = 1.5", "'1.5' is no whole number"),
+        ("queue-limit = -1", "must be at least 0"),
         ("queue-limit = 1\nqueue_limit = 2", "queue-limit is there twice"),
         ('[keys]\nquit = ["a"]', "keys has to be one value"),
     ],
