@@ -34,15 +34,13 @@ class RequestFields:
     """The framing facts of a request's field section."""
 
     length: int | None
-    """Content-Length in bytes, None if absent."""
-    chunked: bool
-    """Transfer-Encoding is `chunked`."""
+    """Bytes of the body, None if it is chunked."""
     persistent: bool
     """The client does not ask for the connection to end with this exchange (RFC 9112, 9.3)."""
     expects_continue: bool
     """`Expect: 100-continue`, from a client of HTTP/1.1."""
     websocket: bool
-    """`Connection: upgrade` and `Upgrade: websocket`."""
+    """`Connection: upgrade` and `Upgrade: websocket`, and no body."""
     upgrade: bool
     """There is an Upgrade or HTTP2-Settings field."""
     host: bytes | None
@@ -75,8 +73,16 @@ def request_fields(section: bytes, minor: int) -> RequestFields | None:
 
 def response_fields(section: bytes, minor: int) -> ResponseFields | None:
     """Judge the field section of a response, as request_fields does. Raises BadResponse."""
-    judge = _cached_response if len(section) <= CACHED_SECTION_LIMIT else _judge_response
-    return judge(section, minor)
+    found = _framing_fields(section)
+    if found is None:
+        return None
+    connection = _tokens(found.get(b"connection", ()))
+    return ResponseFields(
+        length=_length(found, BadResponse),
+        chunked=_response_chunked(found, minor),
+        persistent=b"close" not in connection and (minor == 1 or b"keep-alive" in connection),
+        keep_alive=b"keep-alive" in connection,
+    )
 
 
 def is_host(text: bytes) -> bool:
@@ -105,32 +111,19 @@ def _judge_request(section: bytes, minor: int) -> RequestFields | None:
         return None
     connection = _tokens(found.get(b"connection", ()))
     upgrades = [value.strip(b" \t").lower() for value in found.get(b"upgrade", ())]
+    length = _length(found, lambda detail: BadRequest(400, detail))
+    chunked = _request_chunked(found, minor)  # both are judged, whatever the other says
     return RequestFields(
-        length=_length(found, lambda detail: BadRequest(400, detail)),
-        chunked=_request_chunked(found, minor),
+        length=None if chunked else length or 0,
         persistent=b"close" not in connection and (minor == 1 or b"keep-alive" in connection),
         expects_continue=_expects_continue(found) and minor == 1,
-        websocket=minor == 1 and b"upgrade" in connection and upgrades == [b"websocket"],
+        websocket=minor == 1 and b"upgrade" in connection and upgrades == [b"websocket"] and not length and not chunked,
         upgrade=not HOP_BY_HOP_UPGRADE.isdisjoint(found),
         host=_host(found, minor),
     )
 
 
-def _judge_response(section: bytes, minor: int) -> ResponseFields | None:
-    found = _framing_fields(section)
-    if found is None:
-        return None
-    connection = _tokens(found.get(b"connection", ()))
-    return ResponseFields(
-        length=_length(found, BadResponse),
-        chunked=_response_chunked(found, minor),
-        persistent=b"close" not in connection and (minor == 1 or b"keep-alive" in connection),
-        keep_alive=b"keep-alive" in connection,
-    )
-
-
 _cached_request = lru_cache(CACHED_SECTIONS)(_judge_request)
-_cached_response = lru_cache(CACHED_SECTIONS)(_judge_response)
 
 
 def _framing_fields(section: bytes) -> dict[bytes, list[bytes]] | None:

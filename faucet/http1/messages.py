@@ -8,6 +8,7 @@ The bytes themselves are kept as they came: they are what is forwarded.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Generic, TypeVar
 
 from faucet.http1 import grammar
@@ -19,14 +20,20 @@ from faucet.http1.scanner import HeadScanner, RequestScanner, ResponseScanner
 
 _Head = TypeVar("_Head")
 
+KEPT_HEAD_LIMIT = 1024
+"""Bytes of the longest response head that is kept; with KEPT_HEADS it bounds the memory to 1 MiB. Many answers of one
+second are the same up to here, Date and all; of requests only the fields are kept, since their targets differ."""
+
+KEPT_HEADS = 1024
+
 IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
 """RFC 9110, 9.2.2: methods that may be sent once more when a connection ended without an answer."""
 
 
 class RequestHead:
-    """One request's head. `raw` is what to forward; `length` is the body's, None if it is chunked."""
+    """One request's head. `raw` is what to forward."""
 
-    __slots__ = ("fields", "length", "method", "minor", "raw", "target", "websocket")
+    __slots__ = ("fields", "method", "minor", "raw", "target")
 
     def __init__(self, raw: bytes, method: bytes, target: bytes, minor: int, fields: RequestFields) -> None:
         self.raw = raw
@@ -34,20 +41,26 @@ class RequestHead:
         self.target = target
         self.minor = minor
         self.fields = fields
-        self.length = None if fields.chunked else (fields.length or 0)
-        self.websocket = fields.websocket and method == b"GET" and self.length == 0
+
+    @property
+    def websocket(self) -> bool:
+        """It asks for a WebSocket (RFC 6455, 4.1)."""
+        return self.fields.websocket and self.method == b"GET"
 
     def body(self, limit: int | None) -> Body | None:
         """The framer of the body, None if there is none. Raises BadRequest 413 beyond `limit` bytes."""
-        if self.length is None:
+        length = self.fields.length
+        if length == 0:
+            return None
+        if length is None:
             return ChunkedBody(BadRequest, limit, CHUNKS_PER_TURN)
-        if limit is not None and self.length > limit:
+        if limit is not None and length > limit:
             raise BadRequest(413, f"The body is longer than {limit} bytes.")
-        return LengthBody(self.length) if self.length else None
+        return LengthBody(length)
 
 
 class ResponseHead:
-    """One response's head. `raw` is what to relay."""
+    """One response's head. `raw` is what to relay. Never changed: the same bytes may give the same object."""
 
     __slots__ = ("fields", "minor", "raw", "status")
 
@@ -109,15 +122,22 @@ def parse_response(data: bytes) -> tuple[ResponseHead, bytes] | None:
     end = data.find(b"\r\n\r\n") + 4
     if not 4 <= end <= HEAD_LIMIT:
         return None
-    line_end = data.find(b"\r\n")
-    line = grammar.STATUS_LINE.fullmatch(data, 0, line_end)
+    judge = _kept_response if end <= KEPT_HEAD_LIMIT else _judge_response
+    head = judge(data[:end])
+    return None if head is None else (head, data[end:])
+
+
+def _judge_response(raw: bytes) -> ResponseHead | None:
+    line_end = raw.find(b"\r\n")
+    line = grammar.STATUS_LINE.fullmatch(raw, 0, line_end)
     if line is None:
         return None
     minor = line[1][0] - 0x30
-    fields = response_fields(data[line_end + 2 : end - 2], minor)
-    if fields is None:
-        return None
-    return ResponseHead(data[:end], minor, int(line[2]), fields), data[end:]
+    fields = response_fields(raw[line_end + 2 : -2], minor)
+    return None if fields is None else ResponseHead(raw, minor, int(line[2]), fields)
+
+
+_kept_response = lru_cache(KEPT_HEADS)(_judge_response)
 
 
 class _HeadReader(Generic[_Head]):
