@@ -27,7 +27,7 @@ second are the same up to here, Date and all; of requests only the fields are ke
 KEPT_HEADS = 1024
 
 IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
-"""RFC 9110, 9.2.2: methods that may be sent once more when a connection ended without an answer."""
+"""RFC 9110, 9.2.2: methods that may be sent once more when a connection ended before the answer was complete."""
 
 
 class RequestHead:

@@ -270,13 +270,14 @@ class BackendConnection(asyncio.Protocol):
             if self.exchange is None:
                 return  # that was the whole answer, or no answer at all
         self.exchange = None
+        begun = self._head is not None or self._reader.size > 0
         lost = self.dropped or isinstance(exc, LinkLost | TimeoutError)
         if lost and self._backend.lock_grace is not None:
-            exchange.way_lost()
+            exchange.way_lost(begun)
         elif self._body is not None and self._body.ends_at_eof() and exc is None:
             exchange.response_ended(b"", until_close=True)
         else:
-            exchange.connection_ended(self.fresh)
+            exchange.connection_ended(self.fresh, begun)
 
     def _close_own_socket(self) -> None:
         """The transport closes its descriptor, not ours."""
@@ -321,8 +322,6 @@ class BackendConnection(asyncio.Protocol):
             held, self._held = self._held, b""
             self._receive_body(exchange, data, held)
             return
-        if self._head is None:
-            exchange.response_begins()
         rest = data
         while parsed := self._reader.feed(rest):
             self._head, rest = parsed

@@ -27,7 +27,6 @@ class Ending:
     """The state of an exchange, and what can end it."""
 
     __slots__ = (
-        "_answered",
         "_buffer",
         "_client_blamed",
         "_connection",
@@ -69,7 +68,6 @@ class Ending:
         self._grace: asyncio.TimerHandle | None = None  # its time is over, but the worker cannot be ended
         # The response.
         self._response: ResponseHead | None = None
-        self._answered = False  # the worker has sent something
         self._relayed = False  # the client has been sent some of the final response
         self._interims = 0
         self._client_blamed = False

@@ -148,27 +148,31 @@ class Exchange(Ending):
         else:
             self._try_another()
 
-    def connection_ended(self, fresh: bool) -> None:
-        """The worker's connection ended before the response did. `fresh`: it was opened for this request."""
+    def connection_ended(self, fresh: bool, begun: bool) -> None:
+        """The worker's connection ended before the response did. `fresh`: it was opened for this request; `begun`:
+        some of a response had come. As long as the client was sent none of that, it need not know of it."""
         self._connection = None
-        if self._answered or self.client is None:
-            self._broken("The worker ended its answer before it was complete.")
-        elif self._streaming or self._sends >= MAX_SENDS or self.head.method not in IDEMPOTENT:
-            self._broken("The worker ended the connection without an answer.")
+        if self.account.sent or self.client is None or not self._may_be_sent_again():
+            how = "its answer before it was complete" if begun else "the connection without an answer"
+            self._broken(f"The worker ended {how}.")
         else:
             # It may just have closed a connection that was idle for too long; or it is dying, and what is sent to it
             # now is lost in its backlog. A moment tells, unless it is known to be gone.
             self.account.remark(f"sent again, since worker {self.account.worker} ended the connection")
             self.phase = _CONNECTING
             grace = 0 if self.backend is None else RETRY_GRACE
-            self._retry = self.proxy.loop.call_later(grace, self._send_again, fresh)
+            self._retry = self.proxy.loop.call_later(grace, self._send_again, fresh or begun)
 
-    def way_lost(self) -> None:
+    def _may_be_sent_again(self) -> bool:
+        """RFC 9110, 9.2.2; and its bytes are still here."""
+        return not self._streaming and self._sends < MAX_SENDS and self.head.method in IDEMPOTENT
+
+    def way_lost(self, begun: bool) -> None:
         """The way to the worker is lost. That may go on with this request, so its lock stays with it for a while."""
         backend, self.backend = self.backend, None
         if backend is not None:
             self.proxy.keep_locked(backend, self)
-        self.connection_ended(fresh=True)
+        self.connection_ended(fresh=True, begun=begun)
 
     def _send_again(self, elsewhere: bool) -> None:
         """To the same worker, unless it is gone, or has failed in a way that it may repeat."""
@@ -204,12 +208,6 @@ class Exchange(Ending):
             self._answer_client(502, detail)
 
     # -- the worker answers ------------------------------------------------------------------------------------
-
-    def response_begins(self) -> None:
-        """The worker has sent a byte: from here on this request is never sent again."""
-        self._answered = True
-        if self.body is not None and not self._streaming:
-            self._buffer.clear()
 
     def interim_response(self, head: ResponseHead) -> None:
         """A response of the class 1xx. Raises BadResponse if there are too many."""
@@ -249,7 +247,9 @@ class Exchange(Ending):
     def response_part(self, data: bytes) -> None:
         """Bytes of the final response, its head included."""
         if self.client is not None:
-            self._relayed = True
+            if not self._relayed:
+                self._relayed = True  # from here on this request is never sent again
+                self._buffer.clear()
             self._relay(data)
             if self.client.write_paused:
                 self.client_paused()

@@ -60,11 +60,6 @@ async def test_a_head_waits_for_its_body_unless_that_may_take_long(scripted: Ope
     await client.expect(CHUNKED)
     await worker.send(b"0\r\n\r\n")
     await client.expect(b"0\r\n\r\n")
-    await client.send(GET)
-    await worker.expect(GET)
-    await worker.send(OK[:-5])
-    worker.close()
-    assert (await client.read_answer())[0] == 502
 
 
 async def test_without_quick_acks_an_answer_in_two_parts_ends_the_connection(

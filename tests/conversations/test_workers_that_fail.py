@@ -156,15 +156,66 @@ async def test_a_broken_close_delimited_answer_looks_broken(scripted: OpenStage)
     await lock_is_given_back(stage)
 
 
-async def test_half_a_head_is_a_502_and_not_sent_again(scripted: OpenStage) -> None:
+PUT = post(b"hello").replace(b"POST", b"PUT")
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["kept", "new"])
+@pytest.mark.parametrize(
+    "begin", [OK[:17], OK[:-5], b"HTTP/1.1 100 Continue\r\n\r\n"], ids=["half a head", "a head", "an interim response"]
+)
+async def test_what_the_client_has_seen_nothing_of_is_sent_again(scripted: OpenStage, begin: bytes, kept: bool) -> None:
+    """R sends head and body apart, and may be killed in between. To another, whatever the age of the connection:
+    the first was at work on it."""
+    stage = await scripted(2)
+    client = await stage.client()
+    peers = []
+    for worker in stage.workers if kept else []:
+        await client.send(GET)
+        peers.append(await worker.connection())
+        await peers[-1].expect(GET)
+        await peers[-1].send(OK)
+        await client.expect(OK)
+    request = PUT.replace(b"Host: a", b"Host: a\r\nExpect: 100-continue")
+    await client.send(request)
+    first = peers[0] if kept else await stage.worker.connection()
+    await first.expect(request)
+    await first.send(begin)
+    first.close()
+    second = peers[1] if kept else await stage.workers[1].connection()
+    await second.expect(request)
+    await second.send(OK)
+    await client.expect(OK)
+    record = await stage.outcome(3 if kept else 1)
+    assert (record.worker, record.note) == ("2", "sent again, since worker 1 ended the connection")
+    assert record.sent == len(OK)
+    await lock_is_given_back(stage)
+
+
+async def test_what_the_client_has_seen_a_part_of_is_not_sent_again(scripted: OpenStage) -> None:
+    hint = b"HTTP/1.1 103 Early Hints\r\n\r\n"
     stage = await scripted()
     client = await stage.client()
-    await client.send(GET)
+    await client.send(PUT)
     worker = await stage.worker.connection()
-    await worker.expect(GET)
-    await worker.send(b"HTTP/1.1 200 OK\r\nContent-")
+    await worker.expect(PUT)
+    await worker.send(hint)
+    await client.expect(hint)
     worker.close()
     assert (await client.read_answer())[0] == 502
+    await stage.worker.expect_no_connection()
+
+
+@pytest.mark.parametrize("begin", [OK[:17], OK[:-5]], ids=["half a head", "a head alone"])
+async def test_a_post_is_not_sent_again_whatever_was_seen_of_its_answer(scripted: OpenStage, begin: bytes) -> None:
+    stage = await scripted()
+    client = await stage.client()
+    await client.send(post(b"hello"))
+    worker = await stage.worker.connection()
+    await worker.expect(post(b"hello"))
+    await worker.send(begin)
+    worker.close()
+    assert (await client.read_answer())[0] == 502
+    assert "before it was complete" in (await stage.outcome()).note
     await stage.worker.expect_no_connection()
 
 

@@ -17,7 +17,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
 LARGE = 1 << 16
-"""Bytes of content from which they are sent in two parts. Fewer in one: a kill in between would cut an answer."""
+"""Bytes of content from which they are sent in two parts. Fewer in one: a kill in between would cut an answer that
+the client has begun to read. The head goes ahead alone, as R's does: a kill behind that is nothing to the client."""
 
 state = threading.Lock()
 in_hand = 0
@@ -48,8 +49,7 @@ class Handler(BaseHTTPRequestHandler):
         size, digest = self.read_body()
         if url.path == "/slow":
             time.sleep(float(url.query))
-        elif url.path != "/quick":
-            time.sleep(random.uniform(0, 0.002))
+        self.take_a_moment()
         with state:
             alone = alone and in_hand == 1
         content = {
@@ -67,6 +67,7 @@ class Handler(BaseHTTPRequestHandler):
             self.end_headers()
             return
         self.end_headers()
+        self.take_a_moment()
         if url.path == "/drip":
             self.wfile.write(content)
             time.sleep(60)
@@ -76,6 +77,10 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(content[:-1])
         self.done()
         self.wfile.write(content if whole else content[-1:])
+
+    def take_a_moment(self) -> None:
+        if not self.path.startswith(("/slow", "/quick")):
+            time.sleep(random.uniform(0, 0.001))
 
     def done(self) -> None:
         """Before the last byte: whoever has that may send the next request, on another connection, at once."""
