@@ -109,7 +109,7 @@ def test_a_change_is_known_at_once(cluster: Cluster) -> None:
     began = monotonic()
     cluster.dns.set("plumber", ADDRESSES[7:9])
     assert resolve(cluster, SERVICE) == list(ADDRESSES[7:9])
-    assert monotonic() - began < 0.2
+    assert monotonic() - began < 1, "nothing keeps the old answer for a while"
     assert cluster.dns.queries().count(f"A {SERVICE}") == 1
 
 

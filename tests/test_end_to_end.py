@@ -82,7 +82,7 @@ async def test_the_queue_is_bounded_in_length_and_in_time(faucet: Start) -> None
     head = await reader.readuntil(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 503 ")
     assert b"\r\nRetry-After: " in head
-    assert monotonic() - began < 0.3
+    assert monotonic() - began < 0.7, "a place in the queue becomes free after a second"
     await hang_up(writer)
     assert {status for status, _ in await asyncio.gather(*waiting)} == {503}
     assert (await blocker)[0] == 200

@@ -286,8 +286,8 @@ def test_without_a_monitor_one_line_says_so(terminal: Open, port: int, variable:
 
 
 def test_headless_imports_neither_textual_nor_asyncssh_and_starts_quickly(tmp_path: Path) -> None:
-    """Until the workers are spawned: less than 0.3 s, measured as the best of three."""
-    code = (
+    """Until the workers are spawned: 0.2 s on a calm machine, of which what it stands on takes a third."""
+    ours = (
         "import sys, time; began = time.monotonic(); import os, faucet.workers.local as local\n"
         "sys.argv = ['faucet', '--headless', '--command', 'true', '--host', '127.0.0.1:0']\n"
         "def start(self):\n"
@@ -297,11 +297,16 @@ def test_headless_imports_neither_textual_nor_asyncssh_and_starts_quickly(tmp_pa
         "local.LocalWorkers.start = start\n"
         "import faucet.cli; faucet.cli.main()"
     )
+    ground = (
+        "import time; began = time.monotonic(); import asyncio, ssl, uvloop, cyclopts\n"
+        "print(round(time.monotonic() - began, 3), [], flush=True)"
+    )
     environment = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}
-    said = [
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
-        for _ in range(3)
-    ]
-    seconds, heavy = zip(*(done.stdout.strip().split(" ", 1) for done in said), strict=True)
-    assert set(heavy) == {"[]"}
-    assert min(map(float, seconds)) < 0.3
+
+    def seconds(code: str) -> float:
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+        took, heavy = done.stdout.strip().split(" ", 1)
+        assert heavy == "[]"
+        return float(took)
+
+    assert min(seconds(ours) / seconds(ground) for _ in range(5)) < 5

@@ -39,7 +39,7 @@ async def test_half_a_head_that_was_too_slow_has_its_size(scripted: OpenStage) -
 
 
 async def test_a_request_that_waited_in_vain_has_its_wait(scripted: OpenStage) -> None:
-    stage = await scripted(queue_timeout=0.1)
+    stage = await scripted(queue_timeout=0.4)
     first, second = await stage.client(), await stage.client()
     await first.send(GET)
     worker = await stage.worker.connection()
@@ -47,13 +47,13 @@ async def test_a_request_that_waited_in_vain_has_its_wait(scripted: OpenStage) -
     await second.send(GET)
     assert (await second.read_answer())[0] == 503
     record = await stage.outcome()
-    assert record.waited >= 0.1
+    assert record.waited >= 0.4
     assert record.service == 0
     await worker.send(OK)
     await first.expect(OK)
     record = await stage.outcome(2)
-    assert record.service >= 0.1
-    assert record.waited < 0.05
+    assert record.service >= 0.4
+    assert record.waited < 0.3
 
 
 async def test_a_request_sent_again_says_so_and_by_whom_it_was_failed(scripted: OpenStage) -> None:
@@ -62,7 +62,7 @@ async def test_a_request_sent_again_says_so_and_by_whom_it_was_failed(scripted: 
     await client.send(GET)
     worker = await stage.workers[0].connection()
     await worker.expect(GET)
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.4)
     stage.proxy.remove(stage.workers[0].backend)
     worker.close()
     other = await stage.workers[1].connection()
@@ -72,8 +72,8 @@ async def test_a_request_sent_again_says_so_and_by_whom_it_was_failed(scripted: 
     record = await stage.outcome()
     assert (record.status, record.worker) == (200, "2")
     assert record.note == "sent again, since worker 1 ended the connection"
-    assert record.waited < 0.08, "the time in the first worker is no time in the queue"
-    assert record.service < 0.08
+    assert record.waited < 0.3, "the time in the first worker is no time in the queue"
+    assert record.service < 0.3
 
 
 async def test_a_worker_that_accepts_no_connection_is_named(scripted: OpenStage) -> None:
