@@ -7,8 +7,15 @@ from time import process_time
 
 import pytest
 
-from faucet.http1 import RequestReader, parse_request
-from faucet.http1.limits import CHUNK_LINE_LIMIT, EMPTY_LINES_LIMIT, FIELD_COUNT_LIMIT, HEAD_LIMIT, TRAILER_LIMIT
+from faucet.http1 import BadRequest, RequestReader, parse_request
+from faucet.http1.limits import (
+    CHUNK_LINE_LIMIT,
+    EMPTY_LINES_LIMIT,
+    FIELD_COUNT_LIMIT,
+    HEAD_LIMIT,
+    LARGEST_LENGTH,
+    TRAILER_LIMIT,
+)
 from tests.support.framing import read_requests
 from tests.support.splits import splittings
 
@@ -65,7 +72,10 @@ REFUSED = [
     ("absolute, other port", get(line=b"GET http://a:81/ HTTP/1.1"), 400),
     ("absolute, no authority", get(line=b"GET http:///x HTTP/1.1"), 400),
     ("absolute, user information", get(line=b"GET http://u@a/ HTTP/1.1"), 400),
+    ("absolute in 1.0, no host", get(line=b"GET http://:80/ HTTP/1.0", host=None), 400),
+    ("absolute in 1.0, user information", get(line=b"GET http://u@a/ HTTP/1.0", host=None), 400),
     ("CONNECT", get(line=b"CONNECT a:443 HTTP/1.1"), 501),
+    ("CONNECT to a path", get(line=b"CONNECT / HTTP/1.1"), 501),
     # Host (3.2).
     ("no host", get(host=None), 400),
     ("two hosts", get(b"Host: a"), 400),
@@ -178,8 +188,10 @@ REFUSED = [
     ("trailer folded", chunked(b"0\r\nX: a\r\n b\r\n\r\n"), 400),
     ("trailer with LF", chunked(b"0\r\nX: a\n\r\n"), 400),
     ("trailer with NUL", chunked(b"0\r\nX: \x00\r\n\r\n"), 400),
-    ("length in the trailer", chunked(b"0\r\nContent-Length: 5\r\n\r\n"), 400),
-    ("coding in the trailer", chunked(b"0\r\nTransfer-encoding: chunked\r\n\r\n"), 400),
+    *[
+        (f"{name.decode()} in the trailer", chunked(b"0\r\nX: a\r\n" + name + b": 5\r\n\r\n"), 400)
+        for name in (b"Content-Length", b"Transfer-encoding", b"HOST", b"Trailer", b"Connection")
+    ],
     ("chunk of 64 bits", chunked(b"8000000000000000\r\n"), 400),
     ("too many trailers", chunked(b"0\r\n" + b"X:\r\n" * (FIELD_COUNT_LIMIT + 1)), 431),
     ("NUL in a trailer that is too long", chunked(b"0\r\nX: \x00" + b"x" * TRAILER_LIMIT + b"\r\n\r\n"), 400),
@@ -194,6 +206,7 @@ ACCEPTED = [
     ("1.0 without host", get(line=b"GET / HTTP/1.0", host=None)),
     ("empty host", get(host=b"Host:")),
     ("host and port", get(host=b"Host: a.example:8080")),
+    ("host between blanks, and the largest port", get(host=b"Host:\t a:65535 \t")),
     ("IPv6 host", get(host=b"Host: [::1]:80")),
     ("host in capitals", get(host=b"HOST: A")),
     ("unknown method", get(line=b"BREW / HTTP/1.1")),
@@ -211,14 +224,18 @@ ACCEPTED = [
     ("length 0", get(b"Content-Length: 0")),
     ("length with zeros", post(b"hello", b"Content-Length: 005")),
     ("length", post(b"hello", b"content-length:5")),
+    ("length between blanks", post(b"hello", b"Content-Length:\t 5 ")),
     ("chunked", chunked(b"5\r\nhello\r\n0\r\n\r\n")),
     ("CHUNKED", post(b"5\r\nhello\r\n0\r\n\r\n", b"TRANSFER-ENCODING:\t CHUNKED")),
     ("chunks", chunked(b"1\r\na\r\n00A\r\n0123456789\r\n0\r\n\r\n")),
+    ("chunk of 16", chunked(b"10\r\n0123456789abcdef\r\n0\r\n\r\n")),
     ("chunk data with line ends", chunked(b"6\r\n\r\n\r\n\r\n\r\n0\r\n\r\n")),
     ("chunk extensions", chunked(b'5;a="b;c";d\r\nhello\r\n0;x\r\n\r\n')),
     ("trailers", chunked(b"0\r\nX: a\r\nY:\xe4\r\n\r\n")),
+    ("most trailers", chunked(b"0\r\n" + b"X:\r\n" * FIELD_COUNT_LIMIT + b"\r\n")),
     ("many zeros", chunked(b"0000000000000005\r\nhello\r\n0000\r\n\r\n")),
     ("expect", post(b"hello", b"Content-Length: 5", b"Expect: 100-Continue")),
+    ("expect between blanks", post(b"hello", b"Content-Length: 5", b"Expect:\t 100-Continue \t")),
     ("close", get(b"Connection: close")),
     ("websocket", get(b"Connection: keep-alive, Upgrade", b"Upgrade: websocket")),
 ]
@@ -245,6 +262,45 @@ def test_the_longest_head_passes_and_one_byte_more_does_not() -> None:
         assert read_requests(pieces)[0][0] == longest
     for pieces in ([longest.replace(b"X: ", b"X: a")], [longest.replace(b"X: ", b"X: a")[:-1], b"\n"]):
         assert read_requests(pieces) == [431]
+
+
+def test_the_longest_chunk_line_passes_and_one_byte_more_does_not() -> None:
+    """Behind another chunk, and in pieces that do and do not end where the limit is."""
+    longest = b"5;" + b"a" * (CHUNK_LINE_LIMIT - 4) + b"\r\n"
+    for size, outcome in ((CHUNK_LINE_LIMIT, True), (CHUNK_LINE_LIMIT + 1, False)):
+        line = longest.replace(b";", b";" + b"a" * (size - CHUNK_LINE_LIMIT))
+        assert len(line) == size
+        message = chunked(b"5\r\nhello\r\n" + line + b"hello\r\n0\r\n\r\n")
+        at = message.index(line)
+        for cut in (0, at, at + 1, at + CHUNK_LINE_LIMIT - 1, at + CHUNK_LINE_LIMIT):
+            results = read_requests([message[:cut], message[cut:]])
+            assert results == ([(message, b"POST", b"/")] if outcome else [400]), cut - at
+
+
+def test_the_longest_trailer_section_passes_and_one_byte_more_does_not() -> None:
+    for size, outcome in ((TRAILER_LIMIT, True), (TRAILER_LIMIT + 1, False)):
+        section = b"X: a\r\nY: " + b"b" * (size - len(b"X: a\r\nY: \r\n\r\n")) + b"\r\n\r\n"
+        assert len(section) == size
+        message = chunked(b"0\r\n" + section)
+        for pieces in ([message], [message[:-1], b"\n"], [message[:-3], message[-3:]]):
+            assert read_requests(pieces) == ([(message, b"POST", b"/")] if outcome else [431])
+
+
+def test_the_largest_body_and_the_largest_chunk() -> None:
+    """Of which the bytes cannot be sent here."""
+    parsed = parse_request(post(b"", b"Content-Length: %d" % LARGEST_LENGTH))
+    assert parsed is not None
+    assert parsed[0].fields.length == LARGEST_LENGTH
+    assert read_requests([chunked(b"%x\r\n" % LARGEST_LENGTH)]) == []
+    assert read_requests([chunked(b"%x\r\n" % (LARGEST_LENGTH + 1))]) == [400]
+
+
+@pytest.mark.parametrize(
+    ("octet", "name"), [(b"\n", "a LF without CR"), (b"\r", "a CR without LF"), (b"\x0b", "the control octet 0x0b")]
+)
+def test_an_illegal_octet_is_named(octet: bytes, name: str) -> None:
+    with pytest.raises(BadRequest, match=name):
+        RequestReader().feed(get(b"X: a" + octet + b"b"))
 
 
 def test_empty_lines_before_a_request_are_skipped_and_not_forwarded() -> None:
@@ -333,6 +389,10 @@ def test_facts() -> None:
     assert facts(get(b"Expect: 100-continue", b"Content-Length: 5")) == (True, True, False)
     assert facts(get(b"Expect: 100-continue", line=b"GET / HTTP/1.0")) == (False, False, False)
     assert facts(get(b"Connection: upgrade", b"Upgrade: WebSocket")) == (True, False, True)
+    assert facts(get(b"Connection:\tfoo ,\tUpgrade\t", b"Upgrade:\twebsocket\t")) == (True, False, True)
+    assert facts(get(b"Connection: upgrade", b"Upgrade: websocket", line=b"GET / HTTP/1.0")) == (False, False, False)
+    assert facts(get(b"Connection: upgrade", b"Upgrade: websocket", b"Content-Length: 5")) == (True, False, False)
+    assert facts(get(b"Connection: upgrade", b"Upgrade: websocket", b"Transfer-Encoding: chunked"))[2] is False
     assert facts(get(b"Upgrade: websocket")) == (True, False, False)
     assert facts(get(b"Connection: upgrade", b"Upgrade: websocket, h2c")) == (True, False, False)
     assert facts(get(b"Connection: upgrade", b"Upgrade: websocket", line=b"POST / HTTP/1.1")) == (True, False, False)

@@ -53,6 +53,7 @@ ACCEPTED = [
     ("chunked", ok(CHUNKED), b"GET", CHUNKS, b"", True),
     ("gzip, chunked", ok(b"Transfer-Encoding: gzip, chunked"), b"GET", CHUNKS, b"", True),
     ("gzip and chunked", ok(b"Transfer-Encoding: gzip", CHUNKED), b"GET", CHUNKS, b"", True),
+    ("blanks around codings", ok(b"Transfer-Encoding:\tgzip ,\tCHUNKED \t"), b"GET", CHUNKS, b"", True),
     ("until close", ok(), b"GET", b"anything", b"", False),
     ("too short", ok(b"Content-Length: 9"), b"GET", b"hello", b"", False),
     ("no last chunk", ok(CHUNKED), b"GET", b"5\r\nhello\r\n", b"", False),
@@ -61,6 +62,8 @@ ACCEPTED = [
     ("8 bit reason", ok(b"Content-Length: 0", line=b"HTTP/1.0 200 \xe4"), b"GET", b"", b"", True),
     ("204", ok(line=b"HTTP/1.1 204 No Content"), b"GET", b"", b"x", True),
     ("304 with a length", ok(b"Content-Length: 5", line=b"HTTP/1.1 304 Not Modified"), b"GET", b"", b"", True),
+    ("304 in chunks", ok(CHUNKED, line=b"HTTP/1.1 304 Not Modified"), b"GET", b"", CHUNKS, True),
+    ("HEAD in chunks", ok(CHUNKED), b"HEAD", b"", b"", True),
     ("HEAD", ok(b"Content-Length: 5"), b"HEAD", b"", b"", True),
     ("HEAD answered with a body, as Plumber does", ok(b"Content-Length: 5"), b"HEAD", b"", b"hello", True),
     ("garbage behind", ok(b"Content-Length: 5"), b"GET", b"hello", b"HTTP/1.1 200 OK\r\n", True),
@@ -82,6 +85,29 @@ def test_accepted_and_relayed_byte_for_byte(head: bytes, method: bytes, body: by
         status, relayed, left, complete = read_response(pieces, method)
         assert (relayed, left, complete) == (head + body, behind, done)
         assert str(status).encode() in head
+
+
+@pytest.mark.parametrize(
+    ("method", "message", "follows"),
+    [
+        (b"GET", ok(b"Content-Length: 5"), False),
+        (b"GET", ok(CHUNKED), False),
+        (b"GET", ok(b"Content-Length: 5", line=b"HTTP/1.1 304 Not Modified"), True),
+        (b"GET", ok(CHUNKED, line=b"HTTP/1.1 204 No Content"), True),
+        (b"GET", ok(b"Content-Length: 0", line=b"HTTP/1.1 204 No Content"), False),
+        (b"GET", ok(line=b"HTTP/1.1 304 Not Modified"), False),
+        (b"HEAD", ok(b"Content-Length: 5"), True),
+        (b"HEAD", ok(CHUNKED), True),
+        (b"HEAD", ok(), True),
+        (b"HEAD", ok(b"Content-Length: 0"), False),
+    ],
+)
+def test_where_a_body_may_follow_that_does_not_belong_to_the_message(
+    method: bytes, message: bytes, follows: bool
+) -> None:
+    parsed = parse_response(message)
+    assert parsed is not None
+    assert parsed[0].body_may_follow(method) is follows
 
 
 def persistent(message: bytes) -> tuple[bool, bool]:
