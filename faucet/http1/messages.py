@@ -62,11 +62,10 @@ class RequestHead:
 class ResponseHead:
     """One response's head. `raw` is what to relay. Never changed: the same bytes may give the same object."""
 
-    __slots__ = ("fields", "minor", "raw", "status")
+    __slots__ = ("fields", "raw", "status")
 
-    def __init__(self, raw: bytes, minor: int, status: int, fields: ResponseFields) -> None:
+    def __init__(self, raw: bytes, status: int, fields: ResponseFields) -> None:
         self.raw = raw
-        self.minor = minor
         self.status = status
         self.fields = fields
 
@@ -132,9 +131,8 @@ def _judge_response(raw: bytes) -> ResponseHead | None:
     line = grammar.STATUS_LINE.fullmatch(raw, 0, line_end)
     if line is None:
         return None
-    minor = line[1][0] - 0x30
-    fields = response_fields(raw[line_end + 2 : -2], minor)
-    return None if fields is None else ResponseHead(raw, minor, int(line[2]), fields)
+    fields = response_fields(raw[line_end + 2 : -2], minor=line[1][0] - 0x30)
+    return None if fields is None else ResponseHead(raw, int(line[2]), fields)
 
 
 _kept_response = lru_cache(KEPT_HEADS)(_judge_response)

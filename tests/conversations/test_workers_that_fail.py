@@ -32,12 +32,30 @@ async def test_a_get_is_sent_again_over_a_fresh_connection_but_only_once(scripte
     await lock_is_given_back(stage)
 
 
-async def test_a_post_is_never_sent_twice(scripted: OpenStage) -> None:
+@pytest.mark.parametrize("method", [b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"])
+async def test_what_may_be_done_twice_is_sent_again(scripted: OpenStage, method: bytes) -> None:
+    """RFC 9110, 9.2.2."""
+    request, answer = post(b"hello").replace(b"POST", method), OK[:-5] if method == b"HEAD" else OK
     stage = await scripted()
     client = await stage.client()
-    await client.send(post(b"hello"))
+    await client.send(request)
     worker = await stage.worker.connection()
-    await worker.expect(post(b"hello"))
+    await worker.expect(request)
+    worker.close()
+    again = await stage.worker.connection()
+    await again.expect(request)
+    await again.send(answer)
+    await client.expect(answer)
+
+
+@pytest.mark.parametrize("method", [b"POST", b"PATCH", b"get", b"BREW"])
+async def test_anything_else_is_never_sent_twice(scripted: OpenStage, method: bytes) -> None:
+    request = post(b"hello").replace(b"POST", method)
+    stage = await scripted()
+    client = await stage.client()
+    await client.send(request)
+    worker = await stage.worker.connection()
+    await worker.expect(request)
     worker.close()
     assert (await client.read_answer())[0] == 502
     await stage.worker.expect_no_connection()
