@@ -8,6 +8,7 @@ from time import process_time
 import pytest
 
 from faucet.http1 import BadRequest, RequestReader, parse_request
+from faucet.http1.body import ChunkedBody
 from faucet.http1.limits import (
     CHUNK_LINE_LIMIT,
     EMPTY_LINES_LIMIT,
@@ -103,6 +104,8 @@ REFUSED = [
     ("DEL in a value", get(b"X: a\x7fb"), 400),
     # Limits.
     ("head too long", get(b"X: " + b"a" * HEAD_LIMIT), 431),
+    ("head too long in its first field", get(host=b"X: " + b"a" * HEAD_LIMIT), 431),
+    ("head too long, with a NUL behind the limit", get(b"X: ".ljust(HEAD_LIMIT - len(get()) + 2, b"a") + b"\x00"), 431),
     ("head too long in many fields", get(*[b"X: " + b"a" * 1000] * 80), 431),
     ("request line too long", get(line=b"GET /" + b"a" * HEAD_LIMIT + b" HTTP/1.1"), 414),
     ("too many fields", get(*[b"X: a"] * FIELD_COUNT_LIMIT), 431),
@@ -195,6 +198,7 @@ REFUSED = [
     ("chunk of 64 bits", chunked(b"8000000000000000\r\n"), 400),
     ("too many trailers", chunked(b"0\r\n" + b"X:\r\n" * (FIELD_COUNT_LIMIT + 1)), 431),
     ("NUL in a trailer that is too long", chunked(b"0\r\nX: \x00" + b"x" * TRAILER_LIMIT + b"\r\n\r\n"), 400),
+    ("NUL behind the limit of trailers", chunked(b"0\r\nX: a\r\nY: " + b"x" * TRAILER_LIMIT + b"\x00\r\n\r\n"), 431),
     ("trailer too long", chunked(b"0\r\n" + b"X: " + b"a" * TRAILER_LIMIT), 431),
     # Expect (RFC 9110, 10.1.1).
     ("other expectation", get(b"Expect: 200-ok"), 417),
@@ -275,6 +279,17 @@ def test_the_longest_chunk_line_passes_and_one_byte_more_does_not() -> None:
         for cut in (0, at, at + 1, at + CHUNK_LINE_LIMIT - 1, at + CHUNK_LINE_LIMIT):
             results = read_requests([message[:cut], message[cut:]])
             assert results == ([(message, b"POST", b"/")] if outcome else [400]), cut - at
+
+
+def test_many_chunks_take_several_turns() -> None:
+    body, data = ChunkedBody(BadRequest, turn=2), b"1\r\na\r\n" * 3 + b"0\r\n\r\n"
+    first = body.feed(data)
+    assert data[first:] == b"a\r\n1\r\na\r\n0\r\n\r\n"
+    second = body.feed(data[first:])
+    assert data[first + second :] == b"\r\n"
+    assert not body.done
+    assert body.feed(b"\r\n") == 2
+    assert body.done
 
 
 def test_the_longest_trailer_section_passes_and_one_byte_more_does_not() -> None:

@@ -76,7 +76,7 @@ class ResponseHead:
         """
         fields = self.fields
         if method == b"HEAD":
-            return fields.chunked or fields.length != 0
+            return fields.length != 0
         return self.status in (204, 304) and (fields.chunked or bool(fields.length))
 
     def body(self, method: bytes) -> Body:
