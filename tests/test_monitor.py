@@ -216,6 +216,14 @@ async def test_filter(opened: Open) -> None:
         assert app.view.count == 1, "what is no regular expression is looked for as it stands"
 
 
+async def test_a_tick_of_the_clock_while_it_closes_is_harmless(opened: Open) -> None:
+    """Textual removes the screens first, and stops the timers then."""
+    async with opened() as (app, _, _):
+        pass
+    assert not app.screen_stack
+    app._refresh()
+
+
 async def test_the_log_of_one_worker_and_kinds_of_lines(opened: Open) -> None:
     async with opened() as (app, pilot, _):
         everything = app.view.count

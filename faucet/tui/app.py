@@ -148,8 +148,8 @@ class Monitor(Acting):
     def _refresh(self) -> None:
         if _terminal_is_gone():
             self.exit(LEFT)
-        if self.paused or not self.behind.query(HeaderLine):  # it is closing
-            return
+        if self.paused or not self.screen_stack or not self.behind.query(HeaderLine):
+            return  # where nothing is left to draw on, it is closing, and its timers end after its screens
         model = self.model
         clock_runs = bool(model.queue) or any(row.locked for row in model.workers.values())
         if model.version == self._drawn and not clock_runs and not model.link and monotonic() < self._draw_again:
