@@ -71,7 +71,7 @@ IMPORTS = {
     "discovery": {"discovery", "net"},
     "workers": {"workers", "proxy", "http1", "net", "discovery", "settings", "units", "tasks", "snapshot", "stats"},
     "snapshot": set(),
-    "control": {"control", "proxy", "workers", "stats", "journal", "snapshot", "units", "tasks", "log"},
+    "control": {"control", "net", "proxy", "workers", "stats", "journal", "snapshot", "units", "tasks", "log"},
     "tui": {"tui", "control", "snapshot", "stats", "units", "settings", "log", "net"},
     "log": {"journal", "settings", "sink", "stats", "units"},
     "sink": set(),

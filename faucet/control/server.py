@@ -8,7 +8,8 @@ are bounded, broken ones are answered with an error, and a client that does not 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import errno
+import logging
 import os
 import socket
 from collections import deque
@@ -22,7 +23,10 @@ from faucet.control.picture import Runtime
 from faucet.control.places import PATH_LIMIT, directory, is_private
 from faucet.control.protocol import COMMAND_LIMIT, PROTOCOL, Message, ProtocolError, decode, encode
 from faucet.control.viewer import Viewer
+from faucet.net.unix_socket import bind_unix
 from faucet.workers.fleet import Refused
+
+_log = logging.getLogger("faucet")
 
 UNREAD_LIMIT = 64 * 1024
 """Bytes that a client may leave unread before it is told nothing more."""
@@ -80,8 +84,11 @@ class ControlServer:
 
     def start_ticking(self) -> None:
         """Keep the last minute."""
-        self.runtime.tick()
         self._ticker = asyncio.get_running_loop().call_later(1.0, self.start_ticking)
+        try:
+            self.runtime.tick()
+        except Exception:  # the next second is counted all the same
+            _log.exception("a second could not be counted")
 
     def detach(self, connection: ControlConnection) -> str:
         """The owner leaves, and the service stays. Raises Refused."""
@@ -234,6 +241,10 @@ class ControlConnection(asyncio.Protocol):
         except (ProtocolError, Refused) as error:
             self._reply(message, {"error": str(error)})
             return
+        except Exception:  # the lines behind this one are answered all the same
+            _log.exception("the command %r failed", message.get("do"))
+            self._reply(message, {"error": "Faucet failed to do this; its log says why"})
+            return
         if isinstance(answer, asyncio.Future):
             answer.add_done_callback(lambda done: self._answer_late(message, done))
         else:
@@ -272,8 +283,11 @@ class ControlConnection(asyncio.Protocol):
     def _tell(self) -> None:
         if self._viewer is None or self.transport.is_closing():
             return
-        self._tell_news(self._viewer)
         self._timer = asyncio.get_running_loop().call_later(self._interval, self._tell)
+        try:
+            self._tell_news(self._viewer)
+        except Exception:  # the next update may succeed, and this viewer waits for it
+            _log.exception("an update for a viewer could not be made")
 
     def _tell_news(self, viewer: Viewer) -> None:
         if self.transport.get_write_buffer_size() <= UNREAD_LIMIT:
@@ -301,33 +315,19 @@ def bind(path: Path) -> socket.socket:
         raise ControlError(f"{path.parent} is not yours alone (owner, mode 0700); name another place with --control")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _replace_stale(path)
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        mask = os.umask(0o177)
-        try:
-            sock.bind(str(path))
-        except BaseException:
-            sock.close()
-            raise
-        finally:
-            os.umask(mask)
+        sock = bind_unix(str(path), 0o600)
     except OSError as error:
-        raise ControlError(
-            f"cannot make the control socket {path}: {error.strerror or error}; "
-            "name another place with --control PATH, or do without: --control none"
-        ) from error
+        raise ControlError(_why_not(path, error)) from error
     sock.setblocking(False)
     return sock
 
 
-def _replace_stale(path: Path) -> None:
-    if not path.exists():
-        return
-    if not path.is_socket():
-        raise ControlError(f"{path} is there already, and is no socket; name another place with --control")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1)
-        with contextlib.suppress(ConnectionRefusedError, FileNotFoundError):
-            probe.connect(str(path))
-            raise ControlError(f"another Faucet answers at {path}; name another place with --control")
-    path.unlink(missing_ok=True)
+def _why_not(path: Path, error: OSError) -> str:
+    if error.errno == errno.EEXIST:
+        return f"{path} is there already, and is no socket; name another place with --control"
+    if error.errno == errno.EADDRINUSE:
+        return f"another Faucet answers at {path}; name another place with --control"
+    return (
+        f"cannot make the control socket {path}: {error.strerror or error}; "
+        "name another place with --control PATH, or do without: --control none"
+    )

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import errno
-import os
 import re
 import socket
-import stat
 from dataclasses import dataclass
-from pathlib import Path
+
+from faucet.net.unix_socket import bind_unix
 
 BACKLOG = 4096
 """Connections the kernel may keep for us. A burst of that many is not refused; net.core.somaxconn caps it."""
@@ -102,7 +101,7 @@ def parse_address(text: str) -> Address:
 def bind(address: Address | UnixAddress) -> socket.socket:
     """A socket bound to `address`, not listening yet. Raises AddressError."""
     try:
-        sock = _bound_unix(address) if isinstance(address, UnixAddress) else _bound_socket(address)
+        sock = bind_unix(address.path, address.mode) if isinstance(address, UnixAddress) else _bound_socket(address)
     except OSError as error:
         raise AddressError(_why_not(address, error)) from error
     sock.setblocking(False)
@@ -114,37 +113,6 @@ def notice_the_vanished(sock: socket.socket) -> None:
     """Accepted connections inherit it: a client that vanished without a word is noticed in the end."""
     if sock.family != socket.AF_UNIX:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-
-
-def _bound_unix(address: UnixAddress) -> socket.socket:
-    """One that nobody listens on any more is replaced. Raises OSError."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        _remove_stale(address.path)
-        sock.bind(address.path)
-        if address.mode is not None:
-            Path(address.path).chmod(address.mode)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-def _remove_stale(path: str) -> None:
-    """Raises OSError if it is something else than a socket, or somebody answers."""
-    try:
-        is_socket = stat.S_ISSOCK(os.lstat(path).st_mode)
-    except FileNotFoundError:
-        return
-    if not is_socket:
-        raise OSError(errno.EEXIST, "there is a file of that name")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            Path(path).unlink()
-        else:
-            raise OSError(errno.EADDRINUSE, "somebody listens there")
 
 
 def listen(sock: socket.socket, address: Address | UnixAddress) -> None:

@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from time import monotonic
-from typing import Any, NoReturn, Protocol
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 from faucet import tasks
 from faucet.discovery.choose import CannotResolve, ServiceUrl
@@ -42,6 +42,18 @@ FOLLOW_AGAIN = 5.0
 ONE_ADDRESS = """\
 %s is one address, %s. If there should be more pods, the service is not headless: set `clusterIP: None` in it, so that \
 its name stands for the pods themselves; behind the one address of the service, they share this one lock."""
+
+
+HOLD_KEPT = 60.0
+"""Seconds for which a pod that has left is still held when it comes back: DNS may have lost it for a moment. Later, or
+under another name, it is another pod that has got its address."""
+
+
+class _Hold(NamedTuple):
+    """A hold on a pod that is not here."""
+
+    name: str
+    until: float
 
 
 class LinkLike(Protocol):
@@ -104,7 +116,7 @@ class Pods:
         self._following: asyncio.Task[None] | None = None
         self._programs = programs
         self._link = link
-        self._held: set[tuple[str, int]] = set()  # also of pods that are not here at the moment
+        self._absent_holds: dict[tuple[str, int], _Hold] = {}  # of pods that may be back in a moment
         self._was_down = False  # the link, before it came to the state it is in
         self._warned = False
 
@@ -266,9 +278,14 @@ class Pods:
         )  # fmt: skip
         self._pods[endpoint.key] = pod
         pod.log.info("joined, at %s", endpoint)
-        pod.held = endpoint.key in self._held
+        pod.held = self._was_held(endpoint)
         pod.linked = self._link is None or self._link.is_up
         pod.settle()
+
+    def _was_held(self, endpoint: Endpoint) -> bool:
+        """Whether this is a pod that was held when it left, a moment ago."""
+        hold = self._absent_holds.pop(endpoint.key, None)
+        return hold is not None and hold.name == endpoint.name and monotonic() < hold.until
 
     def _name_for(self, endpoint: Endpoint) -> str:
         taken = {str(pod) for pod in self._pods.values()}
@@ -304,6 +321,10 @@ class Pods:
         if leaving is not None and leaving is not asyncio.current_task():
             leaving.cancel()
         pod.close()
+        now = monotonic()
+        self._absent_holds = {key: hold for key, hold in self._absent_holds.items() if now < hold.until}
+        if pod.held:
+            self._absent_holds[pod.endpoint.key] = _Hold(pod.endpoint.name, now + HOLD_KEPT)
         if self._pods.get(pod.endpoint.key) is pod:
             del self._pods[pod.endpoint.key]
         self.proxy.stats.workers.pop(str(pod), None)
@@ -358,7 +379,6 @@ class Pods:
         if not pod.held:
             pod.log.info("held by %s", who)
             pod.held = True
-            self._held.add(pod.endpoint.key)
             pod.settle()
         return f"pod {pod} gets no more requests until it is resumed"
 
@@ -369,7 +389,6 @@ class Pods:
             raise Refused(f"pod {pod} is not held")
         pod.log.info("resumed by %s", who)
         pod.held = False
-        self._held.discard(pod.endpoint.key)
         pod.settle()
         return f"pod {pod} serves again"
 

@@ -105,6 +105,20 @@ class Link:
                 await tasks.end(task)
 
     async def _live(self, first: asyncio.Future[None]) -> None:
+        """Keep the link up until cancelled. Raises what nobody foresaw before the first connection, never later."""
+        while True:
+            try:
+                return await self._keep_up(first)
+            except Exception as error:
+                if not first.done():
+                    raise
+                _log.exception("the ssh link to %s failed unexpectedly; connecting again", self.target)
+                self._connection = None
+                self._failures += 1
+                self._enter(State.DOWN, f"{type(error).__name__}: {error}")
+                await self._pause(0.0)
+
+    async def _keep_up(self, first: asyncio.Future[None]) -> None:
         refusals = 0
         while True:
             try:

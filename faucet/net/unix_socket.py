@@ -1,0 +1,61 @@
+"""Unix sockets to listen on: bound for whom they are meant, and never over one that is still in use."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+from pathlib import Path
+
+
+def bind_unix(path: str, mode: int | None = None) -> socket.socket:
+    """Return a socket bound to `path`, not listening yet; a socket there that nobody listens on is replaced.
+
+    `mode` is what the socket has from its first moment; None: as the umask says. Raises OSError: EEXIST if there is
+    something else than a socket, EADDRINUSE if a process listens there.
+    """
+    remove_stale(path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o777 & ~mode) if mode is not None else None
+    try:
+        sock.bind(path)
+        if mode is not None:
+            Path(path).chmod(mode)  # a directory's default ACL may have added something
+    except BaseException:
+        sock.close()
+        raise
+    finally:
+        if before is not None:
+            os.umask(before)
+    return sock
+
+
+def remove_stale(path: str) -> None:
+    """Remove the socket at `path` if no process listens on it. Raises OSError as `bind_unix` does."""
+    try:
+        is_socket = stat.S_ISSOCK(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return
+    if not is_socket:
+        raise OSError(errno.EEXIST, "there is a file of that name")
+    if is_listening(path):
+        raise OSError(errno.EADDRINUSE, "another process listens there")
+    Path(path).unlink(missing_ok=True)
+
+
+def is_listening(path: str) -> bool:
+    """Whether a process listens on the socket at `path`. Never waits for that process, which may hang.
+
+    Connecting to a Unix socket succeeds or fails at once (unix(7)): EAGAIN means that its queue of connections is
+    full, so somebody holds it, whether or not they ever accept.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except (ConnectionRefusedError, FileNotFoundError):
+            return False
+        except BlockingIOError:
+            return True
+    return True
