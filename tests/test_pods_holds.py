@@ -6,13 +6,13 @@ from typing import Any, cast
 
 import pytest
 
-from faucet.discovery.choose import parse_service_url
-from faucet.discovery.endpoints import Endpoint, Found
 from faucet.net.connect import connect_tcp
-from faucet.proxy.core import Proxy
+from faucet.pods import fleet as pods_module
+from faucet.pods.discovery.choose import parse_service_url
+from faucet.pods.discovery.endpoints import Endpoint, Found
+from faucet.pods.fleet import Pods
+from faucet.proxy.server import Proxy
 from faucet.settings import K8sSettings
-from faucet.workers import pods as pods_module
-from faucet.workers.pods import Pods
 
 A, B = Endpoint("10.0.0.1", 8000), Endpoint("10.0.0.2", 8000)
 

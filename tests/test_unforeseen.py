@@ -12,11 +12,11 @@ import pytest
 
 from faucet.control.protocol import decode, encode
 from faucet.control.server import ControlServer
-from faucet.net.ssh import link as link_module
-from faucet.net.ssh.link import Link, State
-from faucet.net.ssh.login import Login, SshFiles
-from faucet.net.ssh.secrets import Secrets
-from faucet.net.ssh.target import Target
+from faucet.ssh import link as link_module
+from faucet.ssh.link import Link, State
+from faucet.ssh.login import Login, SshFiles
+from faucet.ssh.secrets import Secrets
+from faucet.ssh.target import Target
 
 
 class FlakyRuntime:

@@ -19,12 +19,12 @@ from typing import Any, cast
 
 from faucet import __version__
 from faucet.control.commands import Commands
-from faucet.control.picture import Runtime
-from faucet.control.places import PATH_LIMIT, directory, is_private
+from faucet.control.paths import PATH_LIMIT, directory, is_private
 from faucet.control.protocol import COMMAND_LIMIT, PROTOCOL, Message, ProtocolError, decode, encode
-from faucet.control.viewer import Viewer
+from faucet.control.subscription import Viewer
+from faucet.fleet import Refused
 from faucet.net.unix_socket import bind_unix
-from faucet.workers.fleet import Refused
+from faucet.status.collect import Runtime
 
 _log = logging.getLogger("faucet")
 
