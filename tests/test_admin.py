@@ -263,7 +263,7 @@ async def test_several_addresses_and_a_unix_socket(faucet: Start, tmp_path: Path
     service.wait_line('unix "GET / ')
     another = faucet("--command", COUNTING, "--host", f"unix:{path}")
     assert another.wait_exit() == 1
-    assert "somebody listens there" in another.output
+    assert "another process listens there" in another.output
     assert service.stop() == 0
     assert not path.exists()
 
