@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from faucet.cli.main import pick_service as services
+from faucet.cli import pick_service as services
 from faucet.cli.pick_service import NoChoice, choose_service, headless_urls
 from faucet.settings import K8sSettings
 from faucet.ssh.secrets import Secrets

@@ -294,7 +294,7 @@ def test_headless_imports_neither_textual_nor_asyncssh_and_starts_quickly(tmp_pa
         "    heavy = [name for name in ('textual', 'asyncssh', 'rich.console') if name in sys.modules]\n"
         "    print(round(time.monotonic() - began, 3), heavy, flush=True)\n"
         "    os._exit(0)\n"
-        "local.LocalWorkers.start = start\n"
+        "local.Supervisor.start = start\n"
         "import faucet.cli.main; faucet.cli.main.main()"
     )
     ground = (
