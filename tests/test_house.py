@@ -60,7 +60,6 @@ def part_of(module: str) -> str:
 KNOWN_CIRCLES = [
     {"cli.main", "cli.tools", "doctor"},
     {"proxy.downstream", "proxy.ending", "proxy.exchange", "proxy.occupant", "proxy.server", "proxy.upstream"},
-    {"ssh.errors", "ssh.login"},
     {"status.rows", "workers.instance", "workers.recycle", "workers.slot", "workers.supervisor"},
 ]
 """To be untied; no other may join them."""

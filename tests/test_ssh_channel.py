@@ -12,10 +12,11 @@ import asyncssh
 import pytest
 
 from faucet.net.connect import Connector, LinkDown, LinkLost, connect_tcp
+from faucet.ssh.attempt import SshFiles
 from faucet.ssh.channel import ChannelTransport
 from faucet.ssh.commands import RemotePrograms
 from faucet.ssh.link import Link, State
-from faucet.ssh.login import Login, SshFiles
+from faucet.ssh.login import Login
 from faucet.ssh.secrets import Secrets
 from faucet.ssh.target import Target, parse_target, parse_targets
 from tests.support.cluster import PODS, Cluster

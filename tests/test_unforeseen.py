@@ -13,8 +13,9 @@ import pytest
 from faucet.control.protocol import decode, encode
 from faucet.control.server import ControlServer
 from faucet.ssh import link as link_module
+from faucet.ssh.attempt import SshFiles
 from faucet.ssh.link import Link, State
-from faucet.ssh.login import Login, SshFiles
+from faucet.ssh.login import Login
 from faucet.ssh.secrets import Secrets
 from faucet.ssh.target import Target
 

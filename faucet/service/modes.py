@@ -123,6 +123,7 @@ def require_asyncssh() -> None:
 
 def login_of(settings: SshSettings, secrets: Secrets) -> Login:
     """How to log in, as the options say."""
-    from faucet.ssh.login import Login, SshFiles
+    from faucet.ssh.attempt import SshFiles
+    from faucet.ssh.login import Login
 
     return Login(SshFiles(settings.ssh_config, settings.ssh_key, settings.ssh_known_hosts), secrets)

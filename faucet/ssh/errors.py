@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import os
 import shlex
 import socket
 from collections.abc import Sequence
@@ -11,7 +13,7 @@ from pathlib import Path
 import asyncssh
 
 from faucet.net.connect import NoWay, why_not
-from faucet.ssh.login import CONNECT_PATIENCE, Attempt, Login, agent_keys
+from faucet.ssh.attempt import CONNECT_PATIENCE, Attempt
 from faucet.text import visible
 
 
@@ -32,14 +34,14 @@ class SshError(NoWay):
         """Keys that are encrypted, with a passphrase nobody has told."""
 
 
-async def explain(error: Exception, attempt: Attempt, login: Login) -> SshError:
+async def explain(error: Exception, attempt: Attempt) -> SshError:
     """The error for the user."""
     where = attempt.where
     match error:
         case asyncssh.HostKeyNotVerifiable():
-            return SshError(_host_key(attempt, login), permanent=True)
+            return SshError(_host_key(attempt), permanent=True)
         case asyncssh.PermissionDenied():
-            return await _denied(attempt, login)
+            return await _denied(attempt)
         case asyncssh.KeyExchangeFailed() | asyncssh.ProtocolError():
             return SshError(f"{where} and Faucet have no common language: {error}", permanent=True)
         case asyncssh.ConfigParseError():
@@ -66,7 +68,7 @@ async def explain(error: Exception, attempt: Attempt, login: Login) -> SshError:
             return SshError(str(error), permanent=True)
 
 
-def _host_key(attempt: Attempt, login: Login) -> str:
+def _host_key(attempt: Attempt) -> str:
     key, options = attempt.host_key, attempt.options
     where = attempt.where if attempt.port != 22 else attempt.host
     assert options is not None
@@ -79,21 +81,21 @@ def _host_key(attempt: Attempt, login: Login) -> str:
         known = list(asyncssh.match_known_hosts(options.known_hosts, name, attempt.address, attempt.port)[0])
     entry = f"[{name}]:{attempt.port}" if attempt.port != 22 else name
     if known:
-        file = f" -f {shlex.quote(str(login.files.known_hosts))}" if login.files.known_hosts else ""
+        file = f" -f {shlex.quote(str(attempt.files.known_hosts))}" if attempt.files.known_hosts else ""
         return (
             f"THE HOST KEY OF {where} HAS CHANGED. Somebody may be in between, or the machine was installed anew. It "
             f"offers {offered}. If that is right, forget the old one: ssh-keygen{file} -R {shlex.quote(entry)}"
         )
-    file = str(login.files.known_hosts or "~/.ssh/known_hosts")
+    file = str(attempt.files.known_hosts or "~/.ssh/known_hosts")
     port = f"-p {attempt.port} " if attempt.port != 22 else ""
-    option = f"-o UserKnownHostsFile={shlex.quote(file)} " if login.files.known_hosts else ""
+    option = f"-o UserKnownHostsFile={shlex.quote(file)} " if attempt.files.known_hosts else ""
     return (
         f"{where} is not in {file}. It offers {offered}. Compare that with what its owner says, then: "
         f"ssh {option}{port}{attempt.user}@{attempt.host}"
     )
 
 
-async def _denied(attempt: Attempt, login: Login) -> SshError:
+async def _denied(attempt: Attempt) -> SshError:
     options = attempt.options
     assert options is not None
     methods: tuple[str, ...] = ()
@@ -104,8 +106,8 @@ async def _denied(attempt: Attempt, login: Login) -> SshError:
             )
         )
     tried = [f"the agent ({count} keys)"] if (count := await agent_keys()) else []
-    tried += [str(path) for path in login.key_files(options) if path not in attempt.skipped]
-    if login.secrets.passwords.get(str(attempt.target)):
+    tried += [str(path) for path in attempt.keys if path not in attempt.skipped]
+    if attempt.password:
         tried.append("the password")
     text = f"{attempt.where} refused {attempt.user}."
     text += f" It accepts: {', '.join(methods)}." if methods else ""
@@ -115,3 +117,13 @@ async def _denied(attempt: Attempt, login: Login) -> SshError:
         skipped = ", ".join(str(path) for path in attempt.skipped)
         text += f" Skipped, since encrypted: {skipped} (ssh-add {first}, or run in a terminal to be asked)."
     return SshError(text, permanent=True, methods=methods, skipped=attempt.skipped)
+
+
+async def agent_keys() -> int:
+    """How many keys the agent has; 0 without one."""
+    if not os.environ.get("SSH_AUTH_SOCK"):
+        return 0
+    with contextlib.suppress(OSError, asyncssh.Error, TimeoutError):
+        async with asyncio.timeout(2), asyncssh.connect_agent() as agent:
+            return len(list(await agent.get_keys()))
+    return 0

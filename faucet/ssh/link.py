@@ -24,9 +24,10 @@ import asyncssh
 
 from faucet import tasks
 from faucet.net.connect import LinkDown, ProtocolFactory
+from faucet.ssh.attempt import Attempt
 from faucet.ssh.channel import ChannelTransport
 from faucet.ssh.errors import SshError
-from faucet.ssh.login import Attempt, Login
+from faucet.ssh.login import Login
 from faucet.ssh.target import Target
 from faucet.text import visible
 from faucet.units import format_duration

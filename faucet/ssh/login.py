@@ -6,85 +6,21 @@ Host keys are always checked. Nothing is asked here: whoever has a terminal may 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 import asyncssh
 
+from faucet.ssh.attempt import CONNECT_PATIENCE, Attempt, Options, SshFiles
+from faucet.ssh.errors import explain
 from faucet.ssh.secrets import Secrets
-from faucet.ssh.target import SSH_PORT, Target, parse_targets
-
-CONNECT_PATIENCE = 10.0
-"""Seconds for the bastion to accept a connection, and again to log in."""
+from faucet.ssh.target import Target, parse_targets
 
 KEEPALIVE_INTERVAL, KEEPALIVE_COUNT = 3, 2
 """A bastion that says nothing is given up after 3 s x (2 + 1)."""
 
 FAST_CIPHERS = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"
 """In front of the defaults: chacha20, which would be chosen, takes twice the CPU and gives half the throughput."""
-
-Options = asyncssh.SSHClientConnectionOptions
-
-
-@dataclass(frozen=True)
-class SshFiles:
-    """Files that the user named. None: the usual ones."""
-
-    config: Path | None = None
-    key: Path | None = None
-    known_hosts: Path | None = None
-
-
-@dataclass
-class Attempt(asyncssh.SSHClient):
-    """What one attempt to log in has seen, for telling why it failed."""
-
-    target: Target
-    host_key: asyncssh.SSHKey | None = None
-    """One that is not trusted."""
-    address: str = ""
-    options: Options | None = None
-    skipped: list[Path] = field(default_factory=list)
-    """Keys that are encrypted, and whose passphrase nobody knows."""
-
-    hops: list[asyncssh.SSHClientConnection] = field(default_factory=list)
-    """Connections that this one goes through."""
-
-    def close(self, connection: asyncssh.SSHClientConnection | None = None) -> None:
-        """End it, and what it goes through."""
-        if connection is not None:
-            connection.abort()
-        for hop in reversed(self.hops):
-            hop.abort()
-        self.hops.clear()
-
-    @property
-    def host(self) -> str:
-        """The host name that counts, after the ssh config."""
-        return (self.options.host if self.options else "") or self.target.host
-
-    @property
-    def port(self) -> int:
-        """The port that counts."""
-        return self.options.port if self.options else self.target.port or SSH_PORT
-
-    @property
-    def user(self) -> str:
-        """Who logs in."""
-        return self.options.username if self.options else self.target.user or ""
-
-    @property
-    def where(self) -> str:
-        """`host:port`."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
-        """Called for a key that is not in known_hosts, or is another one than there."""
-        self.host_key, self.address = key, addr
-        return False
 
 
 class Login:
@@ -102,12 +38,11 @@ class Login:
         self, target: Target, through: asyncssh.SSHClientConnection | None
     ) -> tuple[asyncssh.SSHClientConnection, Attempt]:
         """Hops (ProxyJump) are logged in to one after the other, by ourselves: each with the same checks."""
-        from faucet.ssh.errors import explain
-
-        attempt = Attempt(target)
+        attempt = Attempt(target, self.files, password=bool(self.secrets.passwords.get(str(target))))
         try:
             attempt.options = options = self._options(target, attempt)
-            attempt.skipped = [key for key in self.key_files(options) if self._is_locked(key)]
+            attempt.keys = self.key_files(options)
+            attempt.skipped = [key for key in attempt.keys if self._is_locked(key)]
             for hop in _hops(options) if through is None else ():
                 through, passed = await self._connect(hop, through)
                 attempt.hops += [*passed.hops, through]
@@ -115,7 +50,7 @@ class Login:
                 return await asyncssh.connect(target.host, options=options, tunnel=through), attempt
         except (OSError, asyncssh.Error, ValueError, TimeoutError) as error:
             attempt.close()
-            raise await explain(error, attempt, self) from error
+            raise await explain(error, attempt) from error
         except BaseException:
             attempt.close()
             raise
@@ -196,13 +131,3 @@ def unlocks(path: Path, passphrase: str) -> bool:
     except asyncssh.KeyEncryptionError:
         return False
     return True
-
-
-async def agent_keys() -> int:
-    """How many keys the agent has; 0 without one."""
-    if not os.environ.get("SSH_AUTH_SOCK"):
-        return 0
-    with contextlib.suppress(OSError, asyncssh.Error, TimeoutError):
-        async with asyncio.timeout(2), asyncssh.connect_agent() as agent:
-            return len(list(await agent.get_keys()))
-    return 0
