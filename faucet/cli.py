@@ -28,6 +28,7 @@ EXIT_INTERRUPTED = 130
 
 if TYPE_CHECKING:
     from faucet.net.ssh.secrets import Secrets
+    from faucet.runtime import Hints
     from faucet.sites import Site
     from faucet.workers.entry import Entry
 
@@ -77,8 +78,7 @@ def demo(settings: DemoSettings) -> int:
     """Serve a small API that comes with Faucet: by Plumber where R and plumber are installed, else by Python."""
     from faucet.demo import demo_entry, demo_hints
 
-    entry = demo_entry(settings.rscript)
-    return _serve_directory(entry, settings, demo_hints(entry, settings.host))
+    return _serve_directory(demo_entry(settings.rscript), settings, demo_hints)
 
 
 def k8s(settings: K8sSettings) -> int:
@@ -129,7 +129,7 @@ def _misplaced_tls(scheme: str, settings: K8sSettings) -> str:
     return ""
 
 
-def _serve_directory(entry: Entry, settings: DemoSettings, hints: str = "") -> int:
+def _serve_directory(entry: Entry, settings: DemoSettings, hints: Hints | None = None) -> int:
     def site(watched: bool) -> Site:
         from faucet.sites import local_site
 
@@ -140,7 +140,7 @@ def _serve_directory(entry: Entry, settings: DemoSettings, hints: str = "") -> i
 
 
 def _serve(
-    find_site: Callable[[bool], Site], settings: ServeSettings, notice: str = "", hints: str = "",
+    find_site: Callable[[bool], Site], settings: ServeSettings, notice: str = "", hints: Hints | None = None,
     secrets: Secrets | None = None, more: Sequence[str] = (),
 ) -> int:  # fmt: skip
     """With the monitor, if there is a terminal for it; else the service alone. `more` options were chosen meanwhile."""
@@ -155,16 +155,12 @@ def _serve(
     from faucet.runtime import run
     from faucet.workers.fleet import StartFailed
 
-    if hints and owner is None:
-        print(hints, flush=True)
-    elif hints:
-        notice = f"{notice}\n{hints}"
     try:
         site = find_site(owner is not None)
     except StartFailed as error:
         print_error(str(error))
         return 1
-    return run(site, settings, owner, notice.strip())
+    return run(site, settings, owner, notice.strip(), hints)
 
 
 def config(settings: LocalSettings) -> int:
