@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -196,13 +197,21 @@ app.command(with_options(attach, AttachSettings), name="attach")
 app.command(with_options(config, LocalSettings), name="config")
 
 
+_OF_A_SERVICE = re.compile(r"FAUCET(_\w+)?_(SERVICE_(HOST|PORT(_\w+)?)|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
+
+
+def _is_of_a_service(name: str, value: str) -> bool:
+    """Whether Kubernetes sets the variable in each pod beside a service whose name begins with faucet."""
+    return bool(_OF_A_SERVICE.fullmatch(name)) or (name.endswith("_PORT") and "://" in value)
+
+
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     """A remark for each FAUCET_… variable that means nothing: most likely a slip that nobody would notice."""
     fields = (*dataclasses.fields(LocalSettings), *dataclasses.fields(K8sSettings))
     known = {f"FAUCET_{field.name.upper()}" for field in fields} | OTHER_VARIABLES
     remarks = []
-    for name in sorted(environment):
-        if name.startswith("FAUCET_") and name not in known:
+    for name, value in sorted(environment.items()):
+        if name.startswith("FAUCET_") and name not in known and not _is_of_a_service(name, value):
             close = difflib.get_close_matches(name, known, 1)
             hint = f"; did you mean {close[0]}?" if close else ""
             remarks.append(f"the variable {name} means nothing to Faucet{hint}")

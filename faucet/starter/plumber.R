@@ -43,8 +43,8 @@ function(name = "world") {
 #* @post /mean
 #* @parser json
 #* @serializer unboxedJSON
-function(res, x = NULL) {
-  if (!is.numeric(x) || length(x) == 0) {
+function(res, x) {
+  if (missing(x) || !is.numeric(x) || length(x) == 0) {
     res$status <- 400
     return(list(error = "x has to be a list of numbers"))
   }
