@@ -39,7 +39,11 @@ def test_what_is_in_them(built: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         metadata = archive.read(next(name for name in names if name.endswith("METADATA"))).decode()
-    for name in ("py.typed", "tui/monitor.tcss", "demo/plumber.R", "starter/plumber.R", "examples/kubernetes.yaml"):
+    wanted = (
+        "py.typed", "tui/monitor.tcss", "demo/plumber.R", "demo/index.html", "demo/favicon.svg", "starter/plumber.R",
+        "starter/index.html", "examples/kubernetes.yaml", "examples/Containerfile.r",
+    )  # fmt: skip
+    for name in wanted:
         assert f"faucet/{name}" in names
     assert not [name for name in names if name.startswith("tests/")]
     for extra in ("ssh", "reload"):

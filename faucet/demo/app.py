@@ -20,7 +20,7 @@ HTML = "text/html; charset=UTF-8"
 def page(name: str) -> bytes:
     """A page that says which process has made it."""
     text = (HERE / name).read_text("utf-8")
-    program = f"Python {platform.python_version()}, since R or the package plumber is not installed"
+    program = f"Python {platform.python_version()}, in place of R"
     return text.replace("{{program}}", program).replace("{{pid}}", str(os.getpid())).encode()
 
 
