@@ -18,8 +18,8 @@ import yaml
 from websockets.asyncio.client import connect
 
 from faucet import __version__
-from faucet.chores import EXAMPLES, ExampleName
-from faucet.cli import main
+from faucet.cli.main import main
+from faucet.cli.tools import EXAMPLES, ExampleName
 from tests.bench.peers import consecutive_ports, process, scratch
 from tests.support.kubeapi import KubeApi
 from tests.support.running import Faucet, python_worker

@@ -24,8 +24,8 @@ import pytest
 import requests
 
 from faucet import __version__
-from faucet.chores import EXAMPLES, ExampleName
-from faucet.starter import write_starter
+from faucet.cli.tools import EXAMPLES, ExampleName
+from faucet.templates.starter import write_starter
 from tests.bench.peers import consecutive_ports, wait_listening
 
 ROOT = Path(__file__).parents[1]
@@ -67,7 +67,7 @@ class Buildah:
 
     def build(self, example: ExampleName, context: Path, name: str) -> None:
         """Build an example as it is; what this machine's network wants is given from outside."""
-        containerfile = str(files("faucet.examples").joinpath(EXAMPLES[example].file))
+        containerfile = str(files("faucet.templates.examples").joinpath(EXAMPLES[example].file))
         volumes = ["--volume", f"{self._pip}:/etc/pip.conf:ro"]
         if AUTHORITIES.exists():
             volumes += ["--volume", f"{AUTHORITIES}:/mnt/authorities.crt:ro"]

@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
-from faucet import extras, sites
+from faucet import extras
 from faucet.doctor import machine, tools
+from faucet.fleet import StartFailed
+from faucet.service import modes as sites
 from faucet.settings import LocalSettings
 from faucet.workers import reload
-from faucet.workers.fleet import StartFailed
 
 ROOT = Path(__file__).parents[1]
 

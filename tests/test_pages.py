@@ -14,9 +14,9 @@ from urllib.parse import urljoin
 import pytest
 import requests
 
-from faucet.demo import demo_hints
 from faucet.net.address import parse_listen
-from faucet.starter import write_starter
+from faucet.templates.demo import demo_hints
+from faucet.templates.starter import write_starter
 from tests.support.running import Faucet
 
 Start = Callable[..., Faucet]
@@ -155,7 +155,7 @@ def test_the_address_is_printed_when_it_is_served() -> None:
 
 
 def test_init_says_where_to_look(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from faucet.cli import main
+    from faucet.cli.main import main
 
     assert main(["init", str(tmp_path / "api")]) == 0
     said = capsys.readouterr().out.splitlines()
