@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from faucet.cli.main import unknown_variables
 from tests.support.running import Faucet, python_worker
 
 Start = Callable[..., Faucet]
@@ -173,3 +174,22 @@ def test_help_names_every_variable_and_unit() -> None:
         assert text in result.stdout
     version = subprocess.run([sys.executable, "-m", "faucet", "--version"], capture_output=True, text=True, check=True)
     assert version.stdout.startswith("faucet ")
+
+
+def test_variables_that_kubernetes_sets_are_no_slips() -> None:
+    """In each pod beside services `faucet` and `faucet-admin`; FAUCET_ADMIN_PORT=3839 would be one."""
+    links = {
+        "FAUCET_PORT": "tcp://10.96.0.7:80",
+        "FAUCET_PORT_80_TCP": "tcp://10.96.0.7:80",
+        "FAUCET_PORT_80_TCP_ADDR": "10.96.0.7",
+        "FAUCET_PORT_80_TCP_PORT": "80",
+        "FAUCET_PORT_80_TCP_PROTO": "tcp",
+        "FAUCET_SERVICE_HOST": "10.96.0.7",
+        "FAUCET_SERVICE_PORT": "80",
+        "FAUCET_SERVICE_PORT_HTTP": "80",
+        "FAUCET_ADMIN_PORT": "tcp://10.96.0.8:3839",
+        "FAUCET_ADMIN_PORT_3839_TCP": "tcp://10.96.0.8:3839",
+        "FAUCET_ADMIN_SERVICE_HOST": "10.96.0.8",
+    }
+    assert unknown_variables(links) == []
+    assert len(unknown_variables({"FAUCET_ADMIN_PORT": "3839", "FAUCET_SERVICE_URI": "http://x"})) == 2

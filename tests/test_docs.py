@@ -33,13 +33,28 @@ OTHERS = {
     "--replicas",
     "--no-confirm",
 }
+PROGRAMS = {"--no-", "--editable", "--install-recommends", "--no-deps", "--wheel-dir", "--wheel", "--out-dir"}
+CONTAINERS = {"--format", "--build-arg", "--rm", "--init", "--time", "--read-only", "--tmpfs", "--build", "--wait"}
+"""Options of pip, uv, podman and the like."""
+
+
+def code(page: Path) -> list[str]:
+    """The lines of a page's blocks of code: those that are fenced, and those that are indented."""
+    fenced, lines = False, []
+    for line in page.read_text().splitlines():
+        if line.startswith("```"):
+            fenced = not fenced
+        elif fenced or line.startswith("    "):
+            lines.append(line.strip())
+    assert not fenced, f"{page.name}: a fence is open at the end"
+    return lines
 
 
 def commands() -> list[str]:
     """Each command of ours in a block of code, without its remark; alternatives in it are told elsewhere."""
-    lines = (line for page in PAGES for line in page.read_text().splitlines() if "▶" not in line)
-    ours = (line.strip() for line in lines if re.match(r"    (\S+ )?(\.venv/bin/)?faucet( |$)", line))
-    found = [line.partition("  #")[0].partition(" > ")[0].strip() for line in ours]
+    lines = (line for page in PAGES for line in code(page) if "▶" not in line)
+    ours = (line for line in lines if re.match(r"(\S+ run && )?(\.venv/bin/)?faucet( |$)", line))
+    found = [re.split(r"\s+#| > ", line)[0].strip() for line in ours]
     return sorted({command.rpartition("&& ")[2].removeprefix(".venv/bin/") for command in found})
 
 
@@ -61,7 +76,7 @@ def test_links_and_options(page: Path) -> None:
         assert (page.parent / target).exists() or target.startswith("https://"), target
     for option in re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", text):
         known = option in OPTIONS | OTHERS or option.startswith("--roll")
-        assert known or option in ("--no-", "--editable", "--install-recommends"), option
+        assert known or option in PROGRAMS | CONTAINERS, option
 
 
 def test_the_toml_in_the_docs_is_accepted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

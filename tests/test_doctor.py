@@ -417,7 +417,7 @@ def test_uvloop_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "pip install uvloop" in found.advice
     assert tools.watchfiles(LocalSettings())[0].level == "unused"
     assert tools.watchfiles(LocalSettings(reload=True))[0].level == "broken"
-    assert "faucet[ssh]" in tools.ssh(LocalSettings())[0].advice
+    assert "pip install asyncssh" in tools.ssh(LocalSettings())[0].advice
 
 
 def test_what_ssh_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

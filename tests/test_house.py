@@ -25,11 +25,11 @@ FLOORS = (
     ("fleet", "ssh", "log"),
     ("proxy",),
     ("net", "http1"),
-    ("settings", "tasks", "units", "text"),
+    ("settings", "tasks", "units", "text", "extras"),
 )
 """Packages and files of the root, from the top floor down. Imports point downwards, or stay within a package."""
 
-ROOT_FILES = {"__init__", "__main__", "settings", "fleet", "tasks", "units", "text"}
+ROOT_FILES = {"__init__", "__main__", "settings", "fleet", "tasks", "units", "text", "extras"}
 
 
 def module_of(path: Path) -> str:

@@ -35,17 +35,16 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_what_is_in_them(built: Path) -> None:
     wheel = next(built.glob("*.whl"))
-    assert wheel.name.startswith(f"faucet-{faucet.__version__}-py3-none-any")
+    assert wheel.name.startswith(f"faucet_r-{faucet.__version__}-py3-none-any")
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         metadata = archive.read(next(name for name in names if name.endswith("METADATA"))).decode()
-    for name in (
-        "py.typed",
-        "tui/monitor.tcss",
-        "templates/demo/plumber.R",
-        "templates/starter/plumber.R",
-        "templates/examples/kubernetes.yaml",
-    ):
+    wanted = (
+        "py.typed", "tui/monitor.tcss", "templates/demo/plumber.R", "templates/demo/index.html",
+        "templates/demo/favicon.svg", "templates/starter/plumber.R", "templates/starter/index.html",
+        "templates/examples/kubernetes.yaml", "templates/examples/Containerfile.r",
+    )  # fmt: skip
+    for name in wanted:
         assert f"faucet/{name}" in names
     assert not [name for name in names if name.startswith("tests/")]
     for extra in ("ssh", "reload"):
@@ -69,11 +68,12 @@ def test_the_wheel_in_a_new_environment(built: Path, tmp_path: Path) -> None:
     assert f"faucet {faucet.__version__}\n" in run("--version").stdout
     assert "asyncssh is not installed" in run("--version").stdout
     missing = run("k8s", "--service-url", "http://plumber:8000", "--via-ssh", "bastion", "--headless")
+    install = f"{python} -m pip install"
     assert (missing.returncode, missing.stderr) == (
-        1, "faucet: --via-ssh needs the package asyncssh: pip install 'faucet[ssh]'\n",
+        1, f"faucet: --via-ssh needs the package asyncssh. Install it with: {install} asyncssh bcrypt\n",
     )  # fmt: skip
-    assert "pip install 'faucet[reload]'" in run("--reload", "--headless", "--command", "true").stderr
-    assert run("ctl", "status", "--via-ssh", "bastion").stderr.endswith("pip install 'faucet[ssh]'\n")
+    assert f"{install} watchfiles\n" in run("--reload", "--headless", "--command", "true").stderr
+    assert run("ctl", "status", "--via-ssh", "bastion").stderr.endswith(f"{install} asyncssh bcrypt\n")
     (tmp_path / "app.py").write_text(PROGRAM)
     words = [
         str(tmp_path / "env" / "bin" / "faucet"),

@@ -33,7 +33,7 @@ def uncommented() -> str:
     return COMMENTED.sub("", files("faucet.templates.starter").joinpath("faucet.toml").read_text("utf-8"))
 
 
-def test_it_writes_three_files_into_a_directory_that_it_makes(tmp_path: Path) -> None:
+def test_it_writes_its_files_into_a_directory_that_it_makes(tmp_path: Path) -> None:
     where = tmp_path / "new" / "api"
     assert write_starter(where) == [str(where / name) for name in NAMES]
     assert set(contents(where)) == set(NAMES)
@@ -139,7 +139,7 @@ def test_the_examples_are_not_the_defaults(capsys: pytest.CaptureFixture[str], t
 
 
 async def test_it_serves(plumber: str, faucet: Start, tmp_path: Path) -> None:
-    """All three files, with all options in force but what is for writing it."""
+    """All files, with all options in force but what is for writing it."""
     where = tmp_path / "api"
     write_starter(where)
     path = where / "faucet.toml"

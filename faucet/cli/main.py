@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ EXIT_INTERRUPTED = 130
 
 if TYPE_CHECKING:
     from faucet.service.modes import Site
+    from faucet.service.run import Hints
     from faucet.ssh.secrets import Secrets
     from faucet.workers.program import Program
 
@@ -77,8 +79,7 @@ def demo(settings: DemoSettings) -> int:
     """Serve a small API that comes with Faucet: by Plumber where R and plumber are installed, else by Python."""
     from faucet.templates.demo import demo_hints, demo_program
 
-    program = demo_program(settings.rscript)
-    return _serve_directory(program, settings, demo_hints(program, settings.host))
+    return _serve_directory(demo_program(settings.rscript), settings, demo_hints)
 
 
 def k8s(settings: K8sSettings) -> int:
@@ -129,7 +130,7 @@ def _misplaced_tls(scheme: str, settings: K8sSettings) -> str:
     return ""
 
 
-def _serve_directory(program: Program, settings: DemoSettings, hints: str = "") -> int:
+def _serve_directory(program: Program, settings: DemoSettings, hints: Hints | None = None) -> int:
     def site(watched: bool) -> Site:
         from faucet.service.modes import local_site
 
@@ -140,7 +141,7 @@ def _serve_directory(program: Program, settings: DemoSettings, hints: str = "") 
 
 
 def _serve(
-    find_site: Callable[[bool], Site], settings: ServeSettings, notice: str = "", hints: str = "",
+    find_site: Callable[[bool], Site], settings: ServeSettings, notice: str = "", hints: Hints | None = None,
     secrets: Secrets | None = None, more: Sequence[str] = (),
 ) -> int:  # fmt: skip
     """With the monitor, if there is a terminal for it; else the service alone. `more` options were chosen meanwhile."""
@@ -155,16 +156,12 @@ def _serve(
     from faucet.fleet import StartFailed
     from faucet.service.run import run
 
-    if hints and owner is None:
-        print(hints, flush=True)
-    elif hints:
-        notice = f"{notice}\n{hints}"
     try:
         site = find_site(owner is not None)
     except StartFailed as error:
         print_error(str(error))
         return 1
-    return run(site, settings, owner, notice.strip())
+    return run(site, settings, owner, notice.strip(), hints)
 
 
 def config(settings: LocalSettings) -> int:
@@ -200,13 +197,21 @@ app.command(with_options(attach, AttachSettings), name="attach")
 app.command(with_options(config, LocalSettings), name="config")
 
 
+_OF_A_SERVICE = re.compile(r"FAUCET(_\w+)?_(SERVICE_(HOST|PORT(_\w+)?)|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
+
+
+def _is_of_a_service(name: str, value: str) -> bool:
+    """Whether Kubernetes sets the variable in each pod beside a service whose name begins with faucet."""
+    return bool(_OF_A_SERVICE.fullmatch(name)) or (name.endswith("_PORT") and "://" in value)
+
+
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     """A remark for each FAUCET_… variable that means nothing: most likely a slip that nobody would notice."""
     fields = (*dataclasses.fields(LocalSettings), *dataclasses.fields(K8sSettings))
     known = {f"FAUCET_{field.name.upper()}" for field in fields} | OTHER_VARIABLES
     remarks = []
-    for name in sorted(environment):
-        if name.startswith("FAUCET_") and name not in known:
+    for name, value in sorted(environment.items()):
+        if name.startswith("FAUCET_") and name not in known and not _is_of_a_service(name, value):
             close = difflib.get_close_matches(name, known, 1)
             hint = f"; did you mean {close[0]}?" if close else ""
             remarks.append(f"the variable {name} means nothing to Faucet{hint}")

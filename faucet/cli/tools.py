@@ -7,19 +7,46 @@ import shlex
 from importlib import metadata
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from cyclopts import App, Parameter
 
 from faucet import __version__
 from faucet.log.handler import print_error
+from faucet.net.address import parse_listen
+from faucet.settings import LocalSettings
 
-EXAMPLES = {"kubernetes": "kubernetes.yaml", "containerfile": "Containerfile", "systemd": "faucet.service"}
+
+class Example(NamedTuple):
+    """A file to start from."""
+
+    file: str
+    description: str
 
 
-def example(which: Literal["kubernetes", "containerfile", "systemd"], /) -> int:
-    """Print a file to start from: manifests for Kubernetes, a Containerfile, or a systemd unit."""
-    print(files("faucet.templates.examples").joinpath(EXAMPLES[which]).read_text("utf-8"), end="")
+ExampleName = Literal[
+    "alerts", "compose", "containerfile", "containerfile-r", "kubernetes", "nginx", "prometheus", "systemd"
+]
+
+EXAMPLES: dict[ExampleName, Example] = {
+    "systemd": Example("faucet.service", "a unit for a server: readiness, watchdog, reload"),
+    "nginx": Example("nginx.conf", "nginx in front: TLS, who the client is, time limits that fit"),
+    "prometheus": Example("prometheus.yml", "scrape the metrics of --admin"),
+    "alerts": Example("alerts.yml", "alert rules for Prometheus: no worker, 503s, a full queue"),
+    "containerfile-r": Example("Containerfile.r", "an image with R, your API and Faucet"),
+    "containerfile": Example("Containerfile", "an image with Faucet alone, for `faucet k8s`"),
+    "compose": Example("compose.yaml", "that API image, nginx and Prometheus, by docker compose"),
+    "kubernetes": Example("kubernetes.yaml", "a Plumber API with three pods, and Faucet in front of them"),
+}
+
+
+def example(which: ExampleName | None = None, /) -> int:
+    """Print a file to start from; without a name, list all of them."""
+    if which is None:
+        print("Print one, and keep it: faucet example NAME > FILE\n")
+        print(*(f"  {name:17}{each.description}" for name, each in EXAMPLES.items()), sep="\n")
+        return 0
+    print(files("faucet.templates.examples").joinpath(EXAMPLES[which].file).read_text("utf-8"), end="")
     return 0
 
 
@@ -65,6 +92,7 @@ def init(directory: Path = Path(), /) -> int:
         return 1
     where = "" if directory == Path() else f" --dir {shlex.quote(str(directory))}"
     print(*(f"wrote {path}" for path in written), f"Serve it: faucet{where}", sep="\n")
+    print(f"In a browser, then: {parse_listen(LocalSettings().host[0]).url}/")
     return 0
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from faucet.control.paths import PATH_LIMIT, directory, is_private, socket_path
 from faucet.doctor.findings import Finding, Level
+from faucet.extras import install_command
 from faucet.net.address import AddressError, UnixAddress, bind, parse_listen
 from faucet.settings import LocalSettings, parse_span
 from faucet.units import counted, format_size
@@ -41,8 +42,7 @@ def python(_: LocalSettings) -> list[Finding]:
         return [Finding("ok", "Python", f"{text}, uvloop {version('uvloop')}")]
     if sys.implementation.name != "cpython":
         return [Finding("ok", "Python", f"{text}, for which there is no uvloop")]
-    advice = f"{shlex.quote(sys.executable)} -m pip install uvloop"
-    return [Finding("warning", "Python", f"{text} without uvloop: slower by a fifth", advice)]
+    return [Finding("warning", "Python", f"{text} without uvloop: slower by a fifth", install_command("uvloop"))]
 
 
 def address(settings: LocalSettings) -> list[Finding]:

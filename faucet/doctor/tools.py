@@ -7,11 +7,11 @@ import os
 import shlex
 import shutil
 import socket
-import sys
 from importlib.metadata import version
 from pathlib import Path
 
 from faucet.doctor.findings import Finding
+from faucet.extras import RELOAD, SSH, install_command
 from faucet.settings import LocalSettings
 
 AGENT_PATIENCE = 2.0
@@ -20,23 +20,19 @@ AGENT_PATIENCE = 2.0
 SYSTEM_KNOWN_HOSTS = Path("/etc/ssh/ssh_known_hosts")
 
 
-def _install(extra: str) -> str:
-    return f"{shlex.quote(sys.executable)} -m pip install 'faucet[{extra}]'"
-
-
 def watchfiles(settings: LocalSettings) -> list[Finding]:
     """For --reload."""
     if importlib.util.find_spec("watchfiles") is not None:
         return [Finding("ok", "watchfiles", f"{version('watchfiles')}, for --reload")]
     if settings.reload:
-        return [Finding("broken", "watchfiles", "is not installed, and --reload needs it", _install("reload"))]
-    return [Finding("unused", "watchfiles", "is not installed; only --reload needs it", _install("reload"))]
+        return [Finding("broken", "watchfiles", "is not installed, and --reload needs it", install_command(RELOAD))]
+    return [Finding("unused", "watchfiles", "is not installed; only --reload needs it", install_command(RELOAD))]
 
 
 def ssh(_: LocalSettings) -> list[Finding]:
     """For --via-ssh: asyncssh; if that is there, what it reads and whom it asks."""
     if importlib.util.find_spec("asyncssh") is None:
-        return [Finding("unused", "asyncssh", "is not installed; only --via-ssh needs it", _install("ssh"))]
+        return [Finding("unused", "asyncssh", "is not installed; only --via-ssh needs it", install_command(SSH))]
     home = Path.home() / ".ssh"
     return [
         Finding("ok", "asyncssh", f"{version('asyncssh')}, for --via-ssh"),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from faucet import tasks
+from faucet.extras import SSH, install_command
 from faucet.fleet import Fleet, StartFailed
 from faucet.log.handler import Log
 from faucet.net.commands import LocalPrograms
@@ -118,7 +119,7 @@ def _tls(url: ServiceUrl, settings: K8sSettings) -> Callable[[Connector], Connec
 def require_asyncssh() -> None:
     """Raises StartFailed if asyncssh is not installed."""
     if importlib.util.find_spec("asyncssh") is None:
-        raise StartFailed("--via-ssh needs the package asyncssh: pip install 'faucet[ssh]'")
+        raise StartFailed(f"--via-ssh needs the package asyncssh. Install it with: {install_command(SSH)}")
 
 
 def login_of(settings: SshSettings, secrets: Secrets) -> Login:

@@ -21,7 +21,7 @@ from faucet.control.paths import socket_path
 from faucet.control.server import ControlError, ControlServer
 from faucet.fleet import StartFailed
 from faucet.log.handler import Log, print_error
-from faucet.net.address import AddressError, parse_address
+from faucet.net.address import Address, AddressError, UnixAddress, parse_address
 from faucet.net.listener import Listener, Listeners
 from faucet.proxy.downstream import ClientConnection
 from faucet.proxy.proxy_protocol import ProxiedClientConnection
@@ -49,11 +49,17 @@ TURNS_TO_CLOSE = 3
 """Turns of the loop in which transports that were aborted tell their protocols so."""
 
 
-def run(site: Site, settings: ServeSettings, owner: int | None = None, notice: str = "") -> int:
+Hints = Callable[[Address | UnixAddress], str]
+"""What to try, once something is served on an address."""
+
+
+def run(
+    site: Site, settings: ServeSettings, owner: int | None = None, notice: str = "", hints: Hints | None = None
+) -> int:
     """Serve `site` until a signal. Returns the exit code.
 
     `owner` is the descriptor of a socket to the monitor that has started this process: the service ends with it. The
-    `notice` is logged first.
+    `notice` is logged first. The `hints` are shown when it serves: in the monitor's log, else on standard output.
     """
     try:
         log = Log(settings, quiet=owner is not None)
@@ -61,7 +67,7 @@ def run(site: Site, settings: ServeSettings, owner: int | None = None, notice: s
         print_error(f"cannot write the log to {settings.log_file}: {error.strerror}")
         return EXIT_FAILED
     try:
-        return _run(_serve(site, settings, log, owner, notice))
+        return _run(_serve(site, settings, log, owner, notice, hints))
     except (AddressError, ControlError, StartFailed, SystemdError) as error:
         log.failure(str(error))
         return EXIT_FAILED
@@ -78,12 +84,14 @@ def _run(main: Coroutine[Any, Any, int]) -> int:
         return runner.run(main)
 
 
-async def _serve(site: Site, settings: ServeSettings, log: Log, owner: int | None, notice: str) -> int:
+async def _serve(
+    site: Site, settings: ServeSettings, log: Log, owner: int | None, notice: str, hints: Hints | None
+) -> int:
     raise_file_limit()
     relax_garbage_collector()
     service = _Service(site, settings, log)
     try:
-        end = await service.run(owner, notice)
+        end = await service.run(owner, notice, hints)
     except BaseException:
         service.control.close()
         raise
@@ -145,7 +153,7 @@ class _Service:
             await self.admin.open(lambda: AdminConnection(admin))
             _log.info("admin pages are on %s", self.admin.address.described)
 
-    async def run(self, owner: int | None, notice: str) -> _End:
+    async def run(self, owner: int | None, notice: str, hints: Hints | None) -> _End:
         """Serve until asked to end. Raises AddressError, ControlError or StartFailed."""
         await self._open_control(owner)
         for line in notice.splitlines():
@@ -163,6 +171,8 @@ class _Service:
         self._log.announce(
             f"serving {self._site.described} on {self.listener.described} with {self.workers.described()}"
         )
+        if hints is not None:
+            _give_hints(hints(self.listener.address), owner)
         await self.signals.first.wait()
         return await self._finish()
 
@@ -224,6 +234,16 @@ class _Service:
         await self.workers.stop()
         self.signals.close()
         await _let_transports_close()
+
+
+def _give_hints(text: str, owner: int | None) -> None:
+    if owner is None:
+        with contextlib.suppress(OSError):  # nobody reads it
+            print(text, flush=True)
+        return
+    for line in text.splitlines():
+        if line:
+            _log.info("%s", line)
 
 
 async def _let_transports_close() -> None:

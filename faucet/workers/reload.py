@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from faucet.extras import RELOAD, install_command
 from faucet.fleet import StartFailed
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ def require() -> None:
     try:
         import watchfiles  # noqa: F401
     except ImportError as error:
-        raise StartFailed("--reload needs the package watchfiles: pip install 'faucet[reload]'") from error
+        text = f"--reload needs the package watchfiles. Install it with: {install_command(RELOAD)}"
+        raise StartFailed(text) from error
 
 
 async def reload_on_change(pool: Supervisor, directory: Path, ignored: Path | None) -> None:

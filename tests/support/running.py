@@ -88,6 +88,10 @@ class Faucet:
         self.port = int(self.wait_line(READY, seconds)["port"])
         return self
 
+    def url(self, target: str) -> str:
+        """Of something that it serves."""
+        return f"http://127.0.0.1:{self.port}{target}"
+
     async def listening_port(self) -> int:
         """The port of a service whose log is too terse to tell."""
         import psutil

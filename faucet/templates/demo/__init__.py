@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-from faucet.net.address import Address, UnixAddress, parse_listen
+from faucet.net.address import Address, UnixAddress
 from faucet.workers.program import SERVE_PLUMBER_R, Program
 
 HERE = Path(__file__).parent
@@ -25,14 +25,14 @@ def demo_program(rscript: str) -> Program:
     return Program((sys.executable, "app.py"), HERE, f"the demo, by Python since {missing} is not installed")
 
 
-def demo_hints(program: Program, hosts: Sequence[str]) -> str:
-    """What to try."""
-    address = parse_listen(hosts[0])
+def demo_hints(address: Address | UnixAddress) -> str:
+    """What to try, now that the demo is served on `address`."""
     if isinstance(address, UnixAddress):
-        return f"Serving {program.description}. Try: curl --unix-socket {address.path} http://localhost/hello\n"
-    url = Address(address.host or "localhost", address.port).url if address.port else "http://localhost:PORT"
+        return f"\nIn another terminal: curl --unix-socket {shlex.quote(address.path)} http://localhost/hello\n"
+    url = address.url
     return (
-        f"Serving {program.description}. Try, in another terminal:\n\n"
+        f"\nIn a browser: {url}/\n\n"
+        "In another terminal:\n\n"
         f"  curl '{url}/hello?name=you'\n"
         f"  time (for i in 1 2 3 4; do curl -s '{url}/sleep?t=1' & done; wait)\n"
         f"  curl -d 'x=1,2,3' {url}/mean\n"

@@ -4,9 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
+
+HERE = Path(__file__).parent
+
+PAGES = {"/": "index.html", "/__docs__/": "docs.html"}
+
+HTML = "text/html; charset=UTF-8"
+
+
+def page(name: str) -> bytes:
+    """A page that says which process has made it."""
+    text = (HERE / name).read_text("utf-8")
+    program = f"Python {platform.python_version()}, in place of R"
+    return text.replace("{{program}}", program).replace("{{pid}}", str(os.getpid())).encode()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -18,7 +33,11 @@ class Handler(BaseHTTPRequestHandler):
         """A quick answer, a slow one, a large one, an error."""
         url = urlsplit(self.path)
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
-        if url.path == "/hello":
+        if url.path in PAGES:
+            self._send(200, HTML, page(PAGES[url.path]))
+        elif url.path == "/favicon.ico":
+            self._send(200, "image/svg+xml", (HERE / "favicon.svg").read_bytes(), Cache_Control="max-age=86400")
+        elif url.path == "/hello":
             self._json(200, hello=query.get("name", "world"))
         elif url.path == "/sleep":
             seconds = min(float(query.get("t", 1)), 60.0)
@@ -48,10 +67,12 @@ class Handler(BaseHTTPRequestHandler):
     def _json(self, status: int, **content: object) -> None:
         self._send(status, "application/json", json.dumps({**content, "pid": os.getpid()}).encode())
 
-    def _send(self, status: int, kind: str, content: bytes) -> None:
+    def _send(self, status: int, kind: str, content: bytes, **fields: str) -> None:
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(content)))
+        for name, value in fields.items():
+            self.send_header(name.replace("_", "-"), value)
         self.end_headers()
         self.wfile.write(content)
 

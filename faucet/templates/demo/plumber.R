@@ -1,4 +1,23 @@
-# The demo API. Each answer names the process that gave it, so that one can see the workers share the work.
+# The demo API. Each answer names the process that gave it, so that you can see how the workers share the work.
+
+page <- paste(readLines("index.html"), collapse = "\n")
+program <- paste0("R ", getRversion(), " with Plumber ", packageVersion("plumber"))
+page <- sub("{{program}}", program, page, fixed = TRUE)
+
+#* The page that a browser shows: what runs here, and what to try
+#* @get /
+#* @serializer html
+function() {
+  sub("{{pid}}", Sys.getpid(), page, fixed = TRUE)
+}
+
+#* The icon that browsers ask for by themselves
+#* @get /favicon.ico
+#* @serializer contentType list(type = "image/svg+xml")
+function(res) {
+  res$setHeader("Cache-Control", "max-age=86400")
+  paste(readLines("favicon.svg"), collapse = "\n")
+}
 
 #* A quick answer
 #* @get /hello

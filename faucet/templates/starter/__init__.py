@@ -10,7 +10,7 @@ import contextlib
 from importlib.resources import files
 from pathlib import Path
 
-NAMES = ("plumber.R", "entrypoint.R", "faucet.toml")
+NAMES = ("plumber.R", "entrypoint.R", "faucet.toml", "index.html")
 
 
 class StarterError(Exception):

@@ -7,6 +7,22 @@
 # load packages, models and data here.
 started <- Sys.time()
 
+#* The page that a browser shows: index.html, and which process has answered
+#* @get /
+#* @serializer html
+function() {
+  page <- paste(readLines("index.html"), collapse = "\n")
+  program <- paste0("R ", getRversion(), " with Plumber ", packageVersion("plumber"))
+  sub("{{program}}", program, sub("{{pid}}", Sys.getpid(), page, fixed = TRUE), fixed = TRUE)
+}
+
+#* Browsers ask for an icon by themselves
+#* @get /favicon.ico
+#* @serializer contentType list(type = "image/svg+xml")
+function() {
+  '<svg xmlns="http://www.w3.org/2000/svg"><circle cx="50%" cy="50%" r="45%" fill="#2584e0"/></svg>'
+}
+
 #* Whether this process is well. Faucet asks for it, with health-path = "/health" in faucet.toml
 #* @get /health
 #* @serializer unboxedJSON
@@ -27,8 +43,8 @@ function(name = "world") {
 #* @post /mean
 #* @parser json
 #* @serializer unboxedJSON
-function(res, x = NULL) {
-  if (!is.numeric(x) || length(x) == 0) {
+function(res, x) {
+  if (missing(x) || !is.numeric(x) || length(x) == 0) {
     res$status <- 400
     return(list(error = "x has to be a list of numbers"))
   }
