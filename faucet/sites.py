@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib.util
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from faucet.proxy.core import Proxy
 from faucet.settings import DemoSettings, K8sSettings, SshSettings, parse_span
 from faucet.workers.cpus import available_cpus
 from faucet.workers.entry import Entry
+from faucet.workers.environment import threads_per_worker
 from faucet.workers.fleet import Fleet, StartFailed
 from faucet.workers.local import LocalWorkers
 from faucet.workers.pods import Pods
@@ -54,6 +56,7 @@ def local_site(entry: Entry, settings: DemoSettings) -> Site:
     if settings.reload:
         require()
     span = parse_span(settings.workers or str(available_cpus()))
+    entry = dataclasses.replace(entry, threads=threads_per_worker(settings.workers))
     return Site(
         title=str(entry.directory),
         detail=entry.description,

@@ -19,7 +19,7 @@ from faucet.workers.keeper import Keeper
 from faucet.workers.life import STOP_GRACE, Life
 from faucet.workers.overseer import Overseer
 from faucet.workers.place import Place, ReplaceError
-from faucet.workers.ports import free_port, is_free
+from faucet.workers.ports import accepted_by_plumber, child_ports, free_port, is_free
 from faucet.workers.rows import place_details, place_rows
 
 _log = logging.getLogger("faucet")
@@ -107,16 +107,19 @@ class LocalWorkers:
         Worker i gets the i-th; while it is being replaced its successor gets one behind those of all workers. Raises
         OSError if there are no descriptors left.
         """
-        used = {life.port for place in self._all_places for life in place.lives}
+        used = self.ports_taken | {life.port for place in self._all_places for life in place.lives}
         if not self.settings.child_port:
             return free_port(used)
-        first, count = self.settings.child_port, len(self._all_places)
-        wanted: list[int] = [first + number - 1, *range(first + count, first + 2 * count)]
+        wanted = child_ports(self.settings.child_port, number, len(self._all_places))
         for port in wanted:
-            if port <= 65535 and port not in self.ports_taken | used and is_free(port):
+            if port not in used and self._suits(port) and is_free(port):
                 return port
         _log.warning("worker %d: port %d is not free, taking another", number, wanted[0])
         return free_port(used)
+
+    def _suits(self, port: int) -> bool:
+        """Whether there is such a port, and R would listen on it: more workers than at first may reach others."""
+        return port <= 65535 and (self.entry.rscript is None or accepted_by_plumber(port))
 
     # -- what places tell --------------------------------------------------------------------------------------
 
