@@ -61,7 +61,7 @@ local(envir = .faucet, {
     ))
   }
 
-  # Editors on Windows begin a file with a byte order mark, which R skips at the start of a script.
+  # Editors on Windows begin a file with a byte order mark, which R itself takes for an unknown symbol.
   without_mark <- function(line) {
     bytes <- charToRaw(line)
     if (identical(bytes[1:3], as.raw(c(0xef, 0xbb, 0xbf)))) rawToChar(bytes[-(1:3)]) else line

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from faucet.workers.layouts import NAMES, find_layout, text_of
+from faucet.workers.layouts import NAMES, Kind, find_layout, text_of
 
 ANNOTATION = re.compile(
     r"^\s*#[*']\s*@(?:get|post|put|delete|head|options|patch|any|use|filter|plumber|assets|websocket)\b",
@@ -52,14 +52,20 @@ def near_misses(directory: Path) -> list[NearMiss]:
 def file_instead(path: Path) -> NearMiss:
     """Return what to do about a file that was given instead of a directory."""
     directory, found = path.parent, f"{path} is not a directory, and --dir takes the directory of an API"
-    if any(pattern.fullmatch(path.name) for _, pattern in NAMES):
+    kind = next((kind for kind, pattern in NAMES if pattern.fullmatch(path.name)), None)
+    if kind is not None:
         layout = find_layout(directory)
-        if layout is not None and layout.file == path.name:
-            return NearMiss(found, (_serve(directory),))
-        return NearMiss(found, (_serve(directory, f"Rscript {shlex.quote(path.name)}"),))
+        loses = kind is Kind.PLUMBER and layout is not None and layout.file != path.name
+        return NearMiss(found, (_serve(directory, _plumb(path.name) if loses else ""),))
     for miss in _r_file(directory, path.name) if path.suffix.lower() == ".r" else ():
         return NearMiss(f"{found}. {miss.found}", miss.commands)
     return NearMiss(found)
+
+
+def _plumb(name: str) -> str:
+    """The command that serves a file with Plumber's annotations, whatever it is called."""
+    code = f'plumber::pr_run(plumber::pr("{name}"), port = {{port}})'
+    return f"Rscript -e {shlex.quote(code)}"
 
 
 def _serve(directory: Path, command: str = "") -> str:
@@ -106,12 +112,11 @@ def _r_file(directory: Path, name: str) -> Iterator[NearMiss]:
             found += '. Let it read its port: port = as.integer(Sys.getenv("FAUCET_PORT")). Then'
         yield NearMiss(found, (_serve(directory, f"Rscript {shlex.quote(name)}"),))
     elif ANNOTATION.search(text):
-        run = f'plumber::pr_run(plumber::pr("{name}"), port = {{port}})'
         yield NearMiss(
             f"{name} has Plumber's annotations. Rename it, or name it",
             (
                 shlex.join(["mv", _shown(directory / name), _shown(directory / "plumber.R")]),
-                _serve(directory, f"Rscript -e {shlex.quote(run)}"),
+                _serve(directory, _plumb(name)),
             ),
         )
 
