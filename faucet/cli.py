@@ -184,9 +184,9 @@ def config(settings: LocalSettings) -> int:
         name = field.name.replace("_", "-")
         shown = option.shown or show(option, field.default)
         text = shown if value == field.default else show(option, value)
-        print(f"{name:18} {text:24} {sources.get(name, 'default')}")
+        print(f"{name:20} {text:24} {sources.get(name, 'default')}")
     for name, text, source in _threads(settings):
-        print(f"{name:18} {text:24} {source}")
+        print(f"{name:20} {text:24} {source}")
     return 0
 
 

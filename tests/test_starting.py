@@ -100,7 +100,7 @@ def test_a_server_yml_without_an_engine_is_an_error(tmp_path: Path) -> None:
     ("files", "found", "command"),
     [
         ({"run.R": RUNS}, "run.R starts a server", "faucet --command 'Rscript run.R'"),
-        ({"my run.R": RUNS}, "my run.R starts a server", """faucet --command 'Rscript '"'"'my run.R'"'"''"""),
+        ({"my run.R": RUNS}, "my run.R starts a server", """faucet --command "Rscript 'my run.R'\""""),
         (
             {"api.R": ANNOTATED},
             "api.R has Plumber's annotations. Rename it, or name it",
@@ -181,7 +181,11 @@ def test_a_file_beside_one_that_wins(tmp_path: Path, monkeypatch: pytest.MonkeyP
     _fill(tmp_path, {"api/plumber.R": ANNOTATED, "api/entrypoint.R": RUNS})
     (command,) = file_instead(Path("api/plumber.R")).commands
     assert command.startswith("faucet --dir api --command ")
-    assert "plumber::pr(" in command
+    words = shlex.split(command)
+    assert parse_command(words[-1].replace("Rscript", "sh"), tmp_path)[1:] == (
+        "-e",
+        'plumber::pr_run(plumber::pr("plumber.R"), port = {port})',
+    )
 
 
 # -- --command, --api, --rscript ---------------------------------------------------------------------------------------
@@ -201,10 +205,12 @@ def test_a_file_beside_one_that_wins(tmp_path: Path, monkeypatch: pytest.MonkeyP
         "sh a < b",
         "sh a `cat b`",
         "sh a $(cat b)",
+        "sh 'a b' > c",
+        "sh \"a\" 'b' $PORT > c",
     ],
 )
 def test_a_command_for_a_shell_is_an_error_before_anything_starts(tmp_path: Path, command: str) -> None:
-    with pytest.raises(CommandError, match=r"no shell that understands .*; start one: --command 'sh ") as error:
+    with pytest.raises(CommandError, match=r"no shell that understands .*; start one: --command .sh -c ") as error:
         parse_command(command, tmp_path)
     advised = shlex.split(str(error.value).rpartition("--command ")[2])[0]
     assert parse_command(advised, tmp_path)[1:] == ("-c", command)

@@ -45,13 +45,20 @@ def parse_command(command: str, directory: Path) -> tuple[str, ...]:
     return (str(Path(found).absolute()), *words[1:])
 
 
+def quote(word: str) -> str:
+    """Return `word` as it is typed in a shell: as by shlex.quote, but with quotes within quotes that can be read."""
+    if "'" in word and not set(word) & set("$`\\!"):
+        return '"' + word.replace('"', '\\"') + '"'
+    return shlex.quote(word)
+
+
 def _needs_shell(command: str, words: list[str]) -> str:
     """Return what only a shell would do, and what to write instead; an empty text if there is nothing of that."""
     if operator := _OPERATOR.search(_QUOTED.sub("q", command)):
-        in_a_shell = shlex.quote(f"sh -c {shlex.quote(command)}")
-        return f"there is no shell that understands {operator[0]!r}; start one: --command {in_a_shell}"
+        inner = shlex.quote(command) if set(command) & set('"\\') else f'"{command}"'
+        return f"there is no shell that understands {operator[0]!r}; start one: --command {quote(f'sh -c {inner}')}"
     if _ASSIGNMENT.match(words[0]):
-        return f"there is no shell that sets {words[0]!r}; write: --command {shlex.quote(f'env {command}')}"
+        return f"there is no shell that sets {words[0]!r}; write: --command {quote(f'env {command}')}"
     if variable := _bare_variable(words):
         return f"there is no shell that replaces {variable}; write {{port}} instead, or start one: sh -c '...'"
     return ""

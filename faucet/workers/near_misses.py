@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from faucet.workers.commandline import quote
 from faucet.workers.layouts import NAMES, Kind, find_layout, text_of
 
 ANNOTATION = re.compile(
@@ -70,7 +71,7 @@ def _plumb(name: str) -> str:
 
 def _serve(directory: Path, command: str = "") -> str:
     words = ["faucet"] if directory.resolve() == Path.cwd() else ["faucet", "--dir", _shown(directory)]
-    return shlex.join([*words, "--command", command] if command else words)
+    return " ".join(map(quote, [*words, "--command", command] if command else words))
 
 
 def _shown(path: Path) -> str:
