@@ -320,6 +320,15 @@ def test_ports_that_others_have_are_left_to_them() -> None:
         assert {free_port({taken + 1}, [taken, taken + 1, 30001]) for _ in range(20)} == {30001}
 
 
+def test_a_port_that_somebody_is_about_to_listen_on_is_not_free() -> None:
+    """As Faucet itself: it binds its address at once, and listens when a worker is ready."""
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", 0))
+        with pytest.raises(OSError, match="no free port"):
+            free_port(set(), [other.getsockname()[1]])
+
+
 def test_the_block_of_fixed_ports() -> None:
     assert [child_ports(20000, number, 3) for number in (1, 3)] == [
         [20000, 20003, 20004, 20005],

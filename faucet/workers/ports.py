@@ -40,7 +40,7 @@ def accepted_by_plumber(port: int) -> bool:
 def is_free(port: int) -> bool:
     """Return whether a worker could listen on `port` now; True if that cannot be determined."""
     try:
-        return _can_bind(port)
+        return _can_bind(port, beside_others=True)
     except OSError:
         return True
 
@@ -48,14 +48,15 @@ def is_free(port: int) -> bool:
 def free_port(used: AbstractSet[int], candidates: Sequence[int] | None = None) -> int:
     """Return a free port that plumber accepts, and that is none of `used`: those may not be listened on yet.
 
-    The search starts anywhere in the range, so two Faucets on one machine seldom try the same ports. Raises OSError if
+    Nobody else may have it in any way: not bound either, as the address that Faucet itself is about to listen on. The
+    search starts anywhere in the range, so two Faucets on one machine seldom try the same ports. Raises OSError if
     there are no descriptors left, or no port is free.
     """
     ports = port_candidates(outgoing_ports()) if candidates is None else candidates
     start = random.randrange(len(ports))
     for index in range(len(ports)):
         port = ports[(start + index) % len(ports)]
-        if port not in used and _can_bind(port):
+        if port not in used and _can_bind(port, beside_others=False):
             return port
     raise OSError(errno.EADDRINUSE, f"no free port between {ports[0]} and {ports[-1]}")
 
@@ -122,10 +123,13 @@ def _suggestion(most: int) -> str:
     return f", e.g. --child-port {fits}" if fits else ""
 
 
-def _can_bind(port: int) -> bool:
-    """Raises OSError if there are no descriptors left."""
+def _can_bind(port: int, *, beside_others: bool) -> bool:
+    """Whether it can be bound; `beside_others`: though there are connections on it, or sockets that do not listen.
+
+    Raises OSError if there are no descriptors left.
+    """
     with socket.socket() as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, int(beside_others))
         try:
             sock.bind((HOST, port))
         except OSError:
