@@ -81,9 +81,10 @@ def test_texts_of_a_router_are_utf_8_in_any_locale(faucet: Start, tmp_path: Path
 
 
 def test_fixed_ports_and_a_relative_rscript(faucet: Start, tmp_path: Path, plumber: str) -> None:
-    """Relative to where the user is; the workers run in the directory of the API."""
+    """Relative to where the user is; the workers run in the directory of the API, where its .Rprofile counts (renv)."""
     (tmp_path / "api").mkdir()
-    (tmp_path / "api" / "plumber.R").write_text(PLUMBER_R)
+    (tmp_path / "api" / ".Rprofile").write_text('Sys.setenv(SAID = "hello")\n')
+    (tmp_path / "api" / "plumber.R").write_text(PLUMBER_R.replace('"hello"', 'Sys.getenv("SAID")'))
     (tmp_path / "Rscript").symlink_to(plumber)
     service = faucet("--dir", "api", "--rscript", "./Rscript", "-w", "1", "--child-port", "21950")
     service.wait_ready(60)

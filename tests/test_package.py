@@ -39,7 +39,8 @@ def test_what_is_in_them(built: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         metadata = archive.read(next(name for name in names if name.endswith("METADATA"))).decode()
-    for name in ("py.typed", "tui/monitor.tcss", "demo/plumber.R", "starter/plumber.R", "examples/kubernetes.yaml"):
+    data = ("py.typed", "tui/monitor.tcss", "workers/launch.R", "demo/plumber.R", "starter/plumber.R")
+    for name in (*data, "examples/kubernetes.yaml"):
         assert f"faucet/{name}" in names
     assert not [name for name in names if name.startswith("tests/")]
     for extra in ("ssh", "reload"):

@@ -1,18 +1,21 @@
-"""How a worker is started: what is found in a directory, --command, ports, environment, advice. No process is."""
+"""How a worker is started: what is found in a directory, --command, ports, environment, advice. Without R."""
 
 from __future__ import annotations
 
 import os
 import shlex
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import psutil
 import pytest
 
 from faucet.cli import app
+from faucet.control.client import Client
 from faucet.workers.advice import advice
 from faucet.workers.commandline import CommandError, parse_command
+from faucet.workers.cpus import available_cpus
 from faucet.workers.entry import Entry, EntryError, find_entry
 from faucet.workers.environment import THREAD_VARIABLES, thread_limits, threads_per_worker, worker_environment
 from faucet.workers.launcher import find_rscript, parse_api
@@ -28,6 +31,7 @@ from faucet.workers.ports import (
     outgoing_ports,
     port_candidates,
 )
+from tests.support.running import Faucet, python_worker
 
 ANNOTATED = "#* @get /hello\nfunction() 1\n"
 RUNS = 'library(plumber)\npr("api.R") %>% pr_run(port = as.integer(Sys.getenv("FAUCET_PORT")))\n'
@@ -398,6 +402,22 @@ def test_config_shows_threads(capsys: pytest.CaptureFixture[str], monkeypatch: p
     assert lines["OMP_NUM_THREADS"][0] == "1"
     assert lines["OMP_NUM_THREADS"][1].endswith("for 500 workers")
     assert lines["MKL_NUM_THREADS"] == ["3", "environment"]
+
+
+async def test_a_worker_has_its_share_and_its_details_show_it(
+    faucet: Callable[..., Faucet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    options = ("-w", "1", "--control", str(tmp_path / "s"))
+    service = faucet("--command", python_worker("echo"), *options, env={"MKL_NUM_THREADS": "7"}).wait_ready()
+    client = await Client.connect(tmp_path / "s")
+    environment = (await client.ask("details", worker="1"))["environment"]
+    await client.close()
+    share = str(available_cpus())
+    told = psutil.Process(service.worker_pids[1]).environ()
+    for name, value in (("OMP_NUM_THREADS", share), ("OPENBLAS_NUM_THREADS", share), ("MKL_NUM_THREADS", "7")):
+        assert told[name] == value
+        assert name == "MKL_NUM_THREADS" or environment[name] == value
 
 
 # -- advice ------------------------------------------------------------------------------------------------------------
