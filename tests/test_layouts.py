@@ -136,6 +136,9 @@ SCRIPTS = {
     'sink(type = "message")\nclose(con)\nz\nwarning("after")\nstop("end")\n',
     "source()": "writeLines(\"print(sys.call()); h <- function() stop('in')\", 'other.r')\nsource('other.r')\nh()\n",
     "texts": 'x <- "é"\nx\nEncoding(x)\ncharToRaw(x)\nstop("é")\n',
+    "break": "cat('a')\nbreak\ncat('b')\n",
+    "next": "cat('a')\nnext\ncat('b')\n",
+    "return": "cat('a')\nreturn(1)\ncat('b')\n",
     "warnings as errors": 'options(warn = 2)\nas.integer("x")\n',
 }
 

@@ -41,6 +41,7 @@ local(envir = .faucet, {
 
   expressions <- list()
   current <- 0L
+  shown <- 0L
 
   read <- function() {
     lines <- readLines(file, warn = FALSE)
@@ -70,14 +71,19 @@ local(envir = .faucet, {
   # Makes `.faucet.step` a promise of the next expression: forcing a promise puts no function on the stack.
   another <- function() {
     if (current == 0L) .Internal(enableJIT(jit))
+    check_shown()
     if (current == length(expressions)) return(FALSE)
     current <<- current + 1L
     do.call(delayedAssign, list(".faucet.step", expressions[[current]], globalenv(), .AutoloadEnv))
     TRUE
   }
 
+  # A `break` or `next` of the file, outside of any loop of its own, would be ours.
+  check_shown <- function() if (shown < current) fail("no loop for break/next, jump to top level")
+
   # What R's own loop does after each expression.
   show <- function() {
+    shown <<- current
     result <- get(".faucet.value", .AutoloadEnv)
     if (result$visible && !(current == length(expressions) && is_router(result$value))) {
       printer <- if (isS4(result$value)) quote(methods::show(x)) else quote(base::print(x))
@@ -99,6 +105,7 @@ local(envir = .faucet, {
   }
 
   finish <- function() {
+    check_shown()
     result <- get(".faucet.value", .AutoloadEnv)
     last <- if (length(expressions)) expressions[[length(expressions)]]
     if (is_router(result$value)) {
