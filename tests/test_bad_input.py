@@ -22,7 +22,7 @@ Start = Callable[..., Faucet]
         (["--dir", "nowhere"], 1, "nowhere does not exist; name the directory of your API with --dir"),
         (["--dir", "file"], 1, "file is not a directory"),
         ([], 1, "has no plumber.R, entrypoint.R or _server.yml"),
-        ([], 1, "    faucet --dir api\n"),
+        ([], 1, "    faucet --dir api"),
         (["--dir", "empty"], 1, "#* @get /hello"),
         (["--dir", "api", "--api", "PKG"], 2, "'PKG' does not name an API in a package; expected PACKAGE::NAME"),
         (["--api", "a::b", "--command", "true"], 1, "--command and --api both say what to serve"),

@@ -20,7 +20,7 @@ from faucet.workers.entry import Entry, EntryError, find_entry
 from faucet.workers.environment import THREAD_VARIABLES, thread_limits, threads_per_worker, worker_environment
 from faucet.workers.launcher import find_rscript, parse_api
 from faucet.workers.layouts import Kind, Layout, find_layout
-from faucet.workers.near_misses import file_instead, near_misses
+from faucet.workers.near_misses import USE_THE_PORT, file_instead, near_misses
 from faucet.workers.ports import (
     DEFAULT_PORTS,
     ENOUGH,
@@ -103,8 +103,12 @@ def test_a_server_yml_without_an_engine_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "found", "command"),
     [
-        ({"run.R": RUNS}, "run.R starts a server", "faucet --command 'Rscript run.R'"),
-        ({"my run.R": RUNS}, "my run.R starts a server", """faucet --command "Rscript 'my run.R'\""""),
+        ({"run.R": RUNS}, "run.R starts a server. Name it, or rename it", "faucet --command 'Rscript run.R'"),
+        (
+            {"my run.R": RUNS},
+            "my run.R starts a server. Name it, or rename it",
+            "faucet --command \"Rscript 'my run.R'\"",
+        ),
         (
             {"api.R": ANNOTATED},
             "api.R has Plumber's annotations. Rename it, or name it",
@@ -115,12 +119,13 @@ def test_a_server_yml_without_an_engine_is_an_error(tmp_path: Path) -> None:
             "api.R has Plumber's annotations. Rename it, or name it",
             "mv api.R plumber.R",
         ),
-        ({"app.R": RUNS}, "app.R starts a server", "faucet --command 'Rscript app.R'"),
+        ({"app.R": RUNS}, "app.R starts a server. Name it, or rename it", "faucet --command 'Rscript app.R'"),
         (
             {"run.R": 'plumber::plumb("x.R")$run(port = 8000)'},
-            'run.R starts a server. Let it read its port: port = as.integer(Sys.getenv("FAUCET_PORT")). Then',
+            f"run.R starts a server. {USE_THE_PORT}. Then name it, or rename it",
             "faucet --command 'Rscript run.R'",
         ),
+        ({"run.R": "plumber::pr() |> plumber::pr_run()"}, "run.R starts a server. Rename it", "mv run.R entrypoint.R"),
         ({"inst/plumber/x/plumber.R": ""}, "inst/plumber/x has an API", "faucet --dir inst/plumber/x"),
         ({"my api/plumber.R": ""}, "my api has plumber.R", "faucet --dir 'my api'"),
     ],
@@ -174,7 +179,7 @@ def test_a_file_instead_of_a_directory(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     _fill(tmp_path, {file: RUNS})
-    assert file_instead(Path(file)).commands == (command,)
+    assert file_instead(Path(file)).commands[0] == command
     with pytest.raises(EntryError, match=f"{file} is not a directory, and --dir takes the directory of an API"):
         find_entry(Path(file), None, "true")
 

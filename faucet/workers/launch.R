@@ -79,7 +79,7 @@ local(envir = .faucet, {
   }
 
   # A `break` or `next` of the file, outside of any loop of its own, would be ours.
-  check_shown <- function() if (shown < current) fail("no loop for break/next, jump to top level")
+  check_shown <- function() if (shown < current) fail("no loop for break/next, jumping to top level")
 
   # What R's own loop does after each expression.
   show <- function() {

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from faucet.workers.commandline import quote
-from faucet.workers.layouts import NAMES, Kind, find_layout, text_of
+from faucet.workers.layouts import NAMES, Kind, Layout, find_layout, text_of
 
 ANNOTATION = re.compile(
     r"^\s*#[*']\s*@(?:get|post|put|delete|head|options|patch|any|use|filter|plumber|assets|websocket)\b",
@@ -26,6 +26,8 @@ _OF_PLUMBER = re.compile(r"\b(?:plumber2?|plumb|pr_run|api_run|fiery)\b")
 _SHINY = re.compile(r"\bshinyApp\s*\(|\b(?:library|require)\s*\(\s*[\"']?shiny\b|\bshiny::")
 _READS_PORT = re.compile(r"""["'](?:FAUCET_PORT|PORT|PLUMBER_PORT|PLUMBER2_PORT)["']""")
 _NAMES_PORT = re.compile(r"\bport\s*=")
+
+USE_THE_PORT = 'Let it read its port: port = as.integer(Sys.getenv("FAUCET_PORT"))'
 
 MOST_FILES = 200
 """Files that are read: whoever serves a home directory by mistake does not wait for long."""
@@ -55,7 +57,7 @@ def file_instead(path: Path) -> NearMiss:
     directory, found = path.parent, f"{path} is not a directory, and --dir takes the directory of an API"
     kind = next((kind for kind, pattern in NAMES if pattern.fullmatch(path.name)), None)
     if kind is not None:
-        layout = find_layout(directory)
+        layout = _layout(directory)
         loses = kind is Kind.PLUMBER and layout is not None and layout.file != path.name
         return NearMiss(found, (_serve(directory, _plumb(path.name) if loses else ""),))
     for miss in _r_file(directory, path.name) if path.suffix.lower() == ".r" else ():
@@ -87,6 +89,13 @@ def _names(directory: Path) -> list[str]:
         return []
 
 
+def _layout(directory: Path) -> Layout | None:
+    try:
+        return find_layout(directory) if directory.is_dir() else None
+    except OSError:
+        return None
+
+
 def _not_files(directory: Path) -> Iterator[NearMiss]:
     """The right names, but links that lead nowhere, or directories."""
     for name in _names(directory):
@@ -108,18 +117,25 @@ def _r_file(directory: Path, name: str) -> Iterator[NearMiss]:
     text = text_of(directory / name)
     code = _COMMENT.sub("", text)
     if _RUNS.search(code) and _OF_PLUMBER.search(code):
-        found = f"{name} starts a server"
-        if not _READS_PORT.search(code) and _NAMES_PORT.search(code):
-            found += '. Let it read its port: port = as.integer(Sys.getenv("FAUCET_PORT")). Then'
-        yield NearMiss(found, (_serve(directory, f"Rscript {shlex.quote(name)}"),))
+        yield _runs(directory, name, code)
     elif ANNOTATION.search(text):
-        yield NearMiss(
-            f"{name} has Plumber's annotations. Rename it, or name it",
-            (
-                shlex.join(["mv", _shown(directory / name), _shown(directory / "plumber.R")]),
-                _serve(directory, _plumb(name)),
-            ),
-        )
+        commands = (_rename(directory, name, "plumber.R"), _serve(directory, _plumb(name)))
+        yield NearMiss(f"{name} has Plumber's annotations. Rename it, or name it", commands)
+
+
+def _runs(directory: Path, name: str, code: str) -> NearMiss:
+    """A script like entrypoint.R, under another name."""
+    rename, serve = _rename(directory, name, "entrypoint.R"), _serve(directory, f"Rscript {shlex.quote(name)}")
+    if _READS_PORT.search(code):
+        return NearMiss(f"{name} starts a server. Name it, or rename it", (serve, rename))
+    if _NAMES_PORT.search(code):
+        return NearMiss(f"{name} starts a server. {USE_THE_PORT}. Then name it, or rename it", (serve, rename))
+    # A bare pr_run(): entrypoint.R gets its port with any version of plumber, Rscript run.R from 1.3 on.
+    return NearMiss(f"{name} starts a server. Rename it", (rename,))
+
+
+def _rename(directory: Path, name: str, to: str) -> str:
+    return shlex.join(["mv", _shown(directory / name), _shown(directory / to)])
 
 
 def _shiny(directory: Path) -> Iterator[NearMiss]:
@@ -143,7 +159,7 @@ def _in_package(directory: Path) -> Iterator[NearMiss]:
     match = re.search(r"^Package:\s*(\S+)", text_of(directory / "DESCRIPTION"), re.MULTILINE)
     for name in _names(directory / "inst" / "plumber"):
         api = directory / "inst" / "plumber" / name
-        if api.is_dir() and find_layout(api) is not None:
+        if _layout(api) is not None:
             installed = (f"faucet --api {match[1]}::{name}",) if match else ()
             remark = ". Once the package is installed, the second command serves the installed one" if match else ""
             yield NearMiss(f"inst/plumber/{name} has an API{remark}", (_serve(api), *installed))
@@ -154,9 +170,5 @@ def _in_subdirectories(directory: Path) -> Iterator[NearMiss]:
         path = directory / name
         if name.startswith(".") or name in ("renv", "packrat", "inst"):
             continue
-        try:
-            layout = find_layout(path) if path.is_dir() else None
-        except OSError:
-            continue
-        if layout is not None:
+        if layout := _layout(path):
             yield NearMiss(f"{name} has {layout.file}", (_serve(path),))
