@@ -114,6 +114,22 @@ def test_an_entrypoint_that_serves_nothing(faucet: Start, tmp_path: Path, plumbe
     assert "Let the last line of the file be the router" in service.output
 
 
+@pytest.mark.parametrize(
+    ("name", "code", "said"),
+    [
+        ("entrypoint.R", PLUMBER_R, "entrypoint.R has Plumber's annotations; that is a plumber.R: mv "),
+        ("plumber.R", "#* @plumber\nfunction(pr) pr_run(pr)\n", "Leave out pr_run() in the file"),
+    ],
+)
+def test_what_belongs_into_the_other_file(
+    faucet: Start, tmp_path: Path, plumber: str, name: str, code: str, said: str
+) -> None:
+    (tmp_path / name).write_text(code)
+    service = faucet("-w", "1")
+    assert service.wait_exit(30) == 1
+    assert said in service.output
+
+
 SCRIPTS = {
     "what it sees": "print(sys.calls()); print(sys.frames()); print(environment()); print(parent.frame())\n"
     "print(ls(all.names = TRUE)); print(search()); print(interactive()); print(getwd()); print(loadedNamespaces())\n"

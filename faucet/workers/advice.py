@@ -7,6 +7,8 @@ import shlex
 from collections.abc import Callable
 
 from faucet.workers.entry import INSTALL_PACKAGE, INSTALL_PLUMBER, Entry
+from faucet.workers.layouts import text_of
+from faucet.workers.near_misses import ANNOTATION
 from faucet.workers.ports import PLUMBER_PORTS
 
 _PACKAGE = r"[‘'\"“]?(?P<package>[A-Za-z0-9.]+)"
@@ -27,7 +29,9 @@ _NO_API = re.compile(r"Could not find Plumber API for package '(?P<package>[^']*
 
 _PORT = re.compile(r"Port must be an integer in the range|Port \d+ is an unsafe port")
 
-_NO_SERVER = re.compile(r"ended without starting a server, and its last value")
+_NO_SERVER = re.compile(r"(?P<file>\S+) ended without starting a server, and its last value")
+
+_RUNS_ITSELF = re.compile(r"`\$run\(\)` method should not be called while `plumb\(\)`ing a file")
 
 
 def advice(last_lines: list[str], entry: Entry) -> str:
@@ -102,9 +106,19 @@ def _port(match: re.Match[str], text: str, entry: Entry) -> str:
 
 
 def _no_server(match: re.Match[str], text: str, entry: Entry) -> str:
-    return (
-        'Let the last line of the file be the router, or run it: pr_run(port = as.integer(Sys.getenv("FAUCET_PORT")))'
-    )
+    file = match["file"]
+    if ANNOTATION.search(text_of(entry.directory / file)):
+        return f"{file} has Plumber's annotations; that is a plumber.R: {_rename(entry, file, 'plumber.R')}"
+    run = 'pr_run(port = as.integer(Sys.getenv("FAUCET_PORT")))'
+    return f"Let the last line of the file be the router, or run it: {run}"
+
+
+def _runs_itself(match: re.Match[str], text: str, entry: Entry) -> str:
+    return "Leave out pr_run() in the file, e.g. in its @plumber block: Faucet runs the router"
+
+
+def _rename(entry: Entry, name: str, to: str) -> str:
+    return shlex.join(["mv", str(entry.directory / name), str(entry.directory / to)])
 
 
 _ADVICE: tuple[tuple[re.Pattern[str], Callable[[re.Match[str], str, Entry], str]], ...] = (
@@ -115,4 +129,5 @@ _ADVICE: tuple[tuple[re.Pattern[str], Callable[[re.Match[str], str, Entry], str]
     (_NO_API, _no_api),
     (_PORT, _port),
     (_NO_SERVER, _no_server),
+    (_RUNS_ITSELF, _runs_itself),
 )
