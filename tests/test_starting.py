@@ -11,12 +11,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from faucet.cli import app
+from faucet.cli.main import app
 from faucet.control.client import Client
 from faucet.workers.advice import advice
 from faucet.workers.commandline import CommandError, parse_command
 from faucet.workers.cpus import available_cpus
-from faucet.workers.entry import Entry, EntryError, find_entry
 from faucet.workers.environment import THREAD_VARIABLES, thread_limits, threads_per_worker, worker_environment
 from faucet.workers.launcher import find_rscript, parse_api
 from faucet.workers.layouts import Kind, Layout, find_layout
@@ -31,6 +30,7 @@ from faucet.workers.ports import (
     outgoing_ports,
     port_candidates,
 )
+from faucet.workers.program import Program, ProgramError, find_program
 from tests.support.running import Faucet, python_worker
 
 ANNOTATED = "#* @get /hello\nfunction() 1\n"
@@ -93,8 +93,8 @@ def test_the_engine_of_a_server_yml(tmp_path: Path, text: str, engine: str) -> N
 
 def test_a_server_yml_without_an_engine_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "_server.yml").write_text("routes: x\n")
-    with pytest.raises(EntryError, match="does not name its engine; add the R package that serves it: engine: "):
-        find_entry(tmp_path, None, "true")
+    with pytest.raises(ProgramError, match="does not name its engine; add the R package that serves it: engine: "):
+        find_program(tmp_path, None, "true")
 
 
 # -- near misses -------------------------------------------------------------------------------------------------------
@@ -137,8 +137,8 @@ def test_near_misses(
     _fill(tmp_path, files)
     miss = near_misses(tmp_path)[0]
     assert (miss.found, miss.commands[0]) == (found, command)
-    with pytest.raises(EntryError, match=r"has no plumber\.R, entrypoint\.R or _server\.yml; what is") as error:
-        find_entry(tmp_path, None, "true")
+    with pytest.raises(ProgramError, match=r"has no plumber\.R, entrypoint\.R or _server\.yml; what is") as error:
+        find_program(tmp_path, None, "true")
     assert f"- {found}:\n    {command}" in str(error.value)
 
 
@@ -180,8 +180,8 @@ def test_a_file_instead_of_a_directory(
     monkeypatch.chdir(tmp_path)
     _fill(tmp_path, {file: RUNS})
     assert file_instead(Path(file)).commands[0] == command
-    with pytest.raises(EntryError, match=f"{file} is not a directory, and --dir takes the directory of an API"):
-        find_entry(Path(file), None, "true")
+    with pytest.raises(ProgramError, match=f"{file} is not a directory, and --dir takes the directory of an API"):
+        find_program(Path(file), None, "true")
 
 
 def test_a_file_beside_one_that_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,11 +259,11 @@ def test_no_api_of_a_package(text: str) -> None:
 
 
 def test_an_api_of_a_package(tmp_path: Path) -> None:
-    entry = find_entry(tmp_path, None, "true", "plumber::01-append")
-    assert entry.arguments[2:] == ("package", "plumber", "01-append")
-    assert entry.description == "plumber::01-append"
-    with pytest.raises(EntryError, match="both say what to serve"):
-        find_entry(tmp_path, "true", "true", "a::b")
+    program = find_program(tmp_path, None, "true", "plumber::01-append")
+    assert program.arguments[2:] == ("package", "plumber", "01-append")
+    assert program.description == "plumber::01-append"
+    with pytest.raises(ProgramError, match="both say what to serve"):
+        find_program(tmp_path, "true", "true", "a::b")
 
 
 @pytest.mark.parametrize("given", ["R/Rscript", "./R/Rscript"])
@@ -272,8 +272,8 @@ def test_a_relative_rscript_is_meant_from_here(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "R" / "Rscript").chmod(0o755)
     monkeypatch.chdir(tmp_path)
     assert find_rscript(given) == str(tmp_path / "R" / "Rscript")
-    entry = find_entry(Path("api"), None, given)
-    assert (entry.arguments[0], entry.rscript) == (str(tmp_path / "R" / "Rscript"),) * 2
+    program = find_program(Path("api"), None, given)
+    assert (program.arguments[0], program.rscript) == (str(tmp_path / "R" / "Rscript"),) * 2
     monkeypatch.setenv("PATH", "R")
     assert find_rscript("Rscript") == str(tmp_path / "R" / "Rscript")
 
@@ -470,8 +470,8 @@ Error in loadNamespace(j <- i[[1L]], c(lib.loc, .libPaths()), versionCheck = vI[
     ],
 )  # fmt: skip
 def test_advice(tmp_path: Path, said: str, advised: str) -> None:
-    entry = Entry(("/r/Rscript", "x"), tmp_path, "plumber.R", "/r/Rscript")
-    text = advice(said.splitlines(), entry)
+    program = Program(("/r/Rscript", "x"), tmp_path, "plumber.R", "/r/Rscript")
+    text = advice(said.splitlines(), program)
     assert advised in text
     assert bool(text) == bool(advised)
 
@@ -479,15 +479,15 @@ def test_advice(tmp_path: Path, said: str, advised: str) -> None:
 @pytest.mark.parametrize("file", ["renv.lock", "renv/activate.R"])
 def test_advice_in_an_renv_project(tmp_path: Path, file: str) -> None:
     _fill(tmp_path, [file])
-    entry = Entry(("/r/Rscript", "x"), tmp_path, "plumber.R", "/r/Rscript")
-    said = advice(["there is no package called ‘dplyr’"], entry)
+    program = Program(("/r/Rscript", "x"), tmp_path, "plumber.R", "/r/Rscript")
+    said = advice(["there is no package called ‘dplyr’"], program)
     assert said.endswith(f"cd {tmp_path} && /r/Rscript -e 'renv::restore()'")
-    said = advice(["there is no package called ‘renv’"], entry)
+    said = advice(["there is no package called ‘renv’"], program)
     assert said.endswith("""/r/Rscript -e 'install.packages("renv")'""")
 
 
 def test_an_unreadable_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _fill(tmp_path, ["plumber.R"])
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may read everything
-    with pytest.raises(EntryError, match="cannot be read by you; allow that: chmod"):
-        find_entry(tmp_path, None, "true")
+    with pytest.raises(ProgramError, match="cannot be read by you; allow that: chmod"):
+        find_program(tmp_path, None, "true")
