@@ -12,7 +12,20 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 Unit = Literal[
-    "duration", "size", "address", "keys", "span", "target", "url", "dns", "ssh", "trust", "admin", "count", "plain"
+    "duration",
+    "size",
+    "address",
+    "keys",
+    "span",
+    "target",
+    "url",
+    "dns",
+    "ssh",
+    "trust",
+    "admin",
+    "count",
+    "api",
+    "plain",
 ]
 
 
@@ -232,7 +245,7 @@ class WorkerSettings:
     reload: bool = _option(False, "Rolling restart when a file in the directory changes.", WORKERS)
     child_port: int = _option(
         0,
-        "First port of the workers; worker i gets the i-th. 0: free ports.",
+        "First port of the workers; worker i gets the i-th. 0: free ports. plumber takes 1024 to 49151.",
         WORKERS,
         unit="count",
         minimum=0,
@@ -245,7 +258,7 @@ class WorkerSettings:
         5, "Failed starts in a row after which a worker is tried only once a minute.", WORKERS, unit="count", minimum=1
     )
     keep_trying: bool = _option(False, "Do not give up if no worker can be started at first.", WORKERS)
-    rscript: str = _option("Rscript", "The Rscript to start R with.", WORKERS)
+    rscript: str = _option("Rscript", "The Rscript to start R with; a path is relative to where you are.", WORKERS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,7 +275,14 @@ class LocalSettings(DemoSettings):
         None,
         "Any program that serves HTTP on the port in FAUCET_PORT; `{port}` is replaced; no shell.",
         WORKERS,
-        shown="entrypoint.R, else plumber.R",
+        shown="entrypoint.R, else plumber.R, else _server.yml",
+    )
+    api: str | None = _option(
+        None,
+        "Serve this API of an installed R package instead: PACKAGE::NAME, as plumber::plumb_api() finds it.",
+        WORKERS,
+        unit="api",
+        shown="what is in the directory",
     )
 
 

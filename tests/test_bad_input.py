@@ -22,8 +22,15 @@ Start = Callable[..., Faucet]
     [
         (["--dir", "nowhere"], 1, "nowhere does not exist; name the directory of your API with --dir"),
         (["--dir", "file"], 1, "file is not a directory"),
-        ([], 1, "has neither entrypoint.R nor plumber.R"),
-        ([], 1, 'pr_run(port = as.integer(Sys.getenv("FAUCET_PORT")))'),
+        ([], 1, "has no plumber.R, entrypoint.R or _server.yml"),
+        ([], 1, "    faucet --dir api"),
+        (["--dir", "empty"], 1, "#* @get /hello"),
+        (["--dir", "api", "--api", "PKG"], 2, "'PKG' does not name an API in a package; expected PACKAGE::NAME"),
+        (["--api", "a::b", "--command", "true"], 1, "--command and --api both say what to serve"),
+        (["--dir", "api", "--child-port", "500", "--rscript", "true"], 2, "listens on ports 1024 to 49151 only"),
+        (["--dir", "api", "--child-port", "6660", "-w", "3", "--rscript", "true"], 2, "plumber refuses port 6665"),
+        (["--command", "Rscript run.R > log"], 1, "there is no shell that understands '>'"),
+        (["--command", "Rscript run.R --port $FAUCET_PORT"], 1, "write {port} instead"),
         (["--command", "no-such-program"], 1, "'no-such-program' is not an executable program"),
         (["--command", "./no-such-program"], 1, "'./no-such-program' is not an executable program"),
         (["--command", ""], 1, "--command is empty"),
@@ -42,7 +49,6 @@ Start = Callable[..., Faucet]
         (["--host", "nonsense:", "--command", "true"], 2, "'nonsense:' is no address: write 127.0.0.1:3838"),
         (["--host", "127.0.0.1:99999", "--command", "true"], 2, "is no address"),
         (["--host", "nonsense.invalid", "--command", "true"], 1, "'nonsense.invalid' is no address of this machine"),
-        ([], 1, "#* @get /hello"),
         (["--host", "no.such.host.invalid:80", "--command", "true"], 1, "is no address of this machine"),
         (["--host", "192.0.2.1:3838", "--command", "true"], 1, "no interface of this machine has that address"),
     ],
@@ -50,6 +56,7 @@ Start = Callable[..., Faucet]
 def test_messages(faucet: Start, tmp_path: Path, arguments: list[str], code: int, said: str) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "api").mkdir()
+    (tmp_path / "empty").mkdir()
     (tmp_path / "api" / "plumber.R").touch()
     service = faucet(*arguments)
     assert service.wait_exit() == code

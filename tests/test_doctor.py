@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import importlib.util
 import json
 import os
 import pty
@@ -411,7 +412,9 @@ def test_the_place_of_the_control_socket(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_uvloop_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    find_spec = importlib.util.find_spec
+    absent = ("uvloop", "watchfiles")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name in absent else find_spec(name))
     found = machine.python(LocalSettings())[0]
     assert (found.level, "slower by a fifth" in found.found) == ("warning", True)
     assert "pip install uvloop" in found.advice

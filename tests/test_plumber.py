@@ -187,13 +187,6 @@ def test_a_hard_coded_port_is_named(faucet: Start, tmp_path: Path) -> None:
     assert f"listens on port {port}, not on" in service.output.rpartition("faucet: ")[2]
 
 
-def test_an_api_that_names_no_port_at_all(faucet: Start, tmp_path: Path) -> None:
-    (tmp_path / "plumber.R").write_text("#* @get /\nfunction() 1\n")
-    (tmp_path / "entrypoint.R").write_text('library(plumber)\npr("plumber.R") %>% pr_run()\n')
-    service = faucet("-w", "2")
-    assert "FAUCET_PORT" in service.wait_line("listens on port", 20).string
-
-
 def test_an_r_error_at_start_is_shown(faucet: Start, tmp_path: Path) -> None:
     (tmp_path / "entrypoint.R").write_text("library(notthere)\n")
     service = faucet("-w", "1")

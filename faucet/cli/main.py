@@ -62,13 +62,14 @@ app = App(
 def local(settings: LocalSettings) -> int:
     """Serve the API in a directory: N workers behind one address, each with one request at a time.
 
-    Served is what --command says; else entrypoint.R, run as it is; else plumber.R. Each worker finds its port in
-    FAUCET_PORT (and PORT), its number in FAUCET_WORKER_ID.
+    What is served: --command or --api, if given; else entrypoint.R, which runs a server or returns a router; else
+    plumber.R; else _server.yml. Each worker finds its port in FAUCET_PORT (and PORT, PLUMBER_PORT), and its number in
+    FAUCET_WORKER_ID.
     """
     from faucet.workers.program import ProgramError, find_program
 
     try:
-        program = find_program(settings.dir, settings.command, settings.rscript)
+        program = find_program(settings.dir, settings.command, settings.rscript, settings.api)
     except ProgramError as error:
         print_error(str(error))
         return 1
@@ -131,6 +132,15 @@ def _misplaced_tls(scheme: str, settings: K8sSettings) -> str:
 
 
 def _serve_directory(program: Program, settings: DemoSettings, hints: Hints | None = None) -> int:
+    from faucet.workers.environment import most_workers
+    from faucet.workers.ports import child_port_problem
+
+    if program.rscript is not None:
+        problem = child_port_problem(settings.child_port, most_workers(settings.workers))
+        if problem:
+            print_error(problem)
+            return EXIT_USAGE
+
     def site(watched: bool) -> Site:
         from faucet.service.modes import local_site
 
@@ -171,8 +181,25 @@ def config(settings: LocalSettings) -> int:
         name = field.name.replace("_", "-")
         shown = option.shown or show(option, field.default)
         text = shown if value == field.default else show(option, value)
-        print(f"{name:18} {text:24} {sources.get(name, 'default')}")
+        print(f"{name:20} {text:24} {sources.get(name, 'default')}")
+    for name, text, source in _threads(settings):
+        print(f"{name:20} {text:24} {source}")
     return 0
+
+
+def _threads(settings: LocalSettings) -> list[tuple[str, str, str]]:
+    """How many threads the numerical libraries of a worker use, and who says so."""
+    from faucet.units import counted
+    from faucet.workers.cpus import available_cpus
+    from faucet.workers.environment import THREAD_VARIABLES, most_workers, thread_limits, threads_per_worker
+
+    limits = thread_limits(os.environ, threads_per_worker(settings.workers))
+    ours = f"{counted(available_cpus(), 'CPU')} for {counted(most_workers(settings.workers), 'worker')}"
+    lines = []
+    for name in THREAD_VARIABLES:
+        text = limits.get(name) or os.environ.get(name) or "as OMP_NUM_THREADS"
+        lines.append((name, text, ours if name in limits else "environment"))
+    return lines
 
 
 def attach(settings: AttachSettings) -> int:

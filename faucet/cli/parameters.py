@@ -18,6 +18,7 @@ from faucet.net.address import AddressError, parse_address, parse_listen
 from faucet.pods.discovery.choose import parse_dns_server, parse_service_url
 from faucet.settings import MonitorSettings, Option, parse_span
 from faucet.ssh.target import parse_targets
+from faucet.workers.launcher import parse_api
 
 Settings = TypeVar("Settings")
 
@@ -84,6 +85,13 @@ def _bastion(text: str) -> str:
     return text
 
 
+def _api(text: str) -> str:
+    """`text`, if it names an API in a package. Raises ValueError."""
+    if text:
+        parse_api(text)
+    return text
+
+
 def _count(text: str) -> int:
     """A whole number: cyclopts itself would round 1.5. Raises ValueError."""
     try:
@@ -105,6 +113,7 @@ _UNITS: dict[str, Callable[[str], Any]] = {
     "admin": _address,
     "trust": _trusted,
     "count": _count,
+    "api": _api,
 }
 _METAVARS = {
     "duration": "TIME",
@@ -117,6 +126,7 @@ _METAVARS = {
     "ssh": "HOST",
     "admin": "ADDRESS",
     "trust": "NETWORKS",
+    "api": "PKG::NAME",
 }
 _SHOWN: dict[str, Callable[[Any], str]] = {"duration": units.format_duration, "size": units.format_size}
 

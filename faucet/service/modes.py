@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib.util
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from faucet.settings import DemoSettings, K8sSettings, SshSettings, parse_span
 from faucet.ssh.secrets import Secrets
 from faucet.ssh.target import parse_targets
 from faucet.workers.cpus import available_cpus
+from faucet.workers.environment import threads_per_worker
 from faucet.workers.program import Program
 from faucet.workers.reload import reload_on_change, require
 from faucet.workers.supervisor import Supervisor
@@ -55,6 +57,7 @@ def local_site(program: Program, settings: DemoSettings) -> Site:
     if settings.reload:
         require()
     span = parse_span(settings.workers or str(available_cpus()))
+    program = dataclasses.replace(program, threads=threads_per_worker(settings.workers))
     return Site(
         title=str(program.directory),
         detail=program.description,

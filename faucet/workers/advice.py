@@ -3,17 +3,131 @@
 from __future__ import annotations
 
 import re
+import shlex
+from collections.abc import Callable
 
+from faucet.workers.layouts import text_of
+from faucet.workers.near_misses import ANNOTATION
+from faucet.workers.ports import PLUMBER_PORTS
 from faucet.workers.program import INSTALL_PACKAGE, INSTALL_PLUMBER, Program
 
-_NO_PACKAGE = re.compile(r"there is no package called [‘'\"]?(?P<package>[A-Za-z0-9.]+)")
+_PACKAGE = r"[‘'\"“]?(?P<package>[A-Za-z0-9.]+)"
+
+_NO_PACKAGE = re.compile(rf"(?:there is no package called|No package found with name:) {_PACKAGE}")
+
+_NEEDED_BY = re.compile(r"package or namespace load failed for [‘'\"](?P<parent>[A-Za-z0-9.]+)")
+
+_TOO_OLD = re.compile(
+    rf"namespace {_PACKAGE}\S* \S+ is (?:already|being) loaded, but (?P<wanted>[<>=]+ \S+) is required"
+)
+
+_NO_LIBRARY = re.compile(r"unable to load shared object '[^']*/(?P<package>[A-Za-z0-9.]+)/libs/")
+
+_NO_ENGINE = re.compile(r"the package '(?P<package>[A-Za-z0-9.]+)', the engine in \S+, has no launch_server\(\)")
+
+_NO_API = re.compile(r"Could not find Plumber API for package '(?P<package>[^']*)'\s+with name '(?P<name>[^']*)'")
+
+_PORT = re.compile(r"Port must be an integer in the range|Port \d+ is an unsafe port")
+
+_NO_SERVER = re.compile(r"(?P<file>\S+) ended without starting a server, and its last value")
+
+_RUNS_ITSELF = re.compile(r"`\$run\(\)` method should not be called while `plumb\(\)`ing a file")
 
 
 def advice(last_lines: list[str], program: Program) -> str:
-    """One sentence with the next step in it, or nothing."""
-    for line in reversed(last_lines):
-        if match := _NO_PACKAGE.search(line):
-            package, rscript = match["package"], program.rscript or "Rscript"
-            text = INSTALL_PLUMBER if package == "plumber" else INSTALL_PACKAGE
-            return f"The R package {package} is missing; " + text.format(package=package, rscript=rscript)
+    """Return one sentence with the next step in it, or nothing."""
+    text = "\n".join(last_lines)
+    for pattern, advise in _ADVICE:
+        if matches := list(pattern.finditer(text)):
+            return advise(matches[-1], text, program)
     return ""
+
+
+def _missing(match: re.Match[str], text: str, program: Program) -> str:
+    package = match["package"]
+    parent = _NEEDED_BY.search(text)
+    needed = f", which {parent['parent']} needs," if parent and parent["parent"] != package else ""
+    return f"The R package {package}{needed} is missing; {_install(package, program)}"
+
+
+def _install(package: str, program: Program) -> str:
+    """How to get a package. What renv has recorded is installed in the versions that the project was made with."""
+    if package != "renv" and _uses_renv(program):
+        return (
+            "install what this renv project has recorded: "
+            f"cd {shlex.quote(str(program.directory))} && {_rscript(program)} -e 'renv::restore()'"
+        )
+    text = INSTALL_PLUMBER if package == "plumber" else INSTALL_PACKAGE
+    return text.format(package=package, rscript=_rscript(program))
+
+
+def _uses_renv(program: Program) -> bool:
+    return any((program.directory / name).is_file() for name in ("renv.lock", "renv/activate.R"))
+
+
+def _rscript(program: Program) -> str:
+    return shlex.quote(program.rscript or "Rscript")
+
+
+def _too_old(match: re.Match[str], text: str, program: Program) -> str:
+    return f"The R package {match['package']} has to be {match['wanted']}; {_install(match['package'], program)}"
+
+
+def _broken(match: re.Match[str], text: str, program: Program) -> str:
+    package = match["package"]
+    return (
+        f"The R package {package} does not find a library of the system that it was built with, e.g. after an upgrade "
+        f"of the system; {_install(package, program)}"
+    )
+
+
+def _engine(match: re.Match[str], text: str, program: Program) -> str:
+    package = match["package"]
+    return (
+        f"The version of {package} that is installed cannot serve a _server.yml, or it is no engine; a newer one may: "
+        f"{_install(package, program)}"
+    )
+
+
+def _no_api(match: re.Match[str], text: str, program: Program) -> str:
+    """Ask for the list in R."""
+    package = match["package"]
+    return (
+        f"{package} has no API called {match['name']}; list those it has: "
+        f"""{_rscript(program)} -e 'plumber::plumb_api("{package}")'"""
+    )
+
+
+def _port(match: re.Match[str], text: str, program: Program) -> str:
+    return (
+        f"plumber 1.3 and later listens on ports {PLUMBER_PORTS[0]} to {PLUMBER_PORTS[-1]} only, without those that "
+        "browsers call unsafe. Let the API use the port in FAUCET_PORT; if that is such a port, leave out --child-port"
+    )
+
+
+def _no_server(match: re.Match[str], text: str, program: Program) -> str:
+    file = match["file"]
+    if ANNOTATION.search(text_of(program.directory / file)):
+        return f"{file} has Plumber's annotations; that is a plumber.R: {_rename(program, file, 'plumber.R')}"
+    run = 'pr_run(port = as.integer(Sys.getenv("FAUCET_PORT")))'
+    return f"Let the last line of the file be the router, or run it: {run}"
+
+
+def _runs_itself(match: re.Match[str], text: str, program: Program) -> str:
+    return "Leave out pr_run() in the file, e.g. in its @plumber block: Faucet runs the router"
+
+
+def _rename(program: Program, name: str, to: str) -> str:
+    return shlex.join(["mv", str(program.directory / name), str(program.directory / to)])
+
+
+_ADVICE: tuple[tuple[re.Pattern[str], Callable[[re.Match[str], str, Program], str]], ...] = (
+    (_NO_PACKAGE, _missing),
+    (_TOO_OLD, _too_old),
+    (_NO_LIBRARY, _broken),
+    (_NO_ENGINE, _engine),
+    (_NO_API, _no_api),
+    (_PORT, _port),
+    (_NO_SERVER, _no_server),
+    (_RUNS_ITSELF, _runs_itself),
+)

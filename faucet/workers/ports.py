@@ -1,34 +1,137 @@
-"""Ports for workers: free ones, or those asked for."""
+"""Ports for workers: free ones that every server in R accepts, or those asked for with --child-port."""
 
 from __future__ import annotations
 
 import errno
+import random
 import socket
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
+from pathlib import Path
 
 HOST = "127.0.0.1"
 """Where workers listen. Nobody but Faucet should reach them."""
 
+PLUMBER_PORTS = range(1024, 49152)
+"""plumber 1.3 and later refuses to listen on any other port."""
+
+REFUSED_PORTS = frozenset((2049, 3659, 4045, 6000, *range(6665, 6670), 6697))
+"""Ports in that range that plumber 1.3 and later refuses, too, since browsers call them unsafe: `httpuv:::unsafe_ports`
+of httpuv 1.6.15."""
+
+DEFAULT_PORTS = range(20000, 32768)
+"""Below the ports that Linux gives to outgoing connections (32768 to 60999, unless somebody has changed that): none of
+them can take a port between our look and the worker's bind."""
+
+OTHER_PORTS = range(7000, 49152)
+"""Where to look if the kernel gives DEFAULT_PORTS to outgoing connections."""
+
+ENOUGH = 4000
+"""Ports to choose from. Up to 1000 workers, and as many successors, must find one; other programs have theirs, too."""
+
+_LOCAL_PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
+
+
+def accepted_by_plumber(port: int) -> bool:
+    """Return whether every version of plumber listens on `port`."""
+    return port in PLUMBER_PORTS and port not in REFUSED_PORTS
+
 
 def is_free(port: int) -> bool:
-    """Whether a worker could listen on `port` now; True if that cannot be told."""
+    """Return whether a worker could listen on `port` now; True if that cannot be determined."""
     try:
-        with socket.socket() as sock:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind((HOST, port))
-    except OSError as error:
-        return error.errno in (errno.EMFILE, errno.ENFILE)
-    return True
+        return _can_bind(port, beside_others=True)
+    except OSError:
+        return True
 
 
-def free_port(used: AbstractSet[int]) -> int:
-    """A port that the kernel calls free, and that is none of `used`: it may be asked for before it is listened on.
+def free_port(used: AbstractSet[int], candidates: Sequence[int] | None = None) -> int:
+    """Return a free port that plumber accepts, and that is none of `used`: those may not be listened on yet.
+
+    Nobody else may have it in any way: not bound either, as the address that Faucet itself is about to listen on. The
+    search starts anywhere in the range, so two Faucets on one machine seldom try the same ports. Raises OSError if
+    there are no descriptors left, or no port is free.
+    """
+    ports = port_candidates(outgoing_ports()) if candidates is None else candidates
+    start = random.randrange(len(ports))
+    for index in range(len(ports)):
+        port = ports[(start + index) % len(ports)]
+        if port not in used and _can_bind(port, beside_others=False):
+            return port
+    raise OSError(errno.EADDRINUSE, f"no free port between {ports[0]} and {ports[-1]}")
+
+
+def port_candidates(outgoing: range) -> list[int]:
+    """Return the ports to choose from, where the kernel gives `outgoing` to outgoing connections.
+
+    Where administrators have widened that range (1024 to 65535 is common on busy proxies), what it leaves of
+    DEFAULT_PORTS may be too little; then any other port does that plumber accepts. If it leaves nothing at all, the
+    defaults are used: an outgoing connection may then take a port before the worker listens on it, which is rare, and
+    noticed: the worker is started again on another port.
+    """
+    for ports in (DEFAULT_PORTS, OTHER_PORTS):
+        left = [port for port in ports if port not in outgoing and accepted_by_plumber(port)]
+        if len(left) >= ENOUGH:
+            return left
+    return [port for port in DEFAULT_PORTS if accepted_by_plumber(port)]
+
+
+def outgoing_ports(path: Path = _LOCAL_PORT_RANGE) -> range:
+    """Return the ports that the kernel gives to outgoing connections; elsewhere than on Linux, those of IANA."""
+    try:
+        first, last = map(int, path.read_text().split())
+    except (OSError, ValueError):
+        return range(49152, 65536)
+    return range(first, last + 1)
+
+
+def child_ports(first: int, number: int, count: int) -> list[int]:
+    """Return the ports that worker `number` of `count` may get with `--child-port first`, best first.
+
+    Worker i gets the i-th; its successor in a rolling restart gets one of those behind all workers'.
+    """
+    return [first + number - 1, *range(first + count, first + 2 * count)]
+
+
+def child_port_problem(first: int, most: int) -> str:
+    """Return why `--child-port first` does not suit up to `most` workers in R; an empty text if it does."""
+    if not first:
+        return ""
+    block = range(first, first + 2 * most)
+    bad = [port for port in block if not accepted_by_plumber(port)]
+    if not bad:
+        return ""
+    workers = "1 worker" if most == 1 else f"up to {most} workers"
+    return (
+        f"--child-port {first}: {workers}, and as many successors in rolling restarts, take ports {block[0]} to "
+        f"{block[-1]}. {_why_refused(bad)} Choose another first port{_suggestion(most)}, or leave out --child-port "
+        "for free ports."
+    )
+
+
+def _why_refused(bad: Sequence[int]) -> str:
+    blocked = [port for port in bad if port in REFUSED_PORTS]
+    if not blocked:
+        return f"plumber listens on ports {PLUMBER_PORTS[0]} to {PLUMBER_PORTS[-1]} only."
+    return f"plumber refuses port {blocked[0]}, which browsers call unsafe."
+
+
+def _suggestion(most: int) -> str:
+    """Return `, e.g. --child-port 20000`; nothing if no block of ports is large enough."""
+    starts: Iterable[int] = (DEFAULT_PORTS[0], OTHER_PORTS[0])
+    fits = next((first for first in starts if first + 2 * most - 1 in PLUMBER_PORTS), None)
+    return f", e.g. --child-port {fits}" if fits else ""
+
+
+def _can_bind(port: int, *, beside_others: bool) -> bool:
+    """Whether it can be bound; `beside_others`: though there are connections on it, or sockets that do not listen.
 
     Raises OSError if there are no descriptors left.
     """
-    while True:
-        with socket.socket() as sock:
-            sock.bind((HOST, 0))
-            port: int = sock.getsockname()[1]
-        if port not in used:
-            return port
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, int(beside_others))
+        try:
+            sock.bind((HOST, port))
+        except OSError:
+            return False
+    return True

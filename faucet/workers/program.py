@@ -1,4 +1,4 @@
-"""What is served: which program each worker runs, and what it is told.
+"""What is served: which program each worker runs, and where.
 
 A directory is looked at once, before anything is started, so that what is missing is said at once and with the
 next step in it.
@@ -8,28 +8,27 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-MINIMAL_ENTRYPOINT = """\
-    library(plumber)
-    pr("plumber.R") %>%
-      pr_run(port = as.integer(Sys.getenv("FAUCET_PORT")))"""
+from faucet.workers.commandline import CommandError, parse_command
+from faucet.workers.environment import worker_environment
+from faucet.workers.launcher import find_rscript, layout_arguments, package_arguments, parse_api
+from faucet.workers.layouts import Kind, Layout, find_layout
+from faucet.workers.near_misses import NearMiss, file_instead, near_misses
 
 MINIMAL_PLUMBER = """\
     #* @get /hello
     function(name = "world") paste("hello", name)"""
-
-SERVE_PLUMBER_R = (
-    'plumber::pr_run(plumber::pr("plumber.R"), host = "127.0.0.1", port = as.integer(Sys.getenv("FAUCET_PORT")))'
-)
 
 INSTALL_R = "install R (Debian, Ubuntu: apt-get install r-base-core r-cran-plumber), or name it with --rscript"
 
 INSTALL_PACKAGE = """install it with: {rscript} -e 'install.packages("{package}")'"""
 
 INSTALL_PLUMBER = INSTALL_PACKAGE + " (Debian, Ubuntu: apt-get install r-cran-plumber)"
+
+SHOWN = 5
+"""Near misses that are named."""
 
 
 class ProgramError(Exception):
@@ -47,58 +46,100 @@ class Program:
     description: str
     """What it is, for the ready line: `entrypoint.R`."""
     rscript: str | None = None
-    """The Rscript, if R runs it."""
+    """The absolute path of the Rscript, if Faucet itself serves the API in R; then plumber's rules for ports hold."""
+    threads: int = 0
+    """Threads that the numerical libraries of a worker may use, unless the user has decided that; 0: as they like."""
 
     def argv(self, port: int) -> list[str]:
-        """The command line of a worker on `port`."""
+        """Return the command line of a worker on `port`."""
         return [argument.replace("{port}", str(port)) for argument in self.arguments]
 
     def environment(self, port: int, worker: int) -> dict[str, str]:
-        """The environment of worker number `worker` (from 1): ours, and what it has to know."""
-        return {
-            **os.environ,
-            "FAUCET_PORT": str(port),
-            "FAUCET_WORKER_ID": str(worker),
-            "PORT": str(port),
-        }
+        """Return the environment of worker number `worker` (from 1): ours, and what it has to know."""
+        return worker_environment(os.environ, port, worker, self.threads)
 
 
-def find_program(directory: Path, command: str | None, rscript: str) -> Program:
-    """What to serve from `directory`. Raises EntryError."""
-    if not directory.is_dir():
-        what = "is not a directory" if directory.exists() else "does not exist"
-        raise ProgramError(f"{directory} {what}; name the directory of your API with --dir")
+def find_program(directory: Path, command: str | None, rscript: str, api: str | None = None) -> Program:
+    """Return what to serve from `directory`: `command`, or the `api` of a package, or what is there.
+
+    Raises EntryError.
+    """
+    _check_directory(directory)
     directory = directory.resolve()
+    if command is not None and api:
+        raise ProgramError("--command and --api both say what to serve; leave one of them out")
     if command is not None:
-        return _from_command(directory, command)
-    if (directory / "entrypoint.R").is_file():
-        return Program((_find_rscript(rscript), "entrypoint.R"), directory, "entrypoint.R", rscript)
-    if (directory / "plumber.R").is_file():
-        return Program((_find_rscript(rscript), "-e", SERVE_PLUMBER_R), directory, "plumber.R", rscript)
-    raise ProgramError(
-        f"{directory} has neither entrypoint.R nor plumber.R, and no --command was given.\n"
-        f"A minimal plumber.R, which is enough:\n\n{MINIMAL_PLUMBER}\n\n"
-        f"A minimal entrypoint.R, to start it in your own way:\n\n{MINIMAL_ENTRYPOINT}\n\n"
-        "Or try `faucet demo`, which brings an API of its own."
+        try:
+            return Program(parse_command(command, directory), directory, command)
+        except CommandError as error:
+            raise ProgramError(str(error)) from error
+    if api:
+        return _from_package(directory, api, rscript)
+    layout = _layout(directory)
+    found = _require_rscript(rscript)
+    return Program(layout_arguments(found, layout), directory, described(layout), found)
+
+
+def described(layout: Layout) -> str:
+    """Return `plumber.R`, or `_server.yml, by plumber2`."""
+    return f"{layout.file}, by {layout.engine}" if layout.kind is Kind.SERVER else layout.file
+
+
+def _check_directory(directory: Path) -> None:
+    if directory.is_dir():
+        return
+    if directory.exists():
+        raise ProgramError(_with_commands(file_instead(directory)))
+    raise ProgramError(f"{directory} does not exist; name the directory of your API with --dir")
+
+
+def _layout(directory: Path) -> Layout:
+    try:
+        layout = find_layout(directory)
+    except OSError as error:
+        raise ProgramError(
+            f"{directory} cannot be read: {error.strerror}; allow that, or name another --dir"
+        ) from error
+    if layout is None:
+        raise ProgramError(nothing_to_serve(directory))
+    path = directory / layout.file
+    if not os.access(path, os.R_OK):
+        raise ProgramError(f"{path} cannot be read by you; allow that: chmod +r {shlex.quote(str(path))}")
+    if layout.kind is Kind.SERVER and not layout.engine:
+        raise ProgramError(f"{path} does not name its engine; add the R package that serves it: engine: plumber2")
+    return layout
+
+
+def nothing_to_serve(directory: Path) -> str:
+    """Return what is missing, what was found instead, and what to do."""
+    misses = near_misses(directory)
+    what = f"{directory} has no plumber.R, entrypoint.R or _server.yml"
+    if misses:
+        return "\n".join([f"{what}; what is there:", *(f"- {_with_commands(miss)}" for miss in misses[:SHOWN])])
+    return (
+        f"{what}; nothing else there is an API, either.\nThis is enough of a plumber.R:\n\n{MINIMAL_PLUMBER}\n\n"
+        f"`faucet init {shlex.quote(str(directory))}` writes a longer one; `faucet demo` brings its own. --dir names\n"
+        "another directory, --api an API in an installed package, --command any other program."
     )
 
 
-def _from_command(directory: Path, command: str) -> Program:
+def _with_commands(miss: NearMiss) -> str:
+    if not miss.commands:
+        return f"{miss.found}."
+    return "\n".join([f"{miss.found}:", *(f"    {command}" for command in miss.commands)])
+
+
+def _from_package(directory: Path, api: str, rscript: str) -> Program:
     try:
-        arguments = shlex.split(command)
+        package, name = parse_api(api)
     except ValueError as error:
-        raise ProgramError(f"--command {command!r} cannot be split into words: {error}") from error
-    if not arguments:
-        raise ProgramError("--command is empty")
-    program = arguments[0]
-    found = shutil.which(str(directory / program) if os.sep in program else program)
-    if found is None:
-        raise ProgramError(f"--command: {program!r} is not an executable program in {directory} or on PATH")
-    return Program((found, *arguments[1:]), directory, command)
+        raise ProgramError(f"--api: {error}") from error
+    found = _require_rscript(rscript)
+    return Program(package_arguments(found, package, name), directory, f"{package}::{name}", found)
 
 
-def _find_rscript(rscript: str) -> str:
-    found = shutil.which(rscript)
+def _require_rscript(rscript: str) -> str:
+    found = find_rscript(rscript)
     if found is None:
         raise ProgramError(f"{rscript!r} was not found: {INSTALL_R}")
     return found

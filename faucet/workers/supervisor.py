@@ -16,7 +16,7 @@ from faucet.status.rows import slot_details, slot_rows
 from faucet.status.snapshot import WorkerRow
 from faucet.units import counted
 from faucet.workers.instance import STOP_GRACE, Instance
-from faucet.workers.ports import free_port, is_free
+from faucet.workers.ports import accepted_by_plumber, child_ports, free_port, is_free
 from faucet.workers.program import Program
 from faucet.workers.reaper import Reaper
 from faucet.workers.recycle import Overseer
@@ -112,16 +112,19 @@ class Supervisor:
         Worker i gets the i-th; while it is being replaced its successor gets one behind those of all workers. Raises
         OSError if there are no descriptors left.
         """
-        used = {instance.port for slot in self._all_slots for instance in slot.instances}
+        used = self.ports_taken | {instance.port for slot in self._all_slots for instance in slot.instances}
         if not self.settings.child_port:
             return free_port(used)
-        first, count = self.settings.child_port, len(self._all_slots)
-        wanted: list[int] = [first + number - 1, *range(first + count, first + 2 * count)]
+        wanted = child_ports(self.settings.child_port, number, len(self._all_slots))
         for port in wanted:
-            if port <= 65535 and port not in self.ports_taken | used and is_free(port):
+            if port not in used and self._suits(port) and is_free(port):
                 return port
         _log.warning("worker %d: port %d is not free, taking another", number, wanted[0])
         return free_port(used)
+
+    def _suits(self, port: int) -> bool:
+        """Whether there is such a port, and R would listen on it: more workers than at first may reach others."""
+        return port <= 65535 and (self.program.rscript is None or accepted_by_plumber(port))
 
     # -- what places tell --------------------------------------------------------------------------------------
 

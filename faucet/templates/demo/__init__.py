@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 from faucet.net.address import Address, UnixAddress
-from faucet.workers.program import SERVE_PLUMBER_R, Program
+from faucet.workers.launcher import find_rscript, layout_arguments
+from faucet.workers.layouts import Kind, Layout
+from faucet.workers.program import Program
 
 HERE = Path(__file__).parent
 
@@ -18,11 +19,17 @@ _HAS_PLUMBER = 'quit(status = !requireNamespace("plumber", quietly = TRUE))'
 
 def demo_program(rscript: str) -> Program:
     """The Plumber demo if R and plumber are here, else the Python one."""
-    found = shutil.which(rscript)
-    if found and subprocess.run([found, "-e", _HAS_PLUMBER], capture_output=True, check=False).returncode == 0:
-        return Program((found, "-e", SERVE_PLUMBER_R), HERE, "the demo, by Plumber", rscript)
+    found = find_rscript(rscript)
+    if found and _has_plumber(found):
+        arguments = layout_arguments(found, Layout(Kind.PLUMBER, "plumber.R"))
+        return Program(arguments, HERE, "the demo, by Plumber", found)
     missing = "the plumber package" if found else "R"
     return Program((sys.executable, "app.py"), HERE, f"the demo, by Python since {missing} is not installed")
+
+
+def _has_plumber(rscript: str) -> bool:
+    # Asked where it will run: another directory's .Rprofile may have another library (renv).
+    return subprocess.run([rscript, "-e", _HAS_PLUMBER], capture_output=True, check=False, cwd=HERE).returncode == 0
 
 
 def demo_hints(address: Address | UnixAddress) -> str:
