@@ -30,22 +30,6 @@ def who_listens(port: int, host: str = "") -> str | None:
     return None
 
 
-def ports_of(pid: int) -> set[int] | None:
-    """The ports that the process `pid` and its descendants listen on; None if that cannot be told."""
-    import psutil
-
-    ports: set[int] = set()
-    try:
-        process = psutil.Process(pid)
-        for member in (process, *process.children(recursive=True)):
-            for connection in member.net_connections("tcp"):
-                if connection.status == psutil.CONN_LISTEN:
-                    ports.add(_port(connection.laddr))
-    except (psutil.Error, OSError):
-        return None
-    return ports
-
-
 def _host(address: tuple[Any, ...]) -> str:
     host: str = address[0]
     return host

@@ -64,6 +64,8 @@ class LocalWorkers:
         self.on_line = on_line
         self.keeper = Keeper()
         self.ports_taken: set[int] = set()
+        self.exposed = False
+        """The log has said that workers can be reached from other machines."""
         self.places = [Place(number, self) for number in range(1, span.least + 1)]
         self.closing: list[Place] = []
         """Given up, but they still have something in hand."""
