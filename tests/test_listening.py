@@ -169,7 +169,7 @@ async def test_a_worker_at_the_loopback_of_ipv6_is_reached(faucet: Start, place:
         assert (await fetch(service.port, "/"))[0] == 200
     if place == "::1":
         service.wait_line(r"ready on port \d+ \(pid \d+\) at ::1 after", 10)  # a successor
-    assert "pass by the lock" not in service.output
+    assert "bypass the lock" not in service.output
     assert service.stop() == 0
 
 
@@ -190,7 +190,7 @@ async def test_workers_on_all_interfaces_are_warned_about_once(faucet: Start, pl
     service.wait_workers(2)
     for _ in range(4):
         assert (await fetch(service.port, "/"))[0] == 200
-    warnings = [line for line in service.lines if "pass by the lock" in line]
+    warnings = [line for line in service.lines if "bypass the lock" in line]
     assert len(warnings) == 1
     written = f"[{place}]" if ":" in place else place
     assert f": listens on {written}:" in warnings[0]

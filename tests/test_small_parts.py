@@ -312,6 +312,8 @@ def test_advice() -> None:
     said = ["Error in library(plumber) : there is no package called ‘plumber’", "Execution halted"]
     assert "apt-get install r-cran-plumber" in advice(said, entry)
     assert 'install.packages("jsonlite2")' in advice(["there is no package called 'jsonlite2'"], entry)
+    said = ["localhost is not a valid IPv4 or IPv6 address.", "Error in initialize(...)", "Execution halted"]
+    assert 'host = "127.0.0.1" in place of "localhost"' in advice(said, entry)
     assert advice(["segfault"], entry) == ""
 
 

@@ -178,8 +178,8 @@ class Life:
         if address is not None and not self._pool.exposed:
             self._pool.exposed = True
             self._log.warning(
-                "listens on %s, not on this machine alone: requests from elsewhere would pass by the lock; "
-                'let it listen on %s only, in R: host = "%s"', address, HOST, HOST)  # fmt: skip
+                "listens on %s, where other machines can reach it and bypass the lock; let it listen on %s only, "
+                'in R: host = "%s"', address, HOST, HOST)  # fmt: skip
 
     async def _shares_port(self, process: ChildProcess) -> bool:
         """Somebody else answers on the port. If they took it first, our process gives up about now."""
