@@ -8,6 +8,7 @@ import h11
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from faucet.http1 import parse_request
 from tests.support.framing import read_requests, read_response
 from tests.support.splits import random_pieces
 
@@ -118,6 +119,48 @@ def test_any_response_passes_unchanged_however_split(
     message = b"\r\n".join([b"HTTP/1.1 %d X" % status, framing, *lines]) + b"\r\n\r\n" + body
     pieces = random_pieces(message + behind, random.Random(seed))
     assert read_response(pieces) == (status, message, behind, True)
+
+
+hosts = st.sampled_from(["a", "A.example", "[::1]", "[::80]", "80", "a%3A80"])
+ports = st.sampled_from(["", ":", ":80", ":443", ":8080", ":080"])
+
+
+@given(st.sampled_from(["http", "https", "HTTP", "ftp"]), st.tuples(hosts, ports), st.tuples(hosts, ports), st.data())
+@settings(deadline=None)
+def test_target_and_host_agree_as_their_normal_forms_do(
+    scheme: str, target: tuple[str, str], host: tuple[str, str], data: st.DataObject
+) -> None:
+    """RFC 9110, 4.2.3."""
+    if data.draw(st.booleans()):
+        host = (target[0].swapcase(), host[1])
+    defaults = {"http": ":80", "https": ":443"}
+
+    def normal(authority: tuple[str, str]) -> tuple[str, str]:
+        port = "" if authority[1] in (":", defaults.get(scheme.lower())) else authority[1]
+        return authority[0].lower(), port
+
+    line = f"GET {scheme}://{''.join(target)}/x HTTP/1.1\r\nHost: {''.join(host)}\r\n\r\n".encode()
+    assert read_requests([line]) == ([(line, b"GET", line.split(b" ")[1])] if normal(target) == normal(host) else [400])
+
+
+@given(
+    st.lists(
+        st.lists(st.sampled_from([b"", b" ", b"100-continue", b"\t100-Continue ", b"100-continuee", b"x", b'"'])),
+        max_size=3,
+    )
+)
+@settings(deadline=None)
+def test_expectations_are_a_list(lines: list[list[bytes]]) -> None:
+    """RFC 9110, 10.1.1 and 5.6.1."""
+    fields = b"".join(b"Expect:" + b",".join(members) + b"\r\n" for members in lines)
+    request = b"PUT / HTTP/1.1\r\nHost: a\r\n" + fields + b"\r\n"
+    members = {member.strip(b" \t").lower() for line in lines for member in line} - {b""}
+    if members <= {b"100-continue"}:
+        parsed = parse_request(request)
+        assert parsed is not None
+        assert parsed[0].fields.expects_continue is bool(members)
+    else:
+        assert read_requests([request]) == [417]
 
 
 SEEDS = [
