@@ -412,6 +412,10 @@ def test_an_empty_line_behind_a_body_does_not_begin_a_request() -> None:
     assert reader.feed(get()) is not None
 
 
+def ten_chunks(extension: bytes) -> bytes:
+    return (b"1" + extension + b"\r\na\r\n") * 10 + b"0\r\n\r\n"
+
+
 def seconds_to_read(pieces: list[bytes]) -> float:
     """CPU time to read requests, the best of three."""
     times = []
@@ -437,10 +441,12 @@ def seconds_to_read(pieces: list[bytes]) -> float:
         lambda size: [bytes([octet]) for octet in chunked(b"0\r\nX: " + b"a" * min(size // 2, TRAILER_LIMIT))],
         lambda size: [(b"\r\n" + get()) * (size // 20)],
         lambda size: [chunked(b"1\r\na\r\n" * (size // 6))],
-        lambda size: [chunked(b"1;" + b"a" * 4000 + b"\r\na\r\n") * (size // 4000)],
-        lambda size: [chunked(b"1" + b";a" * 2000 + b"\r\na\r\n") * (size // 4000)],
-        lambda size: [chunked(b"1;a" + b" " * 4000 + b";b\r\na\r\n") * (size // 4000)],
-        lambda size: [chunked(b'1;a="' + b'\\"' * 2000 + b'"\r\na\r\n') * (size // 4000)],
+        lambda size: [chunked(ten_chunks(b";" + b"a" * (size // 16)))],
+        lambda size: [chunked(ten_chunks(b";a" * (size // 32)))],
+        lambda size: [chunked(ten_chunks(b";a" + b" " * (size // 16) + b";b"))],
+        lambda size: [chunked(ten_chunks(b";a" + b" " * (size // 16) + b"!"))],
+        lambda size: [chunked(ten_chunks(b';a="' + b'\\"' * (size // 32) + b'"'))],
+        lambda size: [chunked(ten_chunks(b';a="' + b'\\"' * (size // 32)))],
     ],
 )
 def test_no_input_takes_more_than_linear_time(worst: Callable[[int], list[bytes]]) -> None:

@@ -184,6 +184,16 @@ async def test_another_program_at_the_loopback_of_ipv6_is_never_taken_for_the_wo
     assert service.stop() == 0
 
 
+@needs_ipv6
+async def test_a_worker_that_is_left_at_the_other_loopback_only_is_replaced(faucet: Start) -> None:
+    """It was reached at 127.0.0.1. That it still answers at ::1 helps nobody, and must not look like recovery."""
+    service = faucet("--command", bound("brief:127.0.0.1", "::1"), "-w", "1", "--startup-timeout", "2s").wait_ready()
+    for _ in range(2):
+        assert (await fetch(service.port, "/"))[0] == 200
+    assert "it accepts no connections any more" in service.output
+    assert service.stop() == 0
+
+
 @pytest.mark.parametrize("place", ["0.0.0.0", pytest.param("::", marks=needs_ipv6)])
 async def test_workers_on_all_interfaces_are_warned_about_once(faucet: Start, place: str) -> None:
     service = faucet("--command", bound(place), "-w", "2")

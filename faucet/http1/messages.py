@@ -243,10 +243,6 @@ _DEFAULT_PORTS = {b"http": b":80", b"https": b":443"}
 
 
 def _normal(scheme: bytes, authority: bytes) -> bytes:
-    """RFC 9110, 4.2.3: an authority in lower case without its port, if that is empty or the default of the scheme.
-
-    A host before it stays: `:80` alone names none.
-    """
+    """RFC 9110, 4.2.3: an authority in lower case without its port, if that is empty or the default of the scheme."""
     port = _DEFAULT_PORTS.get(scheme, b":")
-    host = authority.removesuffix(port if authority.endswith(port) else b":")
-    return host or authority
+    return authority.removesuffix(port if authority.endswith(port) else b":")
