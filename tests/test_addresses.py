@@ -16,7 +16,7 @@ from faucet.net import binding
 from faucet.net.address import Address, AddressError, UnixAddress, parse_address
 from faucet.net.binding import bind, bound_address, listen
 from faucet.net.listener import Listener, Listeners
-from faucet.net.listeners import who_listens
+from faucet.net.port_owner import who_listens
 
 BOTH = ("127.0.0.1", "::1")
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from faucet.http1.dates import http_date
-from faucet.proxy.answers import answer
+from faucet.proxy.error_responses import answer
 
 
 @given(st.integers(0, 253_402_300_799))

@@ -13,9 +13,9 @@ from time import time
 from typing import NamedTuple, cast
 
 from faucet.control.commands import Commands
-from faucet.control.picture import Runtime
 from faucet.http1 import FramingError, RequestHead, RequestReader
 from faucet.http1.dates import http_date
+from faucet.status.collect import Runtime
 
 PATIENCE = 10.0
 """Seconds for a whole request."""

@@ -189,7 +189,7 @@ def _why_not(address: Address | UnixAddress, error: OSError, numeric: str = "") 
     which = f" ({numeric})" if address.host and host != address.host else ""
     begin = f"cannot listen on {address}{which}: "
     if error.errno == errno.EADDRINUSE:
-        from faucet.net.listeners import who_listens
+        from faucet.net.port_owner import who_listens
 
         owner = who_listens(int(numeric.rpartition(":")[2]), host)
         by = f" by {owner}" if owner else ""

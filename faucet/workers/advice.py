@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from faucet.workers.entry import INSTALL_PACKAGE, INSTALL_PLUMBER, Entry
+from faucet.workers.program import INSTALL_PACKAGE, INSTALL_PLUMBER, Program
 
 _NO_PACKAGE = re.compile(r"there is no package called [‘'\"]?(?P<package>[A-Za-z0-9.]+)")
 
@@ -12,11 +12,11 @@ _NO_ADDRESS = re.compile(r"(?P<host>\S+) is not a valid IPv4 or IPv6 address")
 """httpuv, of `host = "localhost"`."""
 
 
-def advice(last_lines: list[str], entry: Entry) -> str:
+def advice(last_lines: list[str], program: Program) -> str:
     """One sentence with the next step in it, or nothing."""
     for line in reversed(last_lines):
         if match := _NO_PACKAGE.search(line):
-            package, rscript = match["package"], entry.rscript or "Rscript"
+            package, rscript = match["package"], program.rscript or "Rscript"
             text = INSTALL_PLUMBER if package == "plumber" else INSTALL_PACKAGE
             return f"The R package {package} is missing; " + text.format(package=package, rscript=rscript)
         if match := _NO_ADDRESS.search(line):
