@@ -162,8 +162,8 @@ class ServeSettings(ProxySettings, LogSettings, MonitorSettings):
 
     host: tuple[str, ...] = _option(
         ("127.0.0.1:3838",),
-        "Address to listen on: `:8080` (all interfaces), `0.0.0.0:80`, `[::1]:3838`, port 0 (any), "
-        "`unix:/run/faucet.sock?mode=660`. Again: another one.",
+        "Address to listen on: `:8080` (all interfaces), `localhost:80` (both its addresses), `[::1]:3838`, port 0 "
+        "(any), `unix:/run/faucet.sock?mode=660`. Again: another one.",
         SERVICE,
         unit="address",
         shown="127.0.0.1:3838, or systemd's sockets",

@@ -11,7 +11,9 @@ import socket
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Iterator
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import pytest
@@ -67,10 +69,24 @@ async def test_pages_while_every_worker_is_busy(faucet: Start, admin_port: int) 
         for name in ("1", "2"):
             await client.ask("resume", worker=name, who="a test")
         await slow[2]
-    for request in (b"POST /livez HTTP/1.1\r\nHost: a\r\n\r\n", b"nonsense\r\n\r\n", b"GET /livez HTTP/1.1\r\n\r\n"):
+    for request, status in (
+        (b"POST /livez HTTP/1.1\r\nHost: a\r\n\r\n", 405),
+        (b"BREW /metrics?x HTTP/1.0\r\n\r\n", 405),
+        (b"POST /nowhere HTTP/1.1\r\nHost: a\r\n\r\n", 404),
+        (b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n", 200),
+        (b"HEAD /livez HTTP/1.2\r\nHost: a\r\n\r\n", 200),
+        (b"nonsense\r\n\r\n", 400),
+        (b"GET /livez HTTP/1.1\r\n\r\n", 400),
+    ):
         reader, writer = await asyncio.open_connection("127.0.0.1", admin_port)
         writer.write(request)
-        assert re.match(rb"HTTP/1\.1 (405|400) ", await reader.read())
+        answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 %d " % status)
+        # RFC 9110, 6.6.1 and 15.5.6.
+        date = re.search(rb"\r\nDate: ([^\r]+)\r\n", answer)
+        assert date is not None
+        assert abs(parsedate_to_datetime(date[1].decode()).timestamp() - time.time()) < 60
+        assert (b"\r\nAllow: GET, HEAD\r\n" in answer) is (status == 405)
         writer.close()
         await writer.wait_closed()
 

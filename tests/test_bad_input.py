@@ -48,8 +48,9 @@ Start = Callable[..., Faucet]
         (["serve"], 2, "'serve' is no command. To serve a directory: faucet --dir serve"),
         (["--host", "nonsense:", "--command", "true"], 2, "'nonsense:' is no address: write 127.0.0.1:3838"),
         (["--host", "127.0.0.1:99999", "--command", "true"], 2, "is no address"),
-        (["--host", "nonsense.invalid", "--command", "true"], 1, "'nonsense.invalid' is no address of this machine"),
-        (["--host", "no.such.host.invalid:80", "--command", "true"], 1, "is no address of this machine"),
+        (["--host", "nonsense.invalid", "--command", "true"], 1, "the name 'nonsense.invalid' "),
+        (["--host", "no.such.host.invalid:80", "--command", "true"], 1, "the name 'no.such.host.invalid' "),
+        (["--host", "a" * 64 + ":80", "--command", "true"], 1, "is not a host name; use 127.0.0.1, localhost"),
         (["--host", "192.0.2.1:3838", "--command", "true"], 1, "no interface of this machine has that address"),
     ],
 )

@@ -342,6 +342,23 @@ def test_a_wrong_address(api: Path, host: str) -> None:
     assert wrong.advice
 
 
+def test_a_name_with_several_addresses(api: Path, busy: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them are examined: one that is busy is enough."""
+    real = socket.getaddrinfo
+    addresses = ["127.0.0.2", "127.0.0.3"]
+
+    def resolve(host: str, *rest: object, **options: object) -> list[object]:
+        return [answer for one in addresses for answer in real(one, *rest, **options)]  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    good = of(examine(api, f"several:{busy}", "true"), "address")
+    assert (good.level, good.found) == ("ok", f"http://several:{busy} (127.0.0.2 and 127.0.0.3) is free")
+    addresses.append("127.0.0.1")
+    wrong = of(examine(api, f"several:{busy}", "true"), "address")
+    assert wrong.level == "broken"
+    assert wrong.found.startswith(f"cannot listen on several:{busy} (127.0.0.1:{busy}): the port is in use by ")
+
+
 def test_a_name_that_is_resolved_too_slowly(api: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import threading
 
@@ -413,7 +430,7 @@ def test_the_place_of_the_control_socket(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_uvloop_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     find_spec = importlib.util.find_spec
-    absent = ("uvloop", "watchfiles")
+    absent = ("uvloop", "watchfiles", "asyncssh")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name in absent else find_spec(name))
     found = machine.python(LocalSettings())[0]
     assert (found.level, "slower by a fifth" in found.found) == ("warning", True)

@@ -21,12 +21,25 @@ from faucet.http1.forwarded import (
     client_of,
     forwarded_fields,
     has_field,
+    lookalikes,
     uuid7,
+    without,
 )
 
 HEAD = b"GET /a?b HTTP/1.1\r\nHost: a\r\nx-FORWARDED-for:\t9.9.9.9 \r\n\r\n"
 
 addresses = st.ip_addresses()
+
+
+def spelled(name: bytes) -> st.SearchStrategy[bytes]:
+    """A name in any case, with any of its dashes as underscores."""
+    letters = [
+        st.sampled_from([b"-", b"_"]) if letter == b"-" else st.sampled_from([letter.lower(), letter.upper()])
+        for letter in (name[index : index + 1] for index in range(len(name)))
+    ]
+    return st.tuples(*letters).map(b"".join)
+
+
 texts = st.binary(max_size=30).map(lambda b: bytes(o for o in b if o == 9 or 32 <= o < 127 or o >= 128))
 
 
@@ -102,6 +115,75 @@ def test_has_field(name: bytes, there: bool) -> None:
 def test_a_target_or_a_value_is_no_field() -> None:
     head = b"GET /x-id:1 HTTP/1.1\r\nHost: a\r\nA: x-id: 1\r\nB-X-ID: 2\r\n\r\n"
     assert not has_field(head, b"X-Id")
+
+
+# -- lookalikes ----------------------------------------------------------------------------------------------------
+
+OURS = (b"X-Forwarded-For", b"Faucet-Request-Uuid")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [b"X_Forwarded_For", b"x-forwarded_for", b"X_FORWARDED-FOR", b"Faucet_Request_Uuid", b"faucet-request_uuid"],
+)
+def test_a_lookalike_is_left_out_and_nothing_else(name: bytes) -> None:
+    fields = lookalikes(OURS)
+    before, behind = b"GET /X_Forwarded_For: HTTP/1.1\r\nHost: a", b"\r\nZ_Z: \t X_Forwarded_For:1 \r\n\r\n"
+    line = b"\r\n" + name + b":\t6.6.6.6, \xe4 "
+    assert without(before + behind, fields) == before + behind
+    assert without(before + line + behind, fields) == before + behind
+    assert without(before + line + line + behind + b"", fields) == before + behind
+    assert without(b"GET / HTTP/1.0" + line + b"\r\n\r\n", fields) == b"GET / HTTP/1.0\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"X-Forwarded-For: 1_1",
+        b"x-forwarded-for: X_Forwarded_For: 1",
+        b"XX_Forwarded_For: 1",
+        b"X_Forwarded_For_: 1",
+        b"X__Forwarded_For: 1",
+        b"X_Forwarded_Proto: 1",
+        b"_: 1",
+    ],
+)
+def test_what_is_no_lookalike_stays(line: bytes) -> None:
+    head = b"GET / HTTP/1.1\r\n" + line + b"\r\nHost: a\r\n\r\n"
+    assert without(head, lookalikes(OURS)) == head
+
+
+def test_without_names_there_are_no_lookalikes() -> None:
+    head = b"GET / HTTP/1.0\r\nX_Forwarded_For: 1\r\n_: 2\r\n\r\n"
+    assert without(head, lookalikes([])) == head
+
+
+def cgi_name(name: bytes) -> bytes:
+    """What httpuv makes of it."""
+    return name.upper().replace(b"-", b"_")
+
+
+@given(st.lists(st.tuples(st.sampled_from([*OURS, b"A_B"]).flatmap(spelled), texts), max_size=5))
+@settings(deadline=None)
+def test_ours_are_all_that_a_worker_finds_under_our_names(lines: list[tuple[bytes, bytes]]) -> None:
+    raw = b"GET /a_b HTTP/1.1\r\nHost: a\r\n" + b"".join(b"%b:%b\r\n" % line for line in lines) + b"\r\n"
+    clean = without(raw, lookalikes(OURS))
+    left = [line.partition(b":") for line in clean.split(b"\r\n")[2:-2]]
+    kept = [(name, b":", value) for name, value in lines if b"_" not in name or cgi_name(name) == b"A_B"]
+    assert left == kept
+    parsed = parse_request(clean)
+    assert parsed is not None
+    assert parsed[0].raw == clean
+
+
+def test_a_head_full_of_underscores_costs_little() -> None:
+    """Linear: a search that looked at each byte again and again would take minutes."""
+    fields = lookalikes(OURS)
+    for start in (b"", b"X_Forwarded_Fo", b"_"):
+        head = b"GET / HTTP/1.1\r\n" + b"\r\n".join([start + b"_" * 30_000 + b": 1"] * 2) + b"\r\n\r\n"
+        began = time.process_time()
+        assert without(head, fields) == head
+        assert time.process_time() - began < 0.5
 
 
 # -- forwarded_fields ----------------------------------------------------------------------------------------------

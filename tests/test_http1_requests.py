@@ -45,7 +45,9 @@ REFUSED = [
     ("HTTP/0.9", b"GET /\r\n\r\n", 400),
     ("HTTP/0.9 alone", b"GET /\r\n", 400),
     ("HTTP/2.0", get(line=b"GET / HTTP/2.0"), 505),
-    ("HTTP/1.2", get(line=b"GET / HTTP/1.2"), 505),
+    ("HTTP/0.9 by name", get(line=b"GET / HTTP/0.9"), 505),
+    ("HTTP/1.", get(line=b"GET / HTTP/1."), 400),
+    ("no host in HTTP/1.2", get(line=b"GET / HTTP/1.2", host=None), 400),
     ("HTTP/1.10", get(line=b"GET / HTTP/1.10"), 505),
     ("HTTP/3", get(line=b"GET / HTTP/3"), 505),
     ("lower case", get(line=b"GET / http/1.1"), 505),
@@ -71,6 +73,14 @@ REFUSED = [
     ("authority-form", get(line=b"GET a:80 HTTP/1.1"), 400),
     ("absolute, other host", get(line=b"GET http://b/ HTTP/1.1"), 400),
     ("absolute, other port", get(line=b"GET http://a:81/ HTTP/1.1"), 400),
+    ("absolute, default port of another scheme", get(line=b"GET http://a:443/ HTTP/1.1"), 400),
+    ("absolute, Host has another port", get(line=b"GET https://a/ HTTP/1.1", host=b"Host: a:80"), 400),
+    ("absolute, default port of a scheme without one", get(line=b"GET ftp://a:80/ HTTP/1.1"), 400),
+    ("absolute, default port with a zero before it", get(line=b"GET http://a:080/ HTTP/1.1"), 400),
+    ("absolute, other host with the default port", get(line=b"GET http://b:80/ HTTP/1.1"), 400),
+    ("absolute, longer host", get(line=b"GET http://a:80:80/ HTTP/1.1"), 400),
+    ("absolute, empty Host", get(line=b"GET http://a:80/ HTTP/1.1", host=b"Host:"), 400),
+    ("absolute, Host with nothing but a port", get(line=b"GET http://a/ HTTP/1.1", host=b"Host: :80"), 400),
     ("absolute, no authority", get(line=b"GET http:///x HTTP/1.1"), 400),
     ("absolute, user information", get(line=b"GET http://u@a/ HTTP/1.1"), 400),
     ("absolute in 1.0, no host", get(line=b"GET http://:80/ HTTP/1.0", host=None), 400),
@@ -178,6 +188,35 @@ REFUSED = [
             b"5,",
             b"0" * 17,
             b"5;a\x00",
+            # Extensions that are none (7.1.1).
+            b"5;",
+            b"5; ",
+            b"5;=x",
+            b"5; ;a",
+            b"5;;a",
+            b"5;a;",
+            b"5;a; ",
+            b"5;a=",
+            b"5;a= ;b",
+            b"5;a=;b",
+            b"5;a==b",
+            b"5;a=b=c",
+            b"5;a b",
+            b"5;a ",
+            b"5;a=b ",
+            b"5;a\t",
+            b'5;"a"',
+            b'5;a="b',
+            b'5;a="b"c',
+            b'5;a="b\\"',
+            b'5;a=b"c"',
+            b"5;a='b c'",
+            b"5;a=\xe4",
+            b"5;\xe4",
+            b"5;a,b",
+            b"5;a=b/c",
+            b'5;a="\x7f"',
+            b'5;a="\\\x01"',
         )
     ],
     ("chunk line with LF only", chunked(b"5\nhello\r\n0\r\n\r\n"), 400),
@@ -202,7 +241,13 @@ REFUSED = [
     ("trailer too long", chunked(b"0\r\n" + b"X: " + b"a" * TRAILER_LIMIT), 431),
     # Expect (RFC 9110, 10.1.1).
     ("other expectation", get(b"Expect: 200-ok"), 417),
-    ("two expectations", get(b"Expect: 100-continue", b"Expect: 100-continue"), 417),
+    ("another expectation beside it", get(b"Expect: 100-continue, 200-ok"), 417),
+    ("another expectation in a second line", get(b"Expect: 100-continue", b"Expect: x"), 417),
+    ("an expectation with a value", get(b"Expect: 100-continue=1"), 417),
+    ("an expectation with a parameter", get(b"Expect: 100-continue;x=1"), 417),
+    ("a quoted expectation", get(b'Expect: "100-continue"'), 417),
+    ("expectations without a comma", get(b"Expect: 100-continue 100-continue"), 417),
+    ("a vertical tab at an expectation", get(b"Expect: 100-continue\x0b"), 400),
 ]
 
 ACCEPTED = [
@@ -218,6 +263,26 @@ ACCEPTED = [
     ("odd method", get(line=b"!#$%&'*+-.^_`|~ / HTTP/1.1")),
     ("OPTIONS *", get(line=b"OPTIONS * HTTP/1.1")),
     ("absolute", get(line=b"GET http://a/x?y HTTP/1.1")),
+    *[
+        (f"absolute {target!r} and {host!r}", get(line=b"GET " + target + b" HTTP/1.1", host=b"Host: " + host))
+        for target, host in (
+            (b"http://a:80/", b"a"),
+            (b"http://a/", b"a:80"),
+            (b"HTTP://A:80?x", b"a"),
+            (b"http://a:80/", b"A:80"),
+            (b"https://a:443/", b"a"),
+            (b"https://a", b"a:443"),
+            (b"http://a:/", b"a"),
+            (b"http://a/", b"a:"),
+            (b"http://a:/", b"a:80"),
+            (b"http://[::1]:80/", b"[::1]"),
+            (b"http://[::80]/", b"[::80]:80"),
+            (b"https://a:80/", b"a:80"),
+            (b"ftp://a/", b"a:"),
+        )
+    ],
+    *[(f"HTTP/1.{minor}", get(line=b"GET / HTTP/1.%d" % minor)) for minor in range(2, 10)],
+    ("chunks in HTTP/1.9", chunked(b"5\r\nhello\r\n0\r\n\r\n").replace(b"HTTP/1.1", b"HTTP/1.9")),
     ("absolute, no path", get(line=b"GET HTTP://A HTTP/1.1")),
     ("odd target", get(line=b'GET /<>"{}|\\^`[]~%% HTTP/1.1')),
     ("8 bit value", get(b"X: \xe4\xff")),
@@ -235,10 +300,27 @@ ACCEPTED = [
     ("chunk of 16", chunked(b"10\r\n0123456789abcdef\r\n0\r\n\r\n")),
     ("chunk data with line ends", chunked(b"6\r\n\r\n\r\n\r\n\r\n0\r\n\r\n")),
     ("chunk extensions", chunked(b'5;a="b;c";d\r\nhello\r\n0;x\r\n\r\n')),
+    *[
+        (f"chunk extension {extension!r}", chunked(b"5" + extension + b"\r\nhello\r\n0" + extension + b"\r\n\r\n"))
+        for extension in (
+            b";a=b",
+            b"; a = b",
+            b";\ta\t=\tb\t;\tc",
+            b";a ;b",
+            b';a=""',
+            b';a="b c\td=\xe4"',
+            b';a="\\"\\\\\\\t"',
+            b';a="b" ; c="d"',
+            b";!#$%&'*+-.^_`|~=0",
+        )
+    ],
     ("trailers", chunked(b"0\r\nX: a\r\nY:\xe4\r\n\r\n")),
     ("most trailers", chunked(b"0\r\n" + b"X:\r\n" * FIELD_COUNT_LIMIT + b"\r\n")),
     ("many zeros", chunked(b"0000000000000005\r\nhello\r\n0000\r\n\r\n")),
     ("expect", post(b"hello", b"Content-Length: 5", b"Expect: 100-Continue")),
+    ("expect, empty", post(b"hello", b"Content-Length: 5", b"Expect:")),
+    ("expect twice", post(b"hello", b"Content-Length: 5", b"Expect: 100-continue", b"Expect: 100-Continue")),
+    ("expect as a list", post(b"hello", b"Content-Length: 5", b"Expect: ,100-continue ,\t, 100-continue,")),
     ("expect between blanks", post(b"hello", b"Content-Length: 5", b"Expect:\t 100-Continue \t")),
     ("close", get(b"Connection: close")),
     ("websocket", get(b"Connection: keep-alive, Upgrade", b"Upgrade: websocket")),
@@ -330,6 +412,10 @@ def test_an_empty_line_behind_a_body_does_not_begin_a_request() -> None:
     assert reader.feed(get()) is not None
 
 
+def ten_chunks(extension: bytes) -> bytes:
+    return (b"1" + extension + b"\r\na\r\n") * 10 + b"0\r\n\r\n"
+
+
 def seconds_to_read(pieces: list[bytes]) -> float:
     """CPU time to read requests, the best of three."""
     times = []
@@ -355,7 +441,12 @@ def seconds_to_read(pieces: list[bytes]) -> float:
         lambda size: [bytes([octet]) for octet in chunked(b"0\r\nX: " + b"a" * min(size // 2, TRAILER_LIMIT))],
         lambda size: [(b"\r\n" + get()) * (size // 20)],
         lambda size: [chunked(b"1\r\na\r\n" * (size // 6))],
-        lambda size: [chunked(b"1;" + b"a" * 4000 + b"\r\na\r\n") * (size // 4000)],
+        lambda size: [chunked(ten_chunks(b";" + b"a" * (size // 16)))],
+        lambda size: [chunked(ten_chunks(b";a" * (size // 32)))],
+        lambda size: [chunked(ten_chunks(b";a" + b" " * (size // 16) + b";b"))],
+        lambda size: [chunked(ten_chunks(b";a" + b" " * (size // 16) + b"!"))],
+        lambda size: [chunked(ten_chunks(b';a="' + b'\\"' * (size // 32) + b'"'))],
+        lambda size: [chunked(ten_chunks(b';a="' + b'\\"' * (size // 32)))],
     ],
 )
 def test_no_input_takes_more_than_linear_time(worst: Callable[[int], list[bytes]]) -> None:
@@ -403,6 +494,13 @@ def test_facts() -> None:
     assert facts(get(b"Connection: keep-alive, close", line=b"GET / HTTP/1.0")) == (False, False, False)
     assert facts(get(b"Expect: 100-continue", b"Content-Length: 5")) == (True, True, False)
     assert facts(get(b"Expect: 100-continue", line=b"GET / HTTP/1.0")) == (False, False, False)
+    assert facts(get(b"Expect: ,", b"Content-Length: 5")) == (True, False, False)
+    assert facts(get(b"Expect: , 100-continue", b"Expect: 100-CONTINUE,", b"Content-Length: 5")) == (True, True, False)
+    for minor in range(1, 10):
+        line = b"GET / HTTP/1.%d" % minor
+        assert facts(get(line=line)) == (True, False, False)
+        assert facts(get(b"Expect: 100-continue", b"Content-Length: 5", line=line)) == (True, True, False)
+        assert facts(get(b"Connection: upgrade", b"Upgrade: websocket", line=line)) == (True, False, True)
     assert facts(get(b"Connection: upgrade", b"Upgrade: WebSocket")) == (True, False, True)
     assert facts(get(b"Connection:\tfoo ,\tUpgrade\t", b"Upgrade:\twebsocket\t")) == (True, False, True)
     assert facts(get(b"Connection: upgrade", b"Upgrade: websocket", line=b"GET / HTTP/1.0")) == (False, False, False)

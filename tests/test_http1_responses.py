@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from faucet.http1 import parse_response
+from faucet.http1 import BadResponse, ResponseReader, parse_response
 from faucet.http1.limits import HEAD_LIMIT
 from tests.support.framing import read_response
 from tests.support.splits import splittings
@@ -34,6 +34,15 @@ REFUSED = [
     ("two lengths", ok(b"Content-Length: 5", b"Content-Length: 5", body=b"hello")),
     ("length list", ok(b"Content-Length: 5, 5", body=b"hello")),
     ("length no number", ok(b"Content-Length: x")),
+    ("length as R writes numbers", ok(b"Content-Length: 3e+05")),
+    ("length with a vertical tab", ok(b"Content-Length: 5\x0b", body=b"hello")),
+    ("length with a tab within", ok(b"Content-Length: 5\t5", body=b"hello")),
+    ("length empty", ok(b"Content-Length: \t")),
+    ("length of 64 bits", ok(b"Content-Length: 9223372036854775808")),
+    ("HTTP/1.10", ok(line=b"HTTP/1.10 200 OK")),
+    ("HTTP/1", ok(line=b"HTTP/1 200 OK")),
+    ("chunk extension without a name", ok(CHUNKED, body=b"5;\r\nhello\r\n0\r\n\r\n")),
+    ("chunk extension with an open quote", ok(CHUNKED, body=b'5;a="b\r\nhello\r\n0\r\n\r\n')),
     ("both", ok(b"Content-Length: 5", CHUNKED, body=CHUNKS)),
     ("not chunked last", ok(b"Transfer-Encoding: chunked, gzip")),
     ("not chunked at all", ok(b"Transfer-Encoding: gzip")),
@@ -54,6 +63,10 @@ ACCEPTED = [
     ("gzip, chunked", ok(b"Transfer-Encoding: gzip, chunked"), b"GET", CHUNKS, b"", True),
     ("gzip and chunked", ok(b"Transfer-Encoding: gzip", CHUNKED), b"GET", CHUNKS, b"", True),
     ("blanks around codings", ok(b"Transfer-Encoding:\tgzip ,\tCHUNKED \t"), b"GET", CHUNKS, b"", True),
+    ("length and a tab", ok(b"Content-Length: \t5 \t"), b"GET", b"hello", b"", True),
+    ("HTTP/1.2", ok(b"Content-Length: 5", line=b"HTTP/1.2 200 OK"), b"GET", b"hello", b"", True),
+    ("chunks in HTTP/1.9", ok(CHUNKED, line=b"HTTP/1.9 200 OK"), b"GET", CHUNKS, b"", True),
+    ("chunk extensions", ok(CHUNKED), b"GET", b'5;a;b = "c;\\""\r\nhello\r\n0\r\n\r\n', b"", True),
     ("until close", ok(), b"GET", b"anything", b"", False),
     ("too short", ok(b"Content-Length: 9"), b"GET", b"hello", b"", False),
     ("no last chunk", ok(CHUNKED), b"GET", b"5\r\nhello\r\n", b"", False),
@@ -120,6 +133,7 @@ def test_persistence() -> None:
     assert persistent(ok()) == (True, False)
     assert persistent(ok(b"Connection: Close")) == (False, False)
     assert persistent(ok(line=b"HTTP/1.0 200 OK")) == (False, False)
+    assert persistent(ok(line=b"HTTP/1.2 200 OK")) == (True, False)
     assert persistent(ok(b"Connection: keep-alive", line=b"HTTP/1.0 200 OK")) == (True, True)
 
 
@@ -130,3 +144,26 @@ def test_only_close_delimited_bodies_end_with_the_connection() -> None:
         body = parsed[0].body(b"GET")
         body.feed(b"")
         assert body.ends_at_eof() is complete
+
+
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [
+        (b"Content-Length: 3e+05", "Content-Length is not a number of at most 63 bits: '3e+05'; R writes digits"),
+        (b"Content-Length: 1.5e+06", "'1.5e+06'; R writes digits instead with options(scipen = 15)"),
+        (b"Content-Length:", "Content-Length is not a number of at most 63 bits: ''"),
+        (b"Content-Length: \t1\t\xe4'\"\\ ", r"""bits: '1\t\xe4\'"\\'"""),
+        (b"Content-Length: " + b"1" * 41, f"bits: '{'1' * 37}...'"),
+        (b"Content-Length: " + b"a" * 40, f"bits: '{'a' * 40}'"),
+        (b"Content-Length: " + b"\xff" * 10_000, rf"bits: '{chr(92)}xff"),
+        (b"Transfer-Encoding: gzip\r\nTransfer-Encoding: x\ty", r"one `chunked`: 'gzip, x\ty'"),
+    ],
+)
+def test_a_refused_framing_field_is_shown_harmlessly(field: bytes, said: str) -> None:
+    with pytest.raises(BadResponse) as caught:
+        ResponseReader().feed(ok(field))
+    detail = caught.value.detail
+    assert said in detail
+    assert detail.isascii()
+    assert detail.isprintable()
+    assert len(detail) < 260

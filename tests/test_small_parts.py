@@ -1,4 +1,4 @@
-"""Units, addresses, the log's formats, the numbers, the CPUs."""
+"""Units, the log's formats, the numbers, the CPUs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import json
 import logging
 import os
-import socket
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,6 @@ import pytest
 
 from faucet.log.handler import JsonFormat, Log, TextFormat
 from faucet.log.writer import TOGETHER, FileOutput, Output, Sink
-from faucet.net.address import Address, AddressError, bind, bound_address, listen, parse_address
 from faucet.proxy.stats import BUCKET_BOUNDS, Histogram, Record, Stats
 from faucet.settings import LogSettings
 from faucet.units import format_duration, format_size, parse_duration, parse_size
@@ -63,52 +61,6 @@ def test_formats() -> None:
         "8MiB",
         "3GiB",
     ]
-
-
-@pytest.mark.parametrize(
-    ("text", "address", "url"),
-    [
-        ("127.0.0.1:3838", Address("127.0.0.1", 3838), "http://127.0.0.1:3838"),
-        ("localhost:80", Address("localhost", 80), "http://localhost:80"),
-        (":8080", Address("", 8080), "http://localhost:8080"),
-        ("0.0.0.0:80", Address("0.0.0.0", 80), "http://localhost:80"),
-        ("[::1]:3838", Address("::1", 3838), "http://[::1]:3838"),
-        ("localhost", Address("localhost", 3838), "http://localhost:3838"),
-        ("0.0.0.0", Address("0.0.0.0", 3838), "http://localhost:3838"),
-        ("[::1]", Address("::1", 3838), "http://[::1]:3838"),
-        ("8080", Address("127.0.0.1", 8080), "http://127.0.0.1:8080"),
-    ],
-)
-def test_addresses(text: str, address: Address, url: str) -> None:
-    assert parse_address(text) == address
-    assert address.url == url
-
-
-@pytest.mark.parametrize("text", ["a:", "a:b", "::1", "::1:80", "a:65536", "65536", "a:1:2", "http://a:80", "[a", "a]"])
-def test_no_addresses(text: str) -> None:
-    with pytest.raises(AddressError):
-        parse_address(text)
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "", "localhost"])
-def test_binding(host: str) -> None:
-    with bind(Address(host, 0)) as sock:
-        address = bound_address(sock, Address(host, 0))
-        assert address.port > 0
-        listen(sock, address)
-        with pytest.raises(AddressError, match="in use"):
-            bind(address)
-
-
-def test_accepted_connections_are_kept_alive_by_the_kernel() -> None:
-    """A client that vanished without a word is noticed in the end."""
-    with bind(Address("127.0.0.1", 0)) as listening:
-        address = bound_address(listening, Address("127.0.0.1", 0))
-        listen(listening, address)
-        with socket.create_connection(("127.0.0.1", address.port)):
-            accepted, _ = listening.accept()
-            with accepted:
-                assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
 
 
 RECORD = Record(1700000000.5, "10.0.0.1", b"GET", b'/a"b', 1, 503, 312, 40, 0.031, 0.0, "", "full")
@@ -360,6 +312,8 @@ def test_advice() -> None:
     said = ["Error in library(plumber) : there is no package called ‘plumber’", "Execution halted"]
     assert "apt-get install r-cran-plumber" in advice(said, program)
     assert 'install.packages("jsonlite2")' in advice(["there is no package called 'jsonlite2'"], program)
+    said = ["localhost is not a valid IPv4 or IPv6 address.", "Error in initialize(...)", "Execution halted"]
+    assert 'host = "127.0.0.1" in place of "localhost"' in advice(said, program)
     assert advice(["segfault"], program) == ""
 
 

@@ -9,10 +9,12 @@ import asyncio
 import json
 from collections.abc import Callable
 from http import HTTPStatus
+from time import time
 from typing import NamedTuple, cast
 
 from faucet.control.commands import Commands
 from faucet.http1 import FramingError, RequestHead, RequestReader
+from faucet.http1.dates import http_date
 from faucet.status.collect import Runtime
 
 PATIENCE = 10.0
@@ -27,6 +29,8 @@ class Page(NamedTuple):
     status: int
     content: bytes
     kind: str = "text/plain; charset=utf-8"
+    allow: str = ""
+    """The methods that are allowed, where the one that was used is not."""
 
 
 class Admin:
@@ -51,7 +55,7 @@ class Admin:
         if page is None:
             return Page(404, f"there are {PAGES}\n".encode())
         if head.method not in (b"GET", b"HEAD"):
-            return Page(405, b"GET or HEAD\n")
+            return Page(405, b"GET or HEAD\n", allow="GET, HEAD")
         return page()
 
     def _ready(self) -> Page:
@@ -99,9 +103,16 @@ class AdminConnection(asyncio.Protocol):
 
     def _send(self, page: Page, head_only: bool = False) -> None:
         self._answered = True
-        head = (
-            f"HTTP/1.1 {page.status} {HTTPStatus(page.status).phrase}\r\nContent-Type: {page.kind}\r\n"
-            f"Content-Length: {len(page.content)}\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n"
-        )
-        self._transport.write(head.encode() + (b"" if head_only else page.content))
+        fields = [
+            f"HTTP/1.1 {page.status} {HTTPStatus(page.status).phrase}",
+            f"Date: {http_date(int(time()))}",
+            f"Content-Type: {page.kind}",
+            f"Content-Length: {len(page.content)}",
+            "Cache-Control: no-store",
+            "Connection: close",
+        ]
+        if page.allow:
+            fields.append(f"Allow: {page.allow}")  # RFC 9110, 15.5.6
+        head = "\r\n".join(fields).encode() + b"\r\n\r\n"
+        self._transport.write(head if head_only else head + page.content)
         self._transport.close()

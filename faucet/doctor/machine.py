@@ -14,7 +14,8 @@ from pathlib import Path
 from faucet.control.paths import PATH_LIMIT, directory, is_private, socket_path
 from faucet.doctor.findings import Finding, Level
 from faucet.extras import install_command
-from faucet.net.address import AddressError, UnixAddress, bind, parse_listen
+from faucet.net.address import AddressError, UnixAddress, parse_listen
+from faucet.net.binding import bind, bound_address
 from faucet.settings import LocalSettings, parse_span
 from faucet.units import counted, format_size
 from faucet.workers.cpus import available_cpus
@@ -53,7 +54,10 @@ def address(settings: LocalSettings) -> list[Finding]:
 def _address(text: str) -> Finding:
     try:
         asked = parse_listen(text)
-        bind(asked).close()
+        sockets = bind(asked)
+        found = bound_address(sockets, asked)
+        for sock in sockets:
+            sock.close()
     except AddressError as error:
         what, _, advice = str(error).partition("; ")
         port = parse_listen(text).port if "in use" in what else 0
@@ -63,7 +67,7 @@ def _address(text: str) -> Finding:
     if isinstance(asked, UnixAddress):
         Path(asked.path).unlink()
         return Finding("ok", "address", f"{asked} is free")
-    return Finding("ok", "address", f"{asked.described} is free" if asked.port else "any free port")
+    return Finding("ok", "address", f"{found.described} is free" if asked.port else "any free port")
 
 
 def open_files(settings: LocalSettings) -> list[Finding]:

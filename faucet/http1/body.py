@@ -157,9 +157,14 @@ class ChunkedBody:
             size = int(match[1], 16)
             self._line.clear()
             self._begin_chunk(size)
-        elif not grammar.CHUNK_LINE_PREFIX.fullmatch(self._line):
-            raise self._error(400, "A chunk does not start with its size in hexadecimal digits.")
+        elif not grammar.CHUNK_LINE_BEGIN.fullmatch(self._line):
+            raise self._bad_size_line()
         return position
+
+    def _bad_size_line(self) -> FramingError:
+        if grammar.CHUNK_SIZE_BEGIN.match(self._line):
+            return self._error(400, "A chunk's extension is not `;name` or `;name=value`.")
+        return self._error(400, "A chunk does not start with its size in hexadecimal digits.")
 
     def _begin_chunk(self, size: int) -> None:
         if size > LARGEST_LENGTH:

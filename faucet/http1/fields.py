@@ -7,6 +7,7 @@ with a duplicate or doubtful framing field raise; such verdicts are not kept.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,6 +21,12 @@ CACHED_SECTION_LIMIT = 1024
 """Bytes of the longest field section whose verdict is kept; with CACHED_SECTIONS it bounds the memory to 1 MiB."""
 
 CACHED_SECTIONS = 1024
+
+_EXPONENT = re.compile(rb"[ \t]*+[0-9]++(?:\.[0-9]++)?+e\+[0-9]++[ \t]*+")
+"""A number as R prints it where that is shorter: plumber's static files have such a Content-Length."""
+
+SHOWN_LIMIT = 40
+"""Bytes of a value that a message shows at most."""
 
 _FRAMING_FIELDS = frozenset(
     (b"content-length", b"transfer-encoding", b"connection", b"host", b"expect", b"upgrade", b"http2-settings")
@@ -78,7 +85,7 @@ def response_fields(section: bytes, minor: int) -> ResponseFields | None:
         return None
     connection = _tokens(found.get(b"connection", ()))
     return ResponseFields(
-        length=_length(found, BadResponse),
+        length=_response_length(found),
         chunked=_response_chunked(found, minor),
         persistent=b"close" not in connection and (minor == 1 or b"keep-alive" in connection),
         keep_alive=b"keep-alive" in connection,
@@ -111,7 +118,7 @@ def _judge_request(section: bytes, minor: int) -> RequestFields | None:
         return None
     connection = _tokens(found.get(b"connection", ()))
     upgrades = [value.strip(b" \t").lower() for value in found.get(b"upgrade", ())]
-    length = _length(found, lambda detail: BadRequest(400, detail))
+    length = _request_length(found)
     chunked = _request_chunked(found, minor)  # both are judged, whatever the other says
     return RequestFields(
         length=None if chunked else length or 0,
@@ -142,7 +149,29 @@ def _tokens(values: list[bytes] | tuple[()]) -> set[bytes]:
     return {token.strip(b" \t").lower() for value in values for token in value.split(b",")}
 
 
-def _length(found: dict[bytes, list[bytes]], error: Callable[[str], Exception]) -> int | None:
+def _request_length(found: dict[bytes, list[bytes]]) -> int | None:
+    value = _one_length(found, lambda detail: BadRequest(400, detail))
+    if value is None:
+        return None
+    # A tab behind the digits is blank space by RFC 9110, 5.5, but httpuv's parser fails on one.
+    length = None if value.endswith(b"\t") else _number(value)
+    if length is None:
+        raise BadRequest(400, "Content-Length is not a number of at most 63 bits.")
+    return length
+
+
+def _response_length(found: dict[bytes, list[bytes]]) -> int | None:
+    value = _one_length(found, lambda detail: BadResponse(f"In the worker's response: {detail}"))
+    if value is None:
+        return None
+    length = _number(value)
+    if length is None:
+        hint = "; R writes digits instead with options(scipen = 15)" if _EXPONENT.fullmatch(value) else ""
+        raise BadResponse(f"The worker's Content-Length is not a number of at most 63 bits: {_shown(value)}{hint}")
+    return length
+
+
+def _one_length(found: dict[bytes, list[bytes]], error: Callable[[str], Exception]) -> bytes | None:
     """RFC 9112, 6.3 lets equal lengths pass; two parsers may still differ on a list, so it is refused."""
     values = found.get(b"content-length")
     if values is None:
@@ -151,11 +180,20 @@ def _length(found: dict[bytes, list[bytes]], error: Callable[[str], Exception]) 
         raise error("Content-Length and Transfer-Encoding exclude each other.")
     if len(values) > 1:
         raise error("There is more than one Content-Length.")
-    # httpuv's parser fails on a tab behind the digits.
-    digits = values[0].lstrip(b" \t").rstrip(b" ")
-    if not grammar.LENGTH.fullmatch(digits) or (length := int(digits)) > LARGEST_LENGTH:
-        raise error("Content-Length is not a number of at most 63 bits.")
-    return length
+    return values[0]
+
+
+def _number(value: bytes) -> int | None:
+    digits = value.strip(b" \t")
+    length = int(digits) if grammar.LENGTH.fullmatch(digits) else LARGEST_LENGTH + 1
+    return length if length <= LARGEST_LENGTH else None
+
+
+def _shown(value: bytes) -> str:
+    """What a worker sent, for a message: ASCII, bounded, and whatever is not printable as an escape."""
+    text = value.strip(b" \t")
+    cut = text if len(text) <= SHOWN_LIMIT else text[: SHOWN_LIMIT - 3] + b"..."
+    return ascii(cut.decode("latin-1"))
 
 
 def _request_chunked(found: dict[bytes, list[bytes]], minor: int) -> bool:
@@ -182,17 +220,18 @@ def _response_chunked(found: dict[bytes, list[bytes]], minor: int) -> bool:
     codings = [coding.strip(b" \t").lower() for coding in b",".join(values).split(b",")]
     known = all(grammar.CODING.fullmatch(coding) for coding in codings)
     if minor == 0 or not known or codings[-1] != b"chunked" or codings.count(b"chunked") > 1:
-        raise BadResponse("The worker's Transfer-Encoding does not end in one `chunked`.")
+        raise BadResponse(f"The worker's Transfer-Encoding does not end in one `chunked`: {_shown(b','.join(values))}")
     return True
 
 
 def _expects_continue(found: dict[bytes, list[bytes]]) -> bool:
-    values = found.get(b"expect")
-    if values is None:
+    """RFC 9110, 10.1.1: `Expect` is a list, whose empty members count for nothing (5.6.1)."""
+    if b"expect" not in found:
         return False
-    if len(values) > 1 or values[0].strip(b" \t").lower() != b"100-continue":
-        raise BadRequest(417, "The only expectation known here is `100-continue`.")
-    return True
+    expectations = _tokens(found[b"expect"]) - {b""}
+    if not expectations <= {b"100-continue"}:
+        raise BadRequest(417, "The only expectation supported here is `100-continue`.")
+    return bool(expectations)
 
 
 def _host(found: dict[bytes, list[bytes]], minor: int) -> bytes | None:

@@ -1,8 +1,8 @@
 """Who the client is when there are proxies: what is told to the worker, and what is believed of those in front.
 
 Pure functions over the raw bytes of a head that RequestReader has accepted: its lines end in CRLF, and neither CR nor
-LF is anywhere else, so a CRLF and a name and a colon are a field and nothing but a field. Fields are only ever added
-behind the others, and every byte that was there stays.
+LF is anywhere else, so a CRLF and a name and a colon are a field and nothing but a field. Fields are added behind the
+others, and every byte that was there stays, but for fields that could be taken for ours (`lookalikes`).
 
 What a client writes about itself is no address until it is parsed as one, and is believed only as far as the chain of
 trusted proxies reaches. Nothing but the text of a parsed address, or what the socket said, comes out of here.
@@ -11,7 +11,7 @@ trusted proxies reaches. Nothing but the text of a parsed address, or what the s
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Literal
 
@@ -22,6 +22,9 @@ ClientSource = Literal["client", "x-forwarded-for", "x-real-ip"]
 
 HOPS_LIMIT = 32
 """Addresses of X-Forwarded-For that are looked at: more than any chain has, so that 64 KiB of them cost nothing."""
+
+FORWARDED = (b"X-Forwarded-For", b"X-Forwarded-Proto", b"Forwarded")
+"""The names that `forwarded_fields` gives."""
 
 UNIX_PEER = "unix"
 """What stands for the address of a client that came over a Unix socket."""
@@ -68,6 +71,22 @@ def append_fields(head: bytes, fields: list[tuple[bytes, bytes]]) -> bytes:
     return head[:-2] + b"".join(b"%b: %b\r\n" % field for field in fields) + b"\r\n"
 
 
+def lookalikes(names: Iterable[bytes]) -> re.Pattern[bytes]:
+    """What `without` takes to remove fields that a worker may take for those of `names`, though they are others.
+
+    CGI's names for fields (`HTTP_X_FORWARDED_FOR`, which httpuv and WSGI use as well) have `_` for `-`, so there
+    `X_Forwarded-For` is X-Forwarded-For too, and with httpuv it wins over the real one. A pattern for no names
+    matches nothing.
+    """
+    written = b"|".join(re.escape(name).replace(b"\\-", b"[-_]") for name in names)
+    return re.compile(rb"\r\n(?=[^:\r_]*+_)(?:" + (written or b"(?!)") + rb"):[^\r]*+", re.IGNORECASE)
+
+
+def without(raw_head: bytes, fields: re.Pattern[bytes]) -> bytes:
+    """The raw head without those fields, every other byte as it was."""
+    return fields.sub(b"", raw_head)
+
+
 def has_field(raw_head: bytes, name: bytes) -> bool:
     """Whether there is a field of that name, in any case."""
     return b"\r\n" + name.lower() + b":" in raw_head.lower()
@@ -89,11 +108,8 @@ def forwarded_fields(client_host: str, scheme: str, host: bytes | None) -> list[
     pairs = [(b"for", node), (b"proto", scheme.encode())]
     if host and _FIELD_VALUE.fullmatch(host):
         pairs.append((b"host", host))
-    return [
-        (b"X-Forwarded-For", plain),
-        (b"X-Forwarded-Proto", scheme.encode()),
-        (b"Forwarded", b";".join(name + b"=" + _quoted(value) for name, value in pairs)),
-    ]
+    forwarded = b";".join(name + b"=" + _quoted(value) for name, value in pairs)
+    return list(zip(FORWARDED, (plain, scheme.encode(), forwarded), strict=True))
 
 
 def client_of(raw_head: bytes, how: ClientSource, peer_host: str, trusted: Trust) -> str:

@@ -20,8 +20,8 @@ TARGET = rb"[\x21\x22\x24-\x7e]++"
 
 FIELD_LINE = TOKEN + rb":" + FIELD_VALUE + rb"\r\n"
 
-REQUEST_LINE = re.compile(rb"(" + TOKEN + rb") (" + TARGET + rb") HTTP/1\.([01])")
-"""RFC 9112, 3. Groups: method, target, minor version."""
+REQUEST_LINE = re.compile(rb"(" + TOKEN + rb") (" + TARGET + rb") HTTP/1\.([0-9])")
+"""RFC 9112, 3. Groups: method, target, minor version (one digit: 2.3)."""
 
 ANY_VERSION_LINE = re.compile(TOKEN + rb" " + TARGET + rb" [A-Za-z0-9]++/[0-9]++(?:\.[0-9]++)?+")
 """A request line that would be right, were it not for its version: 505 rather than 400."""
@@ -29,7 +29,7 @@ ANY_VERSION_LINE = re.compile(TOKEN + rb" " + TARGET + rb" [A-Za-z0-9]++/[0-9]++
 CODING = re.compile(TOKEN)
 """A transfer coding without parameters, which nobody sends."""
 
-STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: " + FIELD_VALUE + rb")?+")
+STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ([1-9][0-9]{2})(?: " + FIELD_VALUE + rb")?+")
 """RFC 9112, 4. Groups: minor version, status code. Many servers leave out the blank before an empty reason."""
 
 FIELDS = re.compile(rb"(?:" + FIELD_LINE + rb")*+")
@@ -47,11 +47,26 @@ LENGTH = re.compile(rb"[0-9]{1,19}")
 HOST = re.compile(rb"(?:\[([0-9A-Fa-f:.]++)\]|(?:[0-9A-Za-z\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*+)(?::([0-9]*+))?+")
 """RFC 9110, 7.2: `uri-host [":" port]`. May be empty. Groups: what is between brackets, the port."""
 
-ABSOLUTE_FORM = re.compile(rb"[A-Za-z][A-Za-z0-9+\-.]*+://([^/?]++)(?:[/?][\x21-\x7e]*+)?+")
-"""RFC 9112, 3.2.2. Group: the authority."""
+ABSOLUTE_FORM = re.compile(rb"([A-Za-z][A-Za-z0-9+\-.]*+)://([^/?]++)(?:[/?][\x21-\x7e]*+)?+")
+"""RFC 9112, 3.2.2. Groups: the scheme, the authority."""
 
-CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[\t\x20-\x7e\x80-\xff]*+)?+\r\n")
-"""RFC 9112, 7.1. Group: the size. At most 16 digits; no sign, no `0x`, no blanks."""
+QUOTED_STRING = rb'"(?:[\t\x20\x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*+"'
+"""RFC 9110, 5.6.4."""
 
-CHUNK_LINE_PREFIX = re.compile(rb"(?:[0-9A-Fa-f]{1,16}+(?:;[\t\x20-\x7e\x80-\xff]*+)?+\r?+)?+")
-"""What can still become a CHUNK_LINE."""
+BWS = rb"[\t\x20]*+"
+"""RFC 9110, 5.6.3: blanks that should not be there, and that a recipient has to accept."""
+
+CHUNK_EXTENSION = rb";" + BWS + TOKEN + rb"(?:" + BWS + rb"=" + BWS + rb"(?:" + TOKEN + rb"|" + QUOTED_STRING + rb"))?+"
+
+CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:" + CHUNK_EXTENSION + rb"(?:" + BWS + CHUNK_EXTENSION + rb")*+)?+\r\n")
+"""RFC 9112, 7.1. Group: the size. At most 16 digits; no sign, no `0x`, no blanks behind them.
+
+A recipient ignores extensions that it does not know (7.1.1), but what is not an extension by the grammar (no name, a
+value that is neither a token nor a quoted-string, an open quote) is refused in both directions: nobody sends it in good
+faith, and parsers that skip it do not agree on where it ends."""
+
+CHUNK_LINE_BEGIN = re.compile(rb"(?:[0-9A-Fa-f]{1,16}+(?:;[\t\x20-\x7e\x80-\xff]*+)?+\r?+)?+")
+"""What an incomplete CHUNK_LINE looks like. Extensions are judged once the line is complete."""
+
+CHUNK_SIZE_BEGIN = re.compile(rb"[0-9A-Fa-f]{1,16}+;")
+"""A chunk line whose size is right, so that something else is wrong."""

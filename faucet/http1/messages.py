@@ -33,13 +33,16 @@ IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"
 class RequestHead:
     """One request's head. `raw` is what to forward."""
 
-    __slots__ = ("fields", "method", "minor", "raw", "target")
+    __slots__ = ("fields", "method", "minor", "raw", "stated_minor", "target")
 
-    def __init__(self, raw: bytes, method: bytes, target: bytes, minor: int, fields: RequestFields) -> None:
+    def __init__(self, raw: bytes, method: bytes, target: bytes, stated_minor: int, fields: RequestFields) -> None:
         self.raw = raw
         self.method = method
         self.target = target
-        self.minor = minor
+        self.stated_minor = stated_minor
+        """The minor version that the client stated: for the log."""
+        self.minor = _known_minor(stated_minor)
+        """The one that it is handled as: 0 or 1."""
         self.fields = fields
 
     @property
@@ -105,7 +108,7 @@ def parse_request(data: bytes) -> tuple[RequestHead, bytes] | None:
     method, target, version = line.groups()
     minor = version[0] - 0x30
     section = data[line_end + 2 : end - 2]
-    fields = request_fields(section, minor)
+    fields = request_fields(section, _known_minor(minor))
     if fields is None:
         return None
     if target[0] != 0x2F or method == b"CONNECT":
@@ -131,7 +134,7 @@ def _judge_response(raw: bytes) -> ResponseHead | None:
     line = grammar.STATUS_LINE.fullmatch(raw, 0, line_end)
     if line is None:
         return None
-    fields = response_fields(raw[line_end + 2 : -2], minor=line[1][0] - 0x30)
+    fields = response_fields(raw[line_end + 2 : -2], minor=_known_minor(line[1][0] - 0x30))
     return None if fields is None else ResponseHead(raw, int(line[2]), fields)
 
 
@@ -200,6 +203,11 @@ class ResponseReader(_HeadReader[ResponseHead]):
         return ResponseScanner()
 
 
+def _known_minor(minor: int) -> int:
+    """RFC 9110, 2.5: a message of a higher minor version is handled as of the highest one known, which is 1."""
+    return 1 if minor else 0
+
+
 def _behind_empty_lines(data: bytes) -> tuple[RequestHead, bytes] | None:
     """Some clients send one behind a body. As many as a RequestScanner would skip."""
     skipped = 0
@@ -223,8 +231,18 @@ def _check_target(method: bytes, target: bytes, fields: RequestFields) -> None:
             raise BadRequest(400, "The target `*` goes with OPTIONS only.")
         return
     absolute = grammar.ABSOLUTE_FORM.fullmatch(target)
-    if absolute is None or not is_host(absolute[1]) or absolute[1].startswith(b":"):
+    if absolute is None or not is_host(absolute[2]) or absolute[2].startswith(b":"):
         raise BadRequest(400, "The target is neither a path nor a whole URI.")
     # RFC 9112, 3.2.2 lets the target win; a worker may look at Host, so the two must agree.
-    if fields.host is not None and absolute[1].lower() != fields.host:
+    scheme, authority = absolute[1].lower(), absolute[2].lower()
+    if fields.host is not None and _normal(scheme, authority) != _normal(scheme, fields.host):
         raise BadRequest(400, "The target and the Host field name different authorities.")
+
+
+_DEFAULT_PORTS = {b"http": b":80", b"https": b":443"}
+
+
+def _normal(scheme: bytes, authority: bytes) -> bytes:
+    """RFC 9110, 4.2.3: an authority in lower case without its port, if that is empty or the default of the scheme."""
+    port = _DEFAULT_PORTS.get(scheme, b":")
+    return authority.removesuffix(port if authority.endswith(port) else b":")

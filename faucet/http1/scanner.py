@@ -132,11 +132,11 @@ class RequestScanner(HeadScanner):
     __slots__ = ()
 
     def judge_start_line(self, line: bytes) -> None:
-        """Raise BadRequest (400, 505) if `line` is no request line of HTTP/1.0 or 1.1."""
+        """Raise BadRequest (400, 505) if `line` is not a request line of HTTP/1.x."""
         if grammar.REQUEST_LINE.fullmatch(line):
             return
         if grammar.ANY_VERSION_LINE.fullmatch(line):
-            raise BadRequest(505, "Only HTTP/1.0 and HTTP/1.1 are spoken here.")
+            raise BadRequest(505, "This version of HTTP is not supported; use HTTP/1.1.")
         raise BadRequest(400, "The request line is not `method target HTTP/1.1`.")
 
     def error(self, status: int, detail: str) -> FramingError:
@@ -150,7 +150,7 @@ class ResponseScanner(HeadScanner):
     __slots__ = ()
 
     def judge_start_line(self, line: bytes) -> None:
-        """Raise BadResponse if `line` is no status line of HTTP/1.0 or 1.1."""
+        """Raise BadResponse if `line` is not a status line of HTTP/1.x."""
         if not grammar.STATUS_LINE.fullmatch(line):
             raise BadResponse("The worker's status line is not `HTTP/1.1 200 reason`.")
 

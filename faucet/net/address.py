@@ -1,16 +1,9 @@
-"""Addresses to listen on: parsing, binding, and saying who is there already."""
+"""Addresses to listen on: how they are written. `binding` makes sockets of them."""
 
 from __future__ import annotations
 
-import errno
 import re
-import socket
 from dataclasses import dataclass
-
-from faucet.net.unix_socket import bind_unix
-
-BACKLOG = 4096
-"""Connections the kernel may keep for us. A burst of that many is not refused; net.core.somaxconn caps it."""
 
 DEFAULT_PORT = 3838
 
@@ -18,6 +11,10 @@ UNIX_PATH_LIMIT = 100
 """Bytes: 108 on Linux, 104 on macOS, the end included."""
 
 _ADDRESS = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^\[\]:]*)):(?P<port>[0-9]{1,5})")
+
+
+EVERYWHERE = frozenset(("0.0.0.0", "::"))
+"""What every interface is called."""
 
 
 class AddressError(Exception):
@@ -54,6 +51,8 @@ class Address:
 
     host: str
     port: int
+    bound: tuple[str, ...] = ()
+    """The numeric addresses that the host has turned out to be, once it is bound."""
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -61,13 +60,18 @@ class Address:
     @property
     def described(self) -> str:
         """The URL, and whether others than this machine can reach it."""
-        return self.url if self.host not in ("", "0.0.0.0", "::") else f"{self.url} (all interfaces)"
+        if self._everywhere:
+            return f"{self.url} (all interfaces)"
+        return self.url if self.bound in ((), (self.host,)) else f"{self.url} ({' and '.join(self.bound)})"
+
+    @property
+    def _everywhere(self) -> bool:
+        return self.host == "" or not EVERYWHERE.isdisjoint((self.host, *self.bound))
 
     @property
     def url(self) -> str:
         """Where a browser on this machine finds it."""
-        host = {"": "localhost", "0.0.0.0": "localhost", "::": "localhost"}.get(self.host, self.host)
-        return f"http://{Address(host, self.port)}"
+        return f"http://{Address('localhost' if self._everywhere else self.host, self.port)}"
 
 
 UNIX = "unix:"
@@ -96,74 +100,3 @@ def parse_address(text: str) -> Address:
     if match is None or int(match["port"]) > 65535:
         raise AddressError(f"{text!r} is no address: write 127.0.0.1:3838, :8080 or [::1]:3838")
     return Address(match["six"] or match["host"], int(match["port"]))
-
-
-def bind(address: Address | UnixAddress) -> socket.socket:
-    """A socket bound to `address`, not listening yet. Raises AddressError."""
-    try:
-        sock = bind_unix(address.path, address.mode) if isinstance(address, UnixAddress) else _bound_socket(address)
-    except OSError as error:
-        raise AddressError(_why_not(address, error)) from error
-    sock.setblocking(False)
-    notice_the_vanished(sock)
-    return sock
-
-
-def notice_the_vanished(sock: socket.socket) -> None:
-    """Accepted connections inherit it: a client that vanished without a word is noticed in the end."""
-    if sock.family != socket.AF_UNIX:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-
-
-def listen(sock: socket.socket, address: Address | UnixAddress) -> None:
-    """Start listening. Raises AddressError: somebody else may have been faster since `bind`."""
-    try:
-        sock.listen(BACKLOG)
-    except OSError as error:
-        raise AddressError(_why_not(address, error)) from error
-
-
-def bound_address(sock: socket.socket, asked: Address | UnixAddress) -> Address | UnixAddress:
-    """The address with the port that port 0 became."""
-    if isinstance(asked, UnixAddress):
-        return asked
-    return Address(asked.host, sock.getsockname()[1])
-
-
-def _bound_socket(address: Address) -> socket.socket:
-    if address.host:
-        family, kind, protocol, _, target = socket.getaddrinfo(
-            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-    elif socket.has_dualstack_ipv6():
-        family, kind, protocol, target = socket.AF_INET6, socket.SOCK_STREAM, 0, ("::", address.port)
-    else:
-        family, kind, protocol, target = socket.AF_INET, socket.SOCK_STREAM, 0, ("0.0.0.0", address.port)
-    sock = socket.socket(family, kind, protocol)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(bool(address.host)))
-        sock.bind(target)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-def _why_not(address: Address | UnixAddress, error: OSError) -> str:
-    if isinstance(address, UnixAddress):
-        return f"cannot listen on {address}: {error.strerror or error}"
-    if isinstance(error, socket.gaierror):
-        return f"cannot listen on {address}: {address.host!r} is no address of this machine ({error.strerror})"
-    if error.errno == errno.EADDRINUSE:
-        from faucet.net.port_owner import who_listens
-
-        owner = who_listens(address.port)
-        by = f" by {owner}" if owner else ""
-        return f"cannot listen on {address}: the port is in use{by}; choose another with --host"
-    if error.errno == errno.EACCES:
-        return f"cannot listen on {address}: ports below 1024 are for root; choose another with --host"
-    if error.errno == errno.EADDRNOTAVAIL:
-        return f"cannot listen on {address}: no interface of this machine has that address"
-    return f"cannot listen on {address}: {error.strerror}"

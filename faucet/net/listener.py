@@ -5,71 +5,86 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from faucet.net.address import (
-    BACKLOG,
-    Address,
-    UnixAddress,
-    bind,
-    bound_address,
-    listen,
-    notice_the_vanished,
-    parse_listen,
-)
+from faucet.net.address import Address, UnixAddress, parse_listen
+from faucet.net.binding import BACKLOG, bind, bound_address, listen, notice_the_vanished
 
 Factory = Callable[[], asyncio.Protocol]
 
 
 class Listener:
-    """Bound at once, so that an address in use is known before anything is started; listening from `open` on."""
+    """Bound at once, so that an address in use is known before anything is started; listening from `open` on.
 
-    def __init__(self, address: Address | UnixAddress, inherited: socket.socket | None = None) -> None:
-        """`inherited`: a socket that listens on it already. Raises AddressError."""
-        self._socket = bind(address) if inherited is None else inherited
+    There are several sockets if the address is a name that has several addresses.
+    """
+
+    def __init__(
+        self,
+        address: Address | UnixAddress,
+        inherited: socket.socket | None = None,
+        taken: Collection[tuple[str, int]] = (),
+    ) -> None:
+        """`inherited`: a socket that listens on it already; `taken`: what others listen on. Raises AddressError."""
+        self.sockets = bind(address, taken) if inherited is None else [inherited]
         self._inherited = inherited is not None
-        self.address = bound_address(self._socket, address)
-        self._server: asyncio.Server | None = None
+        self.address = bound_address(self.sockets, address)
+        self._servers: list[asyncio.Server] = []
         self._factory: Factory | None = None
+
+    @property
+    def taken(self) -> set[tuple[str, int]]:
+        """The numeric addresses and ports that it has."""
+        names = [sock.getsockname() for sock in self.sockets]
+        return {(name[0], name[1]) for name in names if isinstance(name, tuple)}
 
     async def open(self, factory: Factory) -> None:
         """Accept connections from now on. Raises AddressError."""
-        if not self._inherited:
-            listen(self._socket, self.address)
+        for sock in () if self._inherited else self.sockets:
+            listen(sock, self.address)
         self._factory = factory
         loop = asyncio.get_running_loop()
-        # The loop closes the socket it is given, on its own terms; `close` still needs one.
-        own = self._socket.dup()
-        if own.family == socket.AF_UNIX:
-            self._server = await loop.create_unix_server(factory, sock=own, backlog=BACKLOG)
-        else:
-            self._server = await loop.create_server(factory, sock=own, backlog=BACKLOG)
+        for sock in self.sockets:
+            # The loop closes the socket it is given, on its own terms; `close` still needs one.
+            own = sock.dup()
+            if own.family == socket.AF_UNIX:
+                self._servers.append(await loop.create_unix_server(factory, sock=own, backlog=BACKLOG))
+            else:
+                self._servers.append(await loop.create_server(factory, sock=own, backlog=BACKLOG))
 
     async def close(self) -> None:
         """Stop accepting, after accepting what already waits: closing would reset those connections."""
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
+        if self._servers:
             await self._accept_waiting()
         self._remove_path()
-        self._socket.close()
+        self.discard()
+
+    def discard(self) -> None:
+        """Close the sockets of a listener that was never opened."""
+        for sock in self.sockets:
+            sock.close()
 
     def _remove_path(self) -> None:
         """A Unix socket leaves its name behind; one that was given to us is its giver's."""
-        if self._socket.fileno() >= 0 and isinstance(self.address, UnixAddress) and not self._inherited:
+        is_open = self.sockets[0].fileno() >= 0
+        if is_open and isinstance(self.address, UnixAddress) and not self._inherited:
             with contextlib.suppress(OSError):
                 Path(self.address.path).unlink()
 
     async def _accept_waiting(self) -> None:
         assert self._factory is not None
         loop = asyncio.get_running_loop()
-        while True:
-            try:
-                accepted, _ = self._socket.accept()
-            except OSError:
-                return
-            accepted.setblocking(False)
-            await loop.connect_accepted_socket(self._factory, accepted)
+        for sock in self.sockets:
+            while True:
+                try:
+                    accepted, _ = sock.accept()
+                except OSError:
+                    break
+                accepted.setblocking(False)
+                await loop.connect_accepted_socket(self._factory, accepted)
 
 
 class Listeners:
@@ -83,12 +98,21 @@ class Listeners:
                 notice_the_vanished(sock)
                 self._all.append(Listener(_address_of(sock), sock))
             for text in () if inherited else addresses:
-                self._all.append(Listener(parse_listen(text)))
+                self._add(Listener(parse_listen(text), taken=self._taken))
         except BaseException:
             for listener in self._all:
-                listener._socket.close()
+                listener.discard()
             raise
         self.address = next((one.address for one in self._all if one.address.port), self._all[0].address)
+
+    def _add(self, listener: Listener) -> None:
+        """One that has nothing of its own is no more than another name: localhost beside 127.0.0.1, say."""
+        if listener.sockets:
+            self._all.append(listener)
+
+    @property
+    def _taken(self) -> set[tuple[str, int]]:
+        return set().union(*(listener.taken for listener in self._all))
 
     @property
     def described(self) -> str:

@@ -8,33 +8,31 @@ from __future__ import annotations
 from typing import Any
 
 
-def who_listens(port: int) -> str | None:
-    """`nginx (pid 812)`, or None if that cannot be told."""
+def who_listens(port: int, host: str = "") -> str | None:
+    """`nginx (pid 812)`, or None if that cannot be told.
+
+    Several may listen on the port, each at an address of its own: the one at `host` is in the way of who wants to
+    listen there, else one that listens everywhere, else any.
+    """
     import psutil
 
     try:
-        for connection in psutil.net_connections("tcp"):
-            if connection.status == psutil.CONN_LISTEN and port == _port(connection.laddr) and connection.pid:
-                return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
+        owners = {
+            _host(connection.laddr): connection.pid
+            for connection in psutil.net_connections("tcp")
+            if connection.status == psutil.CONN_LISTEN and port == _port(connection.laddr) and connection.pid
+        }
+        for address in (host, "0.0.0.0", "::", *owners):
+            if address in owners:
+                return f"{psutil.Process(owners[address]).name()} (pid {owners[address]})"
     except (psutil.Error, OSError):
         pass
     return None
 
 
-def ports_of(pid: int) -> set[int] | None:
-    """The ports that the process `pid` and its descendants listen on; None if that cannot be told."""
-    import psutil
-
-    ports: set[int] = set()
-    try:
-        process = psutil.Process(pid)
-        for member in (process, *process.children(recursive=True)):
-            for connection in member.net_connections("tcp"):
-                if connection.status == psutil.CONN_LISTEN:
-                    ports.add(_port(connection.laddr))
-    except (psutil.Error, OSError):
-        return None
-    return ports
+def _host(address: tuple[Any, ...]) -> str:
+    host: str = address[0]
+    return host
 
 
 def _port(address: tuple[Any, ...]) -> int:

@@ -1,6 +1,8 @@
 """What is told of a client: to the worker, by fields at the end of the head, and in the log.
 
-Without options nothing is: the worker gets what the client sent, byte for byte.
+Without options nothing is: the worker gets what the client sent, byte for byte. With them, fields that a worker may
+take for ours are left out: `X_Forwarded_For` is X-Forwarded-For to httpuv, and wins. Trailers are left alone: httpuv
+(measured), like the servers of Go, Node and Python, does not mix them with the fields of the head.
 """
 
 from __future__ import annotations
@@ -11,7 +13,17 @@ from time import time
 from typing import NamedTuple
 
 from faucet.http1 import RequestHead
-from faucet.http1.forwarded import Trust, append_fields, client_of, forwarded_fields, has_field, uuid7
+from faucet.http1.forwarded import (
+    FORWARDED,
+    Trust,
+    append_fields,
+    client_of,
+    forwarded_fields,
+    has_field,
+    lookalikes,
+    uuid7,
+    without,
+)
 from faucet.settings import ProxySettings
 
 REQUEST_ID = b"Faucet-Request-Uuid"
@@ -40,6 +52,8 @@ class ClientIdentity:
         self._ip_from = settings.ip_from
         self._trust = Trust(settings.trust)
         self._request_id = settings.request_id
+        ours = [*FORWARDED] if settings.forwarded else []
+        self._lookalikes = lookalikes([*ours, REQUEST_ID] if settings.request_id else ours)
 
     @property
     def needed(self) -> bool:
@@ -48,7 +62,7 @@ class ClientIdentity:
 
     def __call__(self, head: RequestHead, peer: str) -> Introduced:
         """Introduce the client `peer`, as whose the connection is known."""
-        raw, request_id = head.raw, ""
+        raw, request_id = without(head.raw, self._lookalikes), ""
         fields: list[tuple[bytes, bytes]] = []
         if self._request_id:
             sent = _SENT_ID.search(raw)

@@ -399,7 +399,7 @@ def _refused(
     client: ClientConnection, error: FramingError, head: RequestHead | None, sent: int, received: int
 ) -> Record:
     """The record of a request that was refused before it was an exchange."""
-    method, target, minor = (head.method, head.target, head.minor) if head else (b"-", b"-", 1)
+    method, target, minor = (head.method, head.target, head.stated_minor) if head else (b"-", b"-", 1)
     account = Account(client.peer, method, target, minor, received)
     account.sent = sent
     account.settle(error.status, error.detail)

@@ -51,7 +51,7 @@ class Ending:
     def __init__(self, proxy: Proxy, client: ClientConnection, head: RequestHead, body: Body | None) -> None:
         self.proxy = proxy
         self.client: ClientConnection | None = client
-        self.account = Account(client.peer, head.method, head.target, head.minor, len(head.raw))
+        self.account = Account(client.peer, head.method, head.target, head.stated_minor, len(head.raw))
         self.head = head
         self.body = body
         self.body_done = body is None

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import json
 from http import HTTPStatus
+from time import time
+
+from faucet.http1.dates import http_date
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -31,6 +34,7 @@ def answer(
     content = json.dumps({"title": title, "status": status, "detail": detail}, ensure_ascii=False).encode() + b"\n"
     fields = [
         f"HTTP/1.1 {status} {title}",
+        f"Date: {http_date(int(time()))}",  # RFC 9110, 6.6.1: whoever has a clock has to say
         "Content-Type: application/problem+json",
         f"Content-Length: {len(content)}",
         f"Proxy-Status: faucet; error={_PROXY_ERRORS.get(status, 'http_request_error')}",

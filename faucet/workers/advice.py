@@ -33,6 +33,9 @@ _NO_SERVER = re.compile(r"(?P<file>\S+) ended without starting a server, and its
 
 _RUNS_ITSELF = re.compile(r"`\$run\(\)` method should not be called while `plumb\(\)`ing a file")
 
+_NO_ADDRESS = re.compile(r"(?P<host>\S+) is not a valid IPv4 or IPv6 address")
+"""httpuv, of `host = "localhost"`."""
+
 
 def advice(last_lines: list[str], program: Program) -> str:
     """Return one sentence with the next step in it, or nothing."""
@@ -117,6 +120,10 @@ def _runs_itself(match: re.Match[str], text: str, program: Program) -> str:
     return "Leave out pr_run() in the file, e.g. in its @plumber block: Faucet runs the router"
 
 
+def _no_address(match: re.Match[str], text: str, program: Program) -> str:
+    return f'httpuv takes numeric addresses only: write host = "127.0.0.1" in place of "{match["host"]}".'
+
+
 def _rename(program: Program, name: str, to: str) -> str:
     return shlex.join(["mv", str(program.directory / name), str(program.directory / to)])
 
@@ -130,4 +137,5 @@ _ADVICE: tuple[tuple[re.Pattern[str], Callable[[re.Match[str], str, Program], st
     (_PORT, _port),
     (_NO_SERVER, _no_server),
     (_RUNS_ITSELF, _runs_itself),
+    (_NO_ADDRESS, _no_address),
 )

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 
 from faucet import tasks
 from faucet.net.connect import connect_tcp
-from faucet.net.port_owner import ports_of, who_listens
+from faucet.net.port_owner import who_listens
 from faucet.proxy.upstream import Backend
 from faucet.units import format_duration
+from faucet.workers.listening import HOST_6, Listening, listening_of
 from faucet.workers.ports import HOST, is_free
 from faucet.workers.process import ChildProcess
 
@@ -62,6 +63,8 @@ class Instance:
     def __init__(self, slot: Slot) -> None:
         self.slot = slot
         self.state = State.STARTING
+        self.host = HOST
+        """Where its process is reached: 127.0.0.1, or ::1 if it listens there only."""
         self.port = 0
         self.began = monotonic()
         self.ready_at = 0.0
@@ -126,31 +129,64 @@ class Instance:
         """Whether it listens in time. If not, says why."""
         accepts = await self._accepts(process, min(deadline, monotonic() + HINT_AFTER))
         if not accepts and monotonic() < deadline and not process.exited.done():
-            if ports_of(process.pid):
-                self._log.warning("%s", self.why_not_listening())
+            if instead := self._listening().instead_of(self.port):
+                self._log.warning("%s", instead)
             accepts = await self._accepts(process, deadline)
         if not accepts:
             await self._explain_failed_start(process)
             return False
-        ports = ports_of(process.pid)
-        if ports is None or self.port in ports:
-            return True
-        return await self._shares_port(process)
+        return self._listens_itself(process, in_doubt=True) or await self._shares_port(process)
 
     async def _accepts(self, process: ChildProcess, deadline: float) -> bool:
         """Whether its port accepts a connection before `deadline`, and before the process exits."""
         while not (process.exited.done() or self._stopping) and monotonic() < deadline:
-            with contextlib.suppress(OSError, TimeoutError):
-                transport, _ = await connect_tcp(asyncio.Protocol, HOST, self.port, PROBE_TIMEOUT)
-                transport.abort()  # type: ignore[attr-defined]
+            if await self._is_reached(process):
                 return not process.exited.done()
             await asyncio.wait([process.exited], timeout=PROBE_INTERVAL)
         return False
 
+    async def _is_reached(self, process: ChildProcess) -> bool:
+        """Whether its port accepts a connection now, at 127.0.0.1 or at ::1.
+
+        The port was free at 127.0.0.1. At ::1 it may be another program's, so there it has to be the process's own.
+        """
+        if await _accepts_at(self.host, self.port):
+            return True
+        if self.backend is not None or not await _accepts_at(HOST_6, self.port):
+            return False
+        where = listening_of(process.pid)
+        if where is None or not where.reached_at(HOST_6, self.port):
+            return False
+        self.host = HOST_6
+        return True
+
+    def _listens_itself(self, process: ChildProcess, in_doubt: bool) -> bool:
+        """Whether its process is the one that is reached on its port. If another is, at 127.0.0.1, it may be at ::1."""
+        where = listening_of(process.pid)
+        if where is None:
+            return in_doubt
+        if not where.on(self.port):
+            return False
+        if not where.reached_at(self.host, self.port):
+            self.host = HOST if where.reached_at(HOST, self.port) else HOST_6
+        self._warn_if_exposed(where)
+        return True
+
+    def _warn_if_exposed(self, where: Listening) -> None:
+        """Once for all workers: they run the same program."""
+        address = where.exposed(self.port)
+        if address is not None and not self._pool.exposed:
+            self._pool.exposed = True
+            self._log.warning(
+                "listens on %s, where other machines can reach it and bypass the lock; let it listen on %s only, "
+                'in R: host = "%s"', address, HOST, HOST)  # fmt: skip
+
     async def _shares_port(self, process: ChildProcess) -> bool:
         """Somebody else answers on the port. If they took it first, our process gives up about now."""
-        owner = who_listens(self.port) or "another process"
+        owner = who_listens(self.port, self.host) or "another process"
         _, pending = await asyncio.wait([process.exited], timeout=FOREIGN_GRACE)
+        if pending and self._listens_itself(process, in_doubt=False):
+            return True  # it has begun to listen meanwhile, beside the other
         if pending:
             self._log.warning("%s answers on port %d for it", owner, self.port)
             return True
@@ -175,20 +211,22 @@ class Instance:
         else:
             self._port_taken(who_listens(self.port) or "another process")
 
+    def _listening(self) -> Listening:
+        """Where its process listens, as far as that is known."""
+        return (self.process is not None and listening_of(self.process.pid)) or Listening()
+
     def listens_elsewhere(self) -> bool:
-        """Its process listens, but not on the port it was told."""
-        ports = ports_of(self.process.pid) if self.process is not None else None
-        return bool(ports) and self.port not in (ports or ())
+        """Its process listens, but not on the port it was told. A Unix socket alone may be for something else than
+        requests, unless it is all that there is after a while."""
+        where = self._listening()
+        waited = monotonic() - self.began >= HINT_AFTER
+        return not where.on(self.port) and bool(where.tcp or (where.unix and waited))
 
     def why_not_listening(self) -> str:
         """What its living process does instead of listening on its port."""
-        others = sorted(ports_of(self.process.pid) or ()) if self.process is not None else []
-        if others:
-            where = ", ".join(map(str, others))
-            return (
-                f"listens on port {where}, not on {self.port}: an API served by Faucet has to listen on the port in "
-                'FAUCET_PORT, in R: port = as.integer(Sys.getenv("FAUCET_PORT"))'
-            )
+        instead = self._listening().instead_of(self.port)
+        if instead:
+            return instead
         waited = format_duration(self._pool.settings.startup_timeout)
         return f"did not listen on port {self.port} (its FAUCET_PORT) within {waited}; --startup-timeout gives it more"
 
@@ -198,13 +236,14 @@ class Instance:
         """It is ready: from now on it is a backend, until its process exits."""
         process = self.process
         assert process is not None
-        backend = self.backend = Backend(str(self.slot.number), HOST, self.port, connect_tcp)
+        backend = self.backend = Backend(str(self.slot.number), self.host, self.port, connect_tcp)
         backend.on_unreachable = lambda error: self._unreachable.set()
         backend.on_hung = self._kill_hung
         self.state = State.READY
         self.ready_at = monotonic()
         self.served_before = self._pool.served(self.slot)
-        self._log.info("ready on port %d (pid %d) after %s", self.port, process.pid,
+        where = f" at {self.host}" if self.host != HOST else ""
+        self._log.info("ready on port %d (pid %d)%s after %s", self.port, process.pid, where,
                        format_duration(self.ready_at - self.began))  # fmt: skip
         self._pool.proxy.add(backend, held=self.slot.held)
         tasks.start(self._serve(process, backend), f"worker {self.slot}")
@@ -280,6 +319,15 @@ class Instance:
         assert self.process is not None
         text = f"{exit_text(self.process.exited.result())} after {format_duration(monotonic() - self.began)}"
         return f"{text} ({self.ending})" if self.ending else text
+
+
+async def _accepts_at(host: str, port: int) -> bool:
+    """Whether somebody accepts a connection there."""
+    with contextlib.suppress(OSError, TimeoutError):
+        transport, _ = await connect_tcp(asyncio.Protocol, host, port, PROBE_TIMEOUT)
+        transport.abort()  # type: ignore[attr-defined]
+        return True
+    return False
 
 
 def exit_text(code: int) -> str:

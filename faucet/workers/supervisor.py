@@ -69,6 +69,8 @@ class Supervisor:
         self.on_line = on_line
         self.reaper = Reaper()
         self.ports_taken: set[int] = set()
+        self.exposed = False
+        """The log has said that workers can be reached from other machines."""
         self.slots = [Slot(number, self) for number in range(1, span.least + 1)]
         self.closing: list[Slot] = []
         """Given up, but they still have something in hand."""

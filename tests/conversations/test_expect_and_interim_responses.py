@@ -6,6 +6,8 @@ runs the program on uvloop.
 
 from __future__ import annotations
 
+import pytest
+
 from tests.support.talk import GET, OK, OpenStage, lock_is_given_back, post
 
 
@@ -21,6 +23,47 @@ async def test_100_continue_is_ours_once_and_the_workers_is_swallowed(scripted: 
     await worker.expect(request)
     await worker.send(b"HTTP/1.1 100 Continue\r\nDate: x\r\n\r\n" + OK)
     await client.expect(OK)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [[b"Expect: , 100-Continue ,"], [b"Expect: 100-continue, 100-continue"], [b"Expect: 100-continue"] * 2],
+)
+async def test_a_list_of_expectations_is_met_with_one_100(scripted: OpenStage, fields: list[bytes]) -> None:
+    """RFC 9110, 10.1.1 and 5.6.1. The worker gets them as they came."""
+    stage = await scripted()
+    client = await stage.client()
+    request = post(b"hello", *fields)
+    await client.send(request[:-5])
+    await client.expect(b"HTTP/1.1 100 Continue\r\n\r\n")
+    await client.send(request[-5:])
+    worker = await stage.worker.connection()
+    await worker.expect(request)
+    await worker.send(OK)
+    await client.expect(OK)
+    await client.expect_quiet()
+
+
+async def test_an_empty_expectation_is_none(scripted: OpenStage) -> None:
+    stage = await scripted()
+    client = await stage.client()
+    request = post(b"hello", b"Expect: ,")
+    await client.send(request[:-5])
+    await client.expect_quiet()
+    await client.send(request[-5:])
+    worker = await stage.worker.connection()
+    await worker.expect(request)
+    await worker.send(OK)
+    await client.expect(OK)
+
+
+async def test_another_expectation_reaches_no_worker(scripted: OpenStage) -> None:
+    stage = await scripted()
+    client = await stage.client()
+    await client.send(post(b"hello", b"Expect: 100-continue, 200-ok"))
+    assert (await client.read_answer())[0] == 417
+    await client.expect_end()
+    await stage.worker.expect_no_connection()
 
 
 async def test_no_100_where_the_body_has_begun_or_for_http_1_0(scripted: OpenStage) -> None:

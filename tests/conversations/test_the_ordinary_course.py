@@ -29,6 +29,26 @@ async def test_connections_are_kept_on_both_sides(scripted: OpenStage) -> None:
     assert (record.status, record.worker, record.sent, record.received) == (200, "1", len(OK), len(GET))
 
 
+async def test_a_higher_minor_version_is_handled_as_1_1_and_left_as_it_is(scripted: OpenStage) -> None:
+    """RFC 9110, 2.5, both ways: connections are kept, and chunks are chunks."""
+    stage = await scripted()
+    client = await stage.client()
+    request = GET.replace(b"HTTP/1.1", b"HTTP/1.2")
+    answer = CHUNKED.replace(b"HTTP/1.1", b"HTTP/1.3") + b"5\r\nhello\r\n0\r\n\r\n"
+    await client.send(request)
+    worker = await stage.worker.connection()
+    for _ in range(2):
+        await worker.expect(request)
+        await worker.send(answer)
+        await client.expect(answer)
+        await client.send(request)
+    record = await stage.outcome(2)
+    assert (record.status, record.minor) == (200, 2), "the log has what the client said"
+    await worker.expect(request)
+    await worker.send(answer)
+    await client.expect(answer)
+
+
 async def test_small_writes_are_not_held_back_on_either_side(scripted: OpenStage) -> None:
     stage = await scripted()
     client = await stage.client()

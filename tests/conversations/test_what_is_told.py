@@ -101,3 +101,69 @@ async def test_an_answer_to_a_client_that_had_ended_its_sending_side_is_doubtful
         200,
         "the client had ended its sending side, and may not have read this",
     )
+
+
+SPOOFED = GET.replace(
+    b"\r\n\r\n",
+    b"\r\nX_Forwarded_For: 6.6.6.6\r\nx-forwarded_proto: https\r\nFaucet_Request_Uuid: 6\r\nA_B: 1\r\n\r\n",
+)
+"""With fields that httpuv takes for ours, and would prefer to them."""
+
+
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [
+        ({"forwarded": True}, b"Faucet_Request_Uuid: 6\r\nA_B: 1\r\n"),
+        ({"request_id": True}, b"X_Forwarded_For: 6.6.6.6\r\nx-forwarded_proto: https\r\nA_B: 1\r\n"),
+        ({"forwarded": True, "request_id": True}, b"A_B: 1\r\n"),
+    ],
+)
+async def test_fields_that_could_be_taken_for_ours_are_left_out(
+    scripted: OpenStage, options: dict[str, bool], kept: bytes
+) -> None:
+    stage = await scripted(**options)
+    client = await stage.client()
+    await client.send(SPOOFED)
+    worker = await stage.worker.connection()
+    await worker.expect(GET[:-2] + kept)
+    head = await worker.read_head()
+    assert (b"X-Forwarded-For: 127.0.0.1\r\n" in head) is options.get("forwarded", False)
+    assert (b"X-Forwarded-Proto: http\r\n" in head) is options.get("forwarded", False)
+    assert (b"Faucet-Request-Uuid: " in head) is options.get("request_id", False)
+    await worker.send(OK)
+    await client.expect(OK)
+
+
+async def test_the_clients_own_request_id_stays_and_its_lookalike_does_not(scripted: OpenStage) -> None:
+    """Else the log had one and R another."""
+    stage = await scripted(request_id=True)
+    client = await stage.client()
+    request = SPOOFED.replace(b"A_B: 1", b"Faucet-Request-Uuid: mine")
+    await client.send(request)
+    worker = await stage.worker.connection()
+    await worker.expect(request.replace(b"Faucet_Request_Uuid: 6\r\n", b""))
+    await worker.send(OK)
+    await client.expect(OK)
+    assert (await stage.outcome()).request_id == "mine"
+
+
+async def test_a_trusted_proxys_protocol_is_not_overruled_by_a_lookalike(scripted: OpenStage) -> None:
+    stage = await scripted(forwarded=True, trust="127.0.0.1")
+    client = await stage.client()
+    await client.send(SPOOFED.replace(b"A_B: 1", b"X-Forwarded-Proto: ftp"))
+    worker = await stage.worker.connection()
+    head = await worker.read_head()
+    assert b"x-forwarded_proto" not in head
+    assert b"X-Forwarded-Proto: ftp\r\n" in head
+    assert b"X-Forwarded-Proto: http\r\n" not in head
+
+
+async def test_without_options_such_fields_are_none_of_our_business(scripted: OpenStage) -> None:
+    stage = await scripted(ip_from="x-forwarded-for", trust="127.0.0.1")
+    client = await stage.client()
+    await client.send(SPOOFED)
+    worker = await stage.worker.connection()
+    await worker.expect(SPOOFED)
+    await worker.send(OK)
+    await client.expect(OK)
+    assert (await stage.outcome()).client == "127.0.0.1"

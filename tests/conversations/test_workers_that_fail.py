@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import socket
 
@@ -142,6 +143,20 @@ async def test_garbage_is_a_502(scripted: OpenStage, answer: bytes) -> None:
     await lock_is_given_back(stage)
     await client.send(GET)
     assert stage.proxy.dispatcher.waiting == 0
+
+
+async def test_a_length_that_is_no_number_is_shown_to_the_client_and_in_the_log(scripted: OpenStage) -> None:
+    """httpuv writes some lengths as R writes numbers."""
+    stage = await scripted()
+    client = await stage.client()
+    await client.send(GET)
+    worker = await stage.worker.connection()
+    await worker.send(b"HTTP/1.1 200 OK\r\nContent-Length: 3e+05\r\n\r\n" + b"x" * 1000)
+    status, answer = await client.read_answer()
+    assert status == 502
+    assert "'3e+05'" in json.loads(answer.partition(b"\r\n\r\n")[2])["detail"]
+    assert "'3e+05'" in (await stage.outcome()).note
+    await lock_is_given_back(stage)
 
 
 @pytest.mark.parametrize("reset", [False, True])
