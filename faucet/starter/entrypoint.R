@@ -5,5 +5,9 @@
 
 library(plumber)
 
+# In a Kubernetes cluster, a service called faucet sets FAUCET_PORT to a URL: that is no port, either.
+port <- suppressWarnings(as.integer(Sys.getenv("FAUCET_PORT")))
+if (is.na(port)) port <- 8000L
+
 pr("plumber.R") %>%
-  pr_run(host = "127.0.0.1", port = as.integer(Sys.getenv("FAUCET_PORT", "8000")))
+  pr_run(host = "127.0.0.1", port = port)
