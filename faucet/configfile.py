@@ -6,8 +6,6 @@ Found in the directory of the API, or named by --config. A key that is no option
 from __future__ import annotations
 
 import difflib
-import os
-import pwd
 import shlex
 import stat
 import tomllib
@@ -18,12 +16,15 @@ from typing import Any
 
 from cyclopts import App, ArgumentCollection, Token
 
+from faucet.control.neighbours import user_name
 from faucet.misuse import Misuse
 
 NAME = "faucet.toml"
 
 EXIT_FAILED = 1
 """The machine is in the way, not the command line."""
+
+NO_CWD = "the current directory does not exist any more; cd to another, or name a directory by its full path"
 
 sources: dict[str, str] = {}
 """Where the value of each option of this command line comes from: `--workers`, `FAUCET_WORKERS`, or a file."""
@@ -87,29 +88,23 @@ def _must_be_a_file(path: Path, option: str = "") -> None:
 def why_unreadable(path: Path, error: OSError) -> str:
     """Why a directory or a file cannot be read, and what to do."""
     if isinstance(error, PermissionError):
+        where = shlex.quote(str(path.absolute() if has_cwd() else path))
         return (
-            f"{path}: {_user()} may not read it; give that user access (each directory on the way to it needs "
-            f"`x`: namei -l {shlex.quote(str(path.absolute() if _has_cwd() else path))}), or run Faucet as its owner"
+            f"{path}: permission denied for user {user_name()}; give that user access "
+            f"(namei -l {where} shows what is in the way), or run Faucet as its owner"
         )
-    if not _has_cwd() and not path.is_absolute():
-        return "the current directory does not exist any more; cd to another, or name a directory by its full path"
+    if not has_cwd() and not path.is_absolute():
+        return NO_CWD
     return f"{path} cannot be read: {error.strerror or error}"
 
 
-def _has_cwd() -> bool:
+def has_cwd() -> bool:
+    """Whether the current directory still exists."""
     try:
         Path.cwd()
     except OSError:
         return False
     return True
-
-
-def _user() -> str:
-    """Who this process is."""
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return f"user {os.geteuid()}"
 
 
 def is_directory(path: Path) -> bool:

@@ -18,6 +18,7 @@ from cyclopts import App, Parameter, validators
 from faucet.control.client import Client, NoRuntime, Refusal
 from faucet.control.columns import Cell, columns_of, format_age
 from faucet.control.find import HERE, Place, find
+from faucet.control.neighbours import user_name
 from faucet.control.protocol import Message
 from faucet.control.text import clock, log_prefix, visible
 from faucet.control.usage import Usage, sample_usage
@@ -112,7 +113,10 @@ def _place(where: Where) -> Place:
 
 def _who() -> str:
     """Who asks, for the runtime's log."""
-    return f"{getpass.getuser()} (ctl)"
+    try:
+        return f"{getpass.getuser()} (ctl)"
+    except (KeyError, OSError):  # a user without a name, as in many a container
+        return f"{user_name()} (ctl)"
 
 
 def _ask(at: Where | None, do: str, **arguments: Any) -> int:

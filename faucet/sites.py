@@ -111,7 +111,8 @@ def _tls(url: ServiceUrl, settings: K8sSettings) -> Callable[[Connector], Connec
     try:
         context = tls_context(settings.ca_file, verify=not settings.insecure_skip_verify)
     except OSError as error:
-        raise StartFailed(f"--ca-file {settings.ca_file}: {error.strerror or error}") from error
+        why = error.strerror or str(error)
+        raise StartFailed(f"--ca-file {settings.ca_file}: {why}; name a file of certificates in PEM") from error
     return lambda connector: TlsConnector(connector, url.host.rstrip("."), context)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from cyclopts import App, CycloptsError, UnknownCommandError, UnusedCliTokensError
 
+from faucet.configfile import NO_CWD, has_cwd
 from faucet.synonyms import COMMANDS
 
 OWN = ("demo", "k8s", "attach", "doctor", "init", "config", "example", "completion")
@@ -61,6 +62,8 @@ def explain_word(word: str, arguments: Sequence[str], chain: Sequence[str], app:
     path = Path(word)
     if os.path.lexists(path):
         return _file(path, chain)
+    if not path.is_absolute() and not has_cwd():
+        return NO_CWD
     if chain or "/" in word or re.search(r"^[.~]|\.\w+$", word):
         return f"{word} does not exist; name the directory of your API{_similar(path, chain)}"
     return _unknown(word, app)

@@ -77,9 +77,11 @@ def _in_force(directory: Path) -> tuple[LocalSettings, Finding]:
 
 
 def _broken_options(directory: Path, error: Exception) -> Finding:
-    from faucet.configfile import NAME
+    from faucet.configfile import EXIT_FAILED, NAME
 
-    advice = f"mend {directory / NAME}, or the variable; `faucet --help` has all options"
+    if getattr(error, "code", 0) == EXIT_FAILED:  # the machine is in the way; the text says what to do
+        return Finding("broken", "options", str(error))
+    advice = f"fix {directory / NAME}, or the variable; `faucet --help` has all options"
     return Finding("broken", "options", str(error).strip() or type(error).__name__, advice)
 
 

@@ -172,7 +172,7 @@ def _misplaced(path: Path, usual: bool) -> tuple[str, str]:
         if where.is_dir() and not where.is_symlink() and where.stat().st_uid == os.getuid():
             return f"{where} is open to others", f"chmod 700 {shlex.quote(str(where))}"
         return f"{where} is not yours", f"set XDG_RUNTIME_DIR to a directory of your own; or {elsewhere}"
-    there = next(parent for parent in path.parents if parent.exists())
+    there = next(parent for parent in path.parents if os.path.lexists(parent))
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         return f"{there} is no directory that you may write to", elsewhere
     return "", ""

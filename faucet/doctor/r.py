@@ -8,6 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from faucet.configfile import why_unreadable
 from faucet.doctor.findings import Finding, Level
 from faucet.doctor.probe import Answer, ask_program
 from faucet.settings import LocalSettings
@@ -45,6 +46,8 @@ def api(settings: LocalSettings) -> list[Finding]:
         entry = find_entry(settings.dir, settings.command, rscript)
     except EntryError as error:
         return [_nothing_to_serve(settings, str(error))]
+    except OSError as error:
+        return [Finding("broken", "API", why_unreadable(settings.dir, error))]
     findings = [Finding("ok", "API", f"{entry.description} in {entry.directory}")]
     return findings + [finding for name in served_files(settings) for finding in _port(settings.dir / name)]
 

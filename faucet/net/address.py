@@ -211,7 +211,7 @@ def _bound_socket(address: Address) -> socket.socket:
 
 def _why_not(address: Address | UnixAddress, error: OSError) -> str:
     if isinstance(address, UnixAddress):
-        return f"cannot listen on {address}: {error.strerror or error}"
+        return f"cannot listen on {address}: {error.strerror or error}; name another path with --host"
     if isinstance(error, socket.gaierror):
         return f"cannot listen on {address}: {address.host!r} is no address of this machine ({error.strerror})"
     if error.errno == errno.EADDRINUSE:
