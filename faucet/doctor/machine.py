@@ -13,7 +13,7 @@ from pathlib import Path
 
 from faucet.control.places import PATH_LIMIT, directory, is_private, socket_path
 from faucet.doctor.findings import Finding, Level
-from faucet.net.address import AddressError, UnixAddress, bind, parse_listen
+from faucet.net.address import AddressError, UnixAddress, bind, parse_listen, twice
 from faucet.settings import LocalSettings, parse_span
 from faucet.units import counted, format_size
 from faucet.workers.cpus import available_cpus
@@ -46,8 +46,13 @@ def python(_: LocalSettings) -> list[Finding]:
 
 
 def address(settings: LocalSettings) -> list[Finding]:
-    """Whether each can be listened on; it is not: nobody could connect meanwhile."""
-    return [_address(text) for text in settings.host]
+    """Whether each can be bound, --admin's too. Nothing listens: nobody could connect meanwhile."""
+    with contextlib.suppress(AddressError):  # told below
+        if problem := twice(settings.host, settings.admin):
+            what, _, advice = problem.partition("; ")
+            return [Finding("broken", "address", what, advice)]
+    found = [_address(text) for text in settings.host]
+    return [*found, _address(settings.admin)._replace(subject="admin")] if settings.admin else found
 
 
 def _address(text: str) -> Finding:
