@@ -354,7 +354,8 @@ local(envir = .faucet, {
     if (package %in% checked) return("")
     checked <<- c(checked, package)
     description <- describe(package)
-    wanted <- trimws(unlist(strsplit(unlist(description[c("Depends", "Imports")]), ",", fixed = TRUE)))
+    wanted <- as.character(unlist(description[c("Depends", "Imports")]))
+    wanted <- trimws(unlist(strsplit(wanted, ",", fixed = TRUE)))
     for (text in wanted[nzchar(wanted)]) {
       name <- sub("[ (].*$", "", text)
       least <- if (grepl(">=", text, fixed = TRUE)) trimws(gsub("^.*>=|[)]", "", text)) else ""
