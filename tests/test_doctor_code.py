@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -190,6 +191,17 @@ def test_what_a_package_needs_itself(plumber: str, api: Path, tmp_path: Path) ->
     assert "install.packages(c(" in old.advice
 
 
+def test_packages_that_are_installed_lack_nothing(plumber: str, api: Path) -> None:
+    """All of this machine, as they really write what they need."""
+    code = "cat(rownames(installed.packages()))"
+    names = subprocess.run([plumber, "-e", code], capture_output=True, text=True, check=True).stdout.split()
+    assert len(names) > 20
+    needs, said = asked_at_once(plumber, api, [f"library({name})" for name in names])
+    there = {need.package: need for need in needs if not need.package.startswith("needed")}
+    assert set(names) <= set(there), said
+    assert [need for need in there.values() if need.lacks] == []
+
+
 def test_one_command_installs_all(plumber: str, api: Path) -> None:
     findings = look(api, plumber, "library(bb)\nlibrary(aa)\n")
     advice = [finding.advice for finding in findings if finding.subject in ("aa", "bb")]
@@ -211,8 +223,6 @@ def test_what_plumber_needs_for_an_annotation(plumber: str, api: Path, name: str
 
 
 def installed(rscript: str, package: str) -> bool:
-    import subprocess
-
     code = f"quit(status = !nzchar(system.file(package = '{package}')))"
     return subprocess.run([rscript, "-e", code], check=False).returncode == 0
 

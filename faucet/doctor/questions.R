@@ -357,7 +357,7 @@ local(envir = .faucet, {
     wanted <- as.character(unlist(description[c("Depends", "Imports")]))
     wanted <- trimws(unlist(strsplit(wanted, ",", fixed = TRUE)))
     for (text in wanted[nzchar(wanted)]) {
-      name <- sub("[ (].*$", "", text)
+      name <- sub("[[:space:](].*$", "", text)
       least <- if (grepl(">=", text, fixed = TRUE)) trimws(gsub("^.*>=|[)]", "", text)) else ""
       if (name == "R") {
         if (nzchar(least) && getRversion() < least) return(paste0(package, " needs R ", least))
