@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cyclopts import App, CycloptsError, UnknownCommandError, UnusedCliTokensError
 
-from faucet.configfile import NO_CWD, has_cwd
+from faucet.cli.toml import NO_CWD, has_cwd
 from faucet.synonyms import COMMANDS
 
 OWN = ("demo", "k8s", "attach", "doctor", "init", "config", "example", "completion")

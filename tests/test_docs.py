@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from faucet.cli import app
+from faucet.cli.main import app
 from faucet.settings import K8sSettings, LocalSettings
 
 ROOT = Path(__file__).parents[1]
@@ -49,7 +49,7 @@ def test_there_are_commands() -> None:
 
 @pytest.mark.parametrize("command", commands())
 def test_commands_are_understood(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("faucet.options.is_directory", lambda path: True)
+    monkeypatch.setattr("faucet.cli.parameters.is_directory", lambda path: True)
     words = shlex.split(command)
     assert words[0] == "faucet"
     app.parse_args(words[1:], exit_on_error=False, print_error=False)

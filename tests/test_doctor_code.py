@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from faucet.cli import main
+from faucet.cli.main import main
 from faucet.doctor import Finding, examine, probe, r, report
 from faucet.doctor.code import Answers, Need
 from tests.test_doctor import ANY_PORT, answering, fake_rscript, levels, no_variables, of

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from faucet.cli import app, main
+from faucet.cli.main import app, main
 from faucet.settings import ACTIONS
 from faucet.variables import drop_service_links, unknown_variables
 from tests.support.running import Faucet, python_worker
@@ -194,7 +194,7 @@ def test_a_wrong_value_in_a_variable(say: Say, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_actions_are_those_of_the_monitor() -> None:
-    from faucet.tui.acting import Acting
+    from faucet.tui.actions import Acting
     from faucet.tui.app import Monitor
     from faucet.tui.table import WorkerTable as Table
 

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from faucet.control import neighbours, places
+from faucet.control import neighbours
+from faucet.control import paths as places
 from faucet.control.protocol import PROTOCOL
 from tests.support.running import Faucet, python_worker
 
@@ -221,7 +222,7 @@ def test_the_place_for_temporary_files(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 
 def test_a_user_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    from faucet import ctl
+    from faucet.cli import ctl
 
     def nameless() -> str:
         raise KeyError("getpwuid(): uid not found: 23456")

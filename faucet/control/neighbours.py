@@ -18,9 +18,9 @@ from glob import glob
 from pathlib import Path
 
 from faucet.control.client import Client, NoRuntime
-from faucet.control.places import temporary_directory
+from faucet.control.paths import temporary_directory
 from faucet.control.protocol import MESSAGE_LIMIT
-from faucet.control.text import visible
+from faucet.text import visible
 
 PATIENCE = 1.0
 """Seconds for one to answer."""

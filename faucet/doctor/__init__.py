@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from faucet.configfile import sources
+from faucet.cli.toml import sources
 from faucet.control.neighbours import user_name
 from faucet.doctor import machine, r, tools
 from faucet.doctor.findings import Finding as Finding
@@ -69,8 +69,8 @@ def examine(
 
 def _in_force(directory: Path) -> tuple[LocalSettings, Finding]:
     """The options that `faucet --dir DIRECTORY` would have. Raises CycloptsError if they are wrong."""
-    from faucet.cli import app
-    from faucet.configfile import NAME
+    from faucet.cli.main import app
+    from faucet.cli.toml import NAME
 
     _, bound, _ = app.parse_args(["local", f"--dir={directory}"], exit_on_error=False, print_error=False)
     by_variable = sorted(source for source in sources.values() if source.startswith("FAUCET_"))
@@ -97,7 +97,7 @@ def _named_by_a_stranger(settings: LocalSettings) -> Finding | None:
 
 
 def _broken_options(directory: Path, error: Exception) -> Finding:
-    from faucet.configfile import EXIT_FAILED, NAME
+    from faucet.cli.toml import EXIT_FAILED, NAME
 
     if getattr(error, "code", 0) == EXIT_FAILED:  # the machine is in the way; the text says what to do
         return Finding("broken", "options", str(error))

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from faucet.doctor.findings import Finding
 from faucet.settings import LocalSettings, parse_span
 from faucet.workers.cpus import available_cpus
-from faucet.workers.entry import INSTALL_PACKAGE
+from faucet.workers.program import INSTALL_PACKAGE
 
 USE_THE_PORT = 'write: pr_run(port = as.integer(Sys.getenv("FAUCET_PORT")))'
 

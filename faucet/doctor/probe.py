@@ -15,7 +15,7 @@ from pathlib import Path
 from time import monotonic
 from typing import NamedTuple
 
-from faucet.workers.keeper import LAUNCHER, Keeper
+from faucet.workers.reaper import LAUNCHER, Reaper
 
 MOST_OUTPUT = 1 << 20
 """Bytes; whoever writes more is not answering a question."""
@@ -39,10 +39,10 @@ def ask_program(
     `variables` are set besides those of the environment.
     """
     deadline = monotonic() + patience
-    with contextlib.closing(Keeper()) as keeper:
+    with contextlib.closing(Reaper()) as reaper:
         process = subprocess.Popen(
             ["/bin/sh", "-c", LAUNCHER, "faucet-doctor", *argv],
-            stdin=keeper.pipe,
+            stdin=reaper.pipe,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             cwd=directory,
@@ -53,7 +53,7 @@ def ask_program(
             output, ended = _listen(process, deadline)
         finally:
             _end(process)
-            keeper.forget(process.pid)
+            reaper.forget(process.pid)
     return Answer(process.returncode, output.decode("utf-8", "replace"), ended)
 
 

@@ -9,7 +9,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from faucet.configfile import why_unreadable
+from faucet.cli.toml import why_unreadable
 from faucet.doctor.code import (
     COMES_WITH_FAUCET,
     Answers,
@@ -23,7 +23,7 @@ from faucet.doctor.findings import Finding, Level
 from faucet.doctor.probe import Answer, ask_program
 from faucet.settings import LocalSettings, parse_span
 from faucet.workers.cpus import available_cpus
-from faucet.workers.entry import INSTALL_PLUMBER, INSTALL_R, EntryError, find_entry
+from faucet.workers.program import INSTALL_PLUMBER, INSTALL_R, ProgramError, find_program
 
 PATIENCE = 10.0
 """Seconds for R to start, load two packages and read two files: that takes half a second; a cold disk, some more."""
@@ -51,8 +51,8 @@ def api(settings: LocalSettings) -> list[Finding]:
     # Whether R is there is told apart from whether there is something to serve.
     rscript = settings.rscript if shutil.which(settings.rscript) else sys.executable
     try:
-        entry = find_entry(settings.dir, settings.command, rscript)
-    except EntryError as error:
+        entry = find_program(settings.dir, settings.command, rscript)
+    except ProgramError as error:
         return [_nothing_to_serve(settings, str(error))]
     except OSError as error:
         return [Finding("broken", "API", why_unreadable(settings.dir, error))]
