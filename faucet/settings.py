@@ -25,6 +25,7 @@ Unit = Literal[
     "admin",
     "count",
     "api",
+    "directory",
     "plain",
 ]
 
@@ -39,8 +40,8 @@ class Option:
     short: str | None = None
     minimum: float | None = None
     maximum: float | None = None
-    positional: bool = False
-    """A word without a flag."""
+    positional: Literal["no", "only", "also"] = "no"
+    """Whether it is given as a word without a flag: `also` means that it has a flag, too."""
     negative: str | None = None
     """The flag that turns it off, where it is on by default."""
     shown: str | None = None
@@ -58,6 +59,13 @@ PODS, SSH = "Pods", "Through SSH"
 KIB, MIB = 1 << 10, 1 << 20
 
 MOST_WORKERS = 1000
+
+ACTIONS = (
+    "details", "restart", "rolling-restart", "scale-up", "scale-down", "hold", "kill", "drop", "retry",
+    "filter", "follow", "only", "source", "wrap", "mark", "clear", "copy", "save", "sort", "pause",
+    "log", "requests", "queue", "events", "help", "quit",
+)  # fmt: skip
+"""What keys can be given to. The same as in the monitor, which is too heavy to be asked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,10 +158,25 @@ class MonitorSettings:
     def keymap(self) -> dict[str, str]:
         """Keys by action. Raises ValueError."""
         pairs = [pair.partition("=") for pair in (self.keys or "").split(",") if pair.strip()]
+        import difflib  # rarely needed, and the proxy reads this module, too
+
         for name, equals, key in pairs:
             if not (name.strip() and equals and key.strip()):
-                raise ValueError("--keys is a list like restart=f5,quit=x")
+                raise ValueError("write a list like restart=f5,quit=x")
+            if name.strip() not in ACTIONS:
+                close = difflib.get_close_matches(name.strip(), ACTIONS, 1, 0.7)
+                hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(ACTIONS)}"
+                raise ValueError(f"unknown action {name.strip()!r}; {hint}")
+        _refuse_twice([name.strip() for name, _, _ in pairs], "action")
+        _refuse_twice([key.strip() for _, _, key in pairs], "key")
         return {name.strip(): key.strip() for name, _, key in pairs}
+
+
+def _refuse_twice(words: list[str], what: str) -> None:
+    """Raises ValueError."""
+    twice = next((word for word in words if words.count(word) > 1), None)
+    if twice is not None:
+        raise ValueError(f"the {what} {twice!r} is in the list twice")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,7 +293,9 @@ class DemoSettings(ServeSettings, WorkerSettings):
 class LocalSettings(DemoSettings):
     """`faucet local`."""
 
-    dir: Path = _option(Path(), "Directory of the API.", SERVICE, short="-d", shown=".")
+    dir: Path = _option(
+        Path(), "Directory of the API.", SERVICE, unit="directory", short="-d", positional="also", shown="."
+    )
     command: str | None = _option(
         None,
         "Any program that serves HTTP on the port in FAUCET_PORT; `{port}` is replaced; no shell.",
@@ -348,7 +373,9 @@ class LinkSettings(SshSettings):
 class AttachSettings(MonitorSettings, SshSettings):
     """`faucet attach`."""
 
-    which: str | None = _option(None, "Port, or path of the control socket, if several run.", MONITOR, positional=True)
+    which: str | None = _option(
+        None, "Port, or path of the control socket, if several run.", MONITOR, positional="only"
+    )
     read_only: bool = _option(False, "Only look: no key changes anything.", MONITOR)
 
 

@@ -63,7 +63,8 @@ def test_there_are_commands() -> None:
 
 
 @pytest.mark.parametrize("command", commands())
-def test_commands_are_understood(command: str) -> None:
+def test_commands_are_understood(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("faucet.cli.parameters.is_directory", lambda path: True)
     words = shlex.split(command)
     assert words[0] == "faucet"
     app.parse_args(words[1:], exit_on_error=False, print_error=False)

@@ -237,30 +237,6 @@ def test_a_broken_httpuv(api: Path, tmp_path: Path) -> None:
 # -- the API ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("code", "text"),
-    [
-        ("pr_run(pr('plumber.R'), port = 8000)", "listens on port 8000, it seems"),
-        ("port <- 8000L\npr('plumber.R') |> pr_run(port = port)", "listens on port 8000, it seems"),
-        ("options(plumber.port = 4000)\nplumb('plumber.R')$run()", "listens on port 4000, it seems"),
-        ("pr('plumber.R') %>% pr_run() # port = 8000, FAUCET_PORT", "starts a server, but does not read FAUCET_PORT"),
-        ("pr_run(port = as.integer(Sys.getenv('FAUCET_PORT', 8000)))", ""),
-        ("port = 8000\np <- Sys.getenv('PORT')\npr_run(port = p)", ""),
-        ("connect(port = 5432)\nsource('server.R')", ""),
-        ("", ""),
-    ],
-)
-def test_a_fixed_port(api: Path, tmp_path: Path, code: str, text: str) -> None:
-    (api / "entrypoint.R").write_text(code)
-    findings = examine(api, ANY_PORT, answering(tmp_path, "R=4.2.2", "plumber=1.2.1", "httpuv=1.6.9"))
-    warnings = [finding for finding in findings if finding.subject == "entrypoint.R"]
-    assert len(warnings) == bool(text)
-    if text:
-        assert warnings[0].level == "warning"
-        assert text in warnings[0].found
-        assert 'as.integer(Sys.getenv("FAUCET_PORT"))' in warnings[0].advice
-
-
 def test_nothing_to_serve(tmp_path: Path) -> None:
     wrong = of(examine(tmp_path, ANY_PORT, "true"), "API")
     assert wrong.level == "broken"

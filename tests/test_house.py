@@ -25,11 +25,11 @@ FLOORS = (
     ("fleet", "ssh", "log"),
     ("proxy",),
     ("net", "http1"),
-    ("settings", "tasks", "units", "text", "extras"),
+    ("settings", "tasks", "units", "text", "surroundings"),
 )
 """Packages and files of the root, from the top floor down. Imports point downwards, or stay within a package."""
 
-ROOT_FILES = {"__init__", "__main__", "settings", "fleet", "tasks", "units", "text", "extras"}
+ROOT_FILES = {"__init__", "__main__", "settings", "fleet", "tasks", "units", "text", "surroundings"}
 
 
 def module_of(path: Path) -> str:
@@ -87,6 +87,7 @@ def reachable(module: str) -> set[str]:
 
 KNOWN_UPWARDS = {
     ("doctor", "cli"),
+    ("doctor.r", "cli"),
     ("fleet", "status"),
     ("pods.fleet", "status"),
     ("workers.supervisor", "status"),

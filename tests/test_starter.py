@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -164,3 +165,22 @@ async def test_plumber_r_alone_serves_too(plumber: str, faucet: Start, tmp_path:
     service = faucet("-w", "1", "--rscript", plumber, "--health-path", "/health").wait_ready()
     assert "(plumber.R)" in service.output
     assert (await fetch(service.port, "/hello"))[1] == b'{"hello":"world"}'
+
+
+def test_its_entrypoint_survives_what_kubernetes_sets(plumber: str, tmp_path: Path) -> None:
+    """A service called faucet sets FAUCET_PORT=tcp://…; without Faucet, the file is still run on port 8000."""
+    write_starter(tmp_path)
+    code = """
+      pr <- function(...) NULL
+      pr_run <- function(pr, host, port) cat(sprintf("port=%s", port))
+      for (line in parse("entrypoint.R")[-1]) eval(line)
+    """
+    for value, port in (("tcp://10.0.0.1:80", "8000"), ("9123", "9123"), (None, "8000")):
+        environment = {name: text for name, text in os.environ.items() if name != "FAUCET_PORT"}
+        if value is not None:
+            environment["FAUCET_PORT"] = value
+        script = f"library(magrittr);{code}"
+        words = [plumber, "-e", script]
+        said = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+        assert said.stdout == f"port={port}"
+        assert said.stderr == ""

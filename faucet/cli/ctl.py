@@ -17,6 +17,7 @@ from cyclopts import App, Parameter, validators
 
 from faucet.control.client import Client, NoRuntime, Refusal
 from faucet.control.find import HERE, Place, find
+from faucet.control.neighbours import user_name
 from faucet.control.protocol import Message
 from faucet.settings import SshSettings
 from faucet.ssh.target import parse_targets
@@ -113,7 +114,10 @@ def _place(where: Where) -> Place:
 
 def _who() -> str:
     """Who asks, for the runtime's log."""
-    return f"{getpass.getuser()} (ctl)"
+    try:
+        return f"{getpass.getuser()} (ctl)"
+    except (KeyError, OSError):  # a user without a name, as in many a container
+        return f"{user_name()} (ctl)"
 
 
 def _ask(at: Where | None, do: str, **arguments: Any) -> int:

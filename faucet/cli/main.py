@@ -7,23 +7,23 @@ flag, variable, file, default.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import os
-import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from cyclopts import App, CycloptsError, UnusedCliTokensError
+from cyclopts import App, CycloptsError
 
 from faucet.cli.ctl import app as ctl
+from faucet.cli.misuse import EXIT_USAGE, explain
 from faucet.cli.parameters import show, with_options
-from faucet.cli.toml import fill_from_file, sources
+from faucet.cli.toml import fill_from_file, sources, why_unreadable
 from faucet.cli.tools import add_to, versions
+from faucet.cli.variables import drop_service_links, unknown_variables
+from faucet.cli.words import early
 from faucet.log.handler import print_error
+from faucet.net.address import twice
 from faucet.settings import AttachSettings, DemoSettings, K8sSettings, LocalSettings, ServeSettings
-
-EXIT_USAGE = 2
 
 EXIT_INTERRUPTED = 130
 
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from faucet.ssh.secrets import Secrets
     from faucet.workers.program import Program
 
-OTHER_VARIABLES = {"FAUCET_PORT", "FAUCET_WORKER_ID", "FAUCET_OWNER", "FAUCET_SECRETS", "FAUCET_ASCII"}
-"""What workers are told (Faucet may be a worker's child), what a monitor tells its runtime, and what it heeds."""
-
 EXIT_CODES = """\
 Exit codes: 0 ended by SIGTERM or SIGINT with everything in hand finished; 1 could not start; 2 wrong usage;
 3 ended, but requests in hand were cut (a second signal, or --shutdown-timeout)."""
@@ -43,7 +40,7 @@ Exit codes: 0 ended by SIGTERM or SIGINT with everything in hand finished; 1 cou
 EXAMPLE_LINES = """\
 Examples:
   faucet                                  the API in this directory, with the monitor
-  faucet -d api -w 4 --host :8080         four workers, on all interfaces
+  faucet my-api -w 4 --host :8080         that in ./my-api: four workers, on all interfaces
   faucet --headless --admin :3839         a service, with health and metrics pages
   faucet k8s --service-url http://plumber:8000 --via-ssh ops@bastion
   faucet ctl status                       what a running one does; ctl --help has more
@@ -72,6 +69,9 @@ def local(settings: LocalSettings) -> int:
         program = find_program(settings.dir, settings.command, settings.rscript, settings.api)
     except ProgramError as error:
         print_error(str(error))
+        return 1
+    except OSError as error:
+        print_error(why_unreadable(settings.dir, error))
         return 1
     return _serve_directory(program, settings)
 
@@ -155,6 +155,10 @@ def _serve(
     secrets: Secrets | None = None, more: Sequence[str] = (),
 ) -> int:  # fmt: skip
     """With the monitor, if there is a terminal for it; else the service alone. `more` options were chosen meanwhile."""
+    inherited = os.environ.get("LISTEN_PID") == str(os.getpid())  # then --host does not count
+    if problem := twice(() if inherited else settings.host, settings.admin):
+        print_error(problem)
+        return EXIT_USAGE
     from faucet.tui.start import no_monitor_because, owner_descriptor, run_with_monitor
 
     owner = owner_descriptor()
@@ -224,50 +228,25 @@ app.command(with_options(attach, AttachSettings), name="attach")
 app.command(with_options(config, LocalSettings), name="config")
 
 
-_OF_A_SERVICE = re.compile(r"FAUCET(_\w+)?_(SERVICE_(HOST|PORT(_\w+)?)|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
-
-
-def _is_of_a_service(name: str, value: str) -> bool:
-    """Whether Kubernetes sets the variable in each pod beside a service whose name begins with faucet."""
-    return bool(_OF_A_SERVICE.fullmatch(name)) or (name.endswith("_PORT") and "://" in value)
-
-
-def unknown_variables(environment: Mapping[str, str]) -> list[str]:
-    """A remark for each FAUCET_… variable that means nothing: most likely a slip that nobody would notice."""
-    fields = (*dataclasses.fields(LocalSettings), *dataclasses.fields(K8sSettings))
-    known = {f"FAUCET_{field.name.upper()}" for field in fields} | OTHER_VARIABLES
-    remarks = []
-    for name, value in sorted(environment.items()):
-        if name.startswith("FAUCET_") and name not in known and not _is_of_a_service(name, value):
-            close = difflib.get_close_matches(name, known, 1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            remarks.append(f"the variable {name} means nothing to Faucet{hint}")
-    return remarks
-
-
 add_to(app)
 app.command(ctl)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    drop_service_links(os.environ)
     for remark in unknown_variables(os.environ):
         print_error(remark)
+    if problem := early(words, app):
+        print_error(problem)
+        return EXIT_USAGE
     try:
-        result = app(
-            sys.argv[1:] if arguments is None else arguments,
-            exit_on_error=False,
-            print_error=False,
-            result_action="return_value",
-        )
-    except UnusedCliTokensError as error:
-        word = (error.unused_tokens or ["?"])[0]
-        print_error(f"{word!r} is no command. To serve a directory: faucet --dir {word}\nTry `faucet --help`.")
-        return EXIT_USAGE
+        result = app(words, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
-        command = " ".join(["faucet", *(error.command_chain or ())])
-        print_error(f"{str(error).strip()}\nTry `{command} --help`.")
-        return EXIT_USAGE
+        problem, code = explain(error, words, app)
+        print_error(problem)
+        return code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED  # e.g. at the question for a passphrase
     return result if isinstance(result, int) else 0

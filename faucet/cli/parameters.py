@@ -8,11 +8,14 @@ import re
 import typing
 from collections.abc import Callable, Sequence
 from functools import partial, wraps
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from cyclopts import Group, Parameter, Token
 
 from faucet import units
+from faucet.cli.misuse import UnknownWord
+from faucet.cli.toml import is_directory
 from faucet.http1.forwarded import Trust
 from faucet.net.address import AddressError, parse_address, parse_listen
 from faucet.pods.discovery.choose import parse_dns_server, parse_service_url
@@ -100,6 +103,14 @@ def _count(text: str) -> int:
         raise ValueError(f"{text!r} is no whole number") from None
 
 
+def directory_of(token: Token) -> Path:
+    """The directory that is named. A word without a flag has to be one: else it was meant for something else."""
+    path = Path(token.value)
+    if token.keyword is None and token.source == "cli" and not is_directory(path):
+        raise UnknownWord(token.value)
+    return path
+
+
 _UNITS: dict[str, Callable[[str], Any]] = {
     "target": _target,
     "span": _span,
@@ -127,11 +138,14 @@ _METAVARS = {
     "admin": "ADDRESS",
     "trust": "NETWORKS",
     "api": "PKG::NAME",
+    "directory": "DIR",
 }
 _SHOWN: dict[str, Callable[[Any], str]] = {"duration": units.format_duration, "size": units.format_size}
 
 
 def _convert(option: Option, _type: Any, tokens: Sequence[Token]) -> Any:
+    if option.unit == "directory":
+        return directory_of(tokens[0])
     if option.unit in ("ssh", "address"):
         words = [word.strip() for token in tokens for word in token.value.split(",") if word.strip()]
         if not words and tokens[0].source != "env":
@@ -165,7 +179,7 @@ def _parameter(field: dataclasses.Field[Any]) -> Parameter:
         env_var=f"FAUCET_{field.name.upper()}",
         help=option.help,
         group=Group(option.group),
-        converter=partial(_convert, option) if option.unit in _UNITS else None,
+        converter=partial(_convert, option) if option.unit in (*_UNITS, "directory") else None,
         validator=partial(_check_range, option),
         negative=option.negative or (),
         show_default=lambda _value: shown,
@@ -173,10 +187,17 @@ def _parameter(field: dataclasses.Field[Any]) -> Parameter:
     )
 
 
+_KINDS = {
+    "only": inspect.Parameter.POSITIONAL_ONLY,
+    "also": inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    "no": inspect.Parameter.KEYWORD_ONLY,
+}
+
+
 def with_options(command: Callable[[Settings], int], settings: type[Settings]) -> Callable[..., int]:
     """`command` with a flag for each field of `settings` in place of its one argument."""
     fields = dataclasses.fields(settings)  # type: ignore[arg-type]
-    positional = [field.name for field in fields if field.metadata["option"].positional]
+    positional = [field.name for field in fields if field.metadata["option"].positional != "no"]
 
     @wraps(command)
     def with_flags(*words: Any, **values: Any) -> int:
@@ -191,9 +212,10 @@ def with_options(command: Callable[[Settings], int], settings: type[Settings]) -
 
 def _signature_part(field: dataclasses.Field[Any], kind: Any) -> inspect.Parameter:
     option: Option = field.metadata["option"]
+    only = option.positional == "only"
     return inspect.Parameter(
         field.name,
-        inspect.Parameter.POSITIONAL_ONLY if option.positional else inspect.Parameter.KEYWORD_ONLY,
+        _KINDS[option.positional],
         default=field.default,
-        annotation=Annotated[kind, Parameter(help=option.help) if option.positional else _parameter(field)],
+        annotation=Annotated[kind, Parameter(help=option.help) if only else _parameter(field)],
     )

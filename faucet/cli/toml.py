@@ -6,29 +6,32 @@ Found in the directory of the API, or named by --config. A key that is no option
 from __future__ import annotations
 
 import difflib
+import shlex
+import stat
 import tomllib
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
-from cyclopts import App, ArgumentCollection, CycloptsError, Token
+from cyclopts import App, ArgumentCollection, Token
+
+from faucet.cli.misuse import Misuse
+from faucet.control.neighbours import user_name
+from faucet.surroundings import NO_CWD, has_cwd
 
 NAME = "faucet.toml"
+
+EXIT_FAILED = 1
+"""The machine is in the way, not the command line."""
+
 
 sources: dict[str, str] = {}
 """Where the value of each option of this command line comes from: `--workers`, `FAUCET_WORKERS`, or a file."""
 
 
-class ConfigError(CycloptsError):
+class ConfigError(Misuse):
     """A file that cannot be used. The text is for the user."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(msg=text)
-        self.text = text
-
-    def __str__(self) -> str:
-        return self.text
 
 
 def fill_from_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
@@ -49,26 +52,84 @@ def fill_from_file(app: App, commands: tuple[str, ...], arguments: ArgumentColle
 
 
 def _path(known: Mapping[str, Any]) -> Path | None:
-    """The file, if there is one. Raises ConfigError if that which was named is not there."""
+    """The file, if there is one. Raises ConfigError if one is named or there, but is not a file."""
     named = _given(known, "config")
     if named is not None:
-        if not Path(named).is_file():
-            raise ConfigError(f"--config: there is no file {named}")
+        _must_be_a_file(Path(named), "--config: ")
         return Path(named)
+    if "dir" not in known:
+        return None
     found = Path(_given(known, "dir") or ".") / NAME
-    return found if "dir" in known and found.is_file() else None
+    try:
+        found.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise ConfigError(why_unreadable(found.parent, error), EXIT_FAILED) from error
+    _must_be_a_file(found)
+    return found
+
+
+def _must_be_a_file(path: Path, option: str = "") -> None:
+    """Raises ConfigError."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError as error:
+        if path.is_symlink():
+            raise ConfigError(f"{option}{path} is a symbolic link to nothing ({path.readlink()})") from error
+        raise ConfigError(f"{option}there is no file {path}") from error
+    except OSError as error:
+        raise ConfigError(f"{option}{why_unreadable(path, error)}", EXIT_FAILED) from error
+    if not stat.S_ISREG(mode):
+        what = "a directory" if stat.S_ISDIR(mode) else "not a regular file"
+        raise ConfigError(f"{option}{path} is {what}; options are read from a file in TOML")
+
+
+def why_unreadable(path: Path, error: OSError) -> str:
+    """Why a directory or a file cannot be read, and what to do."""
+    if isinstance(error, PermissionError):
+        where = shlex.quote(str(path.absolute() if has_cwd() else path))
+        return (
+            f"{path}: permission denied for user {user_name()}; give that user access "
+            f"(namei -l {where} shows what is in the way), or run Faucet as its owner"
+        )
+    if not has_cwd() and not path.is_absolute():
+        return NO_CWD
+    return f"{path} cannot be read: {error.strerror or error}"
+
+
+def is_directory(path: Path) -> bool:
+    """Whether `path` is one, as far as that can be told; one that may not be looked at is told apart later."""
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except PermissionError:
+        return True
+    except (OSError, ValueError):
+        return False
 
 
 def _given(known: Mapping[str, Any], name: str) -> str | None:
     return (known[name].tokens[0].value or None) if name in known and known[name].tokens else None
 
 
+def _table(path: Path) -> dict[str, Any]:
+    """What the file says. Raises ConfigError."""
+    try:
+        octets = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(why_unreadable(path, error), EXIT_FAILED) from error
+    try:
+        return tomllib.loads(octets.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        line = octets.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path} cannot be read: line {line} is not UTF-8; save it as UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+
+
 def _values(path: Path, known: AbstractSet[str]) -> dict[str, str]:
     """The file's values as a command line would have them. Raises ConfigError."""
-    try:
-        table = tomllib.loads(path.read_text("utf-8-sig"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
+    table = _table(path)
     values: dict[str, str] = {}
     for key, value in table.items():
         name = key.replace("_", "-")

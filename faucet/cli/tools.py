@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import platform
 import shlex
+from collections.abc import Sequence
 from importlib import metadata
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
-from cyclopts import App, Parameter
+from cyclopts import App, Parameter, Token
 
 from faucet import __version__
+from faucet.cli.parameters import directory_of
 from faucet.log.handler import print_error
 from faucet.net.address import parse_listen
 from faucet.settings import LocalSettings
@@ -62,11 +64,24 @@ def versions() -> str:
     return "\n".join(lines)
 
 
+def _existing(_type: object, tokens: Sequence[Token]) -> Path:
+    """As everywhere: a word without a flag has to be a directory."""
+    return directory_of(tokens[0])
+
+
 def doctor(
-    *,
     dir: Annotated[
-        Path, Parameter(("--dir", "-d"), env_var="FAUCET_DIR", help="Directory of the API.", show_default=lambda _: ".")
+        Path,
+        Parameter(
+            ("--dir", "-d"),
+            env_var="FAUCET_DIR",
+            help="Directory of the API.",
+            show_default=lambda _: ".",
+            converter=_existing,
+            metavar="DIR",
+        ),
     ] = Path(),
+    *,
     host: Annotated[str | None, Parameter(help="Address to listen on.")] = None,
     rscript: Annotated[str | None, Parameter(help="The Rscript to start R with.")] = None,
     command: Annotated[str | None, Parameter(help="The program to serve with, if not R.")] = None,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from faucet.control.client import Client, NobodyThere, NoRuntime
+from faucet.control.neighbours import others
 from faucet.control.paths import known_sockets, socket_path
 from faucet.control.protocol import MESSAGE_LIMIT
 
@@ -79,9 +80,11 @@ async def find(which: str | None, place: Place = HERE) -> Client:
         text = "\n".join(found.problems)
     elif which is None:
         text = f"no Faucet of yours is running {place.where}; start one with `faucet`, or name its socket"
+        text += await others(known) if place is HERE else ""
     else:
         found = await _connect(place, known)
         text = f"no Faucet of yours serves on port {which}{_listed(found, '; there is')}"
+        text += await others(known) if place is HERE else ""
     for _, client in found.clients:
         await client.close()
     raise NoRuntime(text)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 from pathlib import Path
 
 PATH_LIMIT = 100
@@ -13,10 +12,20 @@ PATH_LIMIT = 100
 
 def directory() -> Path:
     """The directory for the sockets of this user. It may not exist yet."""
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    if runtime and Path(runtime).is_dir() and len(runtime) < PATH_LIMIT - 30:
+    runtime = os.environ.get("XDG_RUNTIME_DIR")  # after `su`, another user's
+    if runtime and len(runtime) < PATH_LIMIT - 30 and _usable(runtime):
         return Path(runtime) / "faucet"
-    return Path(tempfile.gettempdir()) / f"faucet-{os.getuid()}"
+    return temporary_directory() / f"faucet-{os.getuid()}"
+
+
+def temporary_directory() -> Path:
+    """Where temporary files go; /tmp if nowhere. Unlike tempfile's, never the current directory: `ctl` has another."""
+    named = [os.environ.get(name, "") for name in ("TMPDIR", "TEMP", "TMP")]
+    return next((Path(path) for path in (*named, "/tmp", "/var/tmp") if path and _usable(path)), Path("/tmp"))
+
+
+def _usable(path: str) -> bool:
+    return os.path.isdir(path) and os.access(path, os.W_OK | os.X_OK)  # noqa: PTH112 (Path's raises PermissionError)
 
 
 def is_private(path: Path) -> bool:
@@ -25,6 +34,8 @@ def is_private(path: Path) -> bool:
         status = path.lstat()
     except FileNotFoundError:
         return True
+    except OSError:
+        return False
     return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o077
 
 

@@ -8,11 +8,15 @@ what would be in force: flags, then variables, then `faucet.toml`.
 from __future__ import annotations
 
 import dataclasses
+import os
 import queue
+import shlex
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from faucet.cli.toml import sources
+from faucet.control.neighbours import user_name
 from faucet.doctor import machine, r, tools
 from faucet.doctor.findings import Finding as Finding
 from faucet.doctor.findings import report as report
@@ -47,13 +51,17 @@ def examine(
         settings, options = _in_force(directory)
     except Exception as error:
         settings, options = LocalSettings(dir=directory), _broken_options(directory, error)
+        sources.clear()
+    findings = [options]
+    if rscript is None and (stranger := _named_by_a_stranger(settings)):
+        findings.append(stranger)
+        settings = dataclasses.replace(settings, rscript=LocalSettings.rscript)
     settings = dataclasses.replace(
         settings,
         host=settings.host if host is None else (host,),
         rscript=settings.rscript if rscript is None else rscript,
         command=settings.command if command is None else command,
     )
-    findings = [options]
     for subject, check in CHECKS:
         findings += _safely(subject, check, settings)
     return findings
@@ -62,7 +70,7 @@ def examine(
 def _in_force(directory: Path) -> tuple[LocalSettings, Finding]:
     """The options that `faucet --dir DIRECTORY` would have. Raises CycloptsError if they are wrong."""
     from faucet.cli.main import app
-    from faucet.cli.toml import NAME, sources
+    from faucet.cli.toml import NAME
 
     _, bound, _ = app.parse_args(["local", f"--dir={directory}"], exit_on_error=False, print_error=False)
     by_variable = sorted(source for source in sources.values() if source.startswith("FAUCET_"))
@@ -76,10 +84,24 @@ def _in_force(directory: Path) -> tuple[LocalSettings, Finding]:
     return LocalSettings(**bound.arguments), Finding("ok", "options", "; ".join(said))
 
 
-def _broken_options(directory: Path, error: Exception) -> Finding:
-    from faucet.cli.toml import NAME
+def _named_by_a_stranger(settings: LocalSettings) -> Finding | None:
+    """A warning if another user's file says which program is R: a look at somebody's directory must not start it."""
+    source = sources.get("rscript", "")
+    if source in ("", "--rscript") or source.startswith("FAUCET_") or settings.rscript == LocalSettings.rscript:
+        return None
+    owner = Path(source).stat().st_uid
+    if owner in (0, os.geteuid()):
+        return None
+    found = f"{source} belongs to {user_name(owner)} and names {settings.rscript} as R: it was not started"
+    return Finding("warning", "rscript", found, f"if you trust it: --rscript {shlex.quote(settings.rscript)}")
 
-    advice = f"mend {directory / NAME}, or the variable; `faucet --help` has all options"
+
+def _broken_options(directory: Path, error: Exception) -> Finding:
+    from faucet.cli.toml import EXIT_FAILED, NAME
+
+    if getattr(error, "code", 0) == EXIT_FAILED:  # the machine is in the way; the text says what to do
+        return Finding("broken", "options", str(error))
+    advice = f"fix {directory / NAME}, or the variable; `faucet --help` has all options"
     return Finding("broken", "options", str(error).strip() or type(error).__name__, advice)
 
 

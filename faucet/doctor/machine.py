@@ -13,10 +13,10 @@ from pathlib import Path
 
 from faucet.control.paths import PATH_LIMIT, directory, is_private, socket_path
 from faucet.doctor.findings import Finding, Level
-from faucet.extras import install_command
-from faucet.net.address import AddressError, UnixAddress, parse_listen
+from faucet.net.address import AddressError, UnixAddress, parse_listen, twice
 from faucet.net.binding import bind, bound_address
 from faucet.settings import LocalSettings, parse_span
+from faucet.surroundings import install_command
 from faucet.units import counted, format_size
 from faucet.workers.cpus import available_cpus
 
@@ -47,8 +47,13 @@ def python(_: LocalSettings) -> list[Finding]:
 
 
 def address(settings: LocalSettings) -> list[Finding]:
-    """Whether each can be listened on; it is not: nobody could connect meanwhile."""
-    return [_address(text) for text in settings.host]
+    """Whether each can be bound, --admin's too. Nothing listens: nobody could connect meanwhile."""
+    with contextlib.suppress(AddressError):  # told below
+        if problem := twice(settings.host, settings.admin):
+            what, _, advice = problem.partition("; ")
+            return [Finding("broken", "address", what, advice)]
+    found = [_address(text) for text in settings.host]
+    return [*found, _address(settings.admin)._replace(subject="admin")] if settings.admin else found
 
 
 def _address(text: str) -> Finding:
@@ -176,7 +181,7 @@ def _misplaced(path: Path, usual: bool) -> tuple[str, str]:
         if where.is_dir() and not where.is_symlink() and where.stat().st_uid == os.getuid():
             return f"{where} is open to others", f"chmod 700 {shlex.quote(str(where))}"
         return f"{where} is not yours", f"set XDG_RUNTIME_DIR to a directory of your own; or {elsewhere}"
-    there = next(parent for parent in path.parents if parent.exists())
+    there = next(parent for parent in path.parents if os.path.lexists(parent))
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         return f"{there} is no directory that you may write to", elsewhere
     return "", ""

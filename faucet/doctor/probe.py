@@ -10,7 +10,7 @@ import os
 import select
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import NamedTuple
@@ -31,8 +31,13 @@ class Answer(NamedTuple):
     """By itself, and in time."""
 
 
-def ask_program(argv: Sequence[str], directory: Path | None, patience: float) -> Answer:
-    """Run it for at most `patience` seconds, started as workers are. Raises OSError if it cannot be started."""
+def ask_program(
+    argv: Sequence[str], directory: Path | None, patience: float, variables: Mapping[str, str] | None = None
+) -> Answer:
+    """Run it for at most `patience` seconds, started as workers are. Raises OSError if it cannot be started.
+
+    `variables` are set besides those of the environment.
+    """
     deadline = monotonic() + patience
     with contextlib.closing(Reaper()) as reaper:
         process = subprocess.Popen(
@@ -41,6 +46,7 @@ def ask_program(argv: Sequence[str], directory: Path | None, patience: float) ->
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             cwd=directory,
+            env={**os.environ, **(variables or {})},
             start_new_session=True,
         )
         try:

@@ -1,17 +1,29 @@
-"""R and the API: whether R is there and answers, has the packages, and can read the files that would be served."""
+"""R and the API: whether R is there and answers, has what is needed, and can read the files that would be served."""
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
 import sys
 from pathlib import Path
 
+from faucet.cli.toml import why_unreadable
+from faucet.doctor.code import (
+    COMES_WITH_FAUCET,
+    Answers,
+    bare_renv,
+    install,
+    of_the_code,
+    renv_is_bare,
+    uses_renv,
+)
 from faucet.doctor.findings import Finding, Level
 from faucet.doctor.probe import Answer, ask_program
-from faucet.settings import LocalSettings
-from faucet.workers.program import INSTALL_PACKAGE, INSTALL_PLUMBER, INSTALL_R, ProgramError, find_program
+from faucet.settings import LocalSettings, parse_span
+from faucet.workers.cpus import available_cpus
+from faucet.workers.program import INSTALL_PLUMBER, INSTALL_R, ProgramError, find_program
 
 PATIENCE = 10.0
 """Seconds for R to start, load two packages and read two files: that takes half a second; a cold disk, some more."""
@@ -19,22 +31,19 @@ PATIENCE = 10.0
 OLDEST_PLUMBER = 1
 """pr() and pr_run() came with version 1.0.0."""
 
-QUESTIONS = r"""
-tell <- function(what, text) cat("\nfaucet:", what, "=", gsub("\n", "\037", text, fixed = TRUE), "\n", sep = "")
-ask <- function(what, answer) tell(what, tryCatch(answer, error = function(e) paste0("!", conditionMessage(e))))
-tell("R", as.character(getRversion()))
-for (package in c("plumber", "httpuv")) ask(package, { loadNamespace(package); as.character(packageVersion(package)) })
-for (file in commandArgs(TRUE)) ask(file, { parse(file); "" })
-"""
-"""All at once, since R's start takes longest. Each answer has a line of its own, whatever .Rprofile prints before."""
+QUESTIONS = Path(__file__).with_name("questions.R")
+"""All at once, since R's start takes longest."""
 
-_ANSWER = re.compile(r"^faucet:([\w.]+)=(.*)$", re.MULTILINE)
+PLUMBER_PORTS = range(1024, 49152)
+"""plumber 1.3 and later refuses to listen on any other port."""
 
-USE_THE_PORT = 'write: pr_run(port = as.integer(Sys.getenv("FAUCET_PORT")))'
+REFUSED_PORTS = frozenset((2049, 3659, 4045, 6000, *range(6665, 6670), 6697))
+"""Those in that range that it refuses, too: browsers call them unsafe."""
 
-_RUNS = re.compile(r"\bpr_run\s*\(|\$run\s*\(")
-_READS_ITS_PORT = re.compile(r"""FAUCET_PORT|["']PORT["']""")
-_NAMES_A_PORT = re.compile(r"\bport\s*(?:=|<-)\s*([0-9]{2,5})L?\b")
+NAMES = (r"entrypoint\.r", r"plumber\.r", r"_server\.ya?ml")
+"""What is served, in the order in which it counts."""
+
+_ENGINE = re.compile(r"""^engine\s*:\s*["']?([A-Za-z][A-Za-z0-9.]*)["']?\s*(?:#.*)?$""", re.MULTILINE)
 
 
 def api(settings: LocalSettings) -> list[Finding]:
@@ -45,8 +54,9 @@ def api(settings: LocalSettings) -> list[Finding]:
         entry = find_program(settings.dir, settings.command, rscript)
     except ProgramError as error:
         return [_nothing_to_serve(settings, str(error))]
-    findings = [Finding("ok", "API", f"{entry.description} in {entry.directory}")]
-    return findings + [finding for name in served_files(settings) for finding in _port(settings.dir / name)]
+    except OSError as error:
+        return [Finding("broken", "API", why_unreadable(settings.dir, error))]
+    return [Finding("ok", "API", f"{entry.description} in {entry.directory}")]
 
 
 def _nothing_to_serve(settings: LocalSettings, problem: str) -> Finding:
@@ -58,15 +68,46 @@ def _nothing_to_serve(settings: LocalSettings, problem: str) -> Finding:
     return Finding("broken", "API", what, advice)
 
 
-def served_files(settings: LocalSettings) -> list[str]:
-    """The R files that matter: what is run, and plumber.R if that runs it."""
-    entrypoint = settings.dir / "entrypoint.R"
+def served_file(directory: Path) -> Path | None:
+    """The file that is served from `directory`; its name may be spelled in any case."""
+    try:
+        names = sorted((path.name for path in directory.iterdir()), key=lambda name: (name[:1].isupper(), name))
+    except OSError:
+        return None
+    for pattern in NAMES:
+        for name in names:
+            if re.fullmatch(pattern, name, re.IGNORECASE) and (directory / name).is_file():
+                return directory / name
+    return None
+
+
+def files_to_read(settings: LocalSettings) -> list[str]:
+    """The R files that a look begins with; those that they name are looked at, too."""
     if settings.command is not None:
+        return _script_of(settings)
+    served = served_file(settings.dir)
+    return [] if served is None or not served.name.lower().endswith(".r") else [served.name]
+
+
+def _script_of(settings: LocalSettings) -> list[str]:
+    """The R file in --command, if that runs one with the R that is asked."""
+    try:
+        words = shlex.split(settings.command or "")
+    except ValueError:
         return []
-    if not entrypoint.is_file():
-        return ["plumber.R"] if (settings.dir / "plumber.R").is_file() else []
-    also = "plumber.R" in _code(entrypoint) and (settings.dir / "plumber.R").is_file()
-    return ["entrypoint.R", "plumber.R"] if also else ["entrypoint.R"]
+    if not words or Path(words[0]).name != "Rscript" or shutil.which(words[0]) != shutil.which(settings.rscript):
+        return []
+    script = next((word for word in words[1:] if not word.startswith("-")), "")
+    return [script] if script.lower().endswith(".r") and (settings.dir / script).is_file() else []
+
+
+def engine_of(settings: LocalSettings) -> str:
+    """The package that serves a _server.yml; empty if none is to be served, or it names none."""
+    served = served_file(settings.dir) if settings.command is None else None
+    if served is None or served.name.lower().endswith(".r"):
+        return ""
+    match = _ENGINE.search(_code(served))
+    return match[1] if match else ""
 
 
 def _code(path: Path) -> str:
@@ -78,36 +119,57 @@ def _code(path: Path) -> str:
     return "\n".join(line.partition("#")[0] for line in lines)
 
 
-def _port(path: Path) -> list[Finding]:
-    """A warning if the file starts a server, but not on the port that Faucet chose."""
-    code = _code(path)
-    if not _RUNS.search(code) or _READS_ITS_PORT.search(code):
-        return []
-    named = _NAMES_A_PORT.search(code)
-    seems = f"listens on port {named[1]}, it seems, and" if named else "starts a server, but"
-    return [Finding("warning", path.name, f"{seems} does not read FAUCET_PORT: each worker has its own", USE_THE_PORT)]
-
-
 def programs(settings: LocalSettings) -> list[Finding]:
     """R, its packages, and what it makes of the files. One start of R."""
     level: Level = "broken" if settings.command is None else "unused"
     program = shutil.which(settings.rscript)
     if program is None:
         return [Finding(level, "R", f"{settings.rscript!r} was not found", INSTALL_R)]
-    directory = settings.dir if settings.dir.is_dir() else None
-    files = served_files(settings)
+    bare = renv_is_bare(settings.dir, dict(os.environ))
+    engine = engine_of(settings)
+    argv = [program, str(QUESTIONS), engine or "-", *files_to_read(settings)]
     try:
         # In the directory, as the workers: its .Rprofile (renv, say) decides which packages there are.
-        said = ask_program([program, "-e", QUESTIONS, *files], directory, PATIENCE)
+        directory = settings.dir if settings.dir.is_dir() else None
+        said = ask_program(argv, directory, PATIENCE, {"RENV_CONFIG_AUTOLOADER_ENABLED": "FALSE"} if bare else {})
     except OSError as error:
         return [Finding(level, "R", f"{program} cannot be started: {error.strerror}", INSTALL_R)]
-    answers = {what: text.replace("\x1f", "\n").strip() for what, text in _ANSWER.findall(said.text)}
-    if "R" not in answers:
+    answers = Answers.read(said.text)
+    version = answers.one("R")
+    if version is None:
         return [Finding(level, "R", f"{program} {_why_no_answer(said)}", _look_yourself(settings))]
-    findings = [Finding("ok", "R", f"{answers['R']}, {program}"), *_packages(answers, settings)]
+    findings = [Finding("ok", "R", f"{version}, {program}"), *_locale(answers, level)]
+    findings += [bare_renv(settings)] if bare else []
+    findings += [*_packages(answers, settings), *_engine(engine, answers, settings)]
     if not said.ended:
         findings.append(Finding("warning", "R", f"did not end within {PATIENCE:g} s", _look_yourself(settings)))
-    return findings + [_syntax(name, answers[name], settings) for name in files if name in answers]
+    return findings + of_the_code(answers, settings)
+
+
+def _locale(answers: Answers, level: Level) -> list[Finding]:
+    """Whether R can write every letter."""
+    answer = answers.one("locale") or "UTF-8"
+    if not answer.startswith("!"):
+        return []
+    decides = next((name for name in ("LC_ALL", "LC_CTYPE", "LANG") if os.environ.get(name)), "LANG")
+    advice = f"export {decides}=C.UTF-8; systemd: Environment={decides}=C.UTF-8; docker: ENV {decides}=C.UTF-8"
+    found = f"R's locale {answer[1:]!r} is not UTF-8: letters like é become <U+00E9> in answers and in the log"
+    return [Finding("warning" if level == "broken" else "unused", "locale", found, advice)]
+
+
+def _engine(engine: str, answers: Answers, settings: LocalSettings) -> list[Finding]:
+    """The package that serves a _server.yml."""
+    served = served_file(settings.dir) if settings.command is None else None
+    if served is None or served.name.lower().endswith(".r"):
+        return []
+    if not engine:
+        advice = "name the R package that serves it, for example: engine: plumber2"
+        return [Finding("broken", served.name, "names no engine", advice)]
+    answer = answers.one("engine") or "!R said nothing of it"
+    if answer.startswith("!"):
+        found = f"its engine {engine} cannot serve it: {answer[1:]}"
+        return [Finding("broken", served.name, found, install([engine], settings))]
+    return [Finding("ok", served.name, f"by {engine} {answer}")]
 
 
 def _why_no_answer(said: Answer) -> str:
@@ -123,28 +185,55 @@ def _look_yourself(settings: LocalSettings) -> str:
     return f"see what this does: {run} (a slow .Rprofile? another program? --rscript names the right one)"
 
 
-def _packages(answers: dict[str, str], settings: LocalSettings) -> list[Finding]:
+def _packages(answers: Answers, settings: LocalSettings) -> list[Finding]:
     """plumber; and httpuv, which comes with it."""
-    entrypoint = settings.dir / "entrypoint.R"
-    by_itself = settings.command is not None or (
-        entrypoint.is_file() and not re.search(r"\bplumber\b", _code(entrypoint))
-    )
-    level: Level = "unused" if by_itself else "broken"
+    level: Level = "broken" if _needs_plumber(answers, settings) else "unused"
     findings: list[Finding] = []
-    for package, install in (("plumber", INSTALL_PLUMBER), ("httpuv", INSTALL_PACKAGE)):
-        advice = install.format(package=package, rscript=shlex.quote(settings.rscript))
-        answer = answers.get(package, "!R said nothing of it")
+    for package in COMES_WITH_FAUCET:
+        advice = _install(package, settings)
+        answer = answers.one(package) or "!R said nothing of it"
         if answer.startswith("!"):
             return [*findings, Finding(level, package, f"cannot be loaded: {answer[1:]}", advice)]
         if package == "plumber" and int(answer.partition(".")[0]) < OLDEST_PLUMBER:
             return [Finding(level, package, f"{answer} is too old: pr_run() came with 1.0.0", advice)]
         findings.append(Finding("ok", package, answer))
+        if package == "plumber" and level == "broken" and _version(answer) >= (1, 3):
+            findings[-1] = _port_range(answer, settings)
     return findings
 
 
-def _syntax(name: str, answer: str, settings: LocalSettings) -> Finding:
-    if not answer.startswith("!"):
-        return Finding("ok", name, "R can read it")
-    path = shlex.quote(str(settings.dir / name))
-    check = f"""{shlex.quote(settings.rscript)} -e 'parse(commandArgs(TRUE))' {path}"""
-    return Finding("broken", name, f"R cannot read it: {answer[1:]}", f"mend it, and check: {check}")
+def _needs_plumber(answers: Answers, settings: LocalSettings) -> bool:
+    """Whether the API cannot be served without it."""
+    if any(values[0] == "plumber" and values[4] == "required" for values in answers.all("need", 8)):
+        return True
+    if settings.command is not None:
+        return False
+    served = served_file(settings.dir)
+    if served is None or served.name.lower() == "plumber.r":
+        return True
+    return served.name.lower() == "entrypoint.r" and bool(re.search(r"\bplumber\b", _code(served)))
+
+
+def _install(package: str, settings: LocalSettings) -> str:
+    if package == "plumber" and not uses_renv(settings.dir):
+        return INSTALL_PLUMBER.format(package=package, rscript=shlex.quote(settings.rscript))
+    return install([package], settings)
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", text)[:2]))
+
+
+def _port_range(version: str, settings: LocalSettings) -> Finding:
+    """Since 1.3 plumber refuses ports; whether --child-port, if it is given, leads to such."""
+    first = settings.child_port
+    most = parse_span(settings.workers or str(available_cpus())).most
+    used = range(first, first + 2 * most if first else first)  # those of the successors, too
+    refused = next((port for port in used if port not in PLUMBER_PORTS or port in REFUSED_PORTS), None)
+    if refused is None:
+        return Finding("ok", "plumber", f"{version}, which listens on ports {PLUMBER_PORTS[0]} to {PLUMBER_PORTS[-1]}")
+    found = (
+        f"{version} refuses port {refused} (it takes {PLUMBER_PORTS[0]} to {PLUMBER_PORTS[-1]}, without those that "
+        f"browsers call unsafe), and --child-port {first} needs {used[0]} to {used[-1]}"
+    )
+    return Finding("broken", "plumber", found, "--child-port 20000, or leave it out for free ports")

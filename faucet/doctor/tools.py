@@ -11,8 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from faucet.doctor.findings import Finding
-from faucet.extras import RELOAD, SSH, install_command
 from faucet.settings import LocalSettings
+from faucet.surroundings import RELOAD, SSH, install_command
 
 AGENT_PATIENCE = 2.0
 """Seconds for the agent to accept a connection."""
@@ -33,7 +33,7 @@ def ssh(_: LocalSettings) -> list[Finding]:
     """For --via-ssh: asyncssh; if that is there, what it reads and whom it asks."""
     if importlib.util.find_spec("asyncssh") is None:
         return [Finding("unused", "asyncssh", "is not installed; only --via-ssh needs it", install_command(SSH))]
-    home = Path.home() / ".ssh"
+    home = Path(os.path.expanduser("~")) / ".ssh"  # noqa: PTH111 (Path's raises where there is no home)
     return [
         Finding("ok", "asyncssh", f"{version('asyncssh')}, for --via-ssh"),
         _ssh_config(home / "config"),
@@ -44,17 +44,19 @@ def ssh(_: LocalSettings) -> list[Finding]:
 
 def _ssh_config(path: Path) -> Finding:
     subject = "ssh config"
-    if not path.exists():
+    if not os.path.lexists(path) and os.access(path.parent.parent, os.X_OK):
         return Finding("unused", subject, f"{path} does not exist: name bastions by user@host:port")
-    if not path.is_file() or not os.access(path, os.R_OK):
+    if not os.access(path, os.R_OK):
         return Finding("warning", subject, f"{path} cannot be read", f"ls -l {shlex.quote(str(path))}")
+    if not path.is_file():
+        return Finding("warning", subject, f"{path} is not a file", f"ls -ld {shlex.quote(str(path))}")
     return Finding("ok", subject, str(path))
 
 
 def _known_hosts(path: Path) -> Finding:
     subject = "known_hosts"
     for file in (path, SYSTEM_KNOWN_HOSTS):
-        if file.is_file() and os.access(file, os.R_OK):
+        if os.access(file, os.R_OK) and file.is_file():
             return Finding("ok", subject, str(file))
     advice = "ssh USER@BASTION, once, and compare the fingerprint that it shows"
     return Finding("unused", subject, "there is none, and --via-ssh trusts nobody who is not in it", advice)

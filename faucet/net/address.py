@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 DEFAULT_PORT = 3838
@@ -100,3 +101,28 @@ def parse_address(text: str) -> Address:
     if match is None or int(match["port"]) > 65535:
         raise AddressError(f"{text!r} is no address: write 127.0.0.1:3838, :8080 or [::1]:3838")
     return Address(match["six"] or match["host"], int(match["port"]))
+
+
+def twice(hosts: Sequence[str], admin: str | None) -> str:
+    """What is wrong if one address is listened on twice; empty if none is. Raises AddressError."""
+    named = [("--host", text, parse_listen(text)) for text in hosts]
+    named += [("--admin", admin, parse_address(admin))] if admin else []
+    for number, (option, text, address) in enumerate(named):
+        for other_option, other_text, other in named[:number]:
+            if _overlap(address, other):
+                free = "another port, e.g. --admin 127.0.0.1:3839" if option == "--admin" else "each address once"
+                return f"{option} {text} and {other_option} {other_text} are the same address; name {free}"
+    return ""
+
+
+def _overlap(one: Address | UnixAddress, other: Address | UnixAddress) -> bool:
+    if isinstance(one, UnixAddress) or isinstance(other, UnixAddress):
+        return isinstance(one, UnixAddress) and isinstance(other, UnixAddress) and one.path == other.path
+    if not one.port or one.port != other.port:
+        return False
+    hosts = [{"localhost": "127.0.0.1"}.get(address.host.lower(), address.host.lower()) for address in (one, other)]
+    if hosts[0] == hosts[1] or "" in hosts:  # every interface, of both kinds
+        return True
+    if "0.0.0.0" in hosts or "::" in hosts:
+        return (":" in hosts[0]) == (":" in hosts[1])
+    return False

@@ -157,7 +157,7 @@ def _unresolved(address: Address, error: Exception) -> str:
 def _why_not(address: Address | UnixAddress, error: OSError, numeric: str = "") -> str:
     """Why it could not be bound. `numeric` is the one of its addresses that failed."""
     if isinstance(address, UnixAddress):
-        return f"cannot listen on {address}: {error.strerror or error}"
+        return f"cannot listen on {address}: {error.strerror or error}; name another path with --host"
     host = numeric.rpartition(":")[0].strip("[]")
     which = f" ({numeric})" if address.host and host != address.host else ""
     begin = f"cannot listen on {address}{which}: "

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from faucet import tasks
-from faucet.extras import SSH, install_command
 from faucet.fleet import Fleet, StartFailed
 from faucet.log.handler import Log
 from faucet.net.commands import LocalPrograms
@@ -23,6 +22,7 @@ from faucet.proxy.server import Proxy
 from faucet.settings import DemoSettings, K8sSettings, SshSettings, parse_span
 from faucet.ssh.secrets import Secrets
 from faucet.ssh.target import parse_targets
+from faucet.surroundings import SSH, install_command
 from faucet.workers.cpus import available_cpus
 from faucet.workers.environment import threads_per_worker
 from faucet.workers.program import Program
@@ -115,7 +115,8 @@ def _tls(url: ServiceUrl, settings: K8sSettings) -> Callable[[Connector], Connec
     try:
         context = tls_context(settings.ca_file, verify=not settings.insecure_skip_verify)
     except OSError as error:
-        raise StartFailed(f"--ca-file {settings.ca_file}: {error.strerror or error}") from error
+        why = error.strerror or str(error)
+        raise StartFailed(f"--ca-file {settings.ca_file}: {why}; name a file of certificates in PEM") from error
     return lambda connector: TlsConnector(connector, url.host.rstrip("."), context)
 
 

@@ -64,7 +64,7 @@ def run(
     try:
         log = Log(settings, quiet=owner is not None)
     except OSError as error:
-        print_error(f"cannot write the log to {settings.log_file}: {error.strerror}")
+        print_error(f"cannot write the log to {settings.log_file}: {error.strerror}; name another file with --log-file")
         return EXIT_FAILED
     try:
         return _run(_serve(site, settings, log, owner, notice, hints))

@@ -6,6 +6,7 @@ Host keys are always checked. Nothing is asked here: whoever has a terminal may 
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Any, cast
 
@@ -57,6 +58,15 @@ class Login:
 
     def _options(self, target: Target, attempt: Attempt) -> Options:
         """Raises ValueError (config, keys), OSError."""
+        try:
+            return self._make_options(target, attempt)
+        except PermissionError as error:
+            home = os.environ.get("HOME", "")
+            raise ValueError(
+                f"{error.filename} may not be read by this user; HOME is {home!r}: is that another user's?"
+            ) from error
+
+    def _make_options(self, target: Target, attempt: Attempt) -> Options:
         given: dict[str, Any] = {}
         if target.user:
             given["username"] = target.user
@@ -83,9 +93,11 @@ class Login:
         return options
 
     def _must_exist(self, path: Path, option: str) -> Path:
-        path = path.expanduser()
-        if not path.is_file():
+        path = Path(os.path.expanduser(path))  # noqa: PTH111, see _that_exist
+        if not os.path.isfile(path):  # noqa: PTH113
             raise ValueError(f"{option}: there is no file {path}")
+        if not os.access(path, os.R_OK):
+            raise ValueError(f"{option}: {path} may not be read by this user")
         return path
 
     def _passphrase(self, filename: str) -> str | None:
@@ -95,8 +107,7 @@ class Login:
         """The private keys that would be tried, as far as they are there."""
         named = [self.files.key] if self.files.key else cast("list[str]", options.config.get("IdentityFile") or [])
         usual = [Path("~/.ssh") / name for name in ("id_ed25519", "id_ecdsa", "id_rsa")]
-        paths = [Path(path).expanduser() for path in named or usual]
-        return [path for path in paths if path.is_file()]
+        return [Path(path) for path in _that_exist([str(path) for path in named or usual])]
 
     def _is_locked(self, path: Path) -> bool:
         """It is encrypted, and the passphrase is not known."""
@@ -121,7 +132,9 @@ def _that_exist(known_hosts: object) -> list[str]:
     """The files of known hosts that are there, as OpenSSH has it. Where the config says `none`, which would switch all
     checks off: none."""
     names = [known_hosts] if isinstance(known_hosts, str) else known_hosts or []
-    return [str(name) for name in names if Path(str(name)).expanduser().is_file()]  # type: ignore[attr-defined]
+    # Not Path's functions: they raise something where there is no home, or one that may not be looked at (after `su`).
+    paths = [os.path.expanduser(str(name)) for name in names]  # type: ignore[attr-defined]  # noqa: PTH111
+    return [path for path in paths if os.path.isfile(path)]  # noqa: PTH113
 
 
 def unlocks(path: Path, passphrase: str) -> bool:

@@ -43,11 +43,18 @@ def no_monitor_because() -> str:
 def run_with_monitor(arguments: Sequence[str], settings: MonitorSettings, secrets: Secrets | None = None) -> int:
     """Start the runtime for the command line `arguments`, and watch it. The exit code."""
     own, other = socket.socketpair()
-    with tempfile.TemporaryFile() as errors:
+    with _scratch() as errors:
         runtime = _start_runtime(arguments, other, errors, secrets)
         other.close()
         outcome = _watch(own, settings)
         return _after(runtime, outcome, errors)
+
+
+def _scratch() -> IO[bytes]:
+    """A file without a name: in memory where the system has that, so that no writable directory is needed."""
+    if hasattr(os, "memfd_create"):
+        return open(os.memfd_create("faucet"), "w+b")  # noqa: PTH123
+    return tempfile.TemporaryFile()
 
 
 def _start_runtime(

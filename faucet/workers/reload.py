@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from faucet.extras import RELOAD, install_command
 from faucet.fleet import StartFailed
+from faucet.surroundings import RELOAD, install_command
 
 if TYPE_CHECKING:
     from faucet.workers.supervisor import Supervisor

@@ -10,6 +10,8 @@ import contextlib
 from importlib.resources import files
 from pathlib import Path
 
+from faucet.surroundings import NO_CWD, has_cwd
+
 NAMES = ("plumber.R", "entrypoint.R", "faucet.toml", "index.html")
 
 
@@ -70,4 +72,6 @@ def _undo(made: list[Path]) -> None:
 
 def _why_not(directory: Path, error: OSError) -> str:
     where = error.filename or directory
+    if not directory.is_absolute() and not has_cwd():
+        return f"{NO_CWD}; nothing was written"
     return f"{where}: {error.strerror or error}; nothing was written"

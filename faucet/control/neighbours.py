@@ -1,0 +1,113 @@
+"""Faucets of other users on this machine: for root at night, and for everybody who asks as the wrong user.
+
+Nothing is changed, and nothing is sent: a socket may be anybody's, so it has a second to greet, and its greeting
+is made harmless before it is shown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import pwd
+import re
+import shlex
+import stat
+from collections.abc import Sequence
+from glob import glob
+from pathlib import Path
+
+from faucet.control.client import Client, NoRuntime
+from faucet.control.paths import temporary_directory
+from faucet.control.protocol import MESSAGE_LIMIT
+from faucet.text import visible
+
+PATIENCE = 1.0
+"""Seconds for one to answer."""
+
+MOST = 50
+"""Sockets that are tried."""
+
+PLACES = (
+    "/run/user/*/faucet/*.sock",
+    "/run/faucet*/*.sock",
+    "/tmp/faucet-*/*.sock",
+    "/var/tmp/faucet-*/*.sock",
+    "/tmp/systemd-private-*/tmp/faucet-*/*.sock",
+)
+"""Where runtimes put their sockets by themselves, and where a unit made from our example has it."""
+
+LISTENING = Path("/proc/net/unix")
+"""Linux: every Unix socket with its path, also those in directories that we may not read."""
+
+_LISTENS = 0x10000
+"""__SO_ACCEPTCON among the flags in LISTENING."""
+
+_OURS = re.compile(r"/.*/faucet(-\d+)?/[^/]+\.sock|/.*faucet.*/control\.sock")
+
+
+async def others(known: Sequence[Path]) -> str:
+    """A line for each Faucet at none of the sockets `known`, with the command for it; empty if there is none."""
+    paths = [path for path in _candidates() if path not in known][:MOST]
+    lines = [line for line in await asyncio.gather(*map(_line, paths)) if line]
+    return "\n".join(["", "Others on this machine:", *lines]) if lines else ""
+
+
+def _candidates() -> list[Path]:
+    places = (*PLACES, f"{temporary_directory()}/faucet-*/*.sock")
+    found = {path for pattern in places for path in glob(pattern)}  # noqa: PTH207 (absolute)
+    with contextlib.suppress(OSError):
+        found.update(filter(_OURS.fullmatch, _listening(LISTENING.read_text("utf-8", "replace"))))
+    return sorted(Path(path) for path in found)
+
+
+def _listening(table: str) -> list[str]:
+    """The paths in LISTENING that somebody listens on."""
+    paths = []
+    for line in table.splitlines()[1:]:
+        fields = line.split(maxsplit=7)  # a path may have blanks in it
+        if len(fields) == 8 and int(fields[3], 16) & _LISTENS:
+            paths.append(fields[7])
+    return paths
+
+
+async def _line(path: Path) -> str:
+    """What is to be said of the runtime at `path`; empty if there is none."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            streams = await asyncio.open_unix_connection(path, limit=MESSAGE_LIMIT)
+        client = await Client.greet(*streams, patience=PATIENCE)
+    except PermissionError:
+        return _of_somebody(path)
+    except (OSError, TimeoutError, NoRuntime):
+        return ""
+    title, pid, user = client.greeting.title, client.greeting.pid, _owner(path)
+    await client.close()
+    command = shlex.join(["faucet", "ctl", "status", "--at", str(path)])
+    return visible(f"  {title} of {user}, pid {pid}: {command}")
+
+
+def _of_somebody(path: Path) -> str:
+    """One that we may not talk to; whether it lives, only its owner can see."""
+    user = _owner(path)
+    command = shlex.join(["sudo", "-u", user, "faucet", "ctl", "status", "--at", str(path)])
+    return visible(f"  one of {user}: {command}")
+
+
+def _owner(path: Path) -> str:
+    """The user whose socket it is, or whose the first directory above it is that may be looked at."""
+    for place in (path, *path.parents):
+        with contextlib.suppress(OSError):
+            status = place.lstat()
+            if stat.S_ISSOCK(status.st_mode) or stat.S_ISDIR(status.st_mode):
+                return user_name(status.st_uid)
+    return "?"
+
+
+def user_name(uid: int | None = None) -> str:
+    """The name of a user; a number where it has none, as in many a container. None: this process's."""
+    uid = os.geteuid() if uid is None else uid
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"#{uid}"
