@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 Unit = Literal[
-    "duration", "size", "address", "keys", "span", "target", "url", "dns", "ssh", "trust", "admin", "count", "plain"
-]
+    "duration", "size", "address", "keys", "span", "target", "url", "dns", "ssh", "trust", "admin", "count", "globs",
+    "plain",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +230,21 @@ class WorkerSettings:
     health_interval: float = _option(
         10.0, "How often a worker is asked how it is.", WORKERS, unit="duration", minimum=1
     )
-    reload: bool = _option(False, "Rolling restart when a file in the directory changes.", WORKERS)
+    reload: bool = _option(False, "Rolling restart when code in the directory changes.", WORKERS)
+    reload_include: tuple[str, ...] = _option(
+        (),
+        "With --reload: files that count, too: `*.txt`, `models/*.rds`. Repeat it, or separate them by commas.",
+        WORKERS,
+        unit="globs",
+        shown="none",
+    )
+    reload_exclude: tuple[str, ...] = _option(
+        (),
+        "With --reload: files and directories that do not count: `state.json`, `cache/`.",
+        WORKERS,
+        unit="globs",
+        shown="none",
+    )
     child_port: int = _option(
         0,
         "First port of the workers; worker i gets the i-th. 0: free ports.",

@@ -6,7 +6,6 @@ import contextlib
 import importlib.util
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from faucet import tasks
@@ -25,6 +24,7 @@ from faucet.workers.fleet import Fleet, StartFailed
 from faucet.workers.local import LocalWorkers
 from faucet.workers.pods import Pods
 from faucet.workers.reload import reload_on_change, require
+from faucet.workers.watched import Watched
 
 if TYPE_CHECKING:
     from faucet.net.ssh.login import Login
@@ -60,14 +60,23 @@ def local_site(entry: Entry, settings: DemoSettings) -> Site:
         mode="local",
         described=f"{entry.directory} ({entry.description})",
         fleet=lambda proxy, log: LocalWorkers(span, entry, settings, proxy, log.output),
-        companion=_reloading(entry.directory, settings) if settings.reload else _alone,
+        companion=_reloading(entry, settings) if settings.reload else _alone,
     )
 
 
-def _reloading(directory: Path, settings: DemoSettings) -> Companion:
+def _reloading(entry: Entry, settings: DemoSettings) -> Companion:
+    watched = Watched(
+        entry.directory,
+        include=settings.reload_include,
+        exclude=settings.reload_exclude,
+        log=settings.log_file.resolve() if settings.log_file is not None else None,
+        any_language=entry.rscript is None,
+        named=entry.own_files(),
+    )
+
     @contextlib.asynccontextmanager
     async def reloading(fleet: Fleet) -> AsyncIterator[None]:
-        task = tasks.start(reload_on_change(cast("LocalWorkers", fleet), directory, settings.log_file), "reload")
+        task = tasks.start(reload_on_change(cast("LocalWorkers", fleet), watched), "reload")
         try:
             yield
         finally:

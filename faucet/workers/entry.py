@@ -53,6 +53,12 @@ class Entry:
         """The command line of a worker on `port`."""
         return [argument.replace("{port}", str(port)) for argument in self.arguments]
 
+    def own_files(self) -> frozenset[str]:
+        """Files of the directory that the command line names, e.g. a program that is built there."""
+        paths = [Path(os.path.normpath(self.directory / argument)) for argument in self.arguments]
+        inside = [path for path in paths if path.is_relative_to(self.directory) and path.is_file()]
+        return frozenset(path.relative_to(self.directory).as_posix() for path in inside)
+
     def environment(self, port: int, worker: int) -> dict[str, str]:
         """The environment of worker number `worker` (from 1): ours, and what it has to know."""
         return {
@@ -68,7 +74,8 @@ def find_entry(directory: Path, command: str | None, rscript: str) -> Entry:
     if not directory.is_dir():
         what = "is not a directory" if directory.exists() else "does not exist"
         raise EntryError(f"{directory} {what}; name the directory of your API with --dir")
-    directory = directory.resolve()
+    # Not resolved: where a link is what is deployed, the next worker runs in what it leads to by then.
+    directory = directory.resolve() if ".." in directory.parts else directory.absolute()
     if command is not None:
         return _from_command(directory, command)
     if (directory / "entrypoint.R").is_file():

@@ -68,6 +68,8 @@ class LocalWorkers:
         self.closing: list[Place] = []
         """Given up, but they still have something in hand."""
         self.rolling: Roll | None = None
+        self.rolls = 0
+        """Rolling restarts that have begun."""
         self._next_roll = ""  # why another one follows
         loop = asyncio.get_running_loop()
         self.first_ready: asyncio.Future[None] = loop.create_future()
@@ -256,6 +258,7 @@ class LocalWorkers:
         if self.rolling is not None:
             raise Refused("a rolling restart is under way already")
         _log.info("rolling restart of %d workers, asked by %s", len(self.places), who)
+        self.rolls += 1
         roll = self.rolling = Roll(len(self.places), asyncio.get_running_loop().create_future())
         self.act(self._roll(roll, f"rolling restart by {who}"), "rolling restart")
         return f"{roll.total} workers are replaced, one after the other", roll.result
