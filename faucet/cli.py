@@ -6,6 +6,7 @@ flag, variable, file, default.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import os
@@ -21,6 +22,7 @@ from faucet.ctl import app as ctl
 from faucet.log import print_error
 from faucet.options import show, with_options
 from faucet.settings import AttachSettings, DemoSettings, K8sSettings, LocalSettings, ServeSettings
+from faucet.stdio import OutputError, finish, occupy
 
 EXIT_USAGE = 2
 
@@ -156,7 +158,8 @@ def _serve(
     from faucet.workers.fleet import StartFailed
 
     if hints and owner is None:
-        print(hints, flush=True)
+        with contextlib.suppress(OSError):  # they are not what it is for
+            print(hints, flush=True)
     elif hints:
         notice = f"{notice}\n{hints}"
     try:
@@ -219,6 +222,14 @@ app.command(ctl)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code."""
+    occupy()
+    try:
+        return finish(_main(arguments))
+    except OutputError as error:
+        return finish(0, error)
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     for remark in unknown_variables(os.environ):
         print_error(remark)
     try:

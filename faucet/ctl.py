@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import getpass
 import json
-import os
 import select
 import sys
 from collections.abc import Awaitable, Callable
@@ -82,13 +81,6 @@ def _run(at: Where | None, talk: Callable[[Client], Awaitable[int]]) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    except OSError as error:
-        # Python would complain again when it flushes at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if isinstance(error, BrokenPipeError):
-            return 0  # whoever read this has heard enough
-        print_error(f"cannot write this: {error.strerror or error}")
-        return 1
 
 
 def _place(where: Where) -> Place:

@@ -284,7 +284,7 @@ async def test_plumber_apis_that_write(faucet: Start, tmp_path: Path, plumber: s
     """One file when it starts, one for each request; and the code can still be edited."""
     code = (
         'writeLines(format(Sys.time(), "%H:%M:%OS6"), "state.json")\n'
-        '#* @get /\n#* @serializer text\n'
+        "#* @get /\n#* @serializer text\n"
         'function() {{ writeLines(format(Sys.time(), "%H:%M:%OS6"), "count.yml"); "{}" }}\n'
     )
     (tmp_path / "plumber.R").write_text(code.format("old"))

@@ -57,7 +57,7 @@ class Loops:
         return name in self.left_out or _group(name) in self.left_out
 
     def judge(self, names: Iterable[str], moment: Moment) -> str:
-        """Take note of a change of `names`. What is to be left out from now on, `data.json` or `cache/*.json`; or ''."""
+        """Take note of a change of `names`. What is to be left out from now on; or ''."""
         changed = set(names)
         groups = {_group(name) for name in changed if not is_source(name)}
         common, shared = self._names & changed, self._groups & groups

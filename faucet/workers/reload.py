@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator
 from itertools import islice
 from pathlib import Path
 from time import monotonic, time
@@ -119,7 +119,7 @@ def _listed(names: list[str]) -> str:
 
 
 async def _changes(watched: Watched) -> AsyncGenerator[set[str], None]:
-    """The names of what has changed, each time; none at least once a second; until the directory is gone, or another."""
+    """The names of what has changed, or none once a second; until the directory is gone, or another."""
     identity = _identity(watched.directory)
     links = await asyncio.to_thread(_Links, watched)
     looked = monotonic()
@@ -128,12 +128,12 @@ async def _changes(watched: Watched) -> AsyncGenerator[set[str], None]:
             async for changes in batches:
                 if identity is None or _identity(watched.directory) != identity:
                     return
-                names = await _names(watched, changes)
+                names = await asyncio.to_thread(_names, watched, changes) if changes else set()
                 elsewhere = False
                 if names or monotonic() - looked >= LOOK_AGAIN:
                     looked = monotonic()
                     moved = links.changed(names)
-                    elsewhere = any((watched.directory / name).is_dir() for name in moved)
+                    elsewhere = any(watched.leads_to_directory(name) for name in moved)
                     names |= moved
                 yield names
                 if elsewhere:
@@ -154,28 +154,23 @@ async def _raw_changes(directory: Path) -> AsyncGenerator[set[tuple[Change, str]
                 yield changes
         except (OSError, RuntimeError) as error:
             yield set()
-            if directory.is_dir() and not polling:
+            if _identity(directory) is not None and not polling:
                 polling = True
                 _log.warning("--reload: the system does not report changes (%s); looking for them instead", error)
             else:
                 await asyncio.sleep(LOOK_AGAIN)
 
 
-async def _names(watched: Watched, changes: Iterable[tuple[Change, str]]) -> set[str]:
+def _names(watched: Watched, changes: set[tuple[Change, str]]) -> set[str]:
     """The names of those that count. A directory that came as a whole stands for what is in it."""
     names: set[str] = set()
     for change, text in changes:
         path = Path(text)
-        if path.is_dir():
-            if change == ADDED and not watched.leaves_out(Path(watched.name_of(path)).parts):
-                names.update(map(watched.name_of, await asyncio.to_thread(_list, watched, path)))
-        elif watched(path):
-            names.add(watched.name_of(path))
+        if not path.is_dir():
+            names.update([watched.name_of(path)] if watched(path) else ())
+        elif change == ADDED and not watched.leaves_out(Path(watched.name_of(path)).parts):
+            names.update(map(watched.name_of, watched.files(path)))
     return names
-
-
-def _list(watched: Watched, directory: Path) -> list[Path]:
-    return list(watched.files(directory))
 
 
 class _Links:
@@ -187,7 +182,7 @@ class _Links:
         self._seen = {watched.name_of(path): _state(path) for path in islice(found, MOST_LINKS)}
 
     def changed(self, names: set[str]) -> set[str]:
-        """Names of links that lead to something else than before. Some of `names`, which have changed, may be new ones."""
+        """Names of links that lead to something else than before. Some of `names`, which have changed, may be new."""
         for name in names:
             path = self._watched.directory / name
             if path.is_symlink() and len(self._seen) < MOST_LINKS:

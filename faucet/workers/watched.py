@@ -102,6 +102,10 @@ class Watched:
         tools = any(name.startswith(".") or name.lower() in DIRECTORIES for name in names)
         return tools or any(pair in ("renv/library", "renv/staging", "renv/sandbox") for pair in _pairs(names))
 
+    def leads_to_directory(self, name: str) -> bool:
+        """Whether `name` is a directory now, or leads to one."""
+        return (self.directory / name).is_dir()
+
     def files(self, directory: Path) -> Iterator[Path]:
         """All files at or below `directory` that count, and all links to directories. What cannot be read has none."""
         try:

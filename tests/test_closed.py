@@ -1,0 +1,228 @@
+"""What a service stands on may be closed, full or gone: each is a clear line or a working service, no traceback."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pty
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import termios
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import monotonic
+
+import psutil
+import pytest
+import requests
+
+from tests.support.running import is_alive, python_worker, wait_gone
+
+ROOT = Path(__file__).parents[1]
+COUNTING = python_worker("counting")
+FAUCET = (sys.executable, "-m", "faucet")
+
+
+# -- the terminal goes ------------------------------------------------------------------------------------------
+
+
+class Pty:
+    """A program on a terminal of which the test is the other end."""
+
+    def __init__(self, directory: Path, *words: str, ignore_hangup: bool, controlling: bool = True) -> None:
+        self.master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 36, 120, 0, 0))
+        self.screen = b""
+
+        def prepare() -> None:
+            os.setsid()
+            if controlling:
+                fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+            signal.signal(signal.SIGHUP, signal.SIG_IGN if ignore_hangup else signal.SIG_DFL)
+
+        environment = {key: value for key, value in os.environ.items() if key not in ("CI", "NO_COLOR")}
+        environment |= {"PYTHONPATH": str(ROOT), "TERM": "xterm-256color", "LANG": "C.UTF-8"}
+        self.errors = directory / "errors"
+        with self.errors.open("wb") as errors:
+            self.process = subprocess.Popen(
+                [*FAUCET, *words], cwd=directory, env=environment, stdin=slave, stdout=slave, stderr=errors,
+                preexec_fn=prepare,
+            )  # fmt: skip
+        os.close(slave)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        with contextlib.suppress(OSError):
+            while part := os.read(self.master, 1 << 16):
+                self.screen += part
+
+    def wait(self, text: str, seconds: float = 20) -> None:
+        """Wait until `text` was drawn."""
+        deadline = monotonic() + seconds
+        while text.encode() not in self.screen:
+            assert monotonic() < deadline, self.screen[-2000:]
+            threading.Event().wait(0.05)
+
+    def hang_up(self) -> None:
+        """The other end is closed, as by the death of a terminal emulator. A reader would keep it open."""
+        self.process.send_signal(signal.SIGSTOP)  # what it draws must not wake the reader later
+        descriptor, self.master = self.master, -1
+        os.dup2(os.open(os.devnull, os.O_RDWR), descriptor)
+        self.process.send_signal(signal.SIGCONT)
+        os.close(descriptor)
+
+    def close(self) -> None:
+        """End it."""
+        if self.master >= 0:
+            os.close(self.master)
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(10)
+
+
+@pytest.fixture
+def on_pty(tmp_path: Path) -> Iterator[Callable[..., Pty]]:
+    opened: list[Pty] = []
+
+    def start(*words: str, **more: bool) -> Pty:
+        opened.append(Pty(tmp_path, *words, **more))
+        return opened[-1]
+
+    yield start
+    for one in opened:
+        one.close()
+
+
+@pytest.mark.parametrize("ignore_hangup", [True, False])
+@pytest.mark.parametrize("controlling", [True, False])
+def test_a_terminal_that_is_gone_ends_the_monitor_and_the_service(
+    on_pty: Callable[..., Pty], ignore_hangup: bool, controlling: bool
+) -> None:
+    """With a controlling terminal there is a SIGHUP, which may be ignored; without, there is none."""
+    window = on_pty("--command", COUNTING, "-w", "1", "--host", "127.0.0.1:0", ignore_hangup=ignore_hangup,
+                    controlling=controlling)  # fmt: skip
+    window.wait("ready")
+    monitor = psutil.Process(window.process.pid)
+    everyone = [monitor, *monitor.children(recursive=True)]
+    assert len(everyone) >= 3
+    window.hang_up()
+    began = monotonic()
+    window.process.wait(5)
+    assert window.process.returncode in (0, 129, -signal.SIGHUP)
+    for process in everyone[1:]:
+        wait_gone(process.pid, 10)
+    assert monotonic() - began < 10
+    assert "Traceback" not in window.errors.read_text()
+
+
+def test_a_request_in_progress_is_finished_when_the_terminal_goes(on_pty: Callable[..., Pty]) -> None:
+    window = on_pty("--command", COUNTING, "-w", "1", "--host", "127.0.0.1:0", ignore_hangup=True)
+    window.wait("ready")
+    runtime = next(one for one in psutil.Process(window.process.pid).children() if "-P" in one.cmdline())
+    listening = [one.laddr.port for one in runtime.net_connections("tcp") if one.status == psutil.CONN_LISTEN]
+    answers: list[int] = []
+    thread = threading.Thread(
+        target=lambda: answers.append(requests.get(f"http://127.0.0.1:{listening[0]}/slow?3", timeout=10).status_code)
+    )
+    thread.start()
+    window.wait("busy")
+    window.hang_up()
+    window.process.wait(5)
+    assert is_alive(runtime.pid)
+    thread.join()
+    assert answers == [200]
+    wait_gone(runtime.pid, 5)
+
+
+def test_an_attached_monitor_ends_with_its_terminal_and_the_service_goes_on(
+    on_pty: Callable[..., Pty], faucet: Callable[..., object]
+) -> None:
+    service = faucet("--command", COUNTING, "-w", "1").wait_ready()  # type: ignore[attr-defined]
+    window = on_pty("attach", str(service.port), ignore_hangup=True)
+    window.wait("ready")
+    window.hang_up()
+    assert window.process.wait(5) == 129
+    assert requests.get(f"http://127.0.0.1:{service.port}/", timeout=5).status_code == 200
+
+
+# -- standard input, output and error -----------------------------------------------------------------------------
+
+
+CLOSED = {"stdin": "<&-", "stdout": ">&-", "stderr": "2>&-", "all": "<&- >&- 2>&-", "full": ">/dev/full",
+          "full stderr": "2>/dev/full", "pipe": "| head -c 1 >/dev/null; exit ${PIPESTATUS[0]}"}  # fmt: skip
+CANNOT = {"stdout": "Bad file descriptor", "full": "No space left on device"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/full")
+@pytest.mark.parametrize("how", CLOSED)
+@pytest.mark.parametrize("words", ["--version", "--help", "config", "example systemd", "completion bash", "doctor -j"])
+def test_commands_that_print(tmp_path: Path, words: str, how: str) -> None:
+    done = shell(tmp_path, f"{words} {CLOSED[how]}")
+    assert "Traceback" not in done.stderr + done.stdout
+    expected = int(how in CANNOT or "all" in how or words.startswith("doctor"))
+    assert done.returncode == expected
+    if how in CANNOT:
+        assert f"cannot write to standard output: {CANNOT[how]}" in done.stderr
+    elif how in ("stdin", "stderr", "full stderr"):
+        assert done.stdout
+
+
+@pytest.mark.parametrize("how", CLOSED)
+def test_ctl_and_attach(tmp_path: Path, faucet: Callable[..., object], how: str) -> None:
+    service = faucet("--command", COUNTING, "-w", "1").wait_ready()  # type: ignore[attr-defined]
+    done = shell(tmp_path, f"ctl status --at {service.port} {CLOSED[how]}")
+    assert "Traceback" not in done.stderr
+    assert done.returncode == int(how in CANNOT or how == "all")
+    if how in CANNOT:
+        assert f"cannot write to standard output: {CANNOT[how]}" in done.stderr
+    done = shell(tmp_path, f"attach {service.port} {CLOSED[how]}")
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 1, "there is no terminal for it"
+
+
+@pytest.mark.parametrize("how", ["stdin", "stdout", "stderr", "all", "full", "full stderr"])
+def test_a_service_with_closed_descriptors(tmp_path: Path, how: str) -> None:
+    with free_port() as port:
+        words = f"--headless --command '{COUNTING}' -w 1 --host 127.0.0.1:{port}"
+    script = f"exec {' '.join(FAUCET)} {words} {CLOSED[how]}"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(["/bin/bash", "-c", script], cwd=tmp_path, env=environment, stdin=subprocess.DEVNULL,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    try:
+        assert answer_of(port) == 200
+        targets = [str(Path(f"/proc/{process.pid}/fd/{number}").readlink()) for number in (0, 1, 2)]
+        assert all(target.startswith("/dev/") for target in targets), targets
+    finally:
+        process.terminate()
+        assert process.wait(20) == 0
+
+
+def shell(directory: Path, words: str) -> subprocess.CompletedProcess[str]:
+    """Run `faucet …` by a shell."""
+    return subprocess.run(
+        ["/bin/bash", "-c", f"{' '.join(FAUCET)} {words}"], cwd=directory, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+
+
+@contextlib.contextmanager
+def free_port() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        yield probe.getsockname()[1]
+
+
+def answer_of(port: int, seconds: float = 20) -> int:
+    """Status of the first answer."""
+    deadline = monotonic() + seconds
+    while True:
+        try:
+            return requests.get(f"http://127.0.0.1:{port}/", timeout=5).status_code
+        except requests.ConnectionError:
+            assert monotonic() < deadline
+            threading.Event().wait(0.05)
