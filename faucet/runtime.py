@@ -14,6 +14,7 @@ import logging
 import os
 import resource
 from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from faucet.control.places import socket_path
 from faucet.control.server import ControlError, ControlServer
 from faucet.log import Log, print_error
 from faucet.net.address import AddressError, parse_address
+from faucet.net.descriptors import Descriptors, is_shortage
 from faucet.net.listener import Listener, Listeners
 from faucet.net.systemd import SystemdError, inherited_sockets
 from faucet.proxy.client import ClientConnection
@@ -82,6 +84,7 @@ async def _serve(site: Site, settings: ServeSettings, log: Log, owner: int | Non
     raise_file_limit()
     relax_garbage_collector()
     service = _Service(site, settings, log)
+    asyncio.get_running_loop().set_exception_handler(partial(_unhandled, service.proxy.descriptors))
     try:
         end = await service.run(owner, notice)
     except BaseException:
@@ -229,6 +232,14 @@ class _Service:
 async def _let_transports_close() -> None:
     for _ in range(TURNS_TO_CLOSE):
         await asyncio.sleep(0)
+
+
+def _unhandled(descriptors: Descriptors, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What asyncio itself complains of. That it cannot accept a connection is told once in a while only."""
+    if is_shortage(context.get("exception")):
+        descriptors.note("client")
+    else:
+        loop.default_exception_handler(context)
 
 
 def raise_file_limit() -> None:

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import pty
+import resource
 import signal
 import socket
 import struct
@@ -21,8 +22,9 @@ import psutil
 import pytest
 import requests
 
-from tests.support.running import is_alive, python_worker, wait_gone
+from tests.support.running import Faucet, is_alive, python_worker, wait_gone
 
+Start = Callable[..., Faucet]
 ROOT = Path(__file__).parents[1]
 COUNTING = python_worker("counting")
 FAUCET = (sys.executable, "-m", "faucet")
@@ -141,9 +143,9 @@ def test_a_request_in_progress_is_finished_when_the_terminal_goes(on_pty: Callab
 
 
 def test_an_attached_monitor_ends_with_its_terminal_and_the_service_goes_on(
-    on_pty: Callable[..., Pty], faucet: Callable[..., object]
+    on_pty: Callable[..., Pty], faucet: Start
 ) -> None:
-    service = faucet("--command", COUNTING, "-w", "1").wait_ready()  # type: ignore[attr-defined]
+    service = faucet("--command", COUNTING, "-w", "1").wait_ready()
     window = on_pty("attach", str(service.port), ignore_hangup=True)
     window.wait("ready")
     window.hang_up()
@@ -174,8 +176,8 @@ def test_commands_that_print(tmp_path: Path, words: str, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", CLOSED)
-def test_ctl_and_attach(tmp_path: Path, faucet: Callable[..., object], how: str) -> None:
-    service = faucet("--command", COUNTING, "-w", "1").wait_ready()  # type: ignore[attr-defined]
+def test_ctl_and_attach(tmp_path: Path, faucet: Start, how: str) -> None:
+    service = faucet("--command", COUNTING, "-w", "1").wait_ready()
     done = shell(tmp_path, f"ctl status --at {service.port} {CLOSED[how]}")
     assert "Traceback" not in done.stderr
     assert done.returncode == int(how in CANNOT or how == "all")
@@ -217,12 +219,88 @@ def free_port() -> Iterator[int]:
         yield probe.getsockname()[1]
 
 
+def status_of(port: int) -> int:
+    """Of one answer; 0 if there is none."""
+    try:
+        return requests.get(f"http://127.0.0.1:{port}/", timeout=5).status_code
+    except requests.ConnectionError:
+        return 0
+
+
 def answer_of(port: int, seconds: float = 20) -> int:
     """Status of the first answer."""
     deadline = monotonic() + seconds
-    while True:
-        try:
-            return requests.get(f"http://127.0.0.1:{port}/", timeout=5).status_code
-        except requests.ConnectionError:
-            assert monotonic() < deadline
-            threading.Event().wait(0.05)
+    while not (status := status_of(port)):
+        assert monotonic() < deadline
+        threading.Event().wait(0.05)
+    return status
+
+
+# -- no descriptors left ------------------------------------------------------------------------------------------
+
+
+def test_clients_that_are_busy_are_not_closed_for_others(faucet: Start) -> None:
+    service = faucet("--command", COUNTING, "-w", "1", "--admin", "127.0.0.1:0",
+                     wrapper=["sh", "-c", 'ulimit -n 48; exec "$@"', "sh"])  # fmt: skip
+    admin = service.wait_line(r"admin pages are on (?P<url>\S+)")["url"]
+    before = service.wait_workers(1)
+    crowd = [socket.create_connection(("127.0.0.1", service.port)) for _ in range(60)]
+    for sock in crowd:
+        with contextlib.suppress(OSError):
+            sock.sendall(b"GET / HT")
+    process = psutil.Process(service.process.pid)
+    assert {status_of(service.port) for _ in range(3)} <= {0, 503}
+    used = sum(process.cpu_times()[:2])
+    threading.Event().wait(1.0)
+    assert sum(process.cpu_times()[:2]) - used < 0.3, "no busy loop"
+    page = requests.get(f"{admin}/metrics", timeout=5).text
+    assert 'faucet_descriptor_shortages_total{purpose="client"}' in page
+    for sock in crowd:
+        sock.close()
+    deadline = monotonic() + 10
+    while status_of(service.port) != 200:
+        assert monotonic() < deadline
+    assert service.worker_pids == before
+    assert service.output.count("no file descriptors to spare (limit 48)") == 1
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="needs prlimit")
+def test_a_worker_is_not_blamed_for_our_shortage(faucet: Start) -> None:
+    service = faucet("--command", COUNTING, "-w", "1")
+    before = service.wait_workers(1)
+    pid, number = service.process.pid, resource.RLIMIT_NOFILE
+    usual = resource.prlimit(pid, number)
+    with requests.Session() as session:
+        url = f"http://127.0.0.1:{service.port}"
+        assert session.get(f"{url}/no", timeout=5).status_code == 200
+        os.kill(before[1], signal.SIGKILL)  # what comes next has no connection to us yet
+        after = service.wait_line(r"ready on port \d+ \(pid (?P<pid>\d+)\)")["pid"]
+        highest = max(int(path.name) for path in Path(f"/proc/{pid}/fd").iterdir())
+        resource.prlimit(pid, number, (highest + 1, usual[1]))
+        fill(pid, service.port, highest)
+        answer = session.get(url, timeout=10)
+        assert (answer.status_code, "no file descriptors" in answer.text) == (503, True)
+        resource.prlimit(pid, number, usual)
+        assert session.get(url, timeout=5).status_code == 200
+    assert service.worker_pids == {1: int(after)}
+    assert "accepts no connections" not in service.output
+
+
+def fill(pid: int, port: int, highest: int) -> None:
+    """Take what is free below `highest`, by clients that stay for a moment."""
+    taken = {int(path.name) for path in Path(f"/proc/{pid}/fd").iterdir()}
+    HELD.extend(socket.create_connection(("127.0.0.1", port)) for _ in range(highest + 1 - len(taken)))
+    deadline = monotonic() + 5
+    while len(list(Path(f"/proc/{pid}/fd").iterdir())) <= highest:
+        assert monotonic() < deadline
+        threading.Event().wait(0.02)
+
+
+HELD: list[socket.socket] = []
+
+
+@pytest.fixture(autouse=True)
+def _let_go() -> Iterator[None]:
+    yield
+    while HELD:
+        HELD.pop().close()

@@ -435,7 +435,7 @@ async def test_nothing_is_started_once_the_service_ends(faucet: Start, asked: st
     assert "is not ready" not in service.output
 
 
-async def test_no_descriptors_left_and_then_some_again(faucet: Start) -> None:
+async def test_clients_cannot_use_up_all_descriptors(faucet: Start) -> None:
     service = faucet("--command", COUNTING, "-w", "2", wrapper=["sh", "-c", 'ulimit -n 60; exec "$@"', "sh"])
     before = service.wait_workers(2)
     crowd = []
@@ -447,16 +447,17 @@ async def test_no_descriptors_left_and_then_some_again(faucet: Start) -> None:
     await asyncio.sleep(0.2)
     for pid in before.values():
         os.kill(pid, signal.SIGKILL)
-    service.wait_line("could not be started")
-    for sock in crowd:
-        sock.close()
     for _ in range(200):
         after = service.worker_pids
         if all(after[number] != pid for number, pid in before.items()):
             break
         await asyncio.sleep(0.1)
+    assert all(after[number] != pid for number, pid in before.items()), "some are kept back from clients"
+    assert (await fetch(service.port, "/"))[0] == 200, "an idle client has to go"
+    assert service.output.count("no file descriptors to spare (limit 60)") == 1
+    for sock in crowd:
+        sock.close()
     assert (await fetch(service.port, "/"))[0] == 200
-    assert all(after[number] != pid for number, pid in before.items())
 
 
 async def test_a_service_that_stops_in_the_middle_of_everything(faucet: Start) -> None:

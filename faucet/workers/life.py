@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from faucet import tasks
 from faucet.net.connect import connect_tcp
+from faucet.net.descriptors import is_shortage
 from faucet.net.listeners import ports_of, who_listens
 from faucet.proxy.backend import Backend
 from faucet.units import format_duration
@@ -79,6 +80,7 @@ class Life:
         self._log = place.log
         self._unreachable = asyncio.Event()
         self._stopping = False
+        self._short = False  # the latest attempt to connect to it failed for want of a descriptor
 
     @property
     def in_service(self) -> bool:
@@ -140,10 +142,14 @@ class Life:
     async def _accepts(self, process: ChildProcess, deadline: float) -> bool:
         """Whether its port accepts a connection before `deadline`, and before the process exits."""
         while not (process.exited.done() or self._stopping) and monotonic() < deadline:
-            with contextlib.suppress(OSError, TimeoutError):
+            try:
                 transport, _ = await connect_tcp(asyncio.Protocol, HOST, self.port, PROBE_TIMEOUT)
                 transport.abort()  # type: ignore[attr-defined]
                 return not process.exited.done()
+            except (OSError, TimeoutError) as error:
+                self._short = is_shortage(error)
+                if self._short:
+                    self._pool.proxy.descriptors.note("start of a worker")
             await asyncio.wait([process.exited], timeout=PROBE_INTERVAL)
         return False
 
@@ -182,6 +188,8 @@ class Life:
 
     def why_not_listening(self) -> str:
         """What its living process does instead of listening on its port."""
+        if self._short:
+            return "could not be asked whether it is ready: Faucet has no file descriptors to spare"
         others = sorted(ports_of(self.process.pid) or ()) if self.process is not None else []
         if others:
             where = ", ".join(map(str, others))
