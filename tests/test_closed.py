@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import pty
@@ -14,14 +15,16 @@ import subprocess
 import sys
 import termios
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import psutil
 import pytest
 import requests
 
+from faucet.sink import FileOutput
 from tests.support.running import Faucet, is_alive, python_worker, wait_gone
 
 Start = Callable[..., Faucet]
@@ -36,7 +39,9 @@ FAUCET = (sys.executable, "-m", "faucet")
 class Pty:
     """A program on a terminal of which the test is the other end."""
 
-    def __init__(self, directory: Path, *words: str, ignore_hangup: bool, controlling: bool = True) -> None:
+    def __init__(
+        self, directory: Path, *words: str, ignore_hangup: bool, controlling: bool = True, wrapper: Sequence[str] = ()
+    ) -> None:
         self.master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 36, 120, 0, 0))
         self.screen = b""
@@ -52,7 +57,7 @@ class Pty:
         self.errors = directory / "errors"
         with self.errors.open("wb") as errors:
             self.process = subprocess.Popen(
-                [*FAUCET, *words], cwd=directory, env=environment, stdin=slave, stdout=slave, stderr=errors,
+                [*wrapper, *FAUCET, *words], cwd=directory, env=environment, stdin=slave, stdout=slave, stderr=errors,
                 preexec_fn=prepare,
             )  # fmt: skip
         os.close(slave)
@@ -92,7 +97,7 @@ class Pty:
 def on_pty(tmp_path: Path) -> Iterator[Callable[..., Pty]]:
     opened: list[Pty] = []
 
-    def start(*words: str, **more: bool) -> Pty:
+    def start(*words: str, **more: Any) -> Pty:
         opened.append(Pty(tmp_path, *words, **more))
         return opened[-1]
 
@@ -304,3 +309,99 @@ def _let_go() -> Iterator[None]:
     yield
     while HELD:
         HELD.pop().close()
+
+
+# -- nowhere to write ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def own_mounts(tool: Callable[[str], str]) -> list[str]:
+    """A wrapper that runs a program with mounts of its own."""
+    unshare = tool("unshare")
+    if subprocess.run([unshare, "-m", "true"], capture_output=True, check=False).returncode:
+        if os.environ.get("CI"):
+            pytest.fail("CI needs mount namespaces")
+        pytest.skip("needs mount namespaces")
+    return [unshare, "-m"]
+
+
+READ_ONLY = """
+for mount in $(awk '{print $2}' /proc/self/mounts | sort -r); do mount -o remount,ro,bind "$mount" 2>/dev/null; done
+unset XDG_RUNTIME_DIR
+! touch /tmp/probe 2>/dev/null && exec "$@"
+"""
+
+
+def test_a_service_that_can_write_nowhere(faucet: Start, own_mounts: list[str]) -> None:
+    service = faucet("--command", COUNTING, "-w", "1", "--log-file", "/var/log/no-faucet.log", checked=False,
+                     env={"TMPDIR": ""}, wrapper=[*own_mounts, "sh", "-c", READ_ONLY, "sh"])  # fmt: skip
+    service.wait_ready()
+    assert answer_of(service.port) == 200
+    assert service.stop() == 0
+    assert service.output.count("cannot write the log to /var/log/no-faucet.log (Read-only file system)") == 1
+    assert service.output.count("cannot make the control socket") == 1
+    assert service.output.count("serving ") == 1
+    assert "Traceback" not in service.output
+
+
+def test_commands_where_nothing_can_be_written(tmp_path: Path, own_mounts: list[str]) -> None:
+    for words in (["ctl", "status"], ["doctor"], ["config"]):
+        done = subprocess.run([*own_mounts, "sh", "-c", READ_ONLY, "sh", *FAUCET, *words], cwd=tmp_path, text=True,
+                              env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": "", "XDG_RUNTIME_DIR": ""},
+                              capture_output=True, check=False)  # fmt: skip
+        assert "Traceback" not in done.stdout + done.stderr, done
+        assert done.stdout + done.stderr
+
+
+def test_the_monitor_where_nothing_can_be_written(on_pty: Callable[..., Pty], own_mounts: list[str]) -> None:
+    window = on_pty("--command", COUNTING, "-w", "1", "--host", "127.0.0.1:0", ignore_hangup=False,
+                    wrapper=[*own_mounts, "sh", "-c", READ_ONLY, "sh"])  # fmt: skip
+    window.wait("ready")
+    window.wait("Read-only file system")
+    assert window.errors.read_text() == ""
+
+
+def test_a_full_disk_under_the_log(faucet: Start, tmp_path: Path, own_mounts: list[str]) -> None:
+    (tmp_path / "disk").mkdir()
+    script = 'mount -t tmpfs -o size=64k none disk && exec "$@"'
+    service = faucet("--command", COUNTING, "-w", "1", "--log-file", "disk/log", "--admin", "127.0.0.1:0",
+                     wrapper=[*own_mounts, "sh", "-c", script, "sh"])  # fmt: skip
+    service.wait_ready()
+    disk = Path(f"/proc/{service.process.pid}/root{tmp_path}/disk")
+    admin = (disk / "log").read_text().partition("admin pages are on ")[2].split()[0]
+    with requests.Session() as session:
+        url = f"http://127.0.0.1:{service.port}/quick"
+        deadline = monotonic() + 30
+        while "the log cannot be written (No space left on device)" not in service.output:
+            assert session.get(url, timeout=5).status_code == 200
+            assert monotonic() < deadline
+        assert service.output.count("cannot be written") == 1
+        page = requests.get(f"{admin}/metrics", timeout=5).text
+        assert float(page.partition("\nfaucet_log_lines_lost_total ")[2].split()[0]) > 0
+        with (disk / "log").open("r+b") as log:
+            log.truncate(0)
+        while "the log is written again" not in service.output:
+            assert session.get(url, timeout=5).status_code == 200
+            threading.Event().wait(0.05)
+            assert monotonic() < deadline
+    assert "lines were dropped: No space left on device" in (disk / "log").read_text()
+
+
+def test_a_log_file_that_can_be_opened_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened, read_end = os.open, os.pipe()
+
+    def refuse(path: object, *more: object) -> int:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(OSError, match="Read-only"):
+        FileOutput(tmp_path / "log")
+    output = FileOutput(tmp_path / "log", instead=read_end[1])
+    output.write(b"one\n")
+    assert os.read(read_end[0], 100) == b"one\n"
+    monkeypatch.setattr(os, "open", opened)
+    output.write(b"two\n")
+    output.close()
+    assert (tmp_path / "log").read_bytes() == b"two\n"
+    for descriptor in read_end:
+        os.close(descriptor)

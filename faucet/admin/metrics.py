@@ -99,6 +99,9 @@ class Metrics(Collector):
         for purpose, count in sorted(proxy.descriptors.shortages.items()):
             shortages.add_metric([purpose], count)
         yield shortages
+        yield CounterMetricFamily(
+            "faucet_log_lines_lost", "Lines that could not be written to the log.", self._runtime.journal.lost()
+        )
 
     def _workers(self, rows: list[WorkerRow]) -> Iterator[Metric]:
         workers = GaugeMetricFamily("faucet_workers", "Workers, by state.", labels=["state"])

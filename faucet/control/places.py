@@ -16,7 +16,11 @@ def directory() -> Path:
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     if runtime and Path(runtime).is_dir() and len(runtime) < PATH_LIMIT - 30:
         return Path(runtime) / "faucet"
-    return Path(tempfile.gettempdir()) / f"faucet-{os.getuid()}"
+    try:
+        temporary = tempfile.gettempdir()
+    except FileNotFoundError:  # none that we may write to
+        temporary = "/tmp"
+    return Path(temporary) / f"faucet-{os.getuid()}"
 
 
 def is_private(path: Path) -> bool:

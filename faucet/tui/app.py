@@ -397,8 +397,13 @@ class Monitor(Acting):
 
     def action_screenshot(self, filename: str | None = None, path: str | None = None) -> None:
         """Save a picture of the screen as SVG."""
-        where = self.save_screenshot(f"faucet-{strftime('%Y%m%d-%H%M%S')}.svg", str(Path.cwd()))
-        self.notify(f"saved to {where}", markup=False)
+        name = f"faucet-{strftime('%Y%m%d-%H%M%S')}.svg"
+        try:
+            where = self.save_screenshot(name, str(Path.cwd()))
+        except OSError as error:
+            self.notify(f"cannot save {name} here: {error.strerror}", severity="error", markup=False)
+        else:
+            self.notify(f"saved to {where}", markup=False)
 
     def get_system_commands(self, screen: Screen[Any]) -> Any:
         """Called by Textual: what the palette offers. Its own ways to quit do not ask."""
