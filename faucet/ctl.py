@@ -334,8 +334,8 @@ def _show_notices() -> Callable[[Message], None]:
 
     def hear(message: Message) -> None:
         service = (message.get("changes") or message.get("snapshot") or {}).get("service")
-        notice = Service(*service).notice if service else ""
-        if notice not in shown:
+        notice, trouble = (Service(*service).notice, Service(*service).trouble) if service else ("", "")
+        if notice not in shown and notice != trouble:  # what is wrong from before is no news
             shown.add(notice)
             print(notice, flush=True)
 

@@ -163,9 +163,11 @@ class _Service:
         await self.listener.open(lambda: connection(self.proxy))
         self.control.runtime.state = "serving"
         self.supervised.ready()
-        self._log.announce(
-            f"serving {self._site.described} on {self.listener.described} with {self.workers.described()}"
-        )
+        where = f"{self._site.described} on {self.listener.described}"
+        if self.workers.failing:
+            self._log.announce(f"listening for {where}, but no worker can be started yet", logging.WARNING)
+        else:
+            self._log.announce(f"serving {where} with {self.workers.described()}")
         await self.signals.first.wait()
         return await self._finish()
 

@@ -20,7 +20,7 @@ from faucet.settings import LogSettings
 from faucet.sink import TOGETHER, FileOutput, Output, Sink
 from faucet.stats import BUCKET_BOUNDS, Histogram, Record, Stats
 from faucet.units import format_duration, format_size, parse_duration, parse_size
-from faucet.workers.advice import advice
+from faucet.workers.advice import NONE, advice
 from faucet.workers.cpus import available_cpus
 from faucet.workers.entry import Entry
 from faucet.workers.life import exit_text
@@ -361,9 +361,11 @@ def test_cpus(tmp_path: Path) -> None:
 def test_advice() -> None:
     entry = Entry(("Rscript",), Path(), "plumber.R", "Rscript")
     said = ["Error in library(plumber) : there is no package called ‘plumber’", "Execution halted"]
-    assert "apt-get install r-cran-plumber" in advice(said, entry)
-    assert 'install.packages("jsonlite2")' in advice(["there is no package called 'jsonlite2'"], entry)
-    assert advice(["segfault"], entry) == ""
+    assert "apt-get install r-cran-plumber" in advice(said, entry).text
+    assert 'install.packages("jsonlite2")' in advice(["there is no package called 'jsonlite2'"], entry).text
+    assert advice(said, entry).fact.startswith("plumber is missing")
+    assert "TMPDIR" in advice(["Fatal error: creating temporary file for '-e' failed"], entry).text
+    assert advice(["segfault"], entry) == NONE
 
 
 def test_exit_texts() -> None:

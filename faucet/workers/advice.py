@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from faucet.workers.entry import INSTALL_PACKAGE, INSTALL_PLUMBER, Entry
 
@@ -11,13 +13,26 @@ _NO_PACKAGE = re.compile(r"there is no package called [‘'\"]?(?P<package>[A-Za
 _NO_TEMPORARY = re.compile(r"creating temporary file .*failed|cannot create 'R_TempDir'|R_TempDir")
 
 
-def advice(last_lines: list[str], entry: Entry) -> str:
-    """One sentence with the next step in it, or nothing."""
+class Advice(NamedTuple):
+    """What is wrong, and what to do about it."""
+
+    fact: str = ""
+    """What is wrong, in the few characters of a table's cell, the telling word first."""
+    text: str = ""
+    """One sentence with the next step in it."""
+
+
+NONE = Advice()
+
+
+def advice(last_lines: Sequence[str], entry: Entry) -> Advice:
+    """What is known about a process that said this last; NONE if nothing is."""
     for line in reversed(last_lines):
         if _NO_TEMPORARY.search(line):
-            return "R has no directory for temporary files; name one that it may write to in TMPDIR"
+            return Advice("no TMPDIR", "R has no directory for temporary files; name a writable one in TMPDIR")
         if match := _NO_PACKAGE.search(line):
             package, rscript = match["package"], entry.rscript or "Rscript"
             text = INSTALL_PLUMBER if package == "plumber" else INSTALL_PACKAGE
-            return f"The R package {package} is missing; " + text.format(package=package, rscript=rscript)
-    return ""
+            what = f"The R package {package} is missing; " + text.format(package=package, rscript=rscript)
+            return Advice(f"{package} is missing (R package)", what)
+    return NONE

@@ -95,6 +95,11 @@ class Fleet(Protocol):
         ...
 
     @property
+    def failing(self) -> bool:
+        """None is in service, and each has failed to start."""
+        ...
+
+    @property
     def count(self) -> int:
         """How many there should be."""
         ...

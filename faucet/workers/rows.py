@@ -63,9 +63,9 @@ def _state(place: Place) -> tuple[str, str]:
         pause = ""
         if place.next_try is not None:
             pause = f"; next try at {strftime('%H:%M:%S', localtime(epoch(place.next_try)))}"
-        return ("failed" if place.failed else "backoff"), f"{last or 'not started yet'}{pause}"
+        return ("failed" if place.failed else "backoff"), f"{place.advice.fact or last or 'not started yet'}{pause}"
     if life.state is State.STARTING:
-        return "starting", f"waiting for port {life.port}"
+        return "starting", place.advice.fact or f"waiting for port {life.port}"
     if life.state is State.DRAINING:
         return "draining", life.ending
     if life.state is State.OVER:
@@ -91,4 +91,5 @@ def place_details(place: Place, proxy: Proxy) -> dict[str, Any]:
         "exits": list(place.exits),
         "durations": [seconds for _, seconds in stats.recent],
         "last_lines": lines,
+        "facts": [("advice", place.advice.text)] if place.advice.text else [],
     }
