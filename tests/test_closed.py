@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import fcntl
+import logging
 import os
 import pty
 import resource
@@ -24,6 +26,8 @@ import psutil
 import pytest
 import requests
 
+from faucet.net.descriptors import Descriptors
+from faucet.runtime import _unhandled
 from faucet.sink import FileOutput
 from tests.support.running import Faucet, is_alive, python_worker, wait_gone
 
@@ -309,6 +313,20 @@ def _let_go() -> Iterator[None]:
     yield
     while HELD:
         HELD.pop().close()
+
+
+async def test_what_the_loop_cannot_accept_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without uvloop, asyncio complains each second, with a traceback."""
+    loop, descriptors = asyncio.get_running_loop(), Descriptors()
+    monkeypatch.setattr(logging.getLogger("faucet"), "propagate", True)
+    for _ in range(5):
+        _unhandled(descriptors, loop, {"message": "accept", "exception": OSError(errno.EMFILE, "Too many open files")})
+    assert descriptors.shortages == {"client": 5}
+    assert caplog.text.count("no file descriptors to spare") == 1
+    assert "Traceback" not in caplog.text
+    descriptors.close()
 
 
 # -- nowhere to write ---------------------------------------------------------------------------------------------

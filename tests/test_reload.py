@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
+import logging
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from faucet.cli import main
 from faucet.workers.fleet import StartFailed
 from faucet.workers.loops import DATA_LIMIT, SOURCE_LIMIT, Loops, Moment
-from faucet.workers.reload import require
+from faucet.workers.reload import _changes, require
 from faucet.workers.watched import Watched
 from tests.support.load import fetch
 from tests.support.running import Faucet
@@ -134,6 +139,50 @@ def test_without_watchfiles_the_next_step_is_named(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "watchfiles", None)
     with pytest.raises(StartFailed, match=r"pip install 'faucet\[reload\]'"):
         require()
+
+
+async def test_where_the_system_cannot_report_changes_they_are_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As with inotify's limit of watches, or of instances."""
+    import watchfiles
+
+    real, asked = watchfiles.awatch, []
+
+    def awatch(*paths: Path, **options: Any) -> Any:
+        asked.append(options["force_polling"])
+        if len(asked) == 1:
+            raise OSError(errno.ENOSPC, "OS file watch limit reached")
+        return real(*paths, **options)
+
+    monkeypatch.setattr(watchfiles, "awatch", awatch)
+    monkeypatch.setattr(logging.getLogger("faucet"), "propagate", True)
+    async with asyncio.timeout(20), contextlib.aclosing(_changes(Watched(tmp_path))) as changes:
+        number = 0
+        async for names in changes:
+            if names:
+                break
+            number += 1
+            (tmp_path / "a.R").write_text("x" * number)
+    assert names == {"a.R"}
+    assert asked == [None, True]
+    assert "OS file watch limit reached" in caplog.text
+
+
+def test_the_options_have_variables_and_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "faucet.toml").write_text('reload-exclude = ["cache/", "state.json"]\n')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FAUCET_RELOAD_INCLUDE", "*.txt,models/*.rds")
+    assert main(["config"]) == 0
+    values = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert "*.txt, models/*.rds" in values["reload-include"]
+    assert "cache/, state.json" in values["reload-exclude"]
+    assert main(["config", "--reload-exclude", "a.json", "--reload-exclude", "b/"]) == 0
+    assert "a.json, b/" in capsys.readouterr().out
+    assert main(["config", "--reload-exclude", "/etc"]) == 2
+    assert "invalid pattern '/etc'" in capsys.readouterr().err
 
 
 # -- the real thing ---------------------------------------------------------------------------------------------

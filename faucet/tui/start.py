@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 from faucet.control.client import Client, Greeting, NoRuntime
@@ -58,7 +59,10 @@ def _scratch_file() -> IO[bytes]:
     """A file that is nowhere: there may be no directory that we may write to."""
     if hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("faucet-errors"), "w+b")
-    return tempfile.TemporaryFile()
+    try:
+        return tempfile.TemporaryFile()
+    except OSError:
+        return Path(os.devnull).open("r+b")
 
 
 def _start_runtime(
