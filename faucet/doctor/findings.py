@@ -6,13 +6,16 @@ messages, names of files) cannot steer the terminal.
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 import sys
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from faucet.control.text import visible
+from faucet.log import print_error
 from faucet.units import counted
 
 Level = Literal["ok", "warning", "broken", "unused"]
@@ -54,7 +57,14 @@ def report(findings: Sequence[Finding], as_json: bool = False) -> int:
         text = json.dumps([finding._asdict() for finding in findings], indent=2)
     else:
         text = f"{_table(findings)}\n\n{_summary(findings)}"
-    print(text)
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        # Python would complain again when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if error.errno != errno.EPIPE:  # who reads through `head` has heard enough
+            print_error(f"cannot write to standard output: {error.strerror or error}")
+            return EXIT_BROKEN
     return EXIT_BROKEN if any(finding.level == "broken" for finding in findings) else 0
 
 
