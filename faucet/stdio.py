@@ -13,7 +13,7 @@ import os
 import sys
 from typing import Any
 
-from faucet.log import print_error
+from faucet.log.handler import print_error
 
 EXIT_NOT_WRITTEN = 1
 

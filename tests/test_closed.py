@@ -26,9 +26,9 @@ import psutil
 import pytest
 import requests
 
+from faucet.log.writer import FileOutput
 from faucet.net.descriptors import Descriptors
-from faucet.runtime import _unhandled
-from faucet.sink import FileOutput
+from faucet.service.run import _unhandled
 from tests.support.running import Faucet, is_alive, python_worker, wait_gone
 
 Start = Callable[..., Faucet]

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from faucet.cli import main
-from faucet.workers.fleet import StartFailed
+from faucet.cli.main import main
+from faucet.fleet import StartFailed
 from faucet.workers.loops import DATA_LIMIT, SOURCE_LIMIT, Loops, Moment
 from faucet.workers.reload import _changes, require
 from faucet.workers.watched import Watched

@@ -20,10 +20,10 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 from faucet.control.client import Client, Greeting, NoRuntime
 from faucet.control.find import Place, find
 from faucet.control.protocol import MESSAGE_LIMIT
-from faucet.log import print_error
-from faucet.net.ssh.secrets import VARIABLE as SECRETS_VARIABLE
-from faucet.net.ssh.secrets import Secrets
+from faucet.log.handler import print_error
 from faucet.settings import MonitorSettings
+from faucet.ssh.secrets import VARIABLE as SECRETS_VARIABLE
+from faucet.ssh.secrets import Secrets
 from faucet.tui.terminal import EXIT_GONE, draw_on_a_terminal, watch_terminal
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from faucet.workers.entry import INSTALL_PACKAGE, INSTALL_PLUMBER, Entry
+from faucet.workers.program import INSTALL_PACKAGE, INSTALL_PLUMBER, Program
 
 _NO_PACKAGE = re.compile(r"there is no package called [‘'\"]?(?P<package>[A-Za-z0-9.]+)")
 
@@ -25,13 +25,13 @@ class Advice(NamedTuple):
 NONE = Advice()
 
 
-def advice(last_lines: Sequence[str], entry: Entry) -> Advice:
+def advice(last_lines: Sequence[str], program: Program) -> Advice:
     """What is known about a process that said this last; NONE if nothing is."""
     for line in reversed(last_lines):
         if _NO_TEMPORARY.search(line):
             return Advice("no TMPDIR", "R has no directory for temporary files; name a writable one in TMPDIR")
         if match := _NO_PACKAGE.search(line):
-            package, rscript = match["package"], entry.rscript or "Rscript"
+            package, rscript = match["package"], program.rscript or "Rscript"
             text = INSTALL_PLUMBER if package == "plumber" else INSTALL_PACKAGE
             what = f"The R package {package} is missing; " + text.format(package=package, rscript=rscript)
             return Advice(f"{package} is missing (R package)", what)

@@ -11,15 +11,15 @@ from pathlib import Path
 from time import monotonic, time
 from typing import TYPE_CHECKING
 
-from faucet.workers.fleet import StartFailed
-from faucet.workers.life import State
+from faucet.fleet import StartFailed
+from faucet.workers.instance import State
 from faucet.workers.loops import Loops, Moment
 from faucet.workers.watched import Watched
 
 if TYPE_CHECKING:
     from watchfiles import Change
 
-    from faucet.workers.local import LocalWorkers
+    from faucet.workers.supervisor import Supervisor
 
 _log = logging.getLogger("faucet")
 
@@ -51,7 +51,7 @@ def require() -> None:
         raise StartFailed("--reload needs the package watchfiles: pip install 'faucet[reload]'") from error
 
 
-async def reload_on_change(pool: LocalWorkers, watched: Watched) -> None:
+async def reload_on_change(pool: Supervisor, watched: Watched) -> None:
     """Roll after each change of what is `watched`, for ever."""
     reloader = _Reloader(pool, watched)
     directory = watched.directory
@@ -69,7 +69,7 @@ async def reload_on_change(pool: LocalWorkers, watched: Watched) -> None:
 class _Reloader:
     """Turns changes into rolling restarts, and refuses those that would never end."""
 
-    def __init__(self, pool: LocalWorkers, watched: Watched) -> None:
+    def __init__(self, pool: Supervisor, watched: Watched) -> None:
         self._pool = pool
         self._watched = watched
         self._loops = Loops()
@@ -103,11 +103,11 @@ class _Reloader:
     def _moment(self) -> Moment:
         pool = self._pool
         dispatcher, stats = pool.proxy.dispatcher, pool.proxy.stats
-        lives = [life for place in pool.places for life in place.lives]
+        instances = [instance for slot in pool.slots for instance in slot.instances]
         fresh = monotonic() - AFTER_START
         answered = bool(stats.recent) and 0 <= time() - stats.recent[-1].ended < AFTER_REQUEST
         return Moment(
-            starting=any(life.state is State.STARTING or life.ready_at > fresh for life in lives),
+            starting=any(instance.state is State.STARTING or instance.ready_at > fresh for instance in instances),
             requested=answered or dispatcher.locked > 0,
             requests=stats.exchanges + dispatcher.locked,
             rolls=pool.rolls,

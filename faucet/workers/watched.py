@@ -110,16 +110,16 @@ class Watched:
         """All files at or below `directory` that count, and all links to directories. What cannot be read has none."""
         try:
             with os.scandir(directory) as found:
-                entries = sorted(found, key=lambda entry: entry.name)
+                entries = sorted(found, key=lambda program: program.name)
         except OSError:
             return
-        for entry in entries:
-            path = Path(entry.path)
-            if not entry.is_dir():
+        for program in entries:
+            path = Path(program.path)
+            if not program.is_dir():
                 if self(path):
                     yield path
             elif not self.leaves_out(PurePath(self.name_of(path)).parts):
-                if entry.is_symlink():
+                if program.is_symlink():
                     yield path
                 else:
                     yield from self.files(path)
