@@ -95,6 +95,11 @@ class Fleet(Protocol):
         ...
 
     @property
+    def failing(self) -> bool:
+        """None is in service, and each has failed to start."""
+        ...
+
+    @property
     def count(self) -> int:
         """How many there should be."""
         ...
@@ -108,7 +113,7 @@ class Origin(NamedTuple):
     resolved: float = 0.0
     """When somebody last told of them; 0: nobody has yet."""
     trouble: str = ""
-    """Why nothing newer is known; empty if all is well."""
+    """Why nothing newer is known; of our own: what is wrong until further notice. Empty if all is well."""
     link: str = ""
     """Through what they are reached: `ops@bastion`; empty if directly."""
     link_state: str = ""

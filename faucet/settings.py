@@ -26,6 +26,7 @@ Unit = Literal[
     "count",
     "api",
     "directory",
+    "globs",
     "plain",
 ]
 
@@ -265,7 +266,21 @@ class WorkerSettings:
     health_interval: float = _option(
         10.0, "How often a worker is asked how it is.", WORKERS, unit="duration", minimum=1
     )
-    reload: bool = _option(False, "Rolling restart when a file in the directory changes.", WORKERS)
+    reload: bool = _option(False, "Rolling restart when code in the directory changes.", WORKERS)
+    reload_include: tuple[str, ...] = _option(
+        (),
+        "With --reload: files that count, too: `*.txt`, `models/*.rds`. Repeat it, or separate them by commas.",
+        WORKERS,
+        unit="globs",
+        shown="none",
+    )
+    reload_exclude: tuple[str, ...] = _option(
+        (),
+        "With --reload: files and directories that do not count: `state.json`, `cache/`.",
+        WORKERS,
+        unit="globs",
+        shown="none",
+    )
     child_port: int = _option(
         0,
         "First port of the workers; worker i gets the i-th. 0: free ports. plumber takes 1024 to 49151.",

@@ -1,8 +1,8 @@
 """What this process finds around it: packages that only some options need, and a working directory.
 
 The command that installs packages must work for everybody who reads it, with Faucet from a checkout, from pipx, from uv
-or from a virtual environment of a server. So it names the interpreter that runs, and the packages themselves: the extras
-(`.[ssh]`, `.[reload]`) only mean something in a checkout.
+or from a virtual environment of a server. So it names the interpreter that runs, and the packages themselves: the
+extras (`.[ssh]`, `.[reload]`) only mean something in a checkout.
 """
 
 from __future__ import annotations

@@ -393,7 +393,7 @@ def test_ctl_whose_output_cannot_go_anywhere(faucet: Start) -> None:
     for command in (f"{start} logs -f | head -1", f"{start} status | true", f"{start} status > /dev/full"):
         done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False, timeout=15)
         assert "Traceback" not in done.stderr, done
-    assert "cannot write this: No space left on device" in done.stderr
+    assert "cannot write to standard output: No space left on device" in done.stderr
     assert service.stop() == 0
 
 

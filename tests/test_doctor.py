@@ -560,4 +560,4 @@ def test_whoever_reads_may_stop(api: Path) -> None:
     if Path("/dev/full").exists():
         with Path("/dev/full").open("w") as full:
             result = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, cwd=root, timeout=20, check=False)
-        assert (result.returncode, b"cannot write this: No space left" in result.stderr) == (1, True)
+        assert (result.returncode, b"cannot write to standard output: No space left" in result.stderr) == (1, True)

@@ -103,6 +103,30 @@ async def test_picture_in_ascii(opened: Open, monkeypatch: pytest.MonkeyPatch) -
         compare("ascii", text)
 
 
+async def test_a_picture_of_workers_that_cannot_be_started(opened: Open) -> None:
+    """What is wrong has a line of its own, and the table names it first."""
+    trouble = (
+        "no worker can be started: The R package forecast is missing; install it with: "
+        "Rscript -e 'install.packages(\"forecast\")'"
+    )
+    service = SERVICE._replace(state="failing", trouble=trouble, notice=trouble)
+    reason = "forecast is missing (R package); next try at 08:00:04"
+    rows = [worker(name, "failed", reason=reason, pid=0, port=0, since=0.0, restarts=5) for name in ("1", "2")]
+    async with opened((80, 24)) as (app, pilot, runtime):
+        runtime.tell(snapshot(service=service, workers={row.key: row for row in rows}))
+        await drawn(app, pilot)
+        text = picture(app)
+        assert "The R package forecast is missing" in text
+        compare("failing-80x24", text)
+        runtime.tell(snapshot(service=SERVICE._replace(notice="rolling restart: 0 of 2, worker 1", trouble=trouble)))
+        await drawn(app, pilot)
+        assert "rolling restart: 0" in picture(app)
+        assert "The R package forecast is missing" in picture(app), "until the next success"
+        runtime.tell(snapshot())
+        await drawn(app, pilot)
+        assert "forecast" not in picture(app)
+
+
 async def test_every_size_shows_the_table(opened: Open) -> None:
     async with opened() as (app, pilot, _):
         for size in [(120, 36), (80, 24), (50, 12), (30, 6), (20, 3), (200, 60), (120, 36)]:

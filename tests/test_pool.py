@@ -152,7 +152,7 @@ async def test_a_roll_stops_where_a_replacement_fails_and_the_old_workers_stay(f
         load = Load(service.port, 2)
         broken.touch()
         await client.ask("rolling-restart", **WHO)
-        await until(client, "stopped", lambda s: not s["service"]["notice"])
+        await until(client, "stopped", lambda s: s["service"]["notice"].startswith("rolling restart failed: "))
         assert {int(name): pid for name, pid in pids(await client.ask("status")).items()} == before
         await load.end()
         service.wait_line(
@@ -306,7 +306,9 @@ async def test_keep_trying(faucet: Start, tmp_path: Path) -> None:
     service = faucet("--command", program, "-w", "1", "--keep-trying", "--max-restarts", "2",
                      "--control", str(tmp_path / "s"))  # fmt: skip
     service.wait_line("failed to start 2 times in a row; from now on it is tried once a minute")
-    code, body = await fetch(service.wait_ready().port, "/")
+    line = await asyncio.to_thread(service.wait_line, r"listening for .* on http://.*:(?P<port>\d+), but no worker can")
+    service.port = int(line["port"])
+    code, body = await fetch(service.port, "/")
     assert (code, b"exited with code 3" in body) == (503, True), "whoever asks is told why"
     broken.unlink()
     client = await Client.connect(tmp_path / "s")
@@ -314,6 +316,40 @@ async def test_keep_trying(faucet: Start, tmp_path: Path) -> None:
     await until(client, "ready", lambda s: states(s) == ["1 ready"])
     await client.close()
     assert (await fetch(service.port, "/"))[0] == 200
+
+
+async def test_what_is_wrong_is_told_to_whoever_looks(faucet: Start, tmp_path: Path) -> None:
+    """As the monitor has it: the state, what to do, and a restart that failed, until one succeeds."""
+    broken = tmp_path / "broken"
+    broken.touch()
+    said = "there is no package called 'nosuch'"
+    program = f'sh -c "test -e {broken} && echo \\"{said}\\" && exit 1; exec {COUNTING}"'
+    service = faucet("--command", program, "-w", "2", "--keep-trying", "--max-restarts", "2",
+                     "--control", str(tmp_path / "s"))  # fmt: skip
+    await asyncio.to_thread(service.wait_line, "The R package nosuch is missing; install it with")
+    client = await Client.connect(tmp_path / "s")
+    status = await until(client, "failing", lambda s: s["service"]["state"] == "failing")
+    assert status["service"]["notice"].startswith("no worker can be started: The R package nosuch is missing; install")
+    assert all(row["reason"].startswith("nosuch is missing") for row in status["workers"])
+    details = await client.ask("details", worker="1")
+    assert details["facts"][0][1].startswith("The R package nosuch is missing; install it with")
+    await until(client, "given up", lambda s: states(s) == ["1 failed", "2 failed"])
+    assert service.output.count("The R package nosuch is missing") == 1, "once for all workers"
+    broken.unlink()
+    for worker in ("1", "2"):
+        await client.ask("restart", worker=worker)
+    status = await until(client, "ready", lambda s: states(s) == ["1 ready", "2 ready"])
+    assert (status["service"]["state"], status["service"]["notice"]) == ("serving", "")
+    broken.touch()
+    with pytest.raises(Refusal, match="The R package nosuch is missing"):
+        await client.ask("rolling-restart", wait=True, patience=20)
+    status = await client.ask("status")
+    assert status["service"]["state"] == "serving"
+    assert status["service"]["notice"].startswith("rolling restart failed: The R package nosuch is missing")
+    broken.unlink()
+    await client.ask("rolling-restart", wait=True, patience=20)
+    assert (await client.ask("status"))["service"]["notice"] == ""
+    await client.close()
 
 
 async def test_a_process_that_does_not_leave_can_be_killed(faucet: Start) -> None:
@@ -435,7 +471,7 @@ async def test_nothing_is_started_once_the_service_ends(faucet: Start, asked: st
     assert "is not ready" not in service.output
 
 
-async def test_no_descriptors_left_and_then_some_again(faucet: Start) -> None:
+async def test_clients_cannot_use_up_all_descriptors(faucet: Start) -> None:
     service = faucet("--command", COUNTING, "-w", "2", wrapper=["sh", "-c", 'ulimit -n 60; exec "$@"', "sh"])
     before = service.wait_workers(2)
     crowd = []
@@ -447,16 +483,17 @@ async def test_no_descriptors_left_and_then_some_again(faucet: Start) -> None:
     await asyncio.sleep(0.2)
     for pid in before.values():
         os.kill(pid, signal.SIGKILL)
-    service.wait_line("could not be started")
-    for sock in crowd:
-        sock.close()
     for _ in range(200):
         after = service.worker_pids
         if all(after[number] != pid for number, pid in before.items()):
             break
         await asyncio.sleep(0.1)
+    assert all(after[number] != pid for number, pid in before.items()), "some are kept back from clients"
+    assert (await fetch(service.port, "/"))[0] == 200, "an idle client has to go"
+    assert service.output.count("no file descriptors to spare (limit 60)") == 1
+    for sock in crowd:
+        sock.close()
     assert (await fetch(service.port, "/"))[0] == 200
-    assert all(after[number] != pid for number, pid in before.items())
 
 
 async def test_a_service_that_stops_in_the_middle_of_everything(faucet: Start) -> None:

@@ -471,7 +471,7 @@ Error in loadNamespace(j <- i[[1L]], c(lib.loc, .libPaths()), versionCheck = vI[
 )  # fmt: skip
 def test_advice(tmp_path: Path, said: str, advised: str) -> None:
     program = Program(("/r/Rscript", "x"), tmp_path, "plumber.R", "/r/Rscript")
-    text = advice(said.splitlines(), program)
+    text = advice(said.splitlines(), program).text
     assert advised in text
     assert bool(text) == bool(advised)
 
@@ -480,9 +480,9 @@ def test_advice(tmp_path: Path, said: str, advised: str) -> None:
 def test_advice_in_an_renv_project(tmp_path: Path, file: str) -> None:
     _fill(tmp_path, [file])
     program = Program(("/r/Rscript", "x"), tmp_path, "plumber.R", "/r/Rscript")
-    said = advice(["there is no package called ‘dplyr’"], program)
+    said = advice(["there is no package called ‘dplyr’"], program).text
     assert said.endswith(f"cd {tmp_path} && /r/Rscript -e 'renv::restore()'")
-    said = advice(["there is no package called ‘renv’"], program)
+    said = advice(["there is no package called ‘renv’"], program).text
     assert said.endswith("""/r/Rscript -e 'install.packages("renv")'""")
 
 

@@ -18,7 +18,7 @@ import pytest
 from faucet.cli.toml import ConfigError
 from faucet.control.client import NoRuntime, Refusal
 from faucet.settings import parse_span
-from faucet.workers.reload import _is_log
+from faucet.workers.watched import is_log
 from tests.support.load import fetch
 from tests.support.running import Faucet, python_worker
 from tests.test_pool import Load, control, pids, states, until
@@ -229,10 +229,10 @@ async def test_a_second_sighup_is_not_forgotten(faucet: Start) -> None:
 def test_which_files_are_the_log(tmp_path: Path) -> None:
     log = tmp_path / "app"
     names = ("app", "app.1", "app.12", "app.py", "app.R", "apple", "x")
-    assert [name for name in names if _is_log(tmp_path / name, log)] == ["app", "app.1", "app.12"]
+    assert [name for name in names if is_log(tmp_path / name, log)] == ["app", "app.1", "app.12"]
     (tmp_path / "link").symlink_to(tmp_path)
-    assert _is_log(tmp_path / "link" / "app", log)
-    assert not _is_log(tmp_path / "app", None)
+    assert is_log(tmp_path / "link" / "app", log)
+    assert not is_log(tmp_path / "app", None)
 
 
 async def test_a_directory_that_is_made_anew_is_watched_again(faucet: Start, tmp_path: Path) -> None:
@@ -246,8 +246,8 @@ async def test_a_directory_that_is_made_anew_is_watched_again(faucet: Start, tmp
     await asyncio.to_thread(service.wait_line, "asked by a new api")
     await asyncio.to_thread(service.wait_line, "are replaced")
     await asyncio.sleep(0.5)
-    (api / "x").touch()
-    await asyncio.to_thread(service.wait_line, "asked by a change of x")
+    (api / "x.py").touch()
+    await asyncio.to_thread(service.wait_line, "asked by a change of x.py")
 
 
 async def test_autoscale(faucet: Start) -> None:
@@ -265,9 +265,9 @@ async def test_autoscale(faucet: Start) -> None:
 
 
 async def test_reload(faucet: Start, tmp_path: Path) -> None:
-    (tmp_path / "answer.txt").write_text("old")
+    (tmp_path / "answer.json").write_text("old")
     (tmp_path / "app.py").write_text(
-        "import counting, os\ntext = open('answer.txt').read()\nassert text != 'broken', 'my app is broken'\n"
+        "import counting, os\ntext = open('answer.json').read()\nassert text != 'broken', 'my app is broken'\n"
         "class Handler(counting.Handler):\n  def serve(self, alone):\n    self.send_response(200)\n"
         "    self.send_header('Content-Length', str(len(text)))\n    self.end_headers()\n"
         "    self.wfile.write(text.encode())\n"
@@ -289,18 +289,18 @@ async def test_reload(faucet: Start, tmp_path: Path) -> None:
     await logged("ready on port", 2)
     await asyncio.sleep(0.5)  # the watcher is up
     async with loaded(service, 2):
-        (tmp_path / "answer.txt").write_text("new")
+        (tmp_path / "answer.json").write_text("new")
         await logged("all 2 workers are replaced")
         assert (await fetch(service.port, "/"))[1] == b"new"
-        (tmp_path / "answer.txt").write_text("broken")
+        (tmp_path / "answer.json").write_text("broken")
         await logged("rolling restart stopped at worker 1; the old workers stay. The replacement exited with code 1")
         assert "  | AssertionError: my app is broken" in log.read_text()
         assert (await fetch(service.port, "/"))[1] == b"new"
         (tmp_path / ".hidden").touch()
-        (tmp_path / "answer.txt").write_text("mended")
+        (tmp_path / "answer.json").write_text("mended")
         await logged("all 2 workers are replaced", 2)
         assert (await fetch(service.port, "/"))[1] == b"mended"
-    assert "asked by a change of answer.txt" in log.read_text()
+    assert "asked by a change of answer.json" in log.read_text()
     assert "hidden" not in log.read_text()
 
 

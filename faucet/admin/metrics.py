@@ -93,6 +93,15 @@ class Metrics(Collector):
         for reason, count in sorted(proxy.stats.refusals.items()):
             refused.add_metric([reason], count)
         yield refused
+        shortages = CounterMetricFamily(
+            "faucet_descriptor_shortages", "File descriptors that were missing, by what for.", labels=["purpose"]
+        )
+        for purpose, count in sorted(proxy.descriptors.shortages.items()):
+            shortages.add_metric([purpose], count)
+        yield shortages
+        yield CounterMetricFamily(
+            "faucet_log_lines_lost", "Lines that could not be written to the log.", self._runtime.recent_log.lost()
+        )
 
     def _workers(self, rows: list[WorkerRow]) -> Iterator[Metric]:
         workers = GaugeMetricFamily("faucet_workers", "Workers, by state.", labels=["state"])

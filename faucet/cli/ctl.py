@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import getpass
 import json
-import os
 import select
 import sys
 from collections.abc import Awaitable, Callable
@@ -84,13 +83,6 @@ def _run(at: Where | None, talk: Callable[[Client], Awaitable[int]]) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    except OSError as error:
-        # Python would complain again when it flushes at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if isinstance(error, BrokenPipeError):
-            return 0  # whoever read this has heard enough
-        print_error(f"cannot write this: {error.strerror or error}")
-        return 1
 
 
 def _place(where: Where) -> Place:
@@ -347,8 +339,8 @@ def _show_notices() -> Callable[[Message], None]:
 
     def hear(message: Message) -> None:
         service = (message.get("changes") or message.get("snapshot") or {}).get("service")
-        notice = Service(*service).notice if service else ""
-        if notice not in shown:
+        notice, trouble = (Service(*service).notice, Service(*service).trouble) if service else ("", "")
+        if notice not in shown and notice != trouble:  # what is wrong from before is no news
             shown.add(notice)
             print(notice, flush=True)
 

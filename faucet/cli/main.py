@@ -17,6 +17,7 @@ from cyclopts import App, CycloptsError
 from faucet.cli.ctl import app as ctl
 from faucet.cli.misuse import EXIT_USAGE, explain
 from faucet.cli.parameters import show, with_options
+from faucet.cli.stdio import OutputError, finish, occupy
 from faucet.cli.toml import fill_from_file, sources, why_unreadable
 from faucet.cli.tools import add_to, versions
 from faucet.cli.variables import drop_service_links, unknown_variables
@@ -234,7 +235,14 @@ app.command(ctl)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    occupy()
+    try:
+        return finish(_main(list(sys.argv[1:] if arguments is None else arguments)))
+    except OutputError as error:
+        return finish(0, error)
+
+
+def _main(words: list[str]) -> int:
     drop_service_links(os.environ)
     for remark in unknown_variables(os.environ):
         print_error(remark)

@@ -95,6 +95,13 @@ def _api(text: str) -> str:
     return text
 
 
+def _glob(text: str) -> str:
+    """`text`, if it can mean a file in the directory of the API. Raises ValueError."""
+    if text.startswith(("/", "~", "../")):
+        raise ValueError(f"invalid pattern {text!r}; patterns start at the directory of the API: data/*.json")
+    return text
+
+
 def _count(text: str) -> int:
     """A whole number: cyclopts itself would round 1.5. Raises ValueError."""
     try:
@@ -125,6 +132,7 @@ _UNITS: dict[str, Callable[[str], Any]] = {
     "trust": _trusted,
     "count": _count,
     "api": _api,
+    "globs": _glob,
 }
 _METAVARS = {
     "duration": "TIME",
@@ -139,6 +147,7 @@ _METAVARS = {
     "trust": "NETWORKS",
     "api": "PKG::NAME",
     "directory": "DIR",
+    "globs": "GLOB",
 }
 _SHOWN: dict[str, Callable[[Any], str]] = {"duration": units.format_duration, "size": units.format_size}
 
@@ -146,7 +155,7 @@ _SHOWN: dict[str, Callable[[Any], str]] = {"duration": units.format_duration, "s
 def _convert(option: Option, _type: Any, tokens: Sequence[Token]) -> Any:
     if option.unit == "directory":
         return directory_of(tokens[0])
-    if option.unit in ("ssh", "address"):
+    if option.unit in ("ssh", "address", "globs"):
         words = [word.strip() for token in tokens for word in token.value.split(",") if word.strip()]
         if not words and tokens[0].source != "env":
             raise ValueError("it is empty")

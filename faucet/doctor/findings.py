@@ -6,6 +6,7 @@ messages, names of files) cannot steer the terminal.
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -61,8 +62,8 @@ def report(findings: Sequence[Finding], as_json: bool = False) -> int:
     except OSError as error:
         # Python would complain again when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(error, BrokenPipeError):  # who reads through `head` has heard enough
-            print_error(f"cannot write this: {error.strerror or error}")
+        if error.errno != errno.EPIPE:  # who reads through `head` has heard enough
+            print_error(f"cannot write to standard output: {error.strerror or error}")
             return EXIT_BROKEN
     return EXIT_BROKEN if any(finding.level == "broken" for finding in findings) else 0
 

@@ -124,15 +124,17 @@ class Log(logging.Handler):
         self._quiet = quiet
         self._in_file = settings.log_file is not None
         self._for_people = settings.log_format == "text"
+        self._on_stderr = False  # the file cannot be written
         self._parting_words = ""
         output = Output(2)
         if settings.log_file is not None:
-            output = FileOutput(settings.log_file, settings.log_max_size, settings.log_keep)
-            if not quiet:
-                print_error(f"the log is in {settings.log_file}")
-        colour = os.isatty(output.descriptor) and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+            output = self._open_file(settings)
+        colour = not self._in_file and os.isatty(2) and "NO_COLOR" not in os.environ
+        colour = colour and os.environ.get("TERM") != "dumb"
         self._format = TextFormat(colour) if self._for_people else JsonFormat()
-        self._sink = None if quiet and not self._in_file else Sink(output, self._format.request)
+        self._sink = None if quiet and not self._in_file else Sink(output, self._format.request, self._in_trouble)
+        if self._sink is not None:
+            self.recent_log.lost = self._sink.lost
         number = getattr(logging, settings.log_level.upper())
         self._informative = number <= logging.INFO
         self.request: Callable[[Record], None] = _ignore
@@ -147,10 +149,37 @@ class Log(logging.Handler):
             logger.handlers = [self]
             logger.propagate = False
 
+    def _open_file(self, settings: LogSettings) -> FileOutput:
+        """The file; while it cannot be written, standard error instead, or nothing beside a monitor. Raises OSError."""
+        assert settings.log_file is not None
+        null = os.open(os.devnull, os.O_WRONLY)
+        try:
+            output = FileOutput(
+                settings.log_file, settings.log_max_size, settings.log_keep, instead=null if self._quiet else 2
+            )
+        finally:
+            os.close(null)
+        if output.problem:
+            self._on_stderr = not self._quiet
+            where = "it is kept in memory only" if self._quiet else "it goes to standard error"
+            text = f"cannot write the log to {settings.log_file} ({output.problem}): {where} until that can be written"
+            self.recent_log.add(time(), "warning", "", text)
+        else:
+            text = f"the log is in {settings.log_file}"
+        if not self._quiet:
+            print_error(text)
+        return output
+
+    def _in_trouble(self, text: str) -> None:
+        """The log cannot be written, or can be again: say so where it can be heard."""
+        self.recent_log.add(time(), "warning", "", text)
+        if self._in_file and not self._quiet:
+            print_error(text)
+
     def announce(self, text: str, level: int = logging.INFO) -> None:
         """Log what whoever started Faucet should see: on standard error too, if the log goes elsewhere."""
         _log.log(level, "%s", text)
-        if self._in_file and not self._quiet:
+        if self._in_file and not (self._quiet or self._on_stderr):
             print_error(text)
 
     def failure(self, text: str) -> None:

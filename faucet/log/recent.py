@@ -7,7 +7,7 @@ A ring of the latest entries, numbered, so that a viewer can ask for what it has
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import NamedTuple, TypeVar
 
@@ -36,6 +36,8 @@ class RecentLog:
         self.entries: deque[Entry] = deque(maxlen=SIZE)
         self.total = 0
         """Entries ever written; the last one in `entries` has this number."""
+        self.lost: Callable[[], int] = int
+        """Lines that could not be written to the log, ever. They are in here, as long as there is room."""
 
     def add(self, when: float, source: str, worker: str, text: str) -> None:
         """Write one entry."""

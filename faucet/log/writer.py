@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import queue
 import stat
@@ -29,6 +30,10 @@ BACKLOG_LIMIT = 8 << 20
 
 CLOSE_SECONDS = 2.0
 """How long a stuck output may hold up the end."""
+
+
+UNWRITABLE = frozenset({errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT})
+"""What is the matter with a file system, and not with a name: nobody has mistyped anything."""
 
 
 class Output:
@@ -56,13 +61,27 @@ class Output:
 class FileOutput(Output):
     """A file that is appended to. When it has `max_size` bytes, it becomes `name.1`, that `name.2`, … up to `keep`."""
 
-    def __init__(self, path: Path, max_size: int = 0, keep: int = 5) -> None:
-        """`max_size` 0: it grows for ever. Raises OSError."""
+    def __init__(self, path: Path, max_size: int = 0, keep: int = 5, instead: int | None = None) -> None:
+        """`max_size` 0: it grows for ever. Raises OSError.
+
+        Where the file cannot be opened now, but may be some day, lines go to the descriptor `instead` until then.
+        """
         self._path = path.absolute()
         self._max_size = max_size
         self._keep = keep
         self._reopen = threading.Event()
-        super().__init__(self._open())
+        self.problem = ""
+        """Why it could not be opened at first."""
+        try:
+            descriptor = self._open()
+        except OSError as error:
+            if instead is None or error.errno not in UNWRITABLE:
+                raise
+            self.problem = error.strerror or str(error)
+            self._size, self._regular = 0, False
+            descriptor = os.dup(instead)
+            self._reopen.set()
+        super().__init__(descriptor)
 
     def _open(self) -> int:
         descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -114,8 +133,13 @@ class FileOutput(Output):
 class Sink(Generic[Entry]):
     """Takes lines, and entries that `line_of` makes lines of, and has them written in the order they came."""
 
-    def __init__(self, output: Output, line_of: Callable[[Entry], str] = str) -> None:
+    def __init__(
+        self, output: Output, line_of: Callable[[Entry], str] = str, on_trouble: Callable[[str], None] = lambda _: None
+    ) -> None:
+        """`on_trouble` is called with a sentence when lines cannot be written, and when they can be again."""
         self.output = output
+        self._on_trouble = on_trouble
+        self._in_trouble = False
         self._line_of = line_of
         self._lines: list[str] = []
         self._entries: list[Entry] = []  # to come behind the lines
@@ -125,6 +149,7 @@ class Sink(Generic[Entry]):
         self._dropped = 0  # lines that never got to the thread
         self._failed = 0  # lines that the thread could not write
         self._failure = ""
+        self._lost_before = 0  # lines of both kinds that were told of in the log
         self._thread = threading.Thread(target=self._write_batches, name="faucet-log", daemon=True)
         self._thread.start()
 
@@ -165,15 +190,28 @@ class Sink(Generic[Entry]):
         lines, self._lines = self._lines, []
         if not lines:
             return
+        self._tell_trouble()
         if self._pending > BACKLOG_LIMIT:
             self._dropped += len(lines)
             return
         if self._dropped:
             lines.append(f"log: {self._dropped} lines were dropped, since nobody read them")
+            self._lost_before += self._dropped
             self._dropped = 0
         batch = ("\n".join(lines) + "\n").encode("utf-8", "replace")
         self._pending += len(batch)
         self._batches.put((batch, len(lines)))
+
+    def lost(self) -> int:
+        """Lines that were not written, ever."""
+        return self._lost_before + self._dropped + self._failed
+
+    def _tell_trouble(self) -> None:
+        trouble = self._failed > 0
+        if trouble != self._in_trouble:
+            self._in_trouble = trouble
+            self._on_trouble(f"the log cannot be written ({self._failure}): its lines are dropped, and counted"
+                             if trouble else "the log is written again")  # fmt: skip
 
     def close(self) -> None:
         """Write what is left, and end the thread; a stuck output is given up after a while."""
@@ -192,6 +230,7 @@ class Sink(Generic[Entry]):
                 batch = f"\nlog: {self._failed} lines were dropped: {self._failure}\n".encode() + batch
             try:
                 self.output.write(batch)
+                self._lost_before += self._failed
                 self._failed = 0
             except OSError as error:
                 self._failed += lines

@@ -341,6 +341,11 @@ class Pods:
         """How many there are."""
         return len(self._pods)
 
+    @property
+    def failing(self) -> bool:
+        """See Fleet: pods are started by others."""
+        return False
+
     def described(self) -> str:
         """`3 pods`."""
         return counted(self.count, "pod")

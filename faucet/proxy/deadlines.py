@@ -8,7 +8,7 @@ timer per request would cost more than the rest of the request's bookkeeping.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from time import monotonic
 from typing import Generic, TypeVar
 
@@ -30,6 +30,10 @@ class Timeouts(Generic[Item]):
 
     def __len__(self) -> int:
         return len(self._touched)
+
+    def oldest(self) -> Iterator[Item]:
+        """All items, those first that were not touched for the longest time. None may come or go meanwhile."""
+        return iter(self._touched)
 
     def touch(self, item: Item) -> None:
         """Give `item` its whole time, from now on."""

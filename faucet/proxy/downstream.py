@@ -84,6 +84,8 @@ class ClientConnection(asyncio.Protocol):
         self.transport.set_write_buffer_limits(high=self.proxy.settings.buffer_response)
         self.proxy.clients.add(self)
         (self.proxy.parting if self.proxy.draining else self.proxy.idle).touch(self)
+        if len(self.proxy.clients) > self.proxy.descriptors.unproblematic:
+            self.proxy.make_room(self)
 
     def data_received(self, data: bytes) -> None:
         """Called by the loop."""
@@ -332,6 +334,17 @@ class ClientConnection(asyncio.Protocol):
         """Close if no request is in hand, none has begun, and none waits in the kernel. Else it is answered first."""
         if self.exchange is None and not self._reader.started and not self._stash and not self._poll(select.POLLIN):
             self.close()
+
+    @property
+    def vacant(self) -> bool:
+        """Nothing has begun here, and all that was written has been read: it can be closed at any time."""
+        idle = self.exchange is None and not self._reader.started and not self._stash and self._linger_left < 0
+        return idle and not self.transport.get_write_buffer_size() and not self.transport.is_closing()
+
+    def turn_away(self, detail: str) -> None:
+        """Answer with 503 whatever it was going to ask."""
+        self.write(answer(503, detail, retry_after=1))
+        self.linger()
 
     def too_slow(self) -> None:
         """A head or a body was begun and did not go on in time."""

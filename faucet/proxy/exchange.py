@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from faucet.http1 import IDEMPOTENT, INTERIM_LIMIT, BadResponse, Body, ResponseHead
 from faucet.proxy.ending import Ending
-from faucet.proxy.phases import CLIENT_CLOSED_REQUEST, HALF_CLOSED, MAX_SENDS, RETRY_GRACE, Phase
+from faucet.proxy.phases import CLIENT_CLOSED_REQUEST, HALF_CLOSED, MAX_SENDS, NO_DESCRIPTORS, RETRY_GRACE, Phase
 from faucet.proxy.tunnel import Tunnel
 
 if TYPE_CHECKING:
@@ -147,6 +147,16 @@ class Exchange(Ending):
             self._finish(CLIENT_CLOSED_REQUEST, "the client left before its request was sent")
         else:
             self._try_another()
+
+    def no_descriptor(self) -> None:
+        """No connection could be opened, for want of a descriptor. That is no fault of the worker's."""
+        if self.phase is not _CONNECTING:
+            return
+        self._release()
+        if self.client is None:
+            self._finish(CLIENT_CLOSED_REQUEST, "the client left before its request was sent")
+        else:
+            self.proxy.refuse(self, "descriptors", NO_DESCRIPTORS)
 
     def connection_ended(self, fresh: bool, begun: bool) -> None:
         """The worker's connection ended before the response did. `fresh`: it was opened for this request; `begun`:

@@ -32,3 +32,7 @@ class Phase(Enum):
     CONNECTING = "connecting"
     ACTIVE = "active"
     DONE = "done"
+
+
+NO_DESCRIPTORS = "Faucet has no file descriptors to spare; its log says what to do."
+"""What a client is told whom we cannot serve for want of one."""

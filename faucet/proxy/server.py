@@ -10,13 +10,16 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 from time import monotonic, time
 from typing import TYPE_CHECKING, NamedTuple, cast
 
+from faucet.net.descriptors import Descriptors
 from faucet.proxy.client_identity import ClientIdentity
 from faucet.proxy.deadlines import EARLIEST, Timeouts
 from faucet.proxy.locks import Dispatcher, Grant, QueueFull
 from faucet.proxy.occupant import Occupant, cut_off
+from faucet.proxy.phases import NO_DESCRIPTORS
 from faucet.proxy.stats import Record, Stats
 from faucet.settings import ProxySettings
 
@@ -40,6 +43,9 @@ way already, and nothing in our last answer told it not to send one."""
 
 LEAST_GRACE = 1.0
 """Seconds that a worker which is cut off stays locked at least."""
+
+CANDIDATES = 200
+"""Connections that are looked at to find an idle one."""
 
 RECENT_SECONDS = 60.0
 """How long ago a service time tells what to expect."""
@@ -65,6 +71,7 @@ class Proxy:
         self.loop = loop
         self.settings = settings
         self._stats = Stats()
+        self.descriptors = Descriptors()
         self.dispatcher: Dispatcher[Exchange, Backend] = Dispatcher(
             settings.queue_limit, settings.queue_timeout or None
         )
@@ -138,6 +145,22 @@ class Proxy:
         """Answer 503 with `detail`, and count it under `reason`."""
         self.stats.refusals[reason] = self.stats.refusals.get(reason, 0) + 1
         exchange.refuse(503, detail, self.retry_after())
+
+    def make_room(self, newcomer: ClientConnection) -> None:
+        """If few descriptors are left: whoever has been idle for the longest time has to go, else the newcomer."""
+        too_many = self.descriptors.too_many(len(self.clients) + 2 * len(self.tunnels))
+        if too_many <= 0:
+            return
+        self.descriptors.note("client")
+        candidates = islice(self.idle.oldest(), CANDIDATES)
+        idle = next((client for client in candidates if client is not newcomer and client.vacant), None)
+        if idle is not None:
+            idle.transport.abort()
+        elif too_many > self.descriptors.kept // 2:
+            newcomer.transport.abort()  # not even a polite answer can be afforded
+        else:
+            self.stats.refusals["descriptors"] = self.stats.refusals.get("descriptors", 0) + 1
+            newcomer.turn_away(NO_DESCRIPTORS)
 
     def hold(self, backend: Backend) -> None:
         """Give a backend no new requests; the one in hand goes on."""
@@ -348,6 +371,7 @@ class Proxy:
         for timeouts in self.timeouts:
             timeouts.close()
         self.requests.close()
+        self.descriptors.close()
         for occupant in self._occupants:
             occupant.abandon("")
         if self._expiry is not None:

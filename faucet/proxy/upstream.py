@@ -14,11 +14,13 @@ import os
 import select
 import socket
 from collections.abc import Callable
+from time import monotonic
 from typing import TYPE_CHECKING, cast
 
 from faucet import tasks
 from faucet.http1 import IDEMPOTENT, BadResponse, Body, ResponseHead, ResponseReader
 from faucet.net.connect import Connector, LinkLost
+from faucet.net.descriptors import is_shortage
 
 if TYPE_CHECKING:
     from faucet.proxy.exchange import Exchange
@@ -27,6 +29,9 @@ _log = logging.getLogger("faucet")
 
 CONNECT_TIMEOUT = 2.0
 """Seconds for a connection to a backend to be accepted."""
+
+SHORTAGE_SECONDS, SHORTAGE_PAUSE = 2.0, 0.05
+"""How long a request waits for a descriptor, and between two tries."""
 
 UNREAD_LIMIT = 256 * 1024
 """Bytes of an early answer that are still looked for when the connection has broken."""
@@ -87,11 +92,25 @@ class Backend:
         self.connection.transport.abort()
         return True
 
+    async def _open(self, exchange: Exchange) -> asyncio.BaseProtocol:
+        """A new connection. If we are short of descriptors, wait a while for one. Raises what the connector does."""
+        deadline = monotonic() + SHORTAGE_SECONDS
+        while True:
+            try:
+                return (
+                    await self._connector(lambda: BackendConnection(self), self.host, self.port, self.connect_timeout)
+                )[1]
+            except OSError as error:
+                if not is_shortage(error):
+                    raise
+                exchange.proxy.descriptors.note("worker")
+                if monotonic() > deadline or self.gone or exchange.backend is not self or exchange.client is None:
+                    raise
+            await asyncio.sleep(SHORTAGE_PAUSE)
+
     async def _connect(self, exchange: Exchange) -> None:
         try:
-            _, protocol = await self._connector(
-                lambda: BackendConnection(self), self.host, self.port, self.connect_timeout
-            )
+            protocol = await self._open(exchange)
         except Exception as error:  # whatever it is, the lock must not be lost with it
             if not isinstance(error, OSError):
                 _log.exception("no connection to worker %s", self.name)
@@ -110,7 +129,10 @@ class Backend:
 
     def _connect_failed(self, exchange: Exchange, error: Exception) -> None:
         try:
-            exchange.connect_failed(self, error)
+            if is_shortage(error):
+                exchange.no_descriptor()
+            else:
+                exchange.connect_failed(self, error)
         except Exception:
             _log.exception("the failed connection to worker %s was not dealt with", self.name)
             exchange.internal_error()
@@ -224,7 +246,11 @@ class BackendConnection(asyncio.Protocol):
         if sock is None or transport.get_extra_info("ssl_object") is not None:
             return  # what is in the socket of a TLS connection means nothing to us
         # A socket object of our own: uvloop's makes a new one for each call.
-        own = self._socket = socket.socket(sock.family, sock.type, sock.proto, fileno=os.dup(sock.fileno()))
+        try:
+            copy = os.dup(sock.fileno())
+        except OSError:
+            return  # no descriptor to spare: it is slower without
+        own = self._socket = socket.socket(sock.family, sock.type, sock.proto, fileno=copy)
         self._poller = select.poll()
         self._poller.register(own.fileno(), select.POLLIN)
         if _QUICKACK is not None and sock.family in (socket.AF_INET, socket.AF_INET6):

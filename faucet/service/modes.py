@@ -7,7 +7,6 @@ import dataclasses
 import importlib.util
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from faucet import tasks
@@ -28,6 +27,7 @@ from faucet.workers.environment import threads_per_worker
 from faucet.workers.program import Program
 from faucet.workers.reload import reload_on_change, require
 from faucet.workers.supervisor import Supervisor
+from faucet.workers.watched import Watched
 
 if TYPE_CHECKING:
     from faucet.ssh.login import Login
@@ -64,14 +64,23 @@ def local_site(program: Program, settings: DemoSettings) -> Site:
         mode="local",
         described=f"{program.directory} ({program.description})",
         fleet=lambda proxy, log: Supervisor(span, program, settings, proxy, log.output),
-        companion=_reloading(program.directory, settings) if settings.reload else _alone,
+        companion=_reloading(program, settings) if settings.reload else _alone,
     )
 
 
-def _reloading(directory: Path, settings: DemoSettings) -> Companion:
+def _reloading(program: Program, settings: DemoSettings) -> Companion:
+    watched = Watched(
+        program.directory,
+        include=settings.reload_include,
+        exclude=settings.reload_exclude,
+        log=settings.log_file.resolve() if settings.log_file is not None else None,
+        any_language=program.rscript is None,
+        named=program.own_files(),
+    )
+
     @contextlib.asynccontextmanager
     async def reloading(fleet: Fleet) -> AsyncIterator[None]:
-        task = tasks.start(reload_on_change(cast("Supervisor", fleet), directory, settings.log_file), "reload")
+        task = tasks.start(reload_on_change(cast("Supervisor", fleet), watched), "reload")
         try:
             yield
         finally:

@@ -14,6 +14,7 @@ import logging
 import os
 import resource
 from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from faucet.control.server import ControlError, ControlServer
 from faucet.fleet import StartFailed
 from faucet.log.handler import Log, print_error
 from faucet.net.address import Address, AddressError, UnixAddress, parse_address
+from faucet.net.descriptors import Descriptors, is_shortage
 from faucet.net.listener import Listener, Listeners
 from faucet.proxy.downstream import ClientConnection
 from faucet.proxy.proxy_protocol import ProxiedClientConnection
@@ -90,6 +92,7 @@ async def _serve(
     raise_file_limit()
     relax_garbage_collector()
     service = _Service(site, settings, log)
+    asyncio.get_running_loop().set_exception_handler(partial(_unhandled, service.proxy.descriptors))
     try:
         end = await service.run(owner, notice, hints)
     except BaseException:
@@ -168,9 +171,11 @@ class _Service:
         await self.listener.open(lambda: connection(self.proxy))
         self.control.runtime.state = "serving"
         self.supervised.ready()
-        self._log.announce(
-            f"serving {self._site.described} on {self.listener.described} with {self.workers.described()}"
-        )
+        where = f"{self._site.described} on {self.listener.described}"
+        if self.workers.failing:
+            self._log.announce(f"listening for {where}, but no worker can be started yet", logging.WARNING)
+        else:
+            self._log.announce(f"serving {where} with {self.workers.described()}")
         if hints is not None:
             _give_hints(hints(self.listener.address), owner)
         await self.signals.first.wait()
@@ -249,6 +254,14 @@ def _give_hints(text: str, owner: int | None) -> None:
 async def _let_transports_close() -> None:
     for _ in range(TURNS_TO_CLOSE):
         await asyncio.sleep(0)
+
+
+def _unhandled(descriptors: Descriptors, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What asyncio itself complains of. That it cannot accept a connection is told once in a while only."""
+    if is_shortage(context.get("exception")):
+        descriptors.note("client")
+    else:
+        loop.default_exception_handler(context)
 
 
 def raise_file_limit() -> None:

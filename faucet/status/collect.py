@@ -71,7 +71,7 @@ class Runtime:
             detail=self.detail,
             url=self.url,
             port=self.port,
-            state="draining" if self.proxy.draining else "failing" if self.proxy.outage else self.state,
+            state=self._state(),
             started=self.started,
             pid=os.getpid(),
             version=__version__,
@@ -80,6 +80,11 @@ class Runtime:
             notice=self.fleet.notice(),
             **self.fleet.origin()._asdict(),
         )
+
+    def _state(self) -> str:
+        if self.proxy.draining:
+            return "draining"
+        return "failing" if self.proxy.outage or self.fleet.failing else self.state
 
     def tick(self) -> None:
         """Once a second."""

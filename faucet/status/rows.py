@@ -63,9 +63,9 @@ def _state(slot: Slot) -> tuple[str, str]:
         pause = ""
         if slot.next_try is not None:
             pause = f"; next try at {strftime('%H:%M:%S', localtime(epoch(slot.next_try)))}"
-        return ("failed" if slot.failed else "backoff"), f"{last or 'not started yet'}{pause}"
+        return ("failed" if slot.failed else "backoff"), f"{slot.advice.fact or last or 'not started yet'}{pause}"
     if instance.state is State.STARTING:
-        return "starting", f"waiting for port {instance.port}"
+        return "starting", slot.advice.fact or f"waiting for port {instance.port}"
     if instance.state is State.DRAINING:
         return "draining", instance.ending
     if instance.state is State.OVER:
@@ -91,4 +91,5 @@ def slot_details(slot: Slot, proxy: Proxy) -> dict[str, Any]:
         "exits": list(slot.exits),
         "durations": [seconds for _, seconds in stats.recent],
         "last_lines": lines,
+        "facts": [("advice", slot.advice.text)] if slot.advice.text else [],
     }

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import select
 import signal
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -46,12 +43,12 @@ IDLE_SECONDS = 1.0
 
 TABS = ("log", "requests", "queue", "events")
 
-LEFT, STOPPED, LOST = "left", "stopped", "lost"
-"""How the monitor ends: the service goes on; it was asked to stop; it is gone."""
+LEFT, STOPPED, LOST, GONE = "left", "stopped", "lost", "gone"
+"""How the monitor ends: the service goes on; it was asked to stop; it is gone; the terminal is gone."""
 
 
 class Monitor(Acting):
-    """The picture. Returns LEFT, STOPPED or LOST."""
+    """The picture. Returns LEFT, STOPPED, LOST or GONE."""
 
     CSS_PATH = "monitor.tcss"
     TITLE = "faucet"
@@ -132,8 +129,15 @@ class Monitor(Acting):
         self.set_interval(USAGE_SECONDS, self._look_at_usage)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(number, self.exit, STOPPED if self.owner else LEFT)
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+                loop.add_signal_handler(number, self.exit, STOPPED if self.owner else LEFT)
         self._feed()
+
+    def terminal_is_gone(self) -> None:
+        """Called from another thread: there is nothing to draw on any more."""
+        loop = self._loop
+        if loop is not None:
+            loop.call_soon_threadsafe(self.exit, GONE)
 
     @work(exclusive=True, group="feed")
     async def _feed(self) -> None:
@@ -147,8 +151,6 @@ class Monitor(Acting):
     # -- the picture -------------------------------------------------------------------------------------------
 
     def _refresh(self) -> None:
-        if _terminal_is_gone():
-            self.exit(LEFT)
         if self.paused or not self.screen_stack or not self.behind.query(HeaderLine):
             return  # where nothing is left to draw on, it is closing, and its timers end after its screens
         model = self.model
@@ -396,8 +398,13 @@ class Monitor(Acting):
 
     def action_screenshot(self, filename: str | None = None, path: str | None = None) -> None:
         """Save a picture of the screen as SVG."""
-        where = self.save_screenshot(f"faucet-{strftime('%Y%m%d-%H%M%S')}.svg", str(Path.cwd()))
-        self.notify(f"saved to {where}", markup=False)
+        name = f"faucet-{strftime('%Y%m%d-%H%M%S')}.svg"
+        try:
+            where = self.save_screenshot(name, str(Path.cwd()))
+        except OSError as error:
+            self.notify(f"cannot save {name} here: {error.strerror}", severity="error", markup=False)
+        else:
+            self.notify(f"saved to {where}", markup=False)
 
     def get_system_commands(self, screen: Screen[Any]) -> Any:
         """Called by Textual: what the palette offers. Its own ways to quit do not ask."""
@@ -408,12 +415,3 @@ class Monitor(Acting):
                 action: Callable[[], Any] = partial(self.run_action, binding.action)
                 described = (getattr(self, f"action_{binding.action.partition('(')[0]}").__doc__ or "").strip()
                 yield SystemCommand(f"{binding.description} ({binding.id})", described, action)
-
-
-def _terminal_is_gone() -> bool:
-    """A closed terminal that could not tell us by a signal."""
-    if not sys.__stdin__ or not os.isatty(0):
-        return False
-    poller = select.poll()
-    poller.register(0, select.POLLHUP)
-    return any(state & select.POLLHUP for _, state in poller.poll(0))

@@ -14,7 +14,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from typing import IO, NamedTuple
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 from faucet.control.client import Client, Greeting, NoRuntime
 from faucet.control.find import Place, find
@@ -23,6 +24,10 @@ from faucet.log.handler import print_error
 from faucet.settings import MonitorSettings
 from faucet.ssh.secrets import VARIABLE as SECRETS_VARIABLE
 from faucet.ssh.secrets import Secrets
+from faucet.tui.terminal import EXIT_GONE, draw_on_a_terminal, watch_terminal
+
+if TYPE_CHECKING:
+    from faucet.tui.app import Monitor
 
 OWNER_VARIABLE = "FAUCET_OWNER"
 """Tells a runtime the descriptor of its end of the socket pair."""
@@ -43,18 +48,21 @@ def no_monitor_because() -> str:
 def run_with_monitor(arguments: Sequence[str], settings: MonitorSettings, secrets: Secrets | None = None) -> int:
     """Start the runtime for the command line `arguments`, and watch it. The exit code."""
     own, other = socket.socketpair()
-    with _scratch() as errors:
+    with _scratch_file() as errors:
         runtime = _start_runtime(arguments, other, errors, secrets)
         other.close()
         outcome = _watch(own, settings)
         return _after(runtime, outcome, errors)
 
 
-def _scratch() -> IO[bytes]:
-    """A file without a name: in memory where the system has that, so that no writable directory is needed."""
+def _scratch_file() -> IO[bytes]:
+    """A file that is nowhere: there may be no directory that we may write to."""
     if hasattr(os, "memfd_create"):
-        return open(os.memfd_create("faucet"), "w+b")  # noqa: PTH123
-    return tempfile.TemporaryFile()
+        return os.fdopen(os.memfd_create("faucet-errors"), "w+b")
+    try:
+        return tempfile.TemporaryFile()
+    except OSError:
+        return Path(os.devnull).open("r+b")
 
 
 def _start_runtime(
@@ -109,12 +117,22 @@ def _watch(own: socket.socket, settings: MonitorSettings) -> _Outcome:
         greetings.append(client.greeting)
         return client
 
-    _give_way()
     app = Monitor(connect, settings, owner=True)
-    how = app.run() or LOST
+    how = _show(app) or LOST
     own.close()
     said = app.model.events[-1].text if app.model.events else ""
     return _Outcome(how, greetings[0] if greetings else None, said if said.startswith("stopped") else "")
+
+
+def _show(app: Monitor) -> str | None:
+    """Run the monitor until it ends, or its terminal does. How it ended."""
+    _give_way()
+    draw_on_a_terminal()
+    ended = watch_terminal(app.terminal_is_gone)
+    try:
+        return app.run()
+    finally:
+        ended.set()
 
 
 def _give_way() -> None:
@@ -129,9 +147,11 @@ OWN_PATIENCE = 30.0
 
 def _after(runtime: subprocess.Popen[bytes], outcome: _Outcome, errors: IO[bytes]) -> int:
     """What is to be said when the picture is gone. The exit code."""
-    from faucet.tui.app import LEFT
+    from faucet.tui.app import GONE, LEFT
 
     greeting = outcome.greeting
+    if outcome.how == GONE:
+        return EXIT_GONE  # nobody is left to wait with us: the service finishes what is in progress by itself
     if outcome.how == LEFT and greeting is not None:
         print(f"faucet goes on serving {greeting.title} on {greeting.url} (pid {runtime.pid}).")
         print(f"Look: faucet attach {greeting.port}   end it: faucet ctl stop --at {greeting.port}")
@@ -158,7 +178,7 @@ def attach(which: str | None, settings: MonitorSettings, read_only: bool, place:
     if problem:
         print_error(f"no monitor here: {problem}; `faucet ctl status` tells the same in lines")
         return 1
-    from faucet.tui.app import LOST, Monitor
+    from faucet.tui.app import GONE, LOST, Monitor
 
     async def connect() -> Client:
         return await find(which, place)
@@ -168,9 +188,8 @@ def attach(which: str | None, settings: MonitorSettings, read_only: bool, place:
     except NoRuntime as error:
         print_error(str(error))
         return 1
-    _give_way()
-    outcome = Monitor(connect, settings, owner=False, read_only=read_only).run()
-    return 1 if outcome == LOST else 0
+    outcome = _show(Monitor(connect, settings, owner=False, read_only=read_only))
+    return EXIT_GONE if outcome == GONE else 1 if outcome == LOST else 0
 
 
 async def _try(which: str | None, place: Place) -> None:

@@ -66,7 +66,8 @@ class HeaderLine(PaintedLines):
             (f"  {'*' if plain else glyph} {service.state}", paint),
         ]  # fmt: skip
         room = max(width - sum(len(text) for text, _ in left) - 3, 0)
-        news = remark or service.notice
+        own_trouble = service.trouble if not service.resolved_by else ""  # has a line of its own
+        news = remark or (service.notice if service.notice != own_trouble else "")
         age = f"up {format_age(model.now() - service.started)}  pid {service.pid}"
         right = fit(news, room, right=True, plain=plain) if news else age.rjust(room) if len(age) <= room else ""
         self.show([[*left, ("  ", "text"), (right, "warning" if news else "dim")]])
@@ -83,12 +84,18 @@ def _short(title: str, width: int, plain: bool) -> str:
 
 
 class OriginLine(PaintedLines):
-    """Where workers come from that are not our own: how they are found, through what they are reached."""
+    """Where workers come from that are not our own: how they are found, through what they are reached. Else what is
+    wrong with ours, until it is not any more."""
 
     def show_service(self, service: Service | None, now: float, plain: bool) -> None:
         """Show it, if there is something to show."""
-        self.display = service is not None and bool(service.resolved_by)
+        self.display = service is not None and bool(service.resolved_by or service.trouble)
         if service is None or not self.display:
+            return
+        if not service.resolved_by:
+            text = f" {'x' if plain else '✖'} {visible(service.trouble)}"
+            # Its own width is none until it is displayed.
+            self.show([[(fit(text, self.app.size.width, plain=plain), "error")]])
             return
         parts: list[tuple[str, str]] = [(" ", "text")]
         if service.link:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from faucet.workers.layouts import text_of
 from faucet.workers.near_misses import ANNOTATION
@@ -36,14 +37,29 @@ _RUNS_ITSELF = re.compile(r"`\$run\(\)` method should not be called while `plumb
 _NO_ADDRESS = re.compile(r"(?P<host>\S+) is not a valid IPv4 or IPv6 address")
 """httpuv, of `host = "localhost"`."""
 
+_NO_TEMPORARY = re.compile(r"creating temporary file .*failed|cannot create 'R_TempDir'|R_TempDir")
 
-def advice(last_lines: list[str], program: Program) -> str:
-    """Return one sentence with the next step in it, or nothing."""
+
+class Advice(NamedTuple):
+    """What is wrong, and what to do about it."""
+
+    fact: str = ""
+    """What is wrong, in the few characters of a table's cell, the telling word first."""
+    text: str = ""
+    """One sentence with the next step in it."""
+
+
+NONE = Advice()
+
+
+def advice(last_lines: Sequence[str], program: Program) -> Advice:
+    """Return what is known about a process whose last lines these are; NONE if nothing is."""
     text = "\n".join(last_lines)
-    for pattern, advise in _ADVICE:
+    for pattern, advise, fact in _ADVICE:
         if matches := list(pattern.finditer(text)):
-            return advise(matches[-1], text, program)
-    return ""
+            match = matches[-1]
+            return Advice(fact.format(**match.groupdict()), advise(match, text, program))
+    return NONE
 
 
 def _missing(match: re.Match[str], text: str, program: Program) -> str:
@@ -124,18 +140,26 @@ def _no_address(match: re.Match[str], text: str, program: Program) -> str:
     return f'httpuv takes numeric addresses only: write host = "127.0.0.1" in place of "{match["host"]}".'
 
 
+def _no_temporary(match: re.Match[str], text: str, program: Program) -> str:
+    return "R has no directory for temporary files; name a writable one in TMPDIR"
+
+
 def _rename(program: Program, name: str, to: str) -> str:
     return shlex.join(["mv", str(program.directory / name), str(program.directory / to)])
 
 
-_ADVICE: tuple[tuple[re.Pattern[str], Callable[[re.Match[str], str, Program], str]], ...] = (
-    (_NO_PACKAGE, _missing),
-    (_TOO_OLD, _too_old),
-    (_NO_LIBRARY, _broken),
-    (_NO_ENGINE, _engine),
-    (_NO_API, _no_api),
-    (_PORT, _port),
-    (_NO_SERVER, _no_server),
-    (_RUNS_ITSELF, _runs_itself),
-    (_NO_ADDRESS, _no_address),
+_Advise = Callable[[re.Match[str], str, Program], str]
+
+_ADVICE: tuple[tuple[re.Pattern[str], _Advise, str], ...] = (
+    (_NO_TEMPORARY, _no_temporary, "no TMPDIR"),
+    (_NO_PACKAGE, _missing, "{package} is missing (R package)"),
+    (_TOO_OLD, _too_old, "{package} is too old (R package)"),
+    (_NO_LIBRARY, _broken, "{package} lacks a library (R package)"),
+    (_NO_ENGINE, _engine, "{package} is no engine"),
+    (_NO_API, _no_api, "{package} has no API {name}"),
+    (_PORT, _port, "plumber refuses the port"),
+    (_NO_SERVER, _no_server, "{file} starts no server"),
+    (_RUNS_ITSELF, _runs_itself, "pr_run() in a file that is plumbed"),
+    (_NO_ADDRESS, _no_address, "{host} is not a numeric address"),
 )
+"""What R says, the sentence for it, and the fact in a few words."""

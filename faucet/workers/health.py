@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, cast
 
 from faucet.http1 import BadResponse, ResponseReader
+from faucet.net.descriptors import is_shortage
 from faucet.proxy.occupant import Occupant
 from faucet.proxy.server import Proxy
 from faucet.proxy.upstream import Backend
@@ -59,6 +60,9 @@ async def check(proxy: Proxy, backend: Backend, path: str, timeout: float = HEAL
         raise Hung(f"did not answer GET {path} within {timeout:g} s") from error
     except (OSError, BadResponse) as error:
         if ticket.gone:
+            return False
+        if is_shortage(error):
+            proxy.descriptors.note("health check")
             return False
         raise Unhealthy(f"GET {path}: {str(error) or type(error).__name__}") from error
     finally:

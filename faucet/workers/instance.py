@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from faucet import tasks
 from faucet.net.connect import connect_tcp
+from faucet.net.descriptors import is_shortage
 from faucet.net.port_owner import who_listens
 from faucet.proxy.upstream import Backend
 from faucet.units import format_duration
@@ -82,6 +83,7 @@ class Instance:
         self._log = slot.log
         self._unreachable = asyncio.Event()
         self._stopping = False
+        self._short = False  # the latest attempt to connect to it failed for want of a descriptor
 
     @property
     def in_service(self) -> bool:
@@ -150,14 +152,27 @@ class Instance:
 
         The port was free at 127.0.0.1. At ::1 it may be another program's, so there it has to be the process's own.
         """
-        if await _accepts_at(self.host, self.port):
+        if await self._accepts_at(self.host):
             return True
-        if self.backend is not None or not await _accepts_at(HOST_6, self.port):
+        if self.backend is not None or not await self._accepts_at(HOST_6):
             return False
         where = listening_of(process.pid)
         if where is None or not where.reached_at(HOST_6, self.port):
             return False
         self.host = HOST_6
+        return True
+
+    async def _accepts_at(self, host: str) -> bool:
+        """Whether somebody accepts a connection there. A shortage of our own descriptors is not the worker's fault."""
+        try:
+            transport, _ = await connect_tcp(asyncio.Protocol, host, self.port, PROBE_TIMEOUT)
+        except (OSError, TimeoutError) as error:
+            self._short = is_shortage(error)
+            if self._short:
+                self._pool.proxy.descriptors.note("start of a worker")
+            return False
+        self._short = False
+        transport.abort()  # type: ignore[attr-defined]
         return True
 
     def _listens_itself(self, process: ChildProcess, in_doubt: bool) -> bool:
@@ -224,8 +239,9 @@ class Instance:
 
     def why_not_listening(self) -> str:
         """What its living process does instead of listening on its port."""
-        instead = self._listening().instead_of(self.port)
-        if instead:
+        if self._short:
+            return "could not be asked whether it is ready: Faucet has no file descriptors to spare"
+        if instead := self._listening().instead_of(self.port):
             return instead
         waited = format_duration(self._pool.settings.startup_timeout)
         return f"did not listen on port {self.port} (its FAUCET_PORT) within {waited}; --startup-timeout gives it more"
@@ -319,15 +335,6 @@ class Instance:
         assert self.process is not None
         text = f"{exit_text(self.process.exited.result())} after {format_duration(monotonic() - self.began)}"
         return f"{text} ({self.ending})" if self.ending else text
-
-
-async def _accepts_at(host: str, port: int) -> bool:
-    """Whether somebody accepts a connection there."""
-    with contextlib.suppress(OSError, TimeoutError):
-        transport, _ = await connect_tcp(asyncio.Protocol, host, port, PROBE_TIMEOUT)
-        transport.abort()  # type: ignore[attr-defined]
-        return True
-    return False
 
 
 def exit_text(code: int) -> str:

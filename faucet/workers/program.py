@@ -54,6 +54,12 @@ class Program:
         """Return the command line of a worker on `port`."""
         return [argument.replace("{port}", str(port)) for argument in self.arguments]
 
+    def own_files(self) -> frozenset[str]:
+        """Files of the directory that the command line names, e.g. a program that is built there."""
+        paths = [Path(os.path.normpath(self.directory / argument)) for argument in self.arguments]
+        inside = [path for path in paths if path.is_relative_to(self.directory) and path.is_file()]
+        return frozenset(path.relative_to(self.directory).as_posix() for path in inside)
+
     def environment(self, port: int, worker: int) -> dict[str, str]:
         """Return the environment of worker number `worker` (from 1): ours, and what it has to know."""
         return worker_environment(os.environ, port, worker, self.threads)
@@ -65,7 +71,8 @@ def find_program(directory: Path, command: str | None, rscript: str, api: str | 
     Raises EntryError.
     """
     _check_directory(directory)
-    directory = directory.resolve()
+    # Not resolved: where a link is what is deployed, the next worker runs in what it leads to by then.
+    directory = directory.resolve() if ".." in directory.parts else directory.absolute()
     if command is not None and api:
         raise ProgramError("--command and --api both say what to serve; leave one of them out")
     if command is not None:

@@ -17,7 +17,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from faucet.units import format_duration
-from faucet.workers.advice import advice
+from faucet.workers.advice import NONE, Advice, advice
 from faucet.workers.instance import Instance, State
 
 if TYPE_CHECKING:
@@ -56,6 +56,12 @@ WORDS_SHOWN = 5
 class ReplaceError(Exception):
     """The replacement of a worker did not become ready. The old one goes on."""
 
+    def __init__(self, text: str, advice: Advice = NONE) -> None:
+        super().__init__(text)
+        first = text.partition("\n")[0]
+        self.short = advice.text or f"the replacement {first}"
+        """Why, in one line."""
+
 
 class SlotLog(logging.LoggerAdapter[logging.Logger]):
     """Names the worker at the start of the text, for people, and apart, for programs."""
@@ -89,6 +95,8 @@ class Slot:
         """How its latest processes ended, newest last."""
         self.last_lines: list[str] = []
         """The last words of the process that ended last."""
+        self.advice = NONE
+        """What to do about the latest failed start, while none has succeeded since."""
         self.next_try: float | None = None
         """When it is tried again, while it waits for that (monotonic)."""
         self.failures = 0  # in a row, without having been healthy between
@@ -157,6 +165,7 @@ class Slot:
     def _started(self, instance: Instance) -> None:
         self.failed_starts = 0
         self.failed = False
+        self.advice = NONE
         instance.enter_service()
         self.pool.became_ready()
 
@@ -195,7 +204,8 @@ class Slot:
             self.failed = True
             self.log.error("failed to start %d times in a row; from now on it is tried once a minute",
                            self.failed_starts)  # fmt: skip
-        self.pool.start_failed(self, instance.failure, self.last_lines, advice(self.last_lines, self.pool.program))
+        self.advice = advice(self.last_lines, self.pool.program)
+        self.pool.start_failed(self, instance.failure, self.last_lines)
 
     async def _back_off(self) -> None:
         """At once the first time, then longer and longer."""
@@ -248,7 +258,7 @@ class Slot:
     def _complain_unless_started(self) -> None:
         """Raises ReplaceError, unless there is a process in service, or none is wanted any more."""
         if not self.stopping and (self.instance is None or self.instance.backend is None):
-            raise ReplaceError(self.exits[-1] if self.exits else "could not be started")
+            raise ReplaceError(self.exits[-1] if self.exits else "could not be started", self.advice)
 
     async def _succeed(self, why: str) -> None:
         successor = self.successor = Instance(self)
@@ -261,7 +271,9 @@ class Slot:
             await successor.end(0)
         elif not ready:
             self._remember_end(successor)
-            raise ReplaceError(_with_last_words(successor))
+            lines = list(successor.process.last_lines) if successor.process is not None else []
+            hint = advice(lines, self.pool.program)
+            raise ReplaceError(_with_last_words(successor, lines, hint), hint)
         else:
             await self._take_over(successor, why)
 
@@ -320,8 +332,8 @@ class Slot:
         await asyncio.gather(*(instance.end(grace) for instance in self.instances))
 
 
-def _with_last_words(instance: Instance) -> str:
+def _with_last_words(instance: Instance, lines: list[str], hint: Advice) -> str:
     """Why it did not become ready, and what it said last: R tells there what is wrong."""
     reason = instance.failure or "was not ready: its port was taken by somebody else"
-    lines = list(instance.process.last_lines)[-WORDS_SHOWN:] if instance.process is not None else []
-    return "\n  | ".join([reason, *lines])
+    text = "\n  | ".join([reason, *lines[-WORDS_SHOWN:]])
+    return f"{text}\n  {hint.text}" if hint.text else text

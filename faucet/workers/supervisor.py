@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from time import strftime
 from typing import Any
 
 from faucet import tasks
@@ -75,7 +76,11 @@ class Supervisor:
         self.closing: list[Slot] = []
         """Given up, but they still have something in hand."""
         self.rolling: Roll | None = None
+        self.rolls = 0
+        """Rolling restarts that have begun."""
         self._next_roll = ""  # why another one follows
+        self._roll_failure = ""  # of the latest one, if that failed
+        self._advice_told = ""
         loop = asyncio.get_running_loop()
         self.first_ready: asyncio.Future[None] = loop.create_future()
         """Done when a worker is ready for the first time, or none is for a while; StartFailed if none ever will be."""
@@ -132,12 +137,16 @@ class Supervisor:
 
     def became_ready(self) -> None:
         """A worker is ready."""
-        self.proxy.outage = ""
+        self.proxy.outage = self._advice_told = ""
         if not self.first_ready.done():
             self.first_ready.set_result(None)
 
-    def start_failed(self, slot: Slot, reason: str, last_lines: list[str], hint: str) -> None:
+    def start_failed(self, slot: Slot, reason: str, last_lines: list[str]) -> None:
         """A start failed; the last chance if none ever succeeded."""
+        hint = slot.advice.text
+        if hint and hint != self._advice_told and (self.settings.keep_trying or self.first_ready.done()):
+            self._advice_told = hint  # once for all workers, and again when it was well in between
+            slot.log.error("%s", hint)
         if all(other.failed for other in self.slots):
             self.proxy.fail(f"No worker can be started; the last one to try, worker {slot}, {reason}")
             if self.settings.keep_trying and not self.first_ready.done():
@@ -187,7 +196,20 @@ class Supervisor:
 
     def origin(self) -> Origin:
         """We have started them."""
-        return Origin()
+        return Origin(trouble=self._trouble())
+
+    def _trouble(self) -> str:
+        """What is wrong with all of them, until it is not any more."""
+        if self.failing:
+            slot = self.slots[-1]
+            fact = slot.advice.text or f"worker {slot} {slot.exits[-1] if slot.exits else 'failed'}"
+            return f"no worker can be started: {fact}"
+        return self._roll_failure
+
+    @property
+    def failing(self) -> bool:
+        """See Fleet."""
+        return all(slot.failed_starts and not slot.in_service for slot in self.slots)
 
     def drop(self, worker: str, who: str) -> str:
         """See Fleet."""
@@ -202,9 +224,9 @@ class Supervisor:
         return [row for slot in self._all_slots for row in slot_rows(slot, self.proxy)]
 
     def notice(self) -> str:
-        """How far a rolling restart is."""
+        """How far a rolling restart is; else what is wrong, if something is."""
         roll = self.rolling
-        return f"rolling restart: {roll.done} of {roll.total}, worker {roll.current}" if roll else ""
+        return f"rolling restart: {roll.done} of {roll.total}, worker {roll.current}" if roll else self._trouble()
 
     def details(self, worker: str) -> dict[str, Any]:
         """Everything there is to know about one."""
@@ -268,6 +290,7 @@ class Supervisor:
         if self.rolling is not None:
             raise Refused("a rolling restart is under way already")
         _log.info("rolling restart of %d workers, asked by %s", len(self.slots), who)
+        self.rolls += 1
         roll = self.rolling = Roll(len(self.slots), asyncio.get_running_loop().create_future())
         self.act(self._roll(roll, f"rolling restart by {who}"), "rolling restart")
         return f"{roll.total} workers are replaced, one after the other", roll.result
@@ -294,10 +317,13 @@ class Supervisor:
                 roll.done += len(batch)
             text = f"rolling restart: all {roll.done} workers are replaced"
             _log.info("%s", text)
+            self._roll_failure = ""
             roll.end(text)
         except ReplaceError as error:
             text = f"rolling restart stopped at worker {roll.current}; the old workers stay. The replacement {error}"
             _log.error("%s", text)
+            at = strftime("%H:%M:%S")
+            self._roll_failure = f"rolling restart failed: {error.short}; the old workers stay ({why}, at {at})"
             roll.end(Refused(text))
         finally:
             self.rolling = None

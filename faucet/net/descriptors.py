@@ -1,0 +1,93 @@
+"""File descriptors run out: clients must not use up those that the service itself needs, and nobody else is to blame.
+
+A few are kept back from clients: for connections to workers, for starting workers, for the log and the control socket.
+What fails all the same for want of a descriptor is our own shortage, and is told as such: in the log once in a while,
+and in a counter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import resource
+from time import monotonic
+
+_log = logging.getLogger("faucet")
+
+LEAST_KEPT, MOST_KEPT = 8, 64
+"""Descriptors that clients do not get: an eighth of all, within these limits."""
+
+COUNT_SECONDS, MANY = 0.1, 4096
+"""For how long a count is good enough; where there may be more than so many, which take longer, for longer."""
+
+TELL_SECONDS = 30.0
+"""Between two lines in the log."""
+
+
+def is_shortage(error: BaseException | None) -> bool:
+    """Whether something failed for want of a descriptor: of this process, or of the whole system."""
+    return isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
+
+
+def _in_use(limit: int) -> int:
+    """How many of this process' descriptors are in use; `limit`, if there is none left to look with."""
+    for directory in ("/proc/self/fd", "/dev/fd"):
+        try:
+            return len(os.listdir(directory)) - 1  # noqa: PTH208
+        except OSError as error:
+            if is_shortage(error):
+                return limit
+    return 0
+
+
+class Descriptors:
+    """Those of this process."""
+
+    def __init__(self) -> None:
+        self.limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.kept = min(max(self.limit // 8, LEAST_KEPT), MOST_KEPT)
+        self.unproblematic = max(self.limit // 2 - MOST_KEPT, 0)
+        """So many clients need not be counted exactly."""
+        self._room = 0
+        self._counted = -COUNT_SECONDS
+        self.shortages: dict[str, int] = {}
+        """How often something went without one, by what it was for."""
+        self._untold = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def too_many(self, clients: int) -> int:
+        """How many of so many clients are too many; 0 or less if none."""
+        if monotonic() - self._counted > (COUNT_SECONDS if self.limit < MANY else COUNT_SECONDS * 20):
+            self._room = self.limit - self.kept - (_in_use(self.limit) - clients)
+            self._counted = monotonic()
+            self.unproblematic = max(self._room - 2 * self.kept, 0)
+        return clients - self._room
+
+    def note(self, purpose: str) -> None:
+        """One was missing for `purpose`: `client`, `worker`."""
+        self.shortages[purpose] = self.shortages.get(purpose, 0) + 1
+        if self._timer is not None:
+            self._untold += 1
+            return
+        _log.warning(
+            "Faucet has no file descriptors to spare (limit %d): clients are refused, or idle ones closed. "
+            "Raise the limit: ulimit -n, LimitNOFILE= in a systemd unit",
+            self.limit,
+        )
+        self._timer = asyncio.get_running_loop().call_later(TELL_SECONDS, self._tell)
+
+    def _tell(self) -> None:
+        self._timer = None
+        if self._untold:
+            _log.warning("file descriptors were missing %d more times in %g s", self._untold, TELL_SECONDS)
+            self._untold = 0
+            self._timer = asyncio.get_running_loop().call_later(TELL_SECONDS, self._tell)
+        else:
+            _log.info("there are enough file descriptors again")
+
+    def close(self) -> None:
+        """Set no more timers."""
+        if self._timer is not None:
+            self._timer.cancel()

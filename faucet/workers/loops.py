@@ -1,0 +1,93 @@
+"""Tells a file that the API writes by itself, again and again, from one that a person edits.
+
+An API that writes a file when it starts restarts for ever if that file counts as code. What gives it away: the change
+comes while workers start, or just after, and it does so after each restart, with nothing else changed. An API that
+writes for each request gives itself away in the same manner: each change comes with a request, and hardly a request
+comes without a change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import PurePath
+
+from faucet.workers.watched import is_source
+
+DATA_LIMIT, SOURCE_LIMIT = 5, 12
+"""Restarts in a row that one file may cause in this manner. Editors that save while somebody types look like this for a
+while, but in source files only, and not when each restart waits until they pause (see `calm`)."""
+
+CALM_AFTER = 5
+"""Restarts in a row after which another one for the same source file waits until that has been left alone for a
+while."""
+
+FEW_REQUESTS = 3
+"""Requests between two changes, at most, if each request is to be the cause of one."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What was going on when files changed."""
+
+    starting: bool
+    """Workers were starting, or had become ready a moment ago."""
+    requested: bool
+    """A request was in progress, or had ended a moment ago."""
+    requests: int
+    """Requests that workers have begun, ever."""
+    rolls: int
+    """Rolling restarts that have begun, ever."""
+
+
+@dataclass
+class Loops:
+    """Remembers the changes of one service."""
+
+    left_out: set[str] = field(default_factory=set)
+    """Files, or patterns of files, that cause no restart any more."""
+    _names: set[str] = field(default_factory=set)  # common to all changes of the streak
+    _groups: set[str] = field(default_factory=set)  # their directories and suffixes
+    _length: int = 0
+    _rolls: int = -1
+    _requests: int = 0
+
+    def ignores(self, name: str) -> bool:
+        """Whether `name` was left out."""
+        return name in self.left_out or _group(name) in self.left_out
+
+    def judge(self, names: Iterable[str], moment: Moment) -> str:
+        """Take note of a change of `names`. What is to be left out from now on; or ''."""
+        changed = set(names)
+        groups = {_group(name) for name in changed if not is_source(name)}
+        common, shared = self._names & changed, self._groups & groups
+        few = 0 < moment.requests - self._requests <= FEW_REQUESTS
+        suspicious = moment.starting or (moment.requested and few)
+        self._requests = moment.requests
+        if not (suspicious and (common or shared)):
+            self._names, self._groups, self._length, self._rolls = changed, groups, int(suspicious), moment.rolls
+            return ""
+        self._names, self._groups = common, shared
+        if moment.rolls != self._rolls:  # a long copy is many changes, and one restart
+            self._length, self._rolls = self._length + 1, moment.rolls
+        return self._verdict()
+
+    def _verdict(self) -> str:
+        culprits = sorted(self._names) or sorted(self._groups)
+        limit = SOURCE_LIMIT if all(is_source(name) for name in culprits) else DATA_LIMIT
+        if self._length <= limit:
+            return ""
+        self.left_out.update(culprits)
+        self._names, self._groups, self._length = set(), set(), 0
+        return ", ".join(culprits)
+
+    @property
+    def calm(self) -> bool:
+        """Whether the next restart should wait until the file is left alone."""
+        return self._length > CALM_AFTER
+
+
+def _group(name: str) -> str:
+    """`cache/*.json`, for files that have another name each time."""
+    path = PurePath(name)
+    return (path.parent / f"*{path.suffix}").as_posix()
