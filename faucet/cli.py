@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from faucet.ctl import app as ctl
 from faucet.log import print_error
 from faucet.options import show, with_options
 from faucet.settings import AttachSettings, DemoSettings, K8sSettings, LocalSettings, ServeSettings
+from faucet.streams import open_missing
 
 EXIT_USAGE = 2
 
@@ -31,7 +33,9 @@ if TYPE_CHECKING:
     from faucet.sites import Site
     from faucet.workers.entry import Entry
 
-OTHER_VARIABLES = {"FAUCET_PORT", "FAUCET_WORKER_ID", "FAUCET_OWNER", "FAUCET_SECRETS", "FAUCET_ASCII"}
+OTHER_VARIABLES = {
+    "FAUCET_PORT", "FAUCET_WORKER_ID", "FAUCET_INSTANCE", "FAUCET_OWNER", "FAUCET_SECRETS", "FAUCET_ASCII",
+}  # fmt: skip
 """What workers are told (Faucet may be a worker's child), what a monitor tells its runtime, and what it heeds."""
 
 EXIT_CODES = """\
@@ -219,6 +223,10 @@ app.command(ctl)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code."""
+    open_missing()
+    if os.getpid() == 1:
+        # The kernel keeps signals from the first process of a container that it has no handler for.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     for remark in unknown_variables(os.environ):
         print_error(remark)
     try:

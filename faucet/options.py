@@ -105,6 +105,7 @@ _UNITS: dict[str, Callable[[str], Any]] = {
     "admin": _address,
     "trust": _trusted,
     "count": _count,
+    "signal": units.parse_stop_signal,
 }
 _METAVARS = {
     "duration": "TIME",
@@ -117,6 +118,7 @@ _METAVARS = {
     "ssh": "HOST",
     "admin": "ADDRESS",
     "trust": "NETWORKS",
+    "signal": "SIGNAL",
 }
 _SHOWN: dict[str, Callable[[Any], str]] = {"duration": units.format_duration, "size": units.format_size}
 

@@ -12,11 +12,11 @@ import contextlib
 import gc
 import logging
 import os
-import resource
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from faucet import orphans
 from faucet.control.picture import Runtime, now
 from faucet.control.places import socket_path
 from faucet.control.server import ControlError, ControlServer
@@ -33,6 +33,7 @@ from faucet.sites import Site
 from faucet.supervised import Supervised
 from faucet.units import counted, format_duration
 from faucet.workers.fleet import StartFailed
+from faucet.workers.spawn import raise_file_limit
 
 _log = logging.getLogger("faucet")
 
@@ -81,6 +82,9 @@ def _run(main: Coroutine[Any, Any, int]) -> int:
 async def _serve(site: Site, settings: ServeSettings, log: Log, owner: int | None, notice: str) -> int:
     raise_file_limit()
     relax_garbage_collector()
+    orphans.become_subreaper()
+    reaper = orphans.Reaper()
+    reaper.start()
     service = _Service(site, settings, log)
     try:
         end = await service.run(owner, notice)
@@ -89,6 +93,7 @@ async def _serve(site: Site, settings: ServeSettings, log: Log, owner: int | Non
         raise
     finally:
         await service.tear_down()
+        reaper.stop()
     log.announce(end.words, logging.WARNING if end.code else logging.INFO)
     service.control.close()
     await _let_transports_close()
@@ -229,13 +234,6 @@ class _Service:
 async def _let_transports_close() -> None:
     for _ in range(TURNS_TO_CLOSE):
         await asyncio.sleep(0)
-
-
-def raise_file_limit() -> None:
-    """Each client is a file descriptor: take as many as we may have."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):  # macOS has a lower limit that it does not tell
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def relax_garbage_collector() -> None:

@@ -104,6 +104,13 @@ class Metrics(Collector):
         for reason, count in sorted(self._runtime.proxy.stats.restarts.items()):
             restarts.add_metric([reason], count)
         yield restarts
+        shortages = CounterMetricFamily(
+            "faucet_worker_start_shortages", "Starts of workers that failed for want of a resource of this machine.",
+            labels=["resource"],
+        )  # fmt: skip
+        for resource in ("descriptors", "processes", "memory"):
+            shortages.add_metric([resource], self._runtime.proxy.stats.shortages.get(resource, 0))
+        yield shortages
 
 
 def _histogram(name: str, text: str, histogram: Histogram) -> Metric:

@@ -15,7 +15,8 @@ from pathlib import Path
 from time import monotonic
 from typing import NamedTuple
 
-from faucet.workers.keeper import LAUNCHER, Keeper
+from faucet.workers.keeper import Keeper, marked
+from faucet.workers.kin import end_service
 
 MOST_OUTPUT = 1 << 20
 """Bytes; whoever writes more is not answering a question."""
@@ -36,18 +37,21 @@ def ask_program(argv: Sequence[str], directory: Path | None, patience: float) ->
     deadline = monotonic() + patience
     with contextlib.closing(Keeper()) as keeper:
         process = subprocess.Popen(
-            ["/bin/sh", "-c", LAUNCHER, "faucet-doctor", *argv],
-            stdin=keeper.pipe,
+            argv,
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             cwd=directory,
+            env={**os.environ, **marked(keeper.new_mark())},
             start_new_session=True,
         )
+        keeper.remember(process.pid)
         try:
             output, ended = _listen(process, deadline)
         finally:
             _end(process)
             keeper.forget(process.pid)
+            end_service(keeper.service, {}, looks=1)
     return Answer(process.returncode, output.decode("utf-8", "replace"), ended)
 
 

@@ -21,11 +21,19 @@ from faucet.workers.overseer import Overseer
 from faucet.workers.place import Place, ReplaceError
 from faucet.workers.ports import free_port, is_free
 from faucet.workers.rows import place_details, place_rows
+from faucet.workers.scratch import sweep
 
 _log = logging.getLogger("faucet")
 
 FIRST_TRIES = 3
 """Failed starts in a row of each worker, with none ever ready, after which the service gives up."""
+
+REMEDIES = {
+    "descriptors": "no file descriptors are left; raise the limit (ulimit -n, LimitNOFILE= in a systemd unit)",
+    "processes": "no process can be added; raise the limit (ulimit -u, TasksMax= in a unit, pids of a container)",
+    "memory": "no memory is left; have fewer workers (-w), or give this machine more",
+}
+"""What is missing when a worker cannot be started, and what to do."""
 
 
 @dataclass(slots=True)
@@ -83,6 +91,11 @@ class LocalWorkers:
         for place in self.places:
             self._start(place)
         self._overseer.start()
+        self.act(asyncio.to_thread(self._sweep), "sweep of temporary directories")
+
+    def _sweep(self) -> None:
+        for path in sweep():
+            _log.info("removed %s: a Faucet that was killed had left it behind", path)
 
     def _start(self, place: Place) -> None:
         self._tasks[place] = tasks.start(place.live(), f"worker {place}")
@@ -95,6 +108,7 @@ class LocalWorkers:
         while running := [*self._tasks.values(), *self._actions]:
             await asyncio.wait(running)
             self._tasks = {place: task for place, task in self._tasks.items() if not task.done()}
+        await self.keeper.scratch.removed()
         self.keeper.close()
 
     @property
@@ -143,6 +157,16 @@ class LocalWorkers:
             text = f"no worker could be started, in {place.failures} tries: worker {place} {reason}"
             text += f"\nIts last words:{said}" if said else "\nIt wrote nothing."
             self._give_up(f"{text}\n{hint}" if hint else text)
+
+    def short_of(self, place: Place, resource: str, failure: str) -> None:
+        """This machine had not the means to start a worker: no fault of the worker's, but the last chance, too, if
+        none could ever be started."""
+        self.proxy.stats.count_shortage(resource)
+        place.log.error("%s: %s", failure, REMEDIES[resource])
+        if self.first_ready.done() or self.settings.keep_trying:
+            return
+        if all(other.shortages >= FIRST_TRIES for other in self.places):
+            self._give_up(f"no worker could be started, in {place.shortages} tries: {failure}: {REMEDIES[resource]}")
 
     def _give_up(self, text: str) -> None:
         self.first_ready.set_exception(StartFailed(text))

@@ -93,6 +93,7 @@ class Place:
         """When it is tried again, while it waits for that (monotonic)."""
         self.failures = 0  # in a row, without having been healthy between
         self.failed_starts = 0  # in a row, without having been ready between
+        self.shortages = 0  # starts in a row that this machine had not the means for
         self._changed = asyncio.Event()  # a process is over, or a successor has decided
         self._awake = asyncio.Event()
         self._decided = asyncio.Event()  # the latest start has succeeded or failed
@@ -124,7 +125,8 @@ class Place:
                 self.life = None
                 self.failures += 1
             if not self.stopping:
-                self._count_restart(self.exits[-1] if self.exits else "")
+                if not self.shortages:
+                    self._count_restart(self.exits[-1] if self.exits else "")
                 await self._back_off()
         await self._gone()
 
@@ -156,6 +158,7 @@ class Place:
 
     def _started(self, life: Life) -> None:
         self.failed_starts = 0
+        self.shortages = 0
         self.failed = False
         life.enter_service()
         self.pool.became_ready()
@@ -187,6 +190,11 @@ class Place:
         self.life = None
         if not life.failure or self.stopping:
             return
+        if life.shortage:
+            self.shortages += 1
+            self.pool.short_of(self, life.shortage, life.failure)
+            return
+        self.shortages = 0
         self._remember_end(life)
         self.failures += 1
         self.failed_starts += 1
@@ -199,7 +207,9 @@ class Place:
 
     async def _back_off(self) -> None:
         """At once the first time, then longer and longer."""
-        if self.failed:
+        if self.shortages:
+            delay = min(BACKOFF_FIRST * 2 ** (self.shortages - 1), BACKOFF_LIMIT)
+        elif self.failed:
             delay = FAILED_PAUSE
         elif self.failures <= 1:
             return
@@ -257,6 +267,8 @@ class Place:
         finally:
             self.successor = None
             self._changed.set()
+        if successor.shortage:
+            self.pool.proxy.stats.count_shortage(successor.shortage)
         if self.stopping:
             await successor.end(0)
         elif not ready:
