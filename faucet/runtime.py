@@ -33,6 +33,7 @@ from faucet.sites import Site
 from faucet.supervised import Supervised
 from faucet.units import counted, format_duration
 from faucet.workers.fleet import StartFailed
+from faucet.workers.shortages import remedy, shortage
 from faucet.workers.spawn import raise_file_limit
 
 _log = logging.getLogger("faucet")
@@ -65,6 +66,12 @@ def run(site: Site, settings: ServeSettings, owner: int | None = None, notice: s
         return _run(_serve(site, settings, log, owner, notice))
     except (AddressError, ControlError, StartFailed, SystemdError) as error:
         log.failure(str(error))
+        return EXIT_FAILED
+    except OSError as error:
+        resource = shortage(error)
+        if not resource:
+            raise
+        log.failure(f"{error.strerror}: {remedy(resource)}")
         return EXIT_FAILED
     finally:
         log.close()

@@ -65,7 +65,7 @@ IMPORTS = {
     "journal": set(),
     "units": set(),
     "settings": set(),
-    "admin": {"admin", "control", "http1", "stats", "snapshot"},
+    "admin": {"admin", "control", "http1", "stats", "snapshot", "workers"},
     "proxy": {"proxy", "http1", "dispatch", "stats", "settings", "tasks", "net"},
     "net": {"net", "tasks", "units", "control"},
     "discovery": {"discovery", "net"},

@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 from faucet import __version__
 from faucet.control.picture import Runtime
 from faucet.stats import BUCKET_BOUNDS, BUCKETS_PER_DOUBLING, Histogram
+from faucet.workers.shortages import RESOURCES
 
 if TYPE_CHECKING:
     from faucet.snapshot import WorkerRow
@@ -108,7 +109,7 @@ class Metrics(Collector):
             "faucet_worker_start_shortages", "Starts of workers that failed for want of a resource of this machine.",
             labels=["resource"],
         )  # fmt: skip
-        for resource in ("descriptors", "processes", "memory"):
+        for resource in RESOURCES:
             shortages.add_metric([resource], self._runtime.proxy.stats.shortages.get(resource, 0))
         yield shortages
 

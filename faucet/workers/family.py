@@ -10,7 +10,7 @@ import asyncio
 import signal
 
 from faucet import tasks
-from faucet.workers.kin import END_SECONDS, KILL_SECONDS, Process, Targets, family, scan
+from faucet.workers.kin import END_SECONDS, KILL_SECONDS, NOBODY, Process, Targets, family, scan
 
 POLITE_SECONDS = 0.5
 """From SIGTERM to SIGKILL. They have no more requests to finish: their worker is gone."""
@@ -48,7 +48,9 @@ class Watch:
             return None
 
 
-async def end_family(watch: Watch, mark: str, leaders: dict[int, int]) -> list[int]:
+async def end_family(
+    watch: Watch, mark: str, leaders: dict[int, int], known: set[tuple[int, int]] = NOBODY
+) -> list[int]:
     """SIGTERM to everything that belongs to a process which has exited, a moment later SIGKILL, until nobody is found.
 
     Returns the pids of those that still live: they may not be signalled, or are stuck in the kernel.
@@ -63,7 +65,7 @@ async def end_family(watch: Watch, mark: str, leaders: dict[int, int]) -> list[i
         if table is None:
             await asyncio.sleep(RETRY_SECONDS)
             continue
-        found = family(table, mark, leaders)
+        found = family(table, mark, leaders, known)
         mortal = [process for process in found if (process.pid, process.start) not in untouchable]
         if not mortal:
             break

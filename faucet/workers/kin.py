@@ -7,9 +7,10 @@ A process belongs to a worker if one of these is true:
   the death of their parents;
 - it is a child of a process that belongs to the worker.
 
-Here is where that ends. A process escapes if it has left the group and the session, has lost its parent, *and* shows no
-mark: it was started with an empty environment (`env -i`), has overwritten its own (setproctitle), or runs as another
-user, who may not be looked at, nor killed.
+Here is where that ends. A process escapes if it has left the group and the session, has lost its parent before anybody
+looked, *and* shows no mark: it was started with an empty environment (`env -i`), has overwritten its own
+(setproctitle), or runs as another user, who may not be looked at, nor killed. Faucet looks before it asks a worker to
+end: then only daemons without a mark escape; when a worker crashes, all its children without a mark.
 
 Each signal goes through a pidfd that was opened before the process was looked at again, so a number that was given to
 somebody else in between is never hit. The keeper runs this code too, in a Python of its own without Faucet: only the
@@ -33,6 +34,8 @@ KILL_SECONDS = 1.0
 
 END_SECONDS = 5.0
 """After which whatever still lives (in an uninterruptible sleep, say) is left to itself."""
+
+NOBODY: set[tuple[int, int]] = set()
 
 QUIET_SECONDS = 0.03
 """Between two looks at whether really nobody is left."""
@@ -135,18 +138,22 @@ def parse_ps(text: str) -> dict[int, Process]:
 # -- who belongs to whom ---------------------------------------------------------------------------------------
 
 
-def family(table: dict[int, Process], mark: str, leaders: dict[int, int]) -> list[Process]:
-    """The living processes with `mark` (a service's, or one process's), of the groups and sessions of `leaders`, and
-    their descendants.
+def family(
+    table: dict[int, Process], mark: str, leaders: dict[int, int], known: set[tuple[int, int]] = NOBODY
+) -> list[Process]:
+    """The living processes with `mark` (a service's, or one process's), of the groups and sessions of `leaders`, those
+    that were `known` to belong to them before, and the descendants of all these.
 
-    `leaders` are start times by pid: a number that has another start time now is another process's, and none of ours.
+    `leaders` are start times by pid, `known` pids and start times: a number that has another start time now is another
+    process's, and none of ours.
     """
     spared = {0, 1, os.getpid()}
     true = {pid: start for pid, start in leaders.items() if pid not in table or table[pid].start == start}
     members = {
         process.pid: process
         for process in table.values()
-        if process.pid not in spared and (_led(process, true) or _carries(process, mark))
+        if process.pid not in spared
+        and ((process.pid, process.start) in known or _led(process, true) or _carries(process, mark))
     }
     children: dict[int, list[Process]] = {}
     for process in table.values():

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import os
 import random
 import signal
@@ -25,6 +24,7 @@ from faucet.proxy.backend import Backend
 from faucet.units import format_duration
 from faucet.workers.ports import HOST, is_free
 from faucet.workers.process import ChildProcess
+from faucet.workers.shortages import shortage
 from faucet.workers.stopping import Manner
 
 if TYPE_CHECKING:
@@ -45,14 +45,6 @@ HINT_AFTER = 5.0
 
 STOP_GRACE = 5.0
 """Seconds from the first signal to SIGKILL; what comes in between is in `process.py`."""
-
-SHORTAGES = {
-    errno.EMFILE: "descriptors",
-    errno.ENFILE: "descriptors",
-    errno.EAGAIN: "processes",
-    errno.ENOMEM: "memory",
-}
-"""What this machine has run out of, by the error of a start that failed: that is no fault of the worker."""
 
 
 JITTER = 0.1
@@ -85,7 +77,7 @@ class Life:
         self.failure = ""
         """Why it did not become ready; empty if that was no fault of its own."""
         self.shortage = ""
-        """What was missing on this machine when it was to be started: see SHORTAGES."""
+        """What was missing on this machine when it was to be started: see shortages.py."""
         self.ending = ""
         """Why it was ended, if it did not end by itself."""
         self._pool = place.pool
@@ -112,7 +104,7 @@ class Life:
             self.process = await self._spawn()
         except OSError as error:
             self.state = State.OVER
-            self.shortage = SHORTAGES.get(error.errno or 0, "")
+            self.shortage = shortage(error)
             self.failure = f"could not be started: {error.strerror or error}{_of(error.filename)}"
             return False
         deadline = self.began + self._pool.settings.startup_timeout

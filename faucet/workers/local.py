@@ -22,18 +22,12 @@ from faucet.workers.place import Place, ReplaceError
 from faucet.workers.ports import free_port, is_free
 from faucet.workers.rows import place_details, place_rows
 from faucet.workers.scratch import sweep
+from faucet.workers.shortages import remedy
 
 _log = logging.getLogger("faucet")
 
 FIRST_TRIES = 3
 """Failed starts in a row of each worker, with none ever ready, after which the service gives up."""
-
-REMEDIES = {
-    "descriptors": "no file descriptors are left; raise the limit (ulimit -n, LimitNOFILE= in a systemd unit)",
-    "processes": "no process can be added; raise the limit (ulimit -u, TasksMax= in a unit, pids of a container)",
-    "memory": "no memory is left; have fewer workers (-w), or give this machine more",
-}
-"""What is missing when a worker cannot be started, and what to do."""
 
 
 @dataclass(slots=True)
@@ -162,11 +156,11 @@ class LocalWorkers:
         """This machine had not the means to start a worker: no fault of the worker's, but the last chance, too, if
         none could ever be started."""
         self.proxy.stats.count_shortage(resource)
-        place.log.error("%s: %s", failure, REMEDIES[resource])
+        place.log.error("%s: %s", failure, remedy(resource))
         if self.first_ready.done() or self.settings.keep_trying:
             return
         if all(other.shortages >= FIRST_TRIES for other in self.places):
-            self._give_up(f"no worker could be started, in {place.shortages} tries: {failure}: {REMEDIES[resource]}")
+            self._give_up(f"no worker could be started, in {place.shortages} tries: {failure}: {remedy(resource)}")
 
     def _give_up(self, text: str) -> None:
         self.first_ready.set_exception(StartFailed(text))

@@ -24,6 +24,7 @@ from typing import IO
 from faucet import orphans, tasks
 from faucet.workers.family import end_family
 from faucet.workers.keeper import Keeper, marked
+from faucet.workers.kin import family
 from faucet.workers.output import Output
 from faucet.workers.spawn import spawn
 from faucet.workers.stopping import Manner
@@ -70,6 +71,8 @@ class ChildProcess:
         self._keeper = keeper
         self._mark = mark
         self._start = keeper.remember(popen.pid)
+        self._remembering = False
+        self._known: set[tuple[int, int]] = set()
         self._outputs: list[Output] = []
 
     @classmethod
@@ -112,7 +115,9 @@ class ChildProcess:
         not interrupt it again, but may have less patience.
         """
         deadline = monotonic() + grace
-        if not self.asked_by:
+        if not self.asked_by and not self._remembering:
+            self._remembering = True
+            await self._remember_family()
             self._ask(manner.first if manner is not None else signal.SIGTERM)
             if manner is not None and manner.first is not signal.SIGTERM:
                 await self._insist(manner, deadline)
@@ -120,6 +125,12 @@ class ChildProcess:
         if not self.exited.done():
             self._ask(signal.SIGKILL)
         return await self.exited
+
+    async def _remember_family(self) -> None:
+        """Children that show no mark, in sessions of their own, are to be found only as long as it lives."""
+        table = await self._keeper.watch.look(self._start)
+        if table is not None:
+            self._known = {(p.pid, p.start) for p in family(table, self._mark, {self.pid: self._start})}
 
     async def _insist(self, manner: Manner, deadline: float) -> None:
         """The first signal was sent: once more if it was ignored, then SIGTERM."""
@@ -199,7 +210,7 @@ class ChildProcess:
 
     async def _end_family(self) -> None:
         try:
-            left = await end_family(self._keeper.watch, self._mark, {self.pid: self._start})
+            left = await end_family(self._keeper.watch, self._mark, {self.pid: self._start}, self._known)
             if left:
                 pids = ", ".join(map(str, left))
                 _log.warning("process %s, started by the process %d that has ended, cannot be killed", pids, self.pid)
