@@ -15,7 +15,7 @@ from time import monotonic
 import pytest
 
 from faucet.workers.keeper import Keeper, marked
-from faucet.workers.kin import VARIABLE, Targets, end_service, family, parse_ps, read_process, scan
+from faucet.workers.kin import VARIABLE, Targets, end_service, family, parse_ps, read_marks, read_process, scan
 from faucet.workers.process import ChildProcess
 from tests.support.running import is_alive, wait_gone
 
@@ -39,10 +39,18 @@ def bystander() -> Iterator[subprocess.Popen[bytes]]:
         "TRAP": f"\n{VARIABLE}=s.1",
     }
     process = subprocess.Popen(["sleep", "600"], env=environment, start_new_session=True)
+    wait_marked(process.pid)
     yield process
     assert process.poll() is None, "it was killed"
     process.kill()
     process.wait()
+
+
+def wait_marked(pid: int) -> None:
+    """An environment is to be seen a moment after the program was executed."""
+    deadline = monotonic() + 5
+    while not read_marks(pid):
+        assert monotonic() < deadline
 
 
 async def start(keeper: Keeper, script: str) -> ChildProcess:
@@ -140,6 +148,7 @@ async def test_a_mark_is_a_whole_word() -> None:
         process = subprocess.Popen(["sleep", "600"], env={VARIABLE: value}, start_new_session=True)
         carriers[process.pid] = value
         processes.append(process)
+        wait_marked(process.pid)
     table = scan()
     belonging = {"s": set(carriers.values()), "s.1": {"s.1", "outer.3,s.1"}, "outer": {"outer.3,s.1"}}
     for mark, found in belonging.items():

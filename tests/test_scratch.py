@@ -23,6 +23,7 @@ from faucet.workers.removal import remove_tree
 from faucet.workers.scratch import Scratch, sweep
 from tests.support.load import fetch
 from tests.support.running import Faucet, python_worker, wait_gone
+from tests.test_kin import wait_marked
 
 Start = Callable[..., Faucet]
 
@@ -106,7 +107,7 @@ print(remove_tree(top), os.path.exists(top))
 
 def test_a_tree_that_is_deeper_than_a_path_may_be_long(tmp_path: Path) -> None:
     here = os.open(tmp_path, os.O_RDONLY)
-    for _ in range(3000):
+    for _ in range(1000):
         os.mkdir("deeper", dir_fd=here)
         below = os.open("deeper", os.O_RDONLY, dir_fd=here)
         os.close(here)
@@ -282,6 +283,7 @@ def test_workers_that_have_outlived_everybody_keep_it(temporary: Path) -> None:
     service = "cd" * 16
     path = leave(temporary, "faucet-tmp-1-a", service)
     worker = subprocess.Popen(["sleep", "600"], env={VARIABLE: f"{service}.4"})
+    wait_marked(worker.pid)
     assert not sweep()
     worker.kill()
     worker.wait()

@@ -10,7 +10,18 @@ import asyncio
 import signal
 
 from faucet import tasks
-from faucet.workers.kin import END_SECONDS, KILL_SECONDS, NOBODY, Process, Targets, family, scan
+from faucet.workers.kin import (
+    END_SECONDS,
+    KILL_SECONDS,
+    LOOKS,
+    NOBODY,
+    QUIET_SECONDS,
+    Process,
+    Targets,
+    family,
+    scan,
+    veiled,
+)
 
 POLITE_SECONDS = 0.5
 """From SIGTERM to SIGKILL. They have no more requests to finish: their worker is gone."""
@@ -60,6 +71,7 @@ async def end_family(
     untouchable: set[tuple[int, int]] = set()
     steps = [(signal.SIGTERM, POLITE_SECONDS), (signal.SIGKILL, KILL_SECONDS)]
     found: list[Process] = []
+    looks = 0
     while loop.time() < deadline:
         table = await watch.look(min(leaders.values()))
         if table is None:
@@ -68,7 +80,11 @@ async def end_family(
         found = family(table, mark, leaders, known)
         mortal = [process for process in found if (process.pid, process.start) not in untouchable]
         if not mortal:
-            break
+            looks += 1
+            if looks >= LOOKS or not veiled(table):
+                break
+            await asyncio.sleep(QUIET_SECONDS)
+            continue
         untouchable |= await asyncio.to_thread(_end, mortal, steps)
         steps = steps[-1:]
     return [process.pid for process in found]

@@ -10,15 +10,15 @@ import fcntl
 import os
 from collections.abc import Iterable
 
-from faucet.workers.kin import end_service
+from faucet.workers.kin import LOOKS, end_service
 from faucet.workers.removal import remove_tree
-
-LOOKS = 4
-"""Looks that have to find nobody, if Faucet died without a word: it may have been starting a worker."""
 
 
 def keep(lines: Iterable[bytes]) -> None:
-    """`mark SERVICE`, `+ PID START`, `- PID`, `home HEX`, and `bye` at an orderly end."""
+    """Obey `mark SERVICE`, `+ PID START`, `- PID`, `home HEX`, and `bye` at an orderly end.
+
+    Without that, Faucet may have been starting a worker: more looks have to find nobody.
+    """
     service, homes, looks = "", [], LOOKS
     leaders: dict[int, int] = {}
     for line in lines:

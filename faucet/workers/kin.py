@@ -40,11 +40,17 @@ NOBODY: set[tuple[int, int]] = set()
 QUIET_SECONDS = 0.03
 """Between two looks at whether really nobody is left."""
 
+LOOKS = 4
+"""Looks that have to find nobody as long as some process might be just being executed."""
+
+_KERNEL = 2
+"""The parent of the kernel's threads, which have no environment."""
+
 
 class Process:
     """One entry of the process table."""
 
-    __slots__ = ("group", "marks", "parent", "pid", "session", "start", "state")
+    __slots__ = ("group", "marks", "parent", "pid", "session", "start", "state", "veiled")
 
     def __init__(self, pid: int, state: str, parent: int, group: int, session: int, start: int) -> None:
         self.pid = pid
@@ -55,6 +61,8 @@ class Process:
         self.start = start
         """In clock ticks since boot; with the pid it names the process for ever. 0 where the system does not tell."""
         self.marks: tuple[str, ...] = ()
+        self.veiled = False
+        """Its environment is empty. It has none, or it is just being executed: the mark is to be seen in a moment."""
 
 
 # -- the process table -----------------------------------------------------------------------------------------
@@ -62,7 +70,7 @@ class Process:
 
 def read_process(pid: int) -> Process | None:
     """The process `pid`; None if there is none, or no /proc. Raises OSError if there are no descriptors left."""
-    text = _read(f"/proc/{pid}/stat")
+    text = _read(f"/proc/{pid}/stat") or b""
     fields = text.rpartition(b")")[2].split()  # the name before may contain anything
     if len(fields) < 20:
         return None
@@ -83,32 +91,38 @@ def scan(since: int = 0) -> dict[int, Process]:
         if process is not None:
             table[process.pid] = process
             if process.start >= since and process.state != "Z":
-                process.marks = read_marks(process.pid)
+                environment = _read(f"/proc/{name}/environ")
+                process.marks = _marks_in(environment or b"")
+                process.veiled = environment == b"" and _KERNEL not in (process.pid, process.parent)
     return table
 
 
 def read_marks(pid: int) -> tuple[str, ...]:
-    """The marks in the environment of a process."""
+    """The marks in the environment of a process. Raises OSError."""
+    return _marks_in(_read(f"/proc/{pid}/environ") or b"")
+
+
+def _marks_in(environment: bytes) -> tuple[str, ...]:
     prefix = f"{VARIABLE}=".encode()
-    for entry in _read(f"/proc/{pid}/environ").split(b"\0"):
+    for entry in environment.split(b"\0"):
         if entry.startswith(prefix):
             return tuple(entry[len(prefix) :].decode("utf-8", "replace").split(","))
     return ()
 
 
-def _read(path: str) -> bytes:
-    """A file of /proc; empty if the process is gone, or is not ours to look at. Raises OSError."""
+def _read(path: str) -> bytes | None:
+    """A file of /proc; None if the process is gone, or is not ours to look at. Raises OSError."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except (FileNotFoundError, ProcessLookupError, PermissionError):
-        return b""
+        return None
     try:
         pieces = []
         while piece := os.read(descriptor, 1 << 16):
             pieces.append(piece)
         return b"".join(pieces)
     except (ProcessLookupError, PermissionError):
-        return b""
+        return None
     finally:
         os.close(descriptor)
 
@@ -165,6 +179,11 @@ def family(
                 members[child.pid] = child
                 heads.append(child.pid)
     return [process for process in members.values() if process.state not in ("Z", "X")]
+
+
+def veiled(table: dict[int, Process]) -> bool:
+    """Whether somebody may be there whom `family` cannot know yet."""
+    return any(process.veiled for process in table.values())
 
 
 def _led(process: Process, leaders: dict[int, int]) -> bool:
@@ -259,16 +278,17 @@ def _still(pid: int, start: int) -> bool:
 
 
 def end_service(mark: str, leaders: dict[int, int], looks: int) -> None:
-    """Kill everything of a service, until `looks` looks in a row have found nobody: a process that is just being
-    started shows its mark only when it has become its program."""
+    """Kill everything of a service, until `looks` looks in a row have found nobody, more if some are veiled."""
     deadline = time.monotonic() + END_SECONDS
     quiet = 0
     untouchable: set[tuple[int, int]] = set()
     while quiet < looks and time.monotonic() < deadline:
-        found = family(scan(), mark, leaders)
+        table = scan()
+        found = family(table, mark, leaders)
         found = [process for process in found if (process.pid, process.start) not in untouchable]
         if not found:
             quiet += 1
+            looks = max(looks, LOOKS) if veiled(table) else looks
             if quiet < looks:
                 time.sleep(QUIET_SECONDS)
             continue
