@@ -84,7 +84,7 @@ IMPORTS = {
     },
     "snapshot": set(),
     "control": {"control", "proxy", "workers", "stats", "journal", "snapshot", "units", "tasks", "log"},
-    "tui": {"tui", "control", "snapshot", "stats", "units", "settings", "log", "net"},
+    "tui": {"tui", "control", "snapshot", "stats", "units", "settings", "log", "net", "orphans"},
     "log": {"journal", "settings", "sink", "stats", "units"},
     "sink": set(),
 }

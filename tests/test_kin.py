@@ -225,6 +225,22 @@ def test_nothing_that_is_meant_for_faucet_ends_the_keeper() -> None:
     assert process.wait(2) == -signal.SIGKILL
 
 
+async def test_a_keeper_that_is_killed_is_replaced_at_once() -> None:
+    """Before anything else is started: the next to be killed may be Faucet."""
+    keeper = Keeper()
+    keeper.guard()
+    process = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    keeper.remember(process.pid)
+    for _ in range(2):
+        before = keeper.pid
+        os.kill(before, signal.SIGKILL)
+        async with asyncio.timeout(5):
+            while keeper.pid == before:
+                await asyncio.sleep(0.01)
+    keeper.close()
+    assert process.wait(2) == -signal.SIGKILL
+
+
 def test_the_signals_are_only_blocked_in_the_keeper() -> None:
     keeper = Keeper()
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [])

@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Sequence
 from typing import IO, NamedTuple
 
+from faucet import orphans
 from faucet.control.client import Client, Greeting, NoRuntime
 from faucet.control.find import Place, find
 from faucet.control.protocol import MESSAGE_LIMIT
@@ -42,9 +43,13 @@ def no_monitor_because() -> str:
 
 def run_with_monitor(arguments: Sequence[str], settings: MonitorSettings, secrets: Secrets | None = None) -> int:
     """Start the runtime for the command line `arguments`, and watch it. The exit code."""
+    reaper = orphans.Reaper()
+    if os.getpid() == 1:  # everybody's orphans come to us; those of workers go to the runtime
+        reaper.start()
     own, other = socket.socketpair()
     with tempfile.TemporaryFile() as errors:
         runtime = _start_runtime(arguments, other, errors, secrets)
+        orphans.ours.add(runtime.pid)
         other.close()
         outcome = _watch(own, settings)
         return _after(runtime, outcome, errors)

@@ -15,6 +15,7 @@ the first instant on, as they are in Faucet while it is started.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import importlib.util
 import logging
@@ -56,6 +57,7 @@ class Keeper:
         self._leaders: dict[int, int] = {}
         self._started = 0
         self._pipe = -1
+        self._guard = -1
         self._start()
 
     @property
@@ -96,6 +98,26 @@ class Keeper:
             orphans.reaped(pid)
             os.close(old)
 
+    def guard(self) -> None:
+        """Start another keeper as soon as somebody kills this one, where there are pidfds. Needs a running loop."""
+        try:
+            descriptor = os.pidfd_open(self.pid)
+        except (AttributeError, OSError):
+            return
+        loop = asyncio.get_running_loop()
+
+        def ended() -> None:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
+            self._guard = -1
+            if self._pipe >= 0:
+                with contextlib.suppress(OSError):  # then with the next worker
+                    self.check()
+                    self.guard()
+
+        self._guard = descriptor
+        loop.add_reader(descriptor, ended)
+
     def new_mark(self) -> str:
         """A mark for one process, unlike any other."""
         self._started += 1
@@ -128,6 +150,10 @@ class Keeper:
     def close(self) -> None:
         """End the keeper, which kills all it still finds, and removes the temporary directories. Idempotent."""
         if self._pipe >= 0:
+            if self._guard >= 0:
+                asyncio.get_running_loop().remove_reader(self._guard)
+                os.close(self._guard)
+                self._guard = -1
             self._tell("bye")
             os.close(self._pipe)
             self._pipe = -1

@@ -82,6 +82,7 @@ class LocalWorkers:
     def start(self) -> None:
         """Start all workers, side by side."""
         _log.info("starting %s", counted(self.least, "worker"))
+        self.keeper.guard()
         for place in self.places:
             self._start(place)
         self._overseer.start()

@@ -84,6 +84,8 @@ def _children(pid: int) -> list[int]:
 
 def _ask_psutil(pid: int, what: str, otherwise: Any) -> Any:
     """Where there is no /proc."""
+    if Path("/proc/self/stat").exists():
+        return otherwise  # it is gone
     import psutil
 
     with contextlib.suppress(psutil.Error):
