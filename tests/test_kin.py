@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from time import monotonic
 
 import pytest
 
+from faucet.workers.family import Watch
 from faucet.workers.keeper import Keeper, marked
-from faucet.workers.kin import VARIABLE, Targets, end_service, family, parse_ps, read_marks, read_process, scan
+from faucet.workers.kin import VARIABLE, Process, Targets, end_service, family, parse_ps, read_marks, read_process, scan
 from faucet.workers.process import ChildProcess
 from tests.support.running import is_alive, wait_gone
 
@@ -317,3 +320,83 @@ def _has(pid: int, mark: str) -> bool:
     with contextlib.suppress(OSError):
         return f"TEST_MARK={mark}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     return False
+
+
+# -- looking, without holding anybody up -------------------------------------------------------------------------
+
+
+async def test_those_that_end_together_share_a_look(keeper: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = 0
+
+    def counted(since: int) -> dict[int, Process]:
+        nonlocal looks
+        looks += 1
+        return scan(since)
+
+    monkeypatch.setattr("faucet.workers.family.scan", counted)
+    processes = [await start(keeper, "sleep 600") for _ in range(20)]
+    for process in processes:
+        process.kill()
+    await asyncio.gather(*(ended(process) for process in processes))
+    assert looks < 20
+
+
+async def test_a_look_begins_after_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks during a look must not get one that may have missed what they ask about."""
+    begun, go = [], threading.Event()
+
+    def slow(since: int) -> dict[int, Process]:
+        begun.append(since)
+        go.wait(5)
+        return {len(begun): Process(1, "S", 0, 1, 1, since)}
+
+    monkeypatch.setattr("faucet.workers.family.scan", slow)
+    watch = Watch()
+    first = asyncio.ensure_future(watch.look(7))
+    while not begun:
+        await asyncio.sleep(0.01)
+    later = [asyncio.ensure_future(watch.look(since)) for since in (9, 3, 5)]
+    await asyncio.sleep(0)
+    go.set()
+    assert list(await first or ()) == [1]
+    assert [list(table or ()) for table in await asyncio.gather(*later)] == [[2]] * 3
+    assert begun == [7, 3], "marks are read of all that anybody asks about"
+
+
+async def test_no_descriptors_to_look_with(keeper: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is tried again: to see nobody is not the same as that nobody is there."""
+    failures = iter([OSError(errno.EMFILE, "Too many open files")] * 2)
+
+    def failing(since: int) -> dict[int, Process]:
+        for error in failures:
+            raise error
+        return scan(since)
+
+    process = await start(keeper, DETACHED + "exec sleep 600")
+    async with said(process) as (pid,):
+        monkeypatch.setattr("faucet.workers.family.scan", failing)
+        process.kill()
+        await ended(process)
+        assert not is_alive(pid)
+
+
+async def test_a_process_that_is_just_being_executed_is_looked_at_again(
+    keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For an instant its environment is empty."""
+    veils = iter([True, True])
+
+    def early(since: int) -> dict[int, Process]:
+        table = scan(since)
+        if next(veils, False):
+            for process in table.values():
+                process.veiled = bool(process.marks)
+                process.marks = ()
+        return table
+
+    process = await start(keeper, DETACHED + "exec sleep 600")
+    async with said(process) as (pid,):
+        monkeypatch.setattr("faucet.workers.family.scan", early)
+        process.kill()
+        await ended(process)
+        assert not is_alive(pid)
