@@ -15,7 +15,7 @@ from time import monotonic, sleep
 
 import pytest
 
-from faucet.workers.kin import Process, read_process, scan
+from faucet.workers.kin import Process, family, read_marks, read_process, scan
 from tests.support.load import fetch
 from tests.support.running import Faucet, is_alive, python_worker, wait_gone
 from tests.test_pool import control, until
@@ -81,6 +81,32 @@ async def test_daemons_end_when_faucet_is_killed(faucet: Start) -> None:
     service.wait_exit()
     for pid in daemons:
         await asyncio.to_thread(wait_gone, pid, 2)
+
+
+async def test_a_faucet_within_a_faucet(faucet: Start) -> None:
+    """The inner one's processes carry both marks; its keeper belongs to it as a child."""
+    inner = f"{sys.executable} -m faucet --headless -w 1 --control none --log-level error --host 127.0.0.1:{{port}}"
+    inner += f' --command "{FORKING}"'
+    service = faucet("--command", inner, "-w", "1")
+    await asyncio.to_thread(service.wait_ready)
+    async with control(service) as client:
+        outer = (await client.ask("status"))["workers"][0]["pid"]
+    daemons = await leave_orphans(service.port, 2, 600)
+    assert "means nothing" not in service.output
+    mark = read_marks(outer)[0].partition(".")[0]
+    everything = [process.pid for process in family(scan(), mark, {})]
+    assert {outer, *daemons} < set(everything)
+    assert len(everything) == 5, "the inner Faucet, its keeper, its worker, two daemons"
+    os.kill(outer, signal.SIGKILL)
+    for pid in everything:
+        await asyncio.to_thread(wait_gone, pid, 3)
+    assert (await fetch(service.port, "/pid"))[0] == 200
+    everything = [process.pid for process in family(scan(), mark, {})]
+    assert len(everything) == 3
+    service.process.kill()
+    for pid in everything:
+        await asyncio.to_thread(wait_gone, pid, 3)
+    service.wait_exit()
 
 
 CHILDREN_OF_OURS = """
