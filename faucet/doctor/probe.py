@@ -51,7 +51,7 @@ def ask_program(argv: Sequence[str], directory: Path | None, patience: float) ->
         finally:
             _end(process)
             keeper.forget(process.pid)
-            end_service(keeper.service, {}, looks=1)
+            end_service(keeper.service, {}, 1, keeper.since)
     return Answer(process.returncode, output.decode("utf-8", "replace"), ended)
 
 

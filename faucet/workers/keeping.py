@@ -15,11 +15,11 @@ from faucet.workers.removal import remove_tree
 
 
 def keep(lines: Iterable[bytes]) -> None:
-    """Obey `mark SERVICE`, `+ PID START`, `- PID`, `home HEX`, and `bye` at an orderly end.
+    """Obey `mark SERVICE SINCE`, `+ PID START`, `- PID`, `home HEX`, and `bye` at an orderly end.
 
     Without that, Faucet may have been starting a worker: more looks have to find nobody.
     """
-    service, homes, looks = "", [], LOOKS
+    service, since, homes, looks = "", 0, [], LOOKS
     leaders: dict[int, int] = {}
     for line in lines:
         word, *values = line.decode("ascii").split()
@@ -28,13 +28,13 @@ def keep(lines: Iterable[bytes]) -> None:
         elif word == "-":
             leaders.pop(int(values[0]), None)
         elif word == "mark":
-            service = values[0]
+            service, since = values[0], int(values[1])
         elif word == "home":
             homes.append(os.fsdecode(bytes.fromhex(values[0])))
             _share(homes[-1])
         elif word == "bye":
             looks = 1
-    end_service(service, leaders, looks)
+    end_service(service, leaders, looks, since)
     for home in homes:
         remove_tree(home)
 

@@ -277,13 +277,16 @@ def _still(pid: int, start: int) -> bool:
     return process is not None and process.start == start and process.state not in ("Z", "X")
 
 
-def end_service(mark: str, leaders: dict[int, int], looks: int) -> None:
-    """Kill everything of a service, until `looks` looks in a row have found nobody, more if some are veiled."""
+def end_service(mark: str, leaders: dict[int, int], looks: int, since: int = 0) -> None:
+    """Kill everything of a service that was started at `since` or later, until `looks` looks in a row find nobody.
+
+    More looks, if somebody is veiled.
+    """
     deadline = time.monotonic() + END_SECONDS
     quiet = 0
     untouchable: set[tuple[int, int]] = set()
     while quiet < looks and time.monotonic() < deadline:
-        table = scan()
+        table = scan(since)
         found = family(table, mark, leaders)
         found = [process for process in found if (process.pid, process.start) not in untouchable]
         if not found:
