@@ -380,6 +380,21 @@ async def test_no_descriptors_to_look_with(keeper: Keeper, monkeypatch: pytest.M
         assert not is_alive(pid)
 
 
+async def test_no_descriptors_to_read_a_start_time_with(keeper: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker is started by then: it must not be forgotten."""
+
+    def failing(pid: int) -> Process:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("faucet.workers.keeper.read_process", failing)
+        process = await start(keeper, DETACHED + "exec sleep 600")
+    async with said(process) as (pid,):
+        process.kill()
+        await ended(process)
+        assert not is_alive(pid)
+
+
 async def test_a_process_that_is_just_being_executed_is_looked_at_again(
     keeper: Keeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -127,8 +127,13 @@ class Keeper:
         return f"{self.service}.{self._started}"
 
     def remember(self, pid: int) -> int:
-        """The process `pid` was started, and leads a group and a session. Returns its start time."""
-        process = read_process(pid)
+        """The process `pid` was started, and leads a group and a session. Returns its start time.
+
+        That is 0 if there are no descriptors left to read it with: then what belongs to it is found by its mark only.
+        """
+        process = None
+        with contextlib.suppress(OSError):
+            process = read_process(pid)
         start = self._leaders[pid] = process.start if process is not None else 0
         self._tell("+", pid, start)
         return start
