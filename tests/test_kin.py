@@ -17,17 +17,17 @@ from time import monotonic
 import pytest
 
 from faucet.workers.family import Watch
-from faucet.workers.keeper import Keeper, marked
 from faucet.workers.kin import VARIABLE, Process, Targets, end_service, family, parse_ps, read_marks, read_process, scan
 from faucet.workers.process import ChildProcess
+from faucet.workers.reaper import Reaper, marked
 from tests.support.running import is_alive, wait_gone
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
 @pytest.fixture
-def keeper() -> Iterator[Keeper]:
-    made = Keeper()
+def keeper() -> Iterator[Reaper]:
+    made = Reaper()
     yield made
     made.close()
 
@@ -56,7 +56,7 @@ def wait_marked(pid: int) -> None:
         assert monotonic() < deadline
 
 
-async def start(keeper: Keeper, script: str) -> ChildProcess:
+async def start(keeper: Reaper, script: str) -> ChildProcess:
     return await ChildProcess.start(["/bin/sh", "-c", script], Path("/"), os.environ, keeper, lambda *_: None)
 
 
@@ -77,7 +77,7 @@ async def ended(process: ChildProcess) -> None:
 DETACHED = "setsid sh -c 'setsid sleep 600 & echo $!; exit' & wait; sleep 0.1; "
 
 
-async def test_what_has_left_the_session_ends_with_the_worker_however_it_ends(keeper: Keeper) -> None:
+async def test_what_has_left_the_session_ends_with_the_worker_however_it_ends(keeper: Reaper) -> None:
     for end in ("exit 0", "kill -KILL $$", "exec sleep 600"):
         process = await start(keeper, DETACHED + end)
         async with said(process) as (pid,):
@@ -88,7 +88,7 @@ async def test_what_has_left_the_session_ends_with_the_worker_however_it_ends(ke
             assert not is_alive(pid), end
 
 
-async def test_they_are_asked_before_they_are_killed(keeper: Keeper, tmp_path: Path) -> None:
+async def test_they_are_asked_before_they_are_killed(keeper: Reaper, tmp_path: Path) -> None:
     script = tmp_path / "child"
     script.write_text('trap "$1" TERM\necho $$\nwhile :; do sleep 0.02; done\n')
     process = await start(
@@ -101,7 +101,7 @@ async def test_they_are_asked_before_they_are_killed(keeper: Keeper, tmp_path: P
     assert (tmp_path / "asked").read_text() == "asked\n"
 
 
-async def test_children_without_a_mark_are_found_as_descendants(keeper: Keeper) -> None:
+async def test_children_without_a_mark_are_found_as_descendants(keeper: Reaper) -> None:
     process = await start(keeper, "env -i setsid sh -c 'echo $$; sleep 600 & echo $!; wait' & wait")
     async with said(process, 2) as pids:
         assert not read_process(pids[0]).marks  # type: ignore[union-attr]
@@ -124,7 +124,7 @@ time.sleep(600)
 
 
 async def test_a_program_that_overwrites_its_environment_is_found_in_the_session(
-    keeper: Keeper, tmp_path: Path
+    keeper: Reaper, tmp_path: Path
 ) -> None:
     (tmp_path / "overwrite.py").write_text(OVERWRITE)
     process = await start(keeper, f"{sys.executable} {tmp_path}/overwrite.py & wait")
@@ -136,7 +136,7 @@ async def test_a_program_that_overwrites_its_environment_is_found_in_the_session
         assert not is_alive(pid)
 
 
-async def test_a_bystander_survives(keeper: Keeper, bystander: subprocess.Popen[bytes]) -> None:
+async def test_a_bystander_survives(keeper: Reaper, bystander: subprocess.Popen[bytes]) -> None:
     process = await start(keeper, DETACHED + "exec sleep 600")
     async with said(process):
         await process.stop(5)
@@ -207,7 +207,7 @@ def test_ps_of_macos() -> None:
 
 def test_the_keeper_finds_what_it_was_never_told_of() -> None:
     """Faucet may be killed between the start of a worker and the word of it."""
-    keeper = Keeper()
+    keeper = Reaper()
     environment = {**os.environ, **marked(keeper.new_mark())}
     process = subprocess.Popen(["sleep", "600"], env=environment, start_new_session=True)
     keeper.close()
@@ -215,7 +215,7 @@ def test_the_keeper_finds_what_it_was_never_told_of() -> None:
 
 
 def test_nothing_that_is_meant_for_faucet_ends_the_keeper() -> None:
-    keeper = Keeper()
+    keeper = Reaper()
     process = subprocess.Popen(["sleep", "600"], start_new_session=True)
     keeper.remember(process.pid)
     assert b"faucet" not in Path(f"/proc/{keeper.pid}/cmdline").read_bytes().lower()
@@ -230,7 +230,7 @@ def test_nothing_that_is_meant_for_faucet_ends_the_keeper() -> None:
 
 async def test_a_keeper_that_is_killed_is_replaced_at_once() -> None:
     """Before anything else is started: the next to be killed may be Faucet."""
-    keeper = Keeper()
+    keeper = Reaper()
     keeper.guard()
     process = subprocess.Popen(["sleep", "600"], start_new_session=True)
     keeper.remember(process.pid)
@@ -245,7 +245,7 @@ async def test_a_keeper_that_is_killed_is_replaced_at_once() -> None:
 
 
 def test_the_signals_are_only_blocked_in_the_keeper() -> None:
-    keeper = Keeper()
+    keeper = Reaper()
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [])
     keeper.close()
     assert not blocked & {signal.SIGTERM, signal.SIGINT}
@@ -268,7 +268,7 @@ def run_and_kill(argv: Sequence[str]) -> tuple[list[int], float]:
 KILLED = """
 import asyncio, os, sys
 from pathlib import Path
-from faucet.workers.keeper import Keeper
+from faucet.workers.reaper import Keeper
 from faucet.workers.process import ChildProcess
 async def main():
     keeper = Keeper()
@@ -291,7 +291,7 @@ def test_a_worker_that_is_just_being_started_when_faucet_is_killed() -> None:
     code = """
 import asyncio, os, threading, time
 from pathlib import Path
-from faucet.workers.keeper import Keeper, marked
+from faucet.workers.reaper import Keeper, marked
 from faucet.workers.spawn import spawn
 keeper = Keeper()
 print(keeper.pid, flush=True)
@@ -325,7 +325,7 @@ def _has(pid: int, mark: str) -> bool:
 # -- looking, without holding anybody up -------------------------------------------------------------------------
 
 
-async def test_those_that_end_together_share_a_look(keeper: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_those_that_end_together_share_a_look(keeper: Reaper, monkeypatch: pytest.MonkeyPatch) -> None:
     looks = 0
 
     def counted(since: int) -> dict[int, Process]:
@@ -363,7 +363,7 @@ async def test_a_look_begins_after_it_was_asked_for(monkeypatch: pytest.MonkeyPa
     assert begun == [7, 3], "marks are read of all that anybody asks about"
 
 
-async def test_no_descriptors_to_look_with(keeper: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_descriptors_to_look_with(keeper: Reaper, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is tried again: to see nobody is not the same as that nobody is there."""
     failures = iter([OSError(errno.EMFILE, "Too many open files")] * 2)
 
@@ -380,14 +380,14 @@ async def test_no_descriptors_to_look_with(keeper: Keeper, monkeypatch: pytest.M
         assert not is_alive(pid)
 
 
-async def test_no_descriptors_to_read_a_start_time_with(keeper: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_descriptors_to_read_a_start_time_with(keeper: Reaper, monkeypatch: pytest.MonkeyPatch) -> None:
     """The worker is started by then: it must not be forgotten."""
 
     def failing(pid: int) -> Process:
         raise OSError(errno.EMFILE, "Too many open files")
 
     with monkeypatch.context() as patch:
-        patch.setattr("faucet.workers.keeper.read_process", failing)
+        patch.setattr("faucet.workers.reaper.read_process", failing)
         process = await start(keeper, DETACHED + "exec sleep 600")
     async with said(process) as (pid,):
         process.kill()
@@ -396,7 +396,7 @@ async def test_no_descriptors_to_read_a_start_time_with(keeper: Keeper, monkeypa
 
 
 async def test_a_process_that_is_just_being_executed_is_looked_at_again(
-    keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+    keeper: Reaper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For an instant its environment is empty."""
     veils = iter([True, True])

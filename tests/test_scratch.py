@@ -16,9 +16,9 @@ from time import monotonic
 
 import pytest
 
-from faucet.workers.keeper import Keeper
 from faucet.workers.kin import VARIABLE
 from faucet.workers.process import ChildProcess
+from faucet.workers.reaper import Reaper
 from faucet.workers.removal import remove_tree
 from faucet.workers.scratch import Scratch, sweep
 from tests.support.load import fetch
@@ -39,17 +39,17 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def keeper() -> Iterator[Keeper]:
-    made = Keeper()
+def keeper() -> Iterator[Reaper]:
+    made = Reaper()
     yield made
     made.close()
 
 
-async def start(keeper: Keeper, script: str, name: str = "worker-3") -> ChildProcess:
+async def start(keeper: Reaper, script: str, name: str = "worker-3") -> ChildProcess:
     return await ChildProcess.start(["/bin/sh", "-c", script], Path("/"), os.environ, keeper, lambda *_: None, name)
 
 
-async def ended(process: ChildProcess, keeper: Keeper) -> None:
+async def ended(process: ChildProcess, keeper: Reaper) -> None:
     async with asyncio.timeout(20):
         await process.output_ended()
         await keeper.scratch.removed()
@@ -137,7 +137,7 @@ def test_what_is_mounted_there_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "outside" / "file").exists()
 
 
-async def test_the_event_loop_goes_on_meanwhile(keeper: Keeper) -> None:
+async def test_the_event_loop_goes_on_meanwhile(keeper: Reaper) -> None:
     process = await start(keeper, 'cd "$TMPDIR"; seq 1 20000 | xargs touch; echo made')
     loop = asyncio.get_running_loop()
     await process.exited
@@ -154,7 +154,7 @@ async def test_the_event_loop_goes_on_meanwhile(keeper: Keeper) -> None:
 # -- whose is it -------------------------------------------------------------------------------------------------
 
 
-async def test_it_is_the_workers_own_and_gone_however_that_ends(keeper: Keeper, temporary: Path) -> None:
+async def test_it_is_the_workers_own_and_gone_however_that_ends(keeper: Reaper, temporary: Path) -> None:
     for last in ("exit 0", "kill -KILL $$", "exec sleep 600"):
         script = 'echo x >"$TMPDIR/file"; mkdir "$TMPDIR/RtmpX"; chmod 500 "$TMPDIR/RtmpX"; echo "$TMPDIR"; ' + last
         process = await start(keeper, script)
@@ -174,7 +174,7 @@ async def test_it_is_the_workers_own_and_gone_however_that_ends(keeper: Keeper, 
     assert not list(temporary.iterdir())
 
 
-async def test_a_directory_that_a_cleaner_has_removed(keeper: Keeper, temporary: Path) -> None:
+async def test_a_directory_that_a_cleaner_has_removed(keeper: Reaper, temporary: Path) -> None:
     first = await start(keeper, "exit 0")
     await ended(first, keeper)
     assert remove_tree(keeper.scratch.root)
@@ -186,7 +186,7 @@ async def test_a_directory_that_a_cleaner_has_removed(keeper: Keeper, temporary:
 
 
 async def test_no_temporary_directory_at_all(
-    keeper: Keeper, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    keeper: Reaper, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("faucet.workers.scratch.temporary_directories", lambda: ["/proc/nowhere", "/dev/null"])
     monkeypatch.delenv("TMPDIR")
@@ -258,7 +258,7 @@ def test_a_service_that_lives_keeps_its_directory(temporary: Path) -> None:
 
 
 def test_the_keeper_alone_keeps_it_too(temporary: Path) -> None:
-    keeper = Keeper()
+    keeper = Reaper()
     keeper.scratch.make("worker-1-1")
     os.kill(keeper.pid, signal.SIGSTOP)
     root = keeper.scratch.root

@@ -15,8 +15,8 @@ from pathlib import Path
 from time import monotonic
 from typing import NamedTuple
 
-from faucet.workers.keeper import Keeper, marked
 from faucet.workers.kin import end_service
+from faucet.workers.reaper import Reaper, marked
 
 MOST_OUTPUT = 1 << 20
 """Bytes; whoever writes more is not answering a question."""
@@ -35,23 +35,23 @@ class Answer(NamedTuple):
 def ask_program(argv: Sequence[str], directory: Path | None, patience: float) -> Answer:
     """Run it for at most `patience` seconds, started as workers are. Raises OSError if it cannot be started."""
     deadline = monotonic() + patience
-    with contextlib.closing(Keeper()) as keeper:
+    with contextlib.closing(Reaper()) as reaper:
         process = subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             cwd=directory,
-            env={**os.environ, **marked(keeper.new_mark())},
+            env={**os.environ, **marked(reaper.new_mark())},
             start_new_session=True,
         )
-        keeper.remember(process.pid)
+        reaper.remember(process.pid)
         try:
             output, ended = _listen(process, deadline)
         finally:
             _end(process)
-            keeper.forget(process.pid)
-            end_service(keeper.service, {}, 1, keeper.since)
+            reaper.forget(process.pid)
+            end_service(reaper.service, {}, 1, reaper.since)
     return Answer(process.returncode, output.decode("utf-8", "replace"), ended)
 
 

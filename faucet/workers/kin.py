@@ -104,9 +104,9 @@ def read_marks(pid: int) -> tuple[str, ...]:
 
 def _marks_in(environment: bytes) -> tuple[str, ...]:
     prefix = f"{VARIABLE}=".encode()
-    for entry in environment.split(b"\0"):
-        if entry.startswith(prefix):
-            return tuple(entry[len(prefix) :].decode("utf-8", "replace").split(","))
+    for program in environment.split(b"\0"):
+        if program.startswith(prefix):
+            return tuple(program[len(prefix) :].decode("utf-8", "replace").split(","))
     return ()
 
 

@@ -23,9 +23,9 @@ from typing import IO
 
 from faucet import orphans, tasks
 from faucet.workers.family import end_family
-from faucet.workers.keeper import Keeper, marked
 from faucet.workers.kin import family
 from faucet.workers.output import Output
+from faucet.workers.reaper import Reaper, marked
 from faucet.workers.spawn import spawn
 from faucet.workers.stopping import Manner
 
@@ -55,7 +55,7 @@ LineCallback = Callable[[str, str], None]
 class ChildProcess:
     """A running program. Make it with `start`."""
 
-    def __init__(self, popen: subprocess.Popen[bytes], keeper: Keeper, mark: str, home: str) -> None:
+    def __init__(self, popen: subprocess.Popen[bytes], reaper: Reaper, mark: str, home: str) -> None:
         loop = asyncio.get_running_loop()
         self.pid = popen.pid
         self.exited: asyncio.Future[int] = loop.create_future()
@@ -68,30 +68,30 @@ class ChildProcess:
         self.asked_by: list[signal.Signals] = []
         """The signals that it got from `stop`, in order."""
         self._popen = popen
-        self._keeper = keeper
+        self._reaper = reaper
         self._mark = mark
-        self._start = keeper.remember(popen.pid)
+        self._start = reaper.remember(popen.pid)
         self._remembering = False
         self._known: set[tuple[int, int]] = set()
         self._outputs: list[Output] = []
 
     @classmethod
     async def start(
-        cls, argv: Sequence[str], directory: Path, environment: Mapping[str, str], keeper: Keeper,
+        cls, argv: Sequence[str], directory: Path, environment: Mapping[str, str], reaper: Reaper,
         on_line: LineCallback, name: str = "worker",
     ) -> ChildProcess:  # fmt: skip
         """Start a program. Raises OSError."""
-        keeper.check()
-        mark = keeper.new_mark()
-        home = keeper.scratch.make(f"{name}-{mark.rpartition('.')[2]}")
+        reaper.check()
+        mark = reaper.new_mark()
+        home = reaper.scratch.make(f"{name}-{mark.rpartition('.')[2]}")
         own = {"TMPDIR": home} if home else {}
         try:
             popen = spawn(argv, directory, {**environment, **own, **marked(mark)})
         except BaseException:
-            keeper.scratch.remove(home)
+            reaper.scratch.remove(home)
             raise
         orphans.ours.add(popen.pid)
-        self = cls(popen, keeper, mark, home)
+        self = cls(popen, reaper, mark, home)
         self._watch_exit()
         try:
             await self._read_output("out", popen.stdout, on_line)
@@ -128,7 +128,7 @@ class ChildProcess:
 
     async def _remember_family(self) -> None:
         """Children that show no mark, in sessions of their own, are to be found only as long as it lives."""
-        table = await self._keeper.watch.look(self._start)
+        table = await self._reaper.watch.look(self._start)
         if table is not None:
             self._known = {(p.pid, p.start) for p in family(table, self._mark, {self.pid: self._start})}
 
@@ -210,7 +210,7 @@ class ChildProcess:
 
     async def _end_family(self) -> None:
         try:
-            left = await end_family(self._keeper.watch, self._mark, {self.pid: self._start}, self._known)
+            left = await end_family(self._reaper.watch, self._mark, {self.pid: self._start}, self._known)
             if left:
                 pids = ", ".join(map(str, left))
                 _log.warning("process %s, started by the process %d that has ended, cannot be killed", pids, self.pid)
@@ -218,10 +218,10 @@ class ChildProcess:
             # Where the process table cannot be read, at least the group.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
-            self._keeper.forget(self.pid)
+            self._reaper.forget(self.pid)
             self._popen.wait()
             orphans.reaped(self.pid)
-            self._keeper.scratch.remove(self.home)
+            self._reaper.scratch.remove(self.home)
             self.gone.set_result(None)
 
     async def output_ended(self) -> None:

@@ -67,11 +67,11 @@ class Scratch:
                 return path
         if not self._complained:
             self._complained = True
-            places = ", ".join(temporary_directories()) or "nowhere"
+            slots = ", ".join(temporary_directories()) or "nowhere"
             _log.warning(
                 "no temporary directory can be made (%s; tried %s): workers get no TMPDIR of their own. "
                 "Make one of these writable, or set TMPDIR to a directory that is",
-                problem.strerror if problem else "?", places,
+                problem.strerror if problem else "?", slots,
             )  # fmt: skip
         return ""
 
