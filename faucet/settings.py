@@ -27,6 +27,7 @@ Unit = Literal[
     "api",
     "directory",
     "globs",
+    "signal",
     "plain",
 ]
 
@@ -291,6 +292,13 @@ class WorkerSettings:
     )
     startup_timeout: float = _option(
         60.0, "A worker that does not listen by then is stopped and tried again.", WORKERS, unit="duration", minimum=0.1
+    )
+    stop_signal: str = _option(
+        "auto",
+        "What a worker is asked to end with: INT, TERM, QUIT, HUP, USR1, USR2. auto: INT for R, which runs its exit "
+        "hooks then, TERM for other programs.",
+        WORKERS,
+        unit="signal",
     )
     max_restarts: int = _option(
         5, "Failed starts in a row after which a worker is tried only once a minute.", WORKERS, unit="count", minimum=1

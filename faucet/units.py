@@ -27,6 +27,20 @@ def parse_size(text: str) -> int:
     return int(float(match[1]) * _SIZE_UNITS[(match[2] or "B").lower()])
 
 
+STOP_SIGNALS = ("INT", "TERM", "QUIT", "HUP", "USR1", "USR2")
+"""Signals that a program can be asked to end with."""
+
+
+def parse_stop_signal(text: str) -> str:
+    """`INT` of `SIGINT`, `int` or `INT`; `auto`. Raises ValueError."""
+    name = text.strip().upper().removeprefix("SIG")
+    if name == "AUTO":
+        return "auto"
+    if name not in STOP_SIGNALS:
+        raise ValueError(f"invalid signal {text!r}; expected auto, or one of {', '.join(STOP_SIGNALS)}")
+    return name
+
+
 def format_duration(seconds: float) -> str:
     """The shortest text that tells: `0.2ms`, `87ms`, `1.24s`, `31s`, `5m`."""
     if seconds < 0.00995:

@@ -198,7 +198,7 @@ def test_what_cannot_be_executed(api: Path, tmp_path: Path) -> None:
     Path(rscript).write_bytes(b"\x7fELF, or not\n\x00\x01")
     assert of(examine(api, ANY_PORT, rscript), "R").level == "broken"
     Path(rscript).write_text("#!/no/such/interpreter\n")
-    assert "failed with exit code 127" in of(examine(api, ANY_PORT, rscript), "R").found
+    assert "cannot be started: No such file or directory" in of(examine(api, ANY_PORT, rscript), "R").found
 
 
 @pytest.mark.parametrize(

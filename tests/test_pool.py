@@ -100,7 +100,7 @@ async def test_restart_is_ready_first_and_no_request_fails(faucet: Start) -> Non
             old = await replaced(client, old)
         await load.end()
         assert await fetch(service.port, "/offences") == (200, b"0")
-    service.wait_line(r"was ended by SIGTERM after .* \(restarted by a test\)")
+    service.wait_line(r"stopped after .* \(restarted by a test\)")
 
 
 async def test_a_busy_worker_finishes_its_request_before_it_is_replaced(faucet: Start) -> None:

@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 from faucet import __version__
 from faucet.proxy.stats import BUCKET_BOUNDS, BUCKETS_PER_DOUBLING, Histogram
 from faucet.status.collect import Runtime
+from faucet.workers.shortages import RESOURCES
 
 if TYPE_CHECKING:
     from faucet.status.snapshot import WorkerRow
@@ -113,6 +114,13 @@ class Metrics(Collector):
         for reason, count in sorted(self._runtime.proxy.stats.restarts.items()):
             restarts.add_metric([reason], count)
         yield restarts
+        shortages = CounterMetricFamily(
+            "faucet_worker_start_shortages", "Starts of workers that failed for want of a resource of this machine.",
+            labels=["resource"],
+        )  # fmt: skip
+        for resource in RESOURCES:
+            shortages.add_metric([resource], self._runtime.proxy.stats.shortages.get(resource, 0))
+        yield shortages
 
 
 def _histogram(name: str, text: str, histogram: Histogram) -> Metric:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -236,6 +237,9 @@ app.command(ctl)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code."""
     occupy()
+    if os.getpid() == 1:
+        # The kernel keeps signals from the first process of a container that it has no handler for.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         return finish(_main(list(sys.argv[1:] if arguments is None else arguments)))
     except OutputError as error:

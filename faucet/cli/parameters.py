@@ -133,6 +133,7 @@ _UNITS: dict[str, Callable[[str], Any]] = {
     "count": _count,
     "api": _api,
     "globs": _glob,
+    "signal": units.parse_stop_signal,
 }
 _METAVARS = {
     "duration": "TIME",
@@ -148,6 +149,7 @@ _METAVARS = {
     "api": "PKG::NAME",
     "directory": "DIR",
     "globs": "GLOB",
+    "signal": "SIGNAL",
 }
 _SHOWN: dict[str, Callable[[Any], str]] = {"duration": units.format_duration, "size": units.format_size}
 

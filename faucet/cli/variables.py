@@ -13,7 +13,7 @@ from collections.abc import Mapping, MutableMapping
 
 from faucet.settings import AttachSettings, K8sSettings, LocalSettings
 
-OTHERS = {"FAUCET_PORT", "FAUCET_WORKER_ID", "FAUCET_OWNER", "FAUCET_SECRETS", "FAUCET_ASCII"}
+OTHERS = {"FAUCET_PORT", "FAUCET_WORKER_ID", "FAUCET_INSTANCE", "FAUCET_OWNER", "FAUCET_SECRETS", "FAUCET_ASCII"}
 """What workers are told (Faucet may be a worker's child), what a monitor tells its runtime, and what it heeds."""
 
 _LINK_NAME = re.compile(

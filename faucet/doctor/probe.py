@@ -15,7 +15,8 @@ from pathlib import Path
 from time import monotonic
 from typing import NamedTuple
 
-from faucet.workers.reaper import LAUNCHER, Reaper
+from faucet.workers.kin import end_service
+from faucet.workers.reaper import Reaper, marked
 
 MOST_OUTPUT = 1 << 20
 """Bytes; whoever writes more is not answering a question."""
@@ -41,19 +42,21 @@ def ask_program(
     deadline = monotonic() + patience
     with contextlib.closing(Reaper()) as reaper:
         process = subprocess.Popen(
-            ["/bin/sh", "-c", LAUNCHER, "faucet-doctor", *argv],
-            stdin=reaper.pipe,
+            argv,
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             cwd=directory,
-            env={**os.environ, **(variables or {})},
+            env={**os.environ, **(variables or {}), **marked(reaper.new_mark())},
             start_new_session=True,
         )
+        reaper.remember(process.pid)
         try:
             output, ended = _listen(process, deadline)
         finally:
             _end(process)
             reaper.forget(process.pid)
+            end_service(reaper.service, {}, 1, reaper.since)
     return Answer(process.returncode, output.decode("utf-8", "replace"), ended)
 
 

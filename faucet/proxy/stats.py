@@ -175,6 +175,8 @@ class Stats:
         """Answers 503 of our own, by reason."""
         self.restarts: dict[str, int] = {}
         """Workers replaced, by reason."""
+        self.shortages: dict[str, int] = {}
+        """Starts of workers that failed since this machine had run out of something, by what."""
         self.by_class = [0] * 6  # by the first digit of the status
         self.recent: deque[Record] = deque(maxlen=RING_SIZE)
         self.mean_service = 0.0
@@ -217,6 +219,10 @@ class Stats:
     def count_restart(self, reason: str) -> None:
         """A worker was replaced."""
         self.restarts[reason] = self.restarts.get(reason, 0) + 1
+
+    def count_shortage(self, resource: str) -> None:
+        """A worker could not be started, since there was no more of this."""
+        self.shortages[resource] = self.shortages.get(resource, 0) + 1
 
     def tick(self, locked: int, waiting: int) -> None:
         """To be called once a second, with the locks held and the requests that wait."""

@@ -12,7 +12,6 @@ import contextlib
 import gc
 import logging
 import os
-import resource
 from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
@@ -35,6 +34,9 @@ from faucet.service.systemd import SystemdError, inherited_sockets
 from faucet.settings import ServeSettings
 from faucet.status.collect import Runtime, now
 from faucet.units import counted, format_duration
+from faucet.workers import orphans
+from faucet.workers.shortages import remedy, shortage
+from faucet.workers.spawn import raise_file_limit
 
 _log = logging.getLogger("faucet")
 
@@ -73,6 +75,12 @@ def run(
     except (AddressError, ControlError, StartFailed, SystemdError) as error:
         log.failure(str(error))
         return EXIT_FAILED
+    except OSError as error:
+        resource = shortage(error)
+        if not resource:
+            raise
+        log.failure(f"{error.strerror}: {remedy(resource)}")
+        return EXIT_FAILED
     finally:
         log.close()
 
@@ -91,6 +99,9 @@ async def _serve(
 ) -> int:
     raise_file_limit()
     relax_garbage_collector()
+    orphans.become_subreaper()
+    reaper = orphans.Reaper()
+    reaper.start()
     service = _Service(site, settings, log)
     asyncio.get_running_loop().set_exception_handler(partial(_unhandled, service.proxy.descriptors))
     try:
@@ -100,6 +111,7 @@ async def _serve(
         raise
     finally:
         await service.tear_down()
+        reaper.stop()
     log.announce(end.words, logging.WARNING if end.code else logging.INFO)
     service.control.close()
     await _let_transports_close()
@@ -262,13 +274,6 @@ def _unhandled(descriptors: Descriptors, loop: asyncio.AbstractEventLoop, contex
         descriptors.note("client")
     else:
         loop.default_exception_handler(context)
-
-
-def raise_file_limit() -> None:
-    """Each client is a file descriptor: take as many as we may have."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):  # macOS has a lower limit that it does not tell
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def relax_garbage_collector() -> None:

@@ -25,6 +25,7 @@ from faucet.settings import MonitorSettings
 from faucet.ssh.secrets import VARIABLE as SECRETS_VARIABLE
 from faucet.ssh.secrets import Secrets
 from faucet.tui.terminal import EXIT_GONE, draw_on_a_terminal, watch_terminal
+from faucet.workers import orphans
 
 if TYPE_CHECKING:
     from faucet.tui.app import Monitor
@@ -47,9 +48,13 @@ def no_monitor_because() -> str:
 
 def run_with_monitor(arguments: Sequence[str], settings: MonitorSettings, secrets: Secrets | None = None) -> int:
     """Start the runtime for the command line `arguments`, and watch it. The exit code."""
+    reaper = orphans.Reaper()
+    if os.getpid() == 1:  # everybody's orphans come to us; those of workers go to the runtime
+        reaper.start()
     own, other = socket.socketpair()
     with _scratch_file() as errors:
         runtime = _start_runtime(arguments, other, errors, secrets)
+        orphans.ours.add(runtime.pid)
         other.close()
         outcome = _watch(own, settings)
         return _after(runtime, outcome, errors)

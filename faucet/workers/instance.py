@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
 import signal
 from enum import Enum
@@ -25,6 +26,8 @@ from faucet.units import format_duration
 from faucet.workers.listening import HOST_6, Listening, listening_of
 from faucet.workers.ports import HOST, is_free
 from faucet.workers.process import ChildProcess
+from faucet.workers.shortages import shortage
+from faucet.workers.stopping import Manner
 
 if TYPE_CHECKING:
     from faucet.proxy.exchange import Exchange
@@ -43,7 +46,7 @@ HINT_AFTER = 5.0
 """Seconds after which a worker that listens on another port only is told on, long before it is given up."""
 
 STOP_GRACE = 5.0
-"""Seconds from SIGTERM to SIGKILL. Plumber takes up to 1.8 s."""
+"""Seconds from the first signal to SIGKILL; what comes in between is in `process.py`."""
 
 
 JITTER = 0.1
@@ -77,6 +80,8 @@ class Instance:
         self.backend: Backend | None = None
         self.failure = ""
         """Why it did not become ready; empty if that was no fault of its own."""
+        self.shortage = ""
+        """What was missing on this machine when it was to be started: see shortages.py."""
         self.ending = ""
         """Why it was ended, if it did not end by itself."""
         self._pool = slot.pool
@@ -104,7 +109,8 @@ class Instance:
             self.process = await self._spawn()
         except OSError as error:
             self.state = State.OVER
-            self.failure = f"could not be started: {error}"
+            self.shortage = shortage(error)
+            self.failure = f"could not be started: {error.strerror or error}{_of(error.filename)}"
             return False
         deadline = self.began + self._pool.settings.startup_timeout
         try:
@@ -125,6 +131,7 @@ class Instance:
             program.environment(self.port, number),
             pool.reaper,
             lambda stream, line: pool.on_line(number, stream, line),
+            f"worker-{number}",
         )
 
     async def _becomes_ready(self, process: ChildProcess, deadline: float) -> bool:
@@ -304,7 +311,7 @@ class Instance:
         if self.backend is not None:
             await self._pool.proxy.retire(self.backend)
         if self.process is not None:
-            await self.process.stop(STOP_GRACE)
+            await self._stop(self.process, STOP_GRACE)
 
     def kill(self, why: str) -> None:
         """End it now, whatever it does."""
@@ -320,12 +327,20 @@ class Instance:
         """End the process; SIGKILL after `grace` seconds."""
         self._stopping = True
         if self.process is not None:
-            await self.process.stop(grace)
+            await self._stop(self.process, grace)
+
+    async def _stop(self, process: ChildProcess, grace: float) -> None:
+        """By the signal that suits it; see --stop-signal."""
+        manner = Manner(self._pool.settings.stop_signal, process.pid, self.port)
+        try:
+            await process.stop(grace, manner)
+        finally:
+            manner.close()
 
     async def _bury(self, process: ChildProcess) -> None:
-        """Make sure that it is gone, and that we have heard all it said."""
+        """Make sure that nothing of it is left, and that we have heard all it said."""
         if not process.exited.done():
-            await process.stop(STOP_GRACE)
+            await self._stop(process, STOP_GRACE)
         await process.output_ended()
         self.state = State.OVER
 
@@ -333,8 +348,13 @@ class Instance:
     def outcome(self) -> str:
         """How it ended, once it is over: `was ended by SIGKILL after 12.6s`."""
         assert self.process is not None
-        text = f"{exit_text(self.process.exited.result())} after {format_duration(monotonic() - self.began)}"
+        how = "stopped" if self.process.stopped else exit_text(self.process.exited.result())
+        text = f"{how} after {format_duration(monotonic() - self.began)}"
         return f"{text} ({self.ending})" if self.ending else text
+
+
+def _of(path: object) -> str:
+    return "" if path is None else f": {os.fsdecode(path) if isinstance(path, str | bytes) else path}"
 
 
 def exit_text(code: int) -> str:

@@ -1,36 +1,53 @@
-"""One child process in a process group of its own: started, listened to, ended, and never left behind.
+"""One worker process with all that descends from it: started, listened to, ended, and never left behind.
 
-Both output streams are read always, since a pipe that nobody reads blocks the child when it is full. When the child
-has exited, what is left of its group is killed before its process id is given back, so the id cannot be another's.
+It leads a process group and a session of its own, has a mark in its environment, and a temporary directory. When it has
+exited, whatever belongs to it (`kin.py`) is asked to end, and killed a moment later. Only then its number is given
+back: until then it is a zombie, so the group's number cannot be another's.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import logging
 import os
 import signal
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from time import monotonic
+from typing import IO
 
-from faucet.workers.reaper import LAUNCHER, Reaper
+from faucet import tasks
+from faucet.workers import orphans
+from faucet.workers.family import end_family
+from faucet.workers.kin import family
+from faucet.workers.output import Output
+from faucet.workers.reaper import Reaper, marked
+from faucet.workers.spawn import spawn
+from faucet.workers.stopping import Manner
 
-LINE_LIMIT = 8 * 1024
-"""Bytes of one line of output; a longer one is cut into several."""
+_log = logging.getLogger("faucet")
 
 LAST_LINES = 20
 """Lines remembered, to be shown when the process fails."""
 
-REST_SECONDS = 1.0
-"""How long the beginning of a line may wait for its end before it is shown."""
-
 OUTPUT_GRACE = 1.0
 """Seconds to wait for the end of the output of a process that has exited. Whoever still holds the pipes then has
-left the group, and is not ours to kill."""
+escaped."""
+
+AGAIN_AFTER = 0.5
+"""Seconds after which the first signal is sent again to a process that still serves: an endpoint may have made an
+error of the interrupt, or caught it."""
+
+IGNORED_AFTER = 1.0
+"""Seconds after the first signal at which one that still serves gets SIGTERM: R is in a long computation in C, say."""
+
+TERM_AFTER = 3.0
+"""Seconds after the first signal at which SIGTERM comes anyway: until then exit hooks may run."""
 
 LineCallback = Callable[[str, str], None]
 """Called with `out` or `err`, and a line."""
@@ -39,188 +56,200 @@ LineCallback = Callable[[str, str], None]
 class ChildProcess:
     """A running program. Make it with `start`."""
 
-    def __init__(self, popen: subprocess.Popen[bytes], reaper: Reaper, on_line: LineCallback) -> None:
+    def __init__(self, popen: subprocess.Popen[bytes], reaper: Reaper, mark: str, home: str) -> None:
+        loop = asyncio.get_running_loop()
         self.pid = popen.pid
-        self.exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.exited: asyncio.Future[int] = loop.create_future()
         """Its return code, negative for a signal, once it has exited."""
+        self.gone: asyncio.Future[None] = loop.create_future()
+        """Done when nothing of it is left, its descendants included."""
         self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
+        self.home = home
+        """Its TMPDIR; empty if it has none of its own."""
+        self.asked_by: list[signal.Signals] = []
+        """The signals that it got from `stop`, in order."""
         self._popen = popen
         self._reaper = reaper
-        self._on_line = on_line
-        self._outputs: list[_Output] = []
+        self._mark = mark
+        self._start = reaper.remember(popen.pid)
+        self._remembering = False
+        self._known: set[tuple[int, int]] = set()
+        self._outputs: list[Output] = []
 
     @classmethod
     async def start(
-        cls, argv: Sequence[str], directory: Path, environment: Mapping[str, str], reaper: Reaper, on_line: LineCallback
-    ) -> ChildProcess:
+        cls, argv: Sequence[str], directory: Path, environment: Mapping[str, str], reaper: Reaper,
+        on_line: LineCallback, name: str = "worker",
+    ) -> ChildProcess:  # fmt: skip
         """Start a program. Raises OSError."""
         reaper.check()
-        with _as_batch_process():
-            popen = subprocess.Popen(
-                ["/bin/sh", "-c", LAUNCHER, "faucet-worker", *argv],
-                stdin=reaper.pipe,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                cwd=directory,
-                env=environment,
-                start_new_session=True,
-            )
-        reaper.remember(popen.pid)
-        self = cls(popen, reaper, on_line)
+        mark = reaper.new_mark()
+        home = reaper.scratch.make(f"{name}-{mark.rpartition('.')[2]}")
+        own = {"TMPDIR": home} if home else {}
         try:
-            self._watch_exit()
-            await self._read_output("out", popen.stdout)
-            await self._read_output("err", popen.stderr)
+            popen = spawn(argv, directory, {**environment, **own, **marked(mark)})
         except BaseException:
-            # Out of descriptors, say: nobody would ever learn of its end.
-            self._reap()
+            reaper.scratch.remove(home)
+            raise
+        orphans.ours.add(popen.pid)
+        self = cls(popen, reaper, mark, home)
+        self._watch_exit()
+        try:
+            await self._read_output("out", popen.stdout, on_line)
+            await self._read_output("err", popen.stderr, on_line)
+        except BaseException:  # out of descriptors, say: nobody would ever hear what it says
+            self.kill()
+            await self.output_ended()
             raise
         return self
 
-    def terminate(self) -> None:
-        """Ask the whole group to end (SIGTERM)."""
-        self._signal(signal.SIGTERM)
+    # -- signals -----------------------------------------------------------------------------------------------
 
     def kill(self) -> None:
         """End the whole group (SIGKILL)."""
         self._signal(signal.SIGKILL)
 
-    async def stop(self, grace: float) -> int:
-        """SIGTERM; SIGKILL after `grace` seconds. Returns the return code."""
-        self.terminate()
-        _, pending = await asyncio.wait([self.exited], timeout=grace)
-        if pending:
-            self.kill()
+    async def stop(self, grace: float, manner: Manner | None = None) -> int:
+        """Ask it to end, SIGKILL after `grace` seconds. Returns the return code.
+
+        Without a `manner`, by SIGTERM; else by the signal that suits it, and by SIGTERM later. Who asks it again does
+        not interrupt it again, but may have less patience.
+        """
+        deadline = monotonic() + grace
+        if not self.asked_by and not self._remembering:
+            self._remembering = True
+            await self._remember_family()
+            self._ask(manner.first if manner is not None else signal.SIGTERM)
+            if manner is not None and manner.first is not signal.SIGTERM:
+                await self._insist(manner, deadline)
+        await self._exits_by(deadline)
+        if not self.exited.done():
+            self._ask(signal.SIGKILL)
         return await self.exited
 
-    async def output_ended(self) -> None:
-        """Wait until all it wrote was read, or nobody of its group can write any more."""
-        await asyncio.wait([output.ended for output in self._outputs], timeout=OUTPUT_GRACE)
-        for output in self._outputs:
-            output.close()
+    async def _remember_family(self) -> None:
+        """Children that show no mark, in sessions of their own, are to be found only as long as it lives."""
+        table = await self._reaper.watch.look(self._start)
+        if table is not None:
+            self._known = {(p.pid, p.start) for p in family(table, self._mark, {self.pid: self._start})}
+
+    async def _insist(self, manner: Manner, deadline: float) -> None:
+        """The first signal was sent: once more if it was ignored, then SIGTERM."""
+        began = monotonic()
+        await manner.wake()
+        await self._exits_by(min(began + AGAIN_AFTER, deadline))
+        if not self.exited.done() and await manner.serves():
+            self._ask(manner.first)
+            await manner.wake()
+            await self._exits_by(min(began + IGNORED_AFTER, deadline))
+        if not self.exited.done() and not await manner.serves():
+            await self._exits_by(min(began + TERM_AFTER, deadline))
+        self._ask(signal.SIGTERM)
+
+    def _ask(self, number: signal.Signals) -> None:
+        if not self.exited.done():
+            self.asked_by.append(number)
+            self._signal(number)
+
+    async def _exits_by(self, deadline: float) -> None:
+        await asyncio.wait([self.exited], timeout=max(deadline - monotonic(), 0))
 
     def _signal(self, number: signal.Signals) -> None:
         if not self.exited.done():
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, number)
 
+    @property
+    def stopped(self) -> bool:
+        """It has exited, since it was asked to."""
+        return bool(self.asked_by) and (
+            self.exited.result() >= 0 or -self.exited.result() in set(self.asked_by) - {signal.SIGKILL}
+        )
+
     # -- its end -----------------------------------------------------------------------------------------------
 
     def _watch_exit(self) -> None:
-        """Have `_reap` called when it has exited: by a pidfd where there is one, else by a thread (macOS)."""
+        """Have `_left` called when it has exited: by a pidfd where there is one, else by a thread (macOS)."""
         loop = asyncio.get_running_loop()
         try:
             descriptor = os.pidfd_open(self.pid)
         except (AttributeError, OSError):
-            threading.Thread(target=self._wait_in_thread, args=(loop,), name=f"wait-{self.pid}", daemon=True).start()
+            self._watch_exit_by_thread(loop)
             return
 
         def exited() -> None:
             loop.remove_reader(descriptor)
             os.close(descriptor)
-            self._reap()
+            self._left(_exit_code(os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)))
 
         loop.add_reader(descriptor, exited)
+
+    def _watch_exit_by_thread(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Raises OSError, with nothing left of the process, if there can be no more threads."""
+        try:
+            threading.Thread(target=self._wait_in_thread, args=(loop,), name=f"wait-{self.pid}", daemon=True).start()
+        except RuntimeError as error:
+            self.kill()
+            for pipe in (self._popen.stdout, self._popen.stderr):
+                if pipe is not None:
+                    pipe.close()
+            self._left(self._popen.wait())
+            raise OSError(errno.EAGAIN, "no more threads can be started") from error
 
     def _wait_in_thread(self, loop: asyncio.AbstractEventLoop) -> None:
         """Waits without reaping, where the system can (macOS from Python 3.13), so that the group is killed first."""
         if hasattr(os, "waitid"):
-            os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+            code = _exit_code(os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT))
         else:
-            self._popen.wait()
+            code = self._popen.wait()
         with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
-            loop.call_soon_threadsafe(self._reap)
+            loop.call_soon_threadsafe(self._left, code)
 
-    def _reap(self) -> None:
-        """End its group and itself. It is a zombie by now (or was never watched), so its number is still its own."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
-        code = self._popen.wait()
-        self._reaper.forget(self.pid)
-        if not self.exited.done():
-            self.exited.set_result(code)
+    def _left(self, code: int) -> None:
+        self.exited.set_result(code)
+        tasks.start(self._end_family(), f"end of process {self.pid}")
 
-    # -- its output --------------------------------------------------------------------------------------------
+    async def _end_family(self) -> None:
+        try:
+            left = await end_family(self._reaper.watch, self._mark, {self.pid: self._start}, self._known)
+            if left:
+                pids = ", ".join(map(str, left))
+                _log.warning("process %s, started by the process %d that has ended, cannot be killed", pids, self.pid)
+        finally:
+            # Where the process table cannot be read, at least the group.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+            self._reaper.forget(self.pid)
+            self._popen.wait()
+            orphans.reaped(self.pid)
+            self._reaper.scratch.remove(self.home)
+            self.gone.set_result(None)
 
-    async def _read_output(self, stream: str, pipe: object) -> None:
-        loop = asyncio.get_running_loop()
+    async def output_ended(self) -> None:
+        """Wait until all it wrote was read, or nobody that belongs to it can write any more."""
+        await asyncio.wait([self.gone])
+        if self._outputs:
+            await asyncio.wait([output.ended for output in self._outputs], timeout=OUTPUT_GRACE)
+        for output in self._outputs:
+            output.close()
+
+    async def _read_output(self, stream: str, pipe: IO[bytes] | None, on_line: LineCallback) -> None:
+        assert pipe is not None
 
         def line(text: str) -> None:
             self.last_lines.append(text)
-            self._on_line(stream, text)
+            on_line(stream, text)
 
-        output = _Output(line)
+        output = Output(line)
+        try:
+            await asyncio.get_running_loop().connect_read_pipe(lambda: output, pipe)
+        except BaseException:
+            pipe.close()
+            raise
         self._outputs.append(output)
-        await loop.connect_read_pipe(lambda: output, pipe)
 
 
-class _Output(asyncio.Protocol):
-    """Cuts a stream into lines of text. Bytes that are not UTF-8 become U+FFFD."""
-
-    def __init__(self, on_line: Callable[[str], None]) -> None:
-        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._on_line = on_line
-        self._rest = b""
-        self._timer: asyncio.TimerHandle | None = None
-        self._transport: asyncio.ReadTransport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.ReadTransport", transport)
-
-    def data_received(self, data: bytes) -> None:
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
-            self._emit(self._cut(line))
-        self._rest = self._cut(self._rest)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._rest:
-            self._timer = asyncio.get_running_loop().call_later(REST_SECONDS, self._emit_rest)
-
-    def _emit_rest(self) -> None:
-        """A line without an end, perhaps the last one before it blocks: it is shown all the same."""
-        rest, self._rest = self._rest, b""
-        if rest:
-            self._emit(rest)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._emit_rest()
-        if not self.ended.done():
-            self.ended.set_result(None)
-
-    def close(self) -> None:
-        if self._transport is not None:
-            self._transport.close()
-
-    def _cut(self, line: bytes) -> bytes:
-        """Emit what is too long for one line; what is left of it."""
-        while len(line) > LINE_LIMIT:
-            self._emit(line[:LINE_LIMIT])
-            line = line[LINE_LIMIT:]
-        return line
-
-    def _emit(self, line: bytes) -> None:
-        self._on_line(line.rstrip(b"\r").decode("utf-8", "replace"))
-
-
-@contextlib.contextmanager
-def _as_batch_process() -> Iterator[None]:
-    """What is started here is scheduled as a batch process: it gets its share of CPU, but pushes nobody aside.
-
-    A request that is written to a worker wakes it, and on the same core it would preempt us in the middle of handing
-    out the next one. Measured with Plumber on 2 cores: 12 % more requests/s, and a shorter p99. Linux only. The policy
-    is this thread's for a moment, since only what is there at the fork is surely inherited by all that follows.
-    """
-    try:
-        before = os.sched_getscheduler(0)
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-    except (AttributeError, OSError):
-        yield
-        return
-    try:
-        yield
-    finally:
-        os.sched_setscheduler(0, before, os.sched_param(0))
+def _exit_code(result: os.waitid_result | None) -> int:
+    """As Popen.returncode."""
+    assert result is not None
+    return result.si_status if result.si_code == os.CLD_EXITED else -result.si_status

@@ -101,6 +101,7 @@ class Slot:
         """When it is tried again, while it waits for that (monotonic)."""
         self.failures = 0  # in a row, without having been healthy between
         self.failed_starts = 0  # in a row, without having been ready between
+        self.shortages = 0  # starts in a row that this machine had not the means for
         self._changed = asyncio.Event()  # a process is over, or a successor has decided
         self._awake = asyncio.Event()
         self._decided = asyncio.Event()  # the latest start has succeeded or failed
@@ -132,7 +133,8 @@ class Slot:
                 self.instance = None
                 self.failures += 1
             if not self.stopping:
-                self._count_restart(self.exits[-1] if self.exits else "")
+                if not self.shortages:
+                    self._count_restart(self.exits[-1] if self.exits else "")
                 await self._back_off()
         await self._gone()
 
@@ -164,6 +166,7 @@ class Slot:
 
     def _started(self, instance: Instance) -> None:
         self.failed_starts = 0
+        self.shortages = 0
         self.failed = False
         self.advice = NONE
         instance.enter_service()
@@ -196,6 +199,11 @@ class Slot:
         self.instance = None
         if not instance.failure or self.stopping:
             return
+        if instance.shortage:
+            self.shortages += 1
+            self.pool.short_of(self, instance.shortage, instance.failure)
+            return
+        self.shortages = 0
         self._remember_end(instance)
         self.failures += 1
         self.failed_starts += 1
@@ -209,7 +217,9 @@ class Slot:
 
     async def _back_off(self) -> None:
         """At once the first time, then longer and longer."""
-        if self.failed:
+        if self.shortages:
+            delay = min(BACKOFF_FIRST * 2 ** (self.shortages - 1), BACKOFF_LIMIT)
+        elif self.failed:
             delay = FAILED_PAUSE
         elif self.failures <= 1:
             return
@@ -267,6 +277,8 @@ class Slot:
         finally:
             self.successor = None
             self._changed.set()
+        if successor.shortage:
+            self.pool.proxy.stats.count_shortage(successor.shortage)
         if self.stopping:
             await successor.end(0)
         elif not ready:

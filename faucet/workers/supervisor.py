@@ -21,6 +21,8 @@ from faucet.workers.ports import accepted_by_plumber, child_ports, free_port, is
 from faucet.workers.program import Program
 from faucet.workers.reaper import Reaper
 from faucet.workers.recycle import Overseer
+from faucet.workers.scratch import sweep
+from faucet.workers.shortages import remedy
 from faucet.workers.slot import ReplaceError, Slot
 
 _log = logging.getLogger("faucet")
@@ -92,9 +94,15 @@ class Supervisor:
     def start(self) -> None:
         """Start all workers, side by side."""
         _log.info("starting %s", counted(self.least, "worker"))
+        self.reaper.guard()
         for slot in self.slots:
             self._start(slot)
         self._overseer.start()
+        self.act(asyncio.to_thread(self._sweep), "sweep of temporary directories")
+
+    def _sweep(self) -> None:
+        for path in sweep():
+            _log.info("removed %s: a Faucet that was killed had left it behind", path)
 
     def _start(self, slot: Slot) -> None:
         self._tasks[slot] = tasks.start(slot.live(), f"worker {slot}")
@@ -107,6 +115,7 @@ class Supervisor:
         while running := [*self._tasks.values(), *self._actions]:
             await asyncio.wait(running)
             self._tasks = {slot: task for slot, task in self._tasks.items() if not task.done()}
+        await self.reaper.scratch.removed()
         self.reaper.close()
 
     @property
@@ -164,6 +173,16 @@ class Supervisor:
             text = f"no worker could be started, in {slot.failures} tries: worker {slot} {reason}"
             text += f"\nIts last words:{said}" if said else "\nIt wrote nothing."
             self._give_up(f"{text}\n{hint}" if hint else text)
+
+    def short_of(self, slot: Slot, resource: str, failure: str) -> None:
+        """This machine had not the means to start a worker: no fault of the worker's, but the last chance, too, if
+        none could ever be started."""
+        self.proxy.stats.count_shortage(resource)
+        slot.log.error("%s: %s", failure, remedy(resource))
+        if self.first_ready.done() or self.settings.keep_trying:
+            return
+        if all(other.shortages >= FIRST_TRIES for other in self.slots):
+            self._give_up(f"no worker could be started, in {slot.shortages} tries: {failure}: {remedy(resource)}")
 
     def _give_up(self, text: str) -> None:
         self.first_ready.set_exception(StartFailed(text))

@@ -1,0 +1,48 @@
+"""The keeper's program. It runs in a Python of its own, from source that Faucet sends: see keeper.py.
+
+It reads lines until the other end of the pipe is closed, which the death of Faucet does. Then it kills what is left of
+the workers and removes their temporary directories.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterable
+
+from faucet.workers.kin import LOOKS, end_service
+from faucet.workers.removal import remove_tree
+
+
+def keep(lines: Iterable[bytes]) -> None:
+    """Obey `mark SERVICE SINCE`, `+ PID START`, `- PID`, `home HEX`, and `bye` at an orderly end.
+
+    Without that, Faucet may have been starting a worker: more looks have to find nobody.
+    """
+    service, since, homes, looks = "", 0, [], LOOKS
+    leaders: dict[int, int] = {}
+    for line in lines:
+        word, *values = line.decode("ascii").split()
+        if word == "+":
+            leaders[int(values[0])] = int(values[1])
+        elif word == "-":
+            leaders.pop(int(values[0]), None)
+        elif word == "mark":
+            service, since = values[0], int(values[1])
+        elif word == "home":
+            homes.append(os.fsdecode(bytes.fromhex(values[0])))
+            _share(homes[-1])
+        elif word == "bye":
+            looks = 1
+    end_service(service, leaders, looks, since)
+    for home in homes:
+        remove_tree(home)
+
+
+def _share(home: str) -> None:
+    """Hold the lock that says whose the directory is, beside Faucet, and for as long as this process lives."""
+    try:
+        descriptor = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        pass

@@ -1,0 +1,31 @@
+"""What this machine may run out of when a worker is to be started: no fault of the worker's."""
+
+from __future__ import annotations
+
+import errno
+
+_RESOURCES = {
+    errno.EMFILE: "descriptors",
+    errno.ENFILE: "descriptors",
+    errno.EAGAIN: "processes",
+    errno.ENOMEM: "memory",
+}
+
+_REMEDIES = {
+    "descriptors": "no file descriptors are left; raise the limit (ulimit -n, LimitNOFILE= in a systemd unit)",
+    "processes": "no process can be added; raise the limit (ulimit -u, TasksMax= in a unit, pids of a container)",
+    "memory": "no memory is left; have fewer workers (-w), or give this machine more",
+}
+
+RESOURCES = tuple(_REMEDIES)
+"""What the metrics call them."""
+
+
+def shortage(error: OSError) -> str:
+    """Which resource there is no more of; empty if the error has another reason."""
+    return _RESOURCES.get(error.errno or 0, "")
+
+
+def remedy(resource: str) -> str:
+    """What is missing, and what to do."""
+    return _REMEDIES[resource]
