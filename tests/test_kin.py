@@ -268,10 +268,10 @@ def run_and_kill(argv: Sequence[str]) -> tuple[list[int], float]:
 KILLED = """
 import asyncio, os, sys
 from pathlib import Path
-from faucet.workers.reaper import Keeper
+from faucet.workers.reaper import Reaper
 from faucet.workers.process import ChildProcess
 async def main():
-    keeper = Keeper()
+    keeper = Reaper()
     process = await ChildProcess.start(["/bin/sh", "-c", sys.argv[1]], Path("/"), os.environ, keeper, lambda *_: None)
     while not process.last_lines:
         await asyncio.sleep(0.01)
@@ -291,9 +291,9 @@ def test_a_worker_that_is_just_being_started_when_faucet_is_killed() -> None:
     code = """
 import asyncio, os, threading, time
 from pathlib import Path
-from faucet.workers.reaper import Keeper, marked
+from faucet.workers.reaper import Reaper, marked
 from faucet.workers.spawn import spawn
-keeper = Keeper()
+keeper = Reaper()
 print(keeper.pid, flush=True)
 while True:
     spawn(["sleep", "600"], Path("/"), {**os.environ, **marked(keeper.new_mark())})
