@@ -20,7 +20,6 @@ import pytest
 
 import faucet.demo
 from faucet.control.client import Refusal
-from faucet.workers.pod import Pod
 from tests.support.certificates import make_ca
 from tests.support.cluster import PODS, SERVICE, Cluster
 from tests.support.cluster_net import DNS, HOLE
@@ -302,13 +301,6 @@ async def test_a_pod_that_is_dropped_while_it_computes_stays_locked(serve: Serve
         assert said.endswith("it stays locked while it may be at work")
         assert (await slow)[1].decode() != first
         await until(client, "free", lambda s: s["totals"]["locked"] == 0)
-
-
-def test_the_pause_of_a_pod_does_not_grow_beyond_all_bounds() -> None:
-    for failures in (1, 6, 1025, 10**6):
-        pod = Pod.__new__(Pod)
-        pod._failures = failures
-        assert pod._pause() == min(2.0 ** min(failures - 1, 10), 30.0)
 
 
 async def test_another_pod_at_the_same_address_waits_for_the_first_to_finish(

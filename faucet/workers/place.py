@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 from collections import deque
 from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from faucet.backoff import Backoff
 from faucet.units import format_duration
 from faucet.workers.advice import advice
 from faucet.workers.life import Life, State
@@ -25,12 +25,11 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("faucet")
 
-BACKOFF_FIRST, BACKOFF_LIMIT, BACKOFF_JITTER = 1.0, 15.0, 0.25
-"""Seconds before the second restart in a row (the first is at once), doubled each time up to the limit, plus or
-minus the share of jitter."""
+BACKOFF = Backoff(1.0, 15.0, jitter=0.25)
+"""Before the second restart in a row; the first is at once."""
 
-FAILED_PAUSE = 60.0
-"""Seconds between two tries of a worker that has failed too often in a row."""
+FAILED_BACKOFF = Backoff(60.0, 60.0, jitter=0.25)
+"""Between two tries of a worker that has failed too often in a row."""
 
 HEALTHY_AFTER = 30.0
 """Seconds of service after which earlier failures are forgotten."""
@@ -119,13 +118,14 @@ class Place:
         while not self.stopping:
             try:
                 await self._one_life()
+                if not self.stopping:
+                    self._count_restart(self.exits[-1] if self.exits else "")
+                    await self._back_off()
             except Exception:  # a bug of ours must not leave the place empty for ever
                 self.log.exception("its start failed in an unforeseen way")
                 self.life = None
                 self.failures += 1
-            if not self.stopping:
-                self._count_restart(self.exits[-1] if self.exits else "")
-                await self._back_off()
+                await self._sleep(BACKOFF.pause(self.failures))
         await self._gone()
 
     async def _one_life(self) -> None:
@@ -199,14 +199,15 @@ class Place:
 
     async def _back_off(self) -> None:
         """At once the first time, then longer and longer."""
-        if self.failed:
-            delay = FAILED_PAUSE
-        elif self.failures <= 1:
+        delay = FAILED_BACKOFF.pause(1) if self.failed else BACKOFF.pause(self.failures - 1)
+        if delay:
+            self.log.info("restart in %s", format_duration(delay))
+            await self._sleep(delay)
+
+    async def _sleep(self, delay: float) -> None:
+        """Wait for so long, or until `try_now` or `give_up`."""
+        if self.stopping:
             return
-        else:
-            delay = min(BACKOFF_FIRST * 2 ** (self.failures - 2), BACKOFF_LIMIT)
-        delay *= random.uniform(1 - BACKOFF_JITTER, 1 + BACKOFF_JITTER)
-        self.log.info("restart in %s", format_duration(delay))
         self.next_try = monotonic() + delay
         self._awake.clear()
         with contextlib.suppress(TimeoutError):
@@ -226,6 +227,8 @@ class Place:
         If there is none in service, the next one that is started is waited for. If it is being replaced already, that
         is waited for. If it is given up, nothing is done. Raises ReplaceError, and the old one goes on.
         """
+        if self.stopping:
+            return
         if self.being_replaced:
             await self._replaced.wait()
             return

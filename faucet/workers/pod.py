@@ -14,6 +14,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from faucet import tasks
+from faucet.backoff import Backoff
 from faucet.discovery.endpoints import Endpoint
 from faucet.net.connect import Connector, LinkDown, LinkLost, why_not
 from faucet.proxy.backend import Backend
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("faucet")
 
-BACKOFF_FIRST, BACKOFF_LIMIT = 1.0, 30.0
-"""Seconds before a pod that accepts no connection is tried again, doubled each time up to the limit."""
+BACKOFF = Backoff(1.0, 30.0)
+"""Before a pod that accepts no connection is tried again."""
 
 FORGIVEN_AFTER = 30.0
 """Seconds without trouble after which earlier failures are forgotten."""
@@ -120,14 +121,11 @@ class Pod:
         self._failed_at = monotonic()
         self.trouble = why_not(error)
 
-    def _pause(self) -> float:
-        return float(min(BACKOFF_FIRST * 2 ** min(self._failures - 1, 10), BACKOFF_LIMIT))
-
     async def _retry(self) -> None:
         """Until it accepts a connection."""
         told = ""
         while True:
-            pause = self._pause()
+            pause = BACKOFF.pause(max(self._failures, 1))
             if self.trouble != told:
                 told = self.trouble
                 self.log.warning("cannot be reached: %s; next try in %s", told, format_duration(pause))
