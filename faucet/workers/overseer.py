@@ -43,7 +43,7 @@ class Overseer:
         self._not_before = 0.0
         self._last_recycled = 0  # number of a place: the next ones have their turn first
         self._checks: dict[Place, asyncio.Task[Any]] = {}
-        self._asked: dict[Place, float] = {}
+        self._asked: WeakKeyDictionary[Place, float] = WeakKeyDictionary()  # places are scaled away
         self._failures: WeakKeyDictionary[Life, int] = WeakKeyDictionary()
         self._idle_since = monotonic()
 

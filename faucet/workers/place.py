@@ -224,29 +224,33 @@ class Place:
     async def replace(self, why: str) -> None:
         """Have a process that was started after now; the one in service ends when that is ready, and it is done.
 
-        If there is none in service, the next one that is started is waited for. If it is being replaced already, that
-        is waited for. If it is given up, nothing is done. Raises ReplaceError, and the old one goes on.
+        If there is none in service, the next one that is started is waited for. Several may ask at once: there is
+        never more than one successor, and one that was started after a caller had asked is what that caller wanted. If
+        the place is given up, nothing is done. Raises ReplaceError, and the old one goes on.
         """
-        if self.stopping:
-            return
-        if self.being_replaced:
-            await self._replaced.wait()
-            return
-        if self.life is None:
-            self._decided.clear()
-            self.try_now()
-            await self._decided.wait()
-            self._complain_unless_started()
-            return
-        if self.life.backend is None:
-            await self._decided.wait()  # it was started before, so it may be what is to be replaced
-        self._complain_unless_started()
-        if not self.stopping:
-            self._replaced.clear()
-            try:
-                await self._succeed(why)
-            finally:
-                self._replaced.set()
+        asked = monotonic()
+        # Whoever has waited looks at everything again: others that waited for the same may have been first.
+        while not self.stopping and not (self.in_service and self.life is not None and self.life.began >= asked):
+            if self.being_replaced:
+                await self._replaced.wait()
+            elif self.life is None:
+                self._decided.clear()
+                self.try_now()
+                await self._decided.wait()
+                self._complain_unless_started()
+            elif self.life.backend is None:
+                await self._decided.wait()  # it was started before, so it may be what is to be replaced
+                self._complain_unless_started()
+            else:
+                await self._replace_once(why)
+                return
+
+    async def _replace_once(self, why: str) -> None:
+        self._replaced.clear()
+        try:
+            await self._succeed(why)
+        finally:
+            self._replaced.set()
 
     def _complain_unless_started(self) -> None:
         """Raises ReplaceError, unless there is a process in service, or none is wanted any more."""
