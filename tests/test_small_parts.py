@@ -207,7 +207,7 @@ def test_a_stuck_pipe_blocks_nobody_and_is_told_what_it_missed() -> None:
 
     reader = threading.Thread(target=read)
     reader.start()
-    while sink._pending:
+    while sink.pending:
         threading.Event().wait(0.01)
     sink.write("after")
     sink.close()
@@ -217,6 +217,34 @@ def test_a_stuck_pipe_blocks_nobody_and_is_told_what_it_missed() -> None:
     lines = text.decode().splitlines()
     assert lines[-2:] == ["after", f"log: {300 - lines.count(line)} lines were dropped, since nobody read them"]
     assert 0 < lines.count(line) < 300
+
+
+class Watched(Sink[str]):
+    """Remembers which threads have changed which of its numbers: `+=` by two of them loses some."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        changed_by.setdefault(name, set()).add(threading.get_ident())
+        super().__setattr__(name, value)
+
+
+changed_by: dict[str, set[int]] = {}
+
+
+def test_what_waits_for_the_logs_thread_is_counted_exactly() -> None:
+    """No number is changed by the loop and by the thread."""
+    disk = FullDisk()
+    sink = Watched(disk)
+    changed_by.clear()  # the constructor may
+    for full in (True, False, True, False):
+        disk.full = full
+        sink.write("x" * 99)
+        sink.flush()
+        while sink.pending:
+            threading.Event().wait(0.01)
+    sink.close()
+    assert disk.text.count(b"x") == 198
+    assert len(set.union(*changed_by.values())) == 2
+    assert {name for name, threads in changed_by.items() if len(threads) > 1} == set()
 
 
 def test_a_log_file_is_rotated_by_size(tmp_path: Path) -> None:
@@ -252,7 +280,7 @@ def test_rotation_that_fails_loses_nothing(tmp_path: Path) -> None:
     for number in range(6):
         sink.write(f"line {number} " + "x" * 50)
         sink.flush()
-        while sink._pending:
+        while sink.pending:
             threading.Event().wait(0.001)
         if number == 3:
             threading.Event().wait(0.05)

@@ -38,6 +38,8 @@ PARTING_SECONDS = 0.25
 way already, and nothing in our last answer told it not to send one."""
 
 
+SHUTTING_DOWN = "The service is shutting down."
+
 LEAST_GRACE = 1.0
 """Seconds that a worker which is cut off stays locked at least."""
 
@@ -157,8 +159,7 @@ class Proxy:
 
     def submit(self, exchange: Exchange) -> None:
         """A request is in hand: lock a worker for it, or let it wait, or refuse it."""
-        if self.outage:
-            self.refuse(exchange, "no_worker", self.outage)
+        if self._refused_for_all(exchange):
             return
         try:
             backend = self.dispatcher.acquire(exchange, exchange.account.ready_at)
@@ -170,6 +171,12 @@ class Proxy:
         else:
             self._let_wait(exchange)
 
+    def _refused_for_all(self, exchange: Exchange) -> bool:
+        """Refuse a request, new or sent back by its worker, while nobody could serve it: it would wait in vain."""
+        if self.outage:
+            self.refuse(exchange, "no_worker", self.outage)
+        return bool(self.outage)
+
     def take(self, backend: Backend, exchange: Exchange) -> bool:
         """Lock that backend, if it is idle; to be given back by `release`."""
         return self.dispatcher.take(backend, exchange)
@@ -177,7 +184,9 @@ class Proxy:
     def resubmit(self, exchange: Exchange) -> None:
         """A request whose worker failed it before it was answered: it is next in the queue."""
         if self.draining:
-            self.refuse(exchange, "shutdown", "The service is shutting down.")
+            self.refuse(exchange, "shutdown", SHUTTING_DOWN)
+            return
+        if self._refused_for_all(exchange):
             return
         backend = self.dispatcher.reacquire(exchange, monotonic())
         if backend is not None:
@@ -309,7 +318,7 @@ class Proxy:
         """Finish what is in hand and answer all else with 503; whether `seconds` were enough for that."""
         self.draining = True
         for exchange in self.dispatcher.clear():
-            self.refuse(exchange, "shutdown", "The service is shutting down.")
+            self.refuse(exchange, "shutdown", SHUTTING_DOWN)
         for occupant, backend in list(self._occupants.items()):
             self._vacate(backend, occupant)  # nobody waits for it, and it is not ours to end
         for exchange in self.dispatcher.holders():

@@ -32,8 +32,9 @@ class ProxiedClientConnection(ClientConnection):
             self.transport.abort()
             return
         if read is None:
-            self.proxy.idle.discard(self)
-            self.proxy.heads.touch(self)
+            if self not in self.proxy.heads:  # the whole header has one deadline, however it drips
+                self.proxy.idle.discard(self)
+                self.proxy.heads.touch(self)
             return
         self._header = None
         self.proxy.heads.discard(self)

@@ -31,6 +31,9 @@ class Timeouts(Generic[Item]):
     def __len__(self) -> int:
         return len(self._touched)
 
+    def __contains__(self, item: object) -> bool:
+        return item in self._touched
+
     def touch(self, item: Item) -> None:
         """Give `item` its whole time, from now on."""
         if not self._seconds:

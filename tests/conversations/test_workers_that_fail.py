@@ -114,6 +114,35 @@ async def test_the_worker_dies_and_the_get_goes_to_the_next(scripted: OpenStage)
     assert (await stage.outcome()).worker == "2"
 
 
+async def test_what_is_sent_back_while_no_worker_can_be_started_is_refused_as_all_others(scripted: OpenStage) -> None:
+    """It was with a worker when the others were told; it must not wait in a queue that nobody will serve."""
+    stage = await scripted(queue_timeout=600)
+    client = await stage.client()
+    await client.send(GET)
+    worker = await stage.worker.connection()
+    await worker.expect(GET)
+    stage.worker.stop_listening()
+    worker.reset()
+    stage.proxy.fail("No worker can be started.")
+    stage.proxy.remove(stage.worker.backend)
+    status, answer = await client.read_answer()
+    assert (status, b"No worker can be started." in answer) == (503, True)
+    assert stage.proxy.dispatcher.waiting == 0
+
+
+async def test_what_is_sent_back_while_the_link_is_down_waits_no_longer_than_all_others(scripted: OpenStage) -> None:
+    stage = await scripted(queue_timeout=600)
+    client = await stage.client()
+    await client.send(GET)
+    worker = await stage.worker.connection()
+    await worker.expect(GET)
+    stage.worker.stop_listening()
+    stage.proxy.interrupt(0.1, lambda: "The link is down.")
+    worker.reset()
+    status, answer = await client.read_answer()
+    assert (status, b"The link is down." in answer) == (503, True)
+
+
 async def test_the_last_words_of_a_worker_that_is_gone_are_heard(scripted: OpenStage) -> None:
     """Its exit may be known before its answer was read."""
     stage = await scripted()

@@ -16,7 +16,8 @@ from faucet.net.connect import connect_tcp
 from faucet.proxy.backend import Backend
 from faucet.proxy.client import ClientConnection
 from faucet.proxy.core import Proxy
-from faucet.settings import ProxySettings
+from faucet.proxy.proxied import ProxiedClientConnection
+from faucet.settings import ServeSettings
 from faucet.stats import Record
 
 PATIENCE = 5.0
@@ -148,7 +149,7 @@ class Stage:
     def __init__(self, **settings: Any) -> None:
         self.records: list[Record] = []
         self._news = asyncio.Event()
-        self.proxy = Proxy(ProxySettings(**settings), self._record)
+        self.proxy = Proxy(ServeSettings(**settings), self._record)
         self.workers: list[ScriptedWorker] = []
         self._clients: list[Peer] = []
         self._server: asyncio.Server
@@ -160,7 +161,8 @@ class Stage:
     async def open(self, workers: int) -> None:
         """Start to serve with so many workers."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: ClientConnection(self.proxy), "127.0.0.1", 0)
+        connection = ProxiedClientConnection if self.proxy.settings.proxy_protocol else ClientConnection
+        self._server = await loop.create_server(lambda: connection(self.proxy), "127.0.0.1", 0)
         for number in range(1, workers + 1):
             worker = ScriptedWorker(str(number))
             await worker.open()
