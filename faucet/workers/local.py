@@ -332,7 +332,7 @@ class LocalWorkers:
         await asyncio.wait([self._tasks[place]])
         self._tasks.pop(place, None)
         self.closing.remove(place)
-        self.proxy.stats.workers.pop(str(place), None)
+        self.proxy.stats.forget(str(place))
 
     def hold(self, worker: str, who: str) -> str:
         """Give a worker no more requests, and keep its process."""

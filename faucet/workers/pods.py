@@ -306,7 +306,7 @@ class Pods:
         pod.close()
         if self._pods.get(pod.endpoint.key) is pod:
             del self._pods[pod.endpoint.key]
-        self.proxy.stats.workers.pop(str(pod), None)
+        self.proxy.stats.forget(str(pod))
 
     def _hurry(self) -> None:
         """A pod cannot be reached: the set may be another one by now."""
