@@ -213,6 +213,7 @@ class LocalWorkers:
     def _restart(self, place: Place, who: str) -> str:
         self._refuse_if_ending()
         place.log.info("restart asked by %s", who)
+        self._overseer.code_changed()
         life = place.life
         self.act(self.replace(place, f"restarted by {who}"), f"restart of worker {place}")
         if life is None or life.backend is None:
@@ -256,6 +257,7 @@ class LocalWorkers:
         if self.rolling is not None:
             raise Refused("a rolling restart is under way already")
         _log.info("rolling restart of %d workers, asked by %s", len(self.places), who)
+        self._overseer.code_changed()
         roll = self.rolling = Roll(len(self.places), asyncio.get_running_loop().create_future())
         self.act(self._roll(roll, f"rolling restart by {who}"), "rolling restart")
         return f"{roll.total} workers are replaced, one after the other", roll.result
