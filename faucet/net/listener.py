@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import struct
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -18,6 +20,9 @@ from faucet.net.address import (
     notice_the_vanished,
     parse_listen,
 )
+
+TCP_INFO_WAITING = 24
+"""Offset in Linux' struct tcp_info, in bytes: connections to be accepted from a listening socket (`tcpi_unacked`)."""
 
 Factory = Callable[[], asyncio.Protocol]
 
@@ -61,15 +66,29 @@ class Listener:
                 Path(self.address.path).unlink()
 
     async def _accept_waiting(self) -> None:
+        """Accept as many as wait now. Clients that keep coming must not keep us from the end."""
         assert self._factory is not None
         loop = asyncio.get_running_loop()
-        while True:
-            try:
-                accepted, _ = self._socket.accept()
-            except OSError:
-                return
-            accepted.setblocking(False)
-            await loop.connect_accepted_socket(self._factory, accepted)
+        accepted: list[socket.socket] = []
+        try:
+            with contextlib.suppress(OSError):
+                for _ in range(self._waiting()):
+                    accepted.append(self._socket.accept()[0])  # noqa: PERF401, one may fail
+            while accepted:
+                accepted[0].setblocking(False)
+                await loop.connect_accepted_socket(self._factory, accepted.pop(0))
+        finally:
+            for sock in accepted:  # there was no time for them
+                sock.close()
+
+    def _waiting(self) -> int:
+        """Connections that the kernel keeps for us; or how many it may keep, where it does not tell."""
+        if sys.platform == "linux" and self._socket.family in (socket.AF_INET, socket.AF_INET6):
+            with contextlib.suppress(OSError, struct.error):
+                info = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_WAITING + 4)
+                waiting: int = struct.unpack_from("=I", info, TCP_INFO_WAITING)[0]
+                return waiting
+        return BACKLOG
 
 
 class Listeners:
