@@ -155,6 +155,9 @@ class ClientConnection(asyncio.Protocol):
             # The whole head has one deadline, from its first byte on: a byte now and then does not extend it.
             self._head_begun = True
             self.proxy.heads.touch(self)
+        elif not self._head_begun:
+            # Empty lines before a request (RFC 9112, 2.2) begin nothing: it is as idle as before, if it was.
+            self._await_request()
 
     def _open_exchange(self, head: RequestHead, rest: bytes) -> None:
         # The idle deadline stays where it is: it means nothing while there is an exchange, and starts anew after it.
@@ -262,6 +265,12 @@ class ClientConnection(asyncio.Protocol):
                 self.resume_reading()
             (self.proxy.parting if self.proxy.draining else self.proxy.idle).touch(self)
 
+    def _await_request(self) -> None:
+        """It has nothing in progress: it has a deadline for its next request, which what it sends does not move."""
+        deadlines = self.proxy.parting if self.proxy.draining else self.proxy.idle
+        if self not in deadlines:
+            deadlines.touch(self)
+
     def _refuse(self, error: FramingError, received: int, head: RequestHead | None = None) -> None:
         """Answer a request that never became an exchange. Nothing more from this connection is processed."""
         data = answer(error.status, error.detail, method=head.method if head else b"GET")
@@ -361,7 +370,7 @@ class ClientConnection(asyncio.Protocol):
         elif self._linger_left >= 0:
             self.transport.abort()
         elif self.exchange is None:
-            self.proxy.idle.touch(self)
+            self._await_request()
 
     def become_tunnel(self) -> bytes:
         """Hand the transport over to a tunnel. Returns what the client has sent ahead, for the other side."""

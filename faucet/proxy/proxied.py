@@ -38,7 +38,7 @@ class ProxiedClientConnection(ClientConnection):
             return
         self._header = None
         self.proxy.heads.discard(self)
-        self.proxy.idle.touch(self)
+        self._await_request()
         peer, rest = read
         if peer is not None:
             self.peer = peer.host

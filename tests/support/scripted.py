@@ -19,6 +19,7 @@ from faucet.proxy.core import Proxy
 from faucet.proxy.proxied import ProxiedClientConnection
 from faucet.settings import ServeSettings
 from faucet.stats import Record
+from tests.support.deadlines import Watch
 
 PATIENCE = 5.0
 """Seconds after which a test has waited in vain."""
@@ -149,6 +150,7 @@ class Stage:
     def __init__(self, **settings: Any) -> None:
         self.records: list[Record] = []
         self._news = asyncio.Event()
+        self._watch = Watch()
         self.proxy = Proxy(ServeSettings(**settings), self._record)
         self.workers: list[ScriptedWorker] = []
         self._clients: list[Peer] = []
@@ -161,7 +163,9 @@ class Stage:
     async def open(self, workers: int) -> None:
         """Start to serve with so many workers."""
         loop = asyncio.get_running_loop()
-        connection = ProxiedClientConnection if self.proxy.settings.proxy_protocol else ClientConnection
+        proxied = self.proxy.settings.proxy_protocol
+        connection: type[ClientConnection] = ProxiedClientConnection if proxied else ClientConnection
+        connection = self._watch.watched(connection)
         self._server = await loop.create_server(lambda: connection(self.proxy), "127.0.0.1", 0)
         for number in range(1, workers + 1):
             worker = ScriptedWorker(str(number))
@@ -216,5 +220,6 @@ class Stage:
         self.proxy.close()
         for worker in self.workers:
             worker.backend.close(whatever=True)  # one that is still being heard out
+        assert self._watch.unwatched == []
         await asyncio.sleep(0.01)  # transports that were aborted tell so in the next turn of the loop
         assert self.proxy.dispatcher.locked == 0
