@@ -82,6 +82,12 @@ class ProxySettings:
         unit="size",
         minimum=KIB,
     )
+    retry: Literal["safe", "none", "always"] = _option(
+        "safe",
+        "Send a request again whose worker ended the connection without an answer. safe: unless it may have crashed "
+        "the worker; none; always: all that HTTP allows (GET, PUT…), once.",
+        MESSAGES,
+    )
     forwarded: bool = _option(
         False, "Tell workers who the client is: X-Forwarded-For, X-Forwarded-Proto and Forwarded.", MESSAGES
     )

@@ -104,7 +104,7 @@ async def test_restart_is_ready_first_and_no_request_fails(faucet: Start) -> Non
             old = await replaced(client, old)
         await load.end()
         assert await fetch(service.port, "/offences") == (200, b"0")
-    service.wait_line(r"was ended by SIGTERM after .* \(restarted by a test\)")
+    service.wait_line(r"worker 1 stopped after .* \(restarted by a test\)")
 
 
 async def test_a_busy_worker_finishes_its_request_before_it_is_replaced(faucet: Start) -> None:
@@ -264,7 +264,7 @@ async def test_kill(faucet: Start) -> None:
         await client.ask("kill", worker="1", **WHO)
         assert (await post)[0] == 502
         await until(client, "back", lambda s: pids(s).get("1") not in (None, old))
-    service.wait_line(r"was ended by SIGKILL after .* \(killed by a test\)")
+    service.wait_line(r"worker 1 was killed while serving POST /slow\?5 from 127.0.0.1 after .* \(killed by a test\)")
 
 
 async def test_the_worker_dies_while_its_replacement_starts(faucet: Start, tmp_path: Path) -> None:

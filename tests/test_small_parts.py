@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import signal
 import socket
 import threading
 from dataclasses import replace
@@ -442,6 +443,12 @@ def test_advice() -> None:
 
 
 def test_exit_texts() -> None:
-    assert [exit_text(code) for code in (0, 7, -9, -255)] == [
-        "exited with code 0", "exited with code 7", "was ended by SIGKILL", "was ended by signal 255",
+    ours = {signal.SIGTERM, signal.SIGKILL}
+    assert [exit_text(code, ours) for code in (0, 7, -9, -15, -11, -255)] == [
+        "exited with code 0", "exited with code 7", "was killed", "stopped", "crashed (SIGSEGV)",
+        "was ended by signal 255",
+    ]  # fmt: skip
+    assert [exit_text(code) for code in (-6, -9, -15)] == [
+        "crashed (SIGABRT)", "was killed by SIGKILL, not by Faucet: out of memory? see dmesg",
+        "was ended by SIGTERM, not by Faucet",
     ]  # fmt: skip

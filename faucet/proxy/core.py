@@ -74,6 +74,8 @@ class Proxy:
         self.tunnels: set[Tunnel] = set()
         introduction = Introduction(settings)
         self.introduce = introduction if introduction.needed else None
+        self.repeats = settings.retry != "none"
+        """A request that HTTP allows to repeat may be, so a stale connection does it no harm."""
         self.draining = False
         self.outage = ""
         """Why there are no workers and will not be for a while; requests are refused with it meanwhile."""
@@ -106,15 +108,20 @@ class Proxy:
         """Put a backend to use; if `held`, not before it is resumed."""
         self._pass_on(self.dispatcher.add(backend, held))
 
-    def remove(self, backend: Backend) -> None:
-        """Forget a backend that is gone. What it still has to say on its connection is listened to."""
+    def remove(self, backend: Backend) -> Record | None:
+        """Forget a backend that is gone. What it still has to say on its connection is listened to.
+
+        Returns the account of the request that it was at work on, if it was.
+        """
         backend.gone = True
         exchange = self.dispatcher.remove(backend)
+        at_work = exchange is not None and exchange.at_work
         if exchange is not None:
             exchange.lock_gone()
             self._occupants.pop(cast("Occupant", exchange), None)
         self._check_retired(backend)
         self.check_drained()
+        return exchange.account if exchange is not None and at_work else None
 
     async def retire(self, backend: Backend) -> None:
         """Give a backend no new requests, wait for the one in hand, and forget it."""

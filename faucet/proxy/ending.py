@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from faucet.http1 import Body, RequestHead, ResponseHead
 from faucet.proxy.account import Account
 from faucet.proxy.answers import answer
-from faucet.proxy.phases import CLIENT_CLOSED_REQUEST, Phase
+from faucet.proxy.phases import CLIENT_CLOSED_REQUEST, Loss, Phase
 
 if TYPE_CHECKING:
     from faucet.proxy.backend import Backend, BackendConnection
@@ -32,6 +32,7 @@ class Ending:
         "_connection",
         "_grace",
         "_interims",
+        "_loss",
         "_queued",
         "_relayed",
         "_response",
@@ -47,6 +48,9 @@ class Ending:
         "phase",
         "proxy",
     )
+
+    _loss: Loss
+    """How the worker's connection ended, while `_retry` waits."""
 
     def __init__(self, proxy: Proxy, client: ClientConnection, head: RequestHead, body: Body | None) -> None:
         self.proxy = proxy
@@ -64,13 +68,18 @@ class Ending:
         self.backend: Backend | None = None
         self._connection: BackendConnection | None = None
         self._queued = False  # it had to wait
-        self._retry: asyncio.Handle | None = None  # it is sent again in a moment
+        self._retry: asyncio.Handle | None = None  # in a moment it is known whether the worker has exited
         self._grace: asyncio.TimerHandle | None = None  # its time is over, but the worker cannot be ended
         # The response.
         self._response: ResponseHead | None = None
         self._relayed = False  # the client has been sent some of the final response
         self._interims = 0
         self._client_blamed = False
+
+    @property
+    def at_work(self) -> bool:
+        """The worker whose lock it holds, or held until now, has it and has not answered."""
+        return self._connection is not None or (self._retry is not None and not self._loss.unread)
 
     def refuse(self, status: int, detail: str, retry_after: int | None = None) -> None:
         """Answer with an error of our own, whatever phase this request is in."""
@@ -120,7 +129,7 @@ class Ending:
             connection.close()
         if backend is not None:
             self.proxy.remove(backend)
-            backend.on_hung()
+            backend.on_hung(self.account)
         self._answer_in_vain("is restarted")
 
     def _answer_in_vain(self, consequence: str) -> None:
@@ -138,7 +147,7 @@ class Ending:
             self.proxy.requests.touch(self)  # it is being connected to, which has an end of its own
             return
         self._grace = self.proxy.loop.call_later(seconds, self._outlasted)
-        backend.on_hung()
+        backend.on_hung(self.account)
         self._answer_in_vain(f"stays locked for {seconds:g} s more, or until it has answered")
 
     def give_up_waiting(self) -> None:
@@ -192,7 +201,7 @@ class Ending:
             self._record(status, detail)
         if self.phase is _ACTIVE and self._connection is not None:
             self._hear_worker_out()
-        else:
+        elif self._retry is None:
             self._finish(status, detail)
 
     def _close_client(self) -> None:

@@ -9,11 +9,12 @@ says is dropped, but the lock is kept until it has finished saying it.
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from faucet.http1 import IDEMPOTENT, INTERIM_LIMIT, BadResponse, Body, ResponseHead
 from faucet.proxy.ending import Ending
-from faucet.proxy.phases import CLIENT_CLOSED_REQUEST, HALF_CLOSED, MAX_SENDS, RETRY_GRACE, Phase
+from faucet.proxy.phases import CLIENT_CLOSED_REQUEST, HALF_CLOSED, MAX_SENDS, RETRY_GRACE, STALE_SECONDS, Loss, Phase
 from faucet.proxy.tunnel import Tunnel
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ class Exchange(Ending):
         self.backend = None
         if self._retry is not None:
             self._retry.cancel()
-            self._retry = self.proxy.loop.call_soon(self._send_again, True)
+            self._retry = self.proxy.loop.call_soon(self._exit_known)
 
     # -- the worker's connection -------------------------------------------------------------------------------
 
@@ -148,38 +149,66 @@ class Exchange(Ending):
         else:
             self._try_another()
 
-    def connection_ended(self, fresh: bool, begun: bool) -> None:
-        """The worker's connection ended before the response did. `fresh`: it was opened for this request; `begun`:
-        some of a response had come. As long as the client was sent none of that, it need not know of it."""
+    def connection_ended(self, loss: Loss) -> None:
+        """The worker's connection ended before the response did. As long as the client was sent none of that, it need
+        not know of it."""
         self._connection = None
-        if self.account.sent or self.client is None or not self._may_be_sent_again():
-            how = "its answer before it was complete" if begun else "the connection without an answer"
-            self._broken(f"The worker ended {how}.")
+        if self.account.sent or self.client is None or not self._may_be_sent_again(loss):
+            self._broken(loss.detail, loss)
         else:
-            # It may just have closed a connection that was idle for too long; or it is dying, and what is sent to it
-            # now is lost in its backlog. A moment tells, unless it is known to be gone.
-            self.account.remark(f"sent again, since worker {self.account.worker} ended the connection")
             self.phase = _CONNECTING
-            grace = 0 if self.backend is None else RETRY_GRACE
-            self._retry = self.proxy.loop.call_later(grace, self._send_again, fresh or begun)
+            self._await_exit(loss)
 
-    def _may_be_sent_again(self) -> bool:
-        """RFC 9110, 9.2.2; and its bytes are still here."""
-        return not self._streaming and self._sends < MAX_SENDS and self.head.method in IDEMPOTENT
+    def _may_be_sent_again(self, loss: Loss) -> bool:
+        """RFC 9110, 9.2.2; and its bytes are still here; and `--retry` says so, as far as is known now.
+
+        A request that has crashed its worker must not crash the next one. Of a worker of our own we learn in a moment
+        whether it has exited. Of any other we never do: then only a kept connection that turns out to be stale, and
+        does so at once, tells that the request is not to blame.
+        """
+        if self._streaming or self._sends >= MAX_SENDS or self.head.method not in IDEMPOTENT:
+            return False
+        policy = self.proxy.settings.retry
+        if policy != "safe":
+            return policy == "always"
+        if loss.way:
+            return True
+        stale = not loss.fresh and monotonic() - self.account.granted_at < STALE_SECONDS
+        return not loss.begun and (loss.supervised or stale)
+
+    def _may_have_crashed_it(self, loss: Loss) -> bool:
+        """Its worker has exited. What that had not read a byte of cannot be the reason; only of a request without a
+        body does a reset tell that for sure."""
+        return self.proxy.settings.retry == "safe" and loss.supervised and not (loss.unread and self.body is None)
+
+    def _await_exit(self, loss: Loss) -> None:
+        """Its worker may be dying, and what it gets now is lost in its backlog: the lock stays until that is known."""
+        self._loss = loss
+        grace = 0 if self.backend is None else RETRY_GRACE
+        self._retry = self.proxy.loop.call_later(grace, self._exit_known)
+
+    def _exit_known(self) -> None:
+        """The worker is gone, and the lock with it; or it lives, and serves others. What becomes of the request?"""
+        self._retry = None
+        loss = self._loss
+        if self.client is None:
+            self._finish(CLIENT_CLOSED_REQUEST, "the client left before its request was sent again")
+        elif self.backend is None and self._may_have_crashed_it(loss):
+            self._broken(loss.detail)
+        else:
+            self.account.remark(f"sent again, since worker {self.account.worker} ended the connection")
+            self._send_again(elsewhere=loss.fresh or loss.begun)
 
     def way_lost(self, begun: bool) -> None:
         """The way to the worker is lost. That may go on with this request, so its lock stays with it for a while."""
         backend, self.backend = self.backend, None
         if backend is not None:
             self.proxy.keep_locked(backend, self)
-        self.connection_ended(fresh=True, begun=begun)
+        self.connection_ended(Loss(fresh=True, begun=begun, way=True))
 
     def _send_again(self, elsewhere: bool) -> None:
         """To the same worker, unless it is gone, or has failed in a way that it may repeat."""
-        self._retry = None
-        if self.client is None:
-            self._finish(CLIENT_CLOSED_REQUEST, "the client left before its request was sent again")
-        elif self.backend is not None and not elsewhere:
+        if self.backend is not None and not elsewhere:
             self.backend.begin(self)
         else:
             self._release()
@@ -196,12 +225,18 @@ class Exchange(Ending):
         self._connection = None
         self._broken(error.detail)
 
-    def _broken(self, detail: str) -> None:
-        """The worker failed this request, for good."""
+    def _broken(self, detail: str, loss: Loss | None = None) -> None:
+        """The worker failed this request, for good. With a `loss` it may be dying: then nobody else gets it yet."""
         client = self.client
-        self._release()
+        if loss is not None and loss.supervised and self.backend is not None:
+            self.proxy.requests.discard(self)
+            self._await_exit(loss)
+        else:
+            self._release()
         if client is None:
-            self._finish(CLIENT_CLOSED_REQUEST, detail)
+            self._record(CLIENT_CLOSED_REQUEST, detail)
+            if self._retry is None:
+                self._finish(CLIENT_CLOSED_REQUEST, detail)
         elif self._relayed:
             self._cut_client(detail)
         else:

@@ -74,6 +74,12 @@ def describe(record: Record) -> str:
     return f"{record.method.decode()} {record.target[:TARGET_LIMIT].decode('latin-1')}"
 
 
+def serving(record: Record) -> str:
+    """`GET /segv?x=1 from 10.0.0.7`, in one line whatever the client has sent."""
+    text = f"{describe(record)} from {record.client}"
+    return "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in text)
+
+
 def epoch(moment: float) -> float:
     """A reading of the monotonic clock as seconds since the epoch, to the hundredth: always the same for the same."""
     return round(EPOCH + moment, 2)

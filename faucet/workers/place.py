@@ -45,8 +45,9 @@ RESTART_REASONS = {
     "restarted by": "restart",
     "killed by": "kill",
     "did not answer": "hung",
+    "took too long": "hung",
 }
-"""Words in what the log says of a replacement, and what the metrics call it."""
+"""Words in why a worker was ended, which are ours and never a client's, and what the metrics call it."""
 
 WORDS_SHOWN = 5
 """Lines of a failed replacement that are shown with its failure."""
@@ -86,6 +87,7 @@ class Place:
         self.restarts = 0
         self.exits: deque[str] = deque(maxlen=EXITS_REMEMBERED)
         """How its latest processes ended, newest last."""
+        self._last_ending = ""  # why the process that ended last was ended
         self.last_lines: list[str] = []
         """The last words of the process that ended last."""
         self.next_try: float | None = None
@@ -119,7 +121,7 @@ class Place:
             try:
                 await self._one_life()
                 if not self.stopping:
-                    self._count_restart(self.exits[-1] if self.exits else "")
+                    self._count_restart(self._last_ending)
                     await self._back_off()
             except Exception:  # a bug of ours must not leave the place empty for ever
                 self.log.exception("its start failed in an unforeseen way")
@@ -165,12 +167,17 @@ class Place:
         self._remember_end(life)
         if life in self.leaving:
             self.leaving.remove(life)
-            self.log.info("%s", life.outcome)
+            self._tell_end(logging.INFO, life)
         self._changed.set()
+
+    def _tell_end(self, level: int, life: Life) -> None:
+        """A sentence: `worker 1 crashed (SIGSEGV) while serving …`."""
+        _log.log(level, "worker %s %s", self, life.outcome, extra=self.log.extra)
 
     def _remember_end(self, life: Life) -> None:
         if life.process is not None:
             self.exits.append(life.outcome)
+            self._last_ending = life.ending
             self.last_lines = list(life.process.last_lines)
 
     def _judge(self) -> None:
@@ -181,7 +188,7 @@ class Place:
             self.failures = 0
         self.failures += 1
         if not self.stopping:
-            self.log.warning("%s", life.outcome)
+            self._tell_end(logging.WARNING, life)
 
     def _failed_to_start(self, life: Life) -> None:
         self.life = None
@@ -278,7 +285,7 @@ class Place:
         self._count_restart(why)
         self._started(successor)
         if predecessor.state is State.OVER:
-            self.log.warning("%s", predecessor.outcome)
+            self._tell_end(logging.WARNING, predecessor)
         else:
             self.leaving.append(predecessor)
             await predecessor.retire(why)

@@ -19,6 +19,7 @@ from faucet.discovery.endpoints import Endpoint
 from faucet.net.connect import Connector, LinkDown, LinkLost, why_not
 from faucet.proxy.backend import Backend
 from faucet.units import format_duration
+from faucet.workers.figures import serving
 
 if TYPE_CHECKING:
     from faucet.proxy.core import Proxy
@@ -76,7 +77,9 @@ class Pod:
         self._at_once = asyncio.Event()
         self.backend = Backend(name, endpoint.host, endpoint.port, connector, timeout, grace)
         self.backend.on_unreachable = self._unreachable
-        self.backend.on_hung = lambda: self.log.warning("did not answer in time; it stays locked, as it is at work")
+        self.backend.on_hung = lambda record: self.log.warning(
+            "did not answer %s in time; it stays locked, as it is at work", serving(record)
+        )
         proxy.add(self.backend, held=True)  # until `settle`: it may be held, or there may be no way to it
 
     def __str__(self) -> str:

@@ -43,6 +43,8 @@ class ChildProcess:
         self.pid = popen.pid
         self.exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         """Its return code, negative for a signal, once it has exited."""
+        self.signals: set[signal.Signals] = set()
+        """Those that we have sent it."""
         self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
         self._popen = popen
         self._keeper = keeper
@@ -101,6 +103,7 @@ class ChildProcess:
 
     def _signal(self, number: signal.Signals) -> None:
         if not self.exited.done():
+            self.signals.add(number)
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, number)
 

@@ -97,8 +97,9 @@ class Peer:
 class ScriptedWorker:
     """A worker: a backend of the proxy, and the connections it got."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, supervised: bool) -> None:
         self.name = name
+        self._supervised = supervised
         self._connections: asyncio.Queue[Peer] = asyncio.Queue()
         self.peers: list[Peer] = []
         self.hung = False
@@ -110,11 +111,11 @@ class ScriptedWorker:
         """Listen."""
         self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
         port = self._server.sockets[0].getsockname()[1]
-        self.backend = Backend(self.name, "127.0.0.1", port, connect_tcp)
+        self.backend = Backend(self.name, "127.0.0.1", port, connect_tcp, supervised=self._supervised)
         self.backend.on_hung = self._on_hung
         self.backend.on_unreachable = self.unreachable.append
 
-    def _on_hung(self) -> None:
+    def _on_hung(self, record: Record) -> None:
         self.hung = True
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -147,7 +148,8 @@ class ScriptedWorker:
 class Stage:
     """The proxy, its workers and its clients."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, supervised: bool = False, **settings: Any) -> None:
+        self._supervised = supervised  # the workers: somebody removes one whose process exits
         self.records: list[Record] = []
         self._news = asyncio.Event()
         self._watch = Watch()
@@ -168,7 +170,7 @@ class Stage:
         connection = self._watch.watched(connection)
         self._server = await loop.create_server(lambda: connection(self.proxy), "127.0.0.1", 0)
         for number in range(1, workers + 1):
-            worker = ScriptedWorker(str(number))
+            worker = ScriptedWorker(str(number), self._supervised)
             await worker.open()
             self.workers.append(worker)
             self.proxy.add(worker.backend)
