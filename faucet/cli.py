@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from cyclopts import App, CycloptsError, UnusedCliTokensError
 
+from faucet import machine
 from faucet.chores import add_to, versions
 from faucet.configfile import fill_from_file, sources
 from faucet.ctl import app as ctl
@@ -33,6 +34,12 @@ if TYPE_CHECKING:
 
 OTHER_VARIABLES = {"FAUCET_PORT", "FAUCET_WORKER_ID", "FAUCET_OWNER", "FAUCET_SECRETS", "FAUCET_ASCII"}
 """What workers are told (Faucet may be a worker's child), what a monitor tells its runtime, and what it heeds."""
+
+RESOLVED: dict[str, Callable[[], int]] = {
+    "buffer-total": lambda: machine.buffer_total(machine.memory()),
+    "max-clients": machine.max_clients,
+}
+"""What follows from the machine where nothing is set."""
 
 EXIT_CODES = """\
 Exit codes: 0 ended by SIGTERM or SIGINT with everything in hand finished; 1 could not start; 2 wrong usage;
@@ -174,6 +181,8 @@ def config(settings: LocalSettings) -> int:
         name = field.name.replace("_", "-")
         shown = option.shown or show(option, field.default)
         text = shown if value == field.default else show(option, value)
+        if value is None and name in RESOLVED:
+            text = show(option, RESOLVED[name]())
         print(f"{name:18} {text:24} {sources.get(name, 'default')}")
     return 0
 

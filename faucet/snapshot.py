@@ -151,6 +151,12 @@ class Totals(NamedTuple):
     """In all."""
     clients: int
     """Connections."""
+    max_clients: int
+    """As many as may be."""
+    buffered: int
+    """Bytes of the budget for buffers that are used; what each client may have in any case is not counted."""
+    buffer_total: int
+    """All of that budget."""
 
 
 class SecondRow(NamedTuple):

@@ -61,13 +61,14 @@ def test_functions_stay_small_and_public_ones_are_documented(path: Path) -> None
 IMPORTS = {
     "http1": {"http1"},
     "backoff": set(),
+    "machine": set(),
     "dispatch": set(),
     "stats": set(),
     "journal": set(),
     "units": set(),
     "settings": set(),
     "admin": {"admin", "control", "http1", "stats", "snapshot"},
-    "proxy": {"proxy", "http1", "dispatch", "stats", "settings", "tasks", "net"},
+    "proxy": {"proxy", "machine", "http1", "dispatch", "stats", "settings", "tasks", "net"},
     "net": {"net", "backoff", "tasks", "units", "control"},
     "discovery": {"discovery", "backoff", "net"},
     "workers": {

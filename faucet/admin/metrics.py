@@ -83,6 +83,11 @@ class Metrics(Collector):
         yield GaugeMetricFamily("faucet_queue_limit", "Requests that may wait.", proxy.dispatcher.queue_limit)
         yield GaugeMetricFamily("faucet_locks_held", "Workers whose lock is held.", proxy.dispatcher.locked)
         yield GaugeMetricFamily("faucet_client_connections", "Connections of clients.", len(proxy.clients))
+        yield GaugeMetricFamily("faucet_client_connections_limit", "Connections that may be.", proxy.max_clients)
+        yield GaugeMetricFamily("faucet_buffered_bytes", "Bytes in buffers, of those counted.", proxy.budget.used)
+        yield GaugeMetricFamily("faucet_buffered_bytes_limit", "Bytes that may be in buffers.", proxy.budget.total)
+        waiting = len(proxy.budget.bodies)
+        yield GaugeMetricFamily("faucet_bodies_waiting", "Request bodies that wait for room in buffers.", waiting)
         yield GaugeMetricFamily("faucet_tunnels", "WebSockets.", len(proxy.tunnels))
         refused = CounterMetricFamily("faucet_refusals", "Requests answered with 503, by reason.", labels=["reason"])
         for reason, count in sorted(proxy.stats.refusals.items()):

@@ -121,6 +121,9 @@ class Runtime:
             refused=stats.refused - (past.refused if past else 0),
             requests=stats.exchanges,
             clients=len(self.proxy.clients),
+            max_clients=self.proxy.max_clients,
+            buffered=self.proxy.budget.used,
+            buffer_total=self.proxy.budget.total,
         )
 
     def _rate(self) -> float:

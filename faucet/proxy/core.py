@@ -11,12 +11,14 @@ import math
 from collections import deque
 from collections.abc import Callable
 from time import monotonic, time
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from faucet import machine
 from faucet.dispatch import Dispatcher, Grant, QueueFull
+from faucet.proxy.budget import FREE, Budget
 from faucet.proxy.introduce import Introduction
 from faucet.proxy.occupant import Occupant, cut_off
-from faucet.proxy.timeouts import EARLIEST, Timeouts
+from faucet.proxy.timeouts import EARLIEST, RATE_SECONDS, Timeouts
 from faucet.settings import ProxySettings
 from faucet.stats import Record, Stats
 
@@ -86,14 +88,31 @@ class Proxy:
         self._retiring: dict[Backend, asyncio.Future[None]] = {}
         self._interruption: Interruption | None = None
         self._occupants: dict[Occupant, Backend] = {}
+        self._set_limits(loop, settings)
+
+    def _set_limits(self, loop: asyncio.AbstractEventLoop, settings: ProxySettings) -> None:
+        """What clients may take, and how long they may take for it."""
+        self.budget = Budget(settings.buffer_total or machine.buffer_total(machine.memory()))
+        self.free_buffer = min(FREE, settings.buffer_response)
+        self.max_clients = settings.max_clients or machine.max_clients()
+        self.turned_away = 0
+        """Clients beyond that, which are being told so."""
+        rated = (settings.client_timeout or RATE_SECONDS) if settings.min_rate else 0.0
+        self.least_moved = max(int(settings.min_rate * rated), 1)
+        """Bytes that a client must have moved when one of its deadlines comes."""
+        patience = settings.client_timeout or rated
         # Each of these lists is for one kind of silence.
         self.idle: Timeouts[ClientConnection] = Timeouts(loop, settings.keep_alive, _idle_too_long)
-        self.heads: Timeouts[ClientConnection] = Timeouts(loop, settings.client_timeout, _client_too_slow)
+        self.heads: Timeouts[ClientConnection] = Timeouts(loop, patience, _check_head)
         self.bodies: Timeouts[ClientConnection] = Timeouts(loop, settings.client_timeout, _client_too_slow)
-        self.readers: Timeouts[ClientConnection] = Timeouts(loop, settings.client_timeout, _check_reader)
+        self.senders: Timeouts[ClientConnection] = Timeouts(loop, rated, _check_sender)
+        self.memory: Timeouts[ClientConnection] = Timeouts(loop, settings.queue_timeout, _no_memory)
+        self.readers: Timeouts[Any] = Timeouts(loop, patience, _check_reader)
         self.lingering: Timeouts[ClientConnection] = Timeouts(loop, LINGER_SECONDS, _stop_lingering)
         self.parting: Timeouts[ClientConnection] = Timeouts(loop, PARTING_SECONDS, _part)
-        self.timeouts = (self.idle, self.heads, self.bodies, self.readers, self.lingering, self.parting)
+        self.timeouts = (
+            self.idle, self.heads, self.bodies, self.senders, self.memory, self.readers, self.lingering, self.parting,
+        )  # fmt: skip
         self.requests: Timeouts[Ending] = Timeouts(loop, settings.request_timeout, _request_timed_out)
 
     @property
@@ -376,6 +395,20 @@ def _idle_too_long(client: ClientConnection) -> None:
 
 def _check_reader(client: ClientConnection) -> None:
     client.check_reader()
+
+
+def _check_head(client: ClientConnection) -> None:
+    client.check_head()
+
+
+def _check_sender(client: ClientConnection) -> None:
+    client.check_sender()
+
+
+def _no_memory(client: ClientConnection) -> None:
+    if client.exchange is not None:
+        detail = f"No memory for the request's body became free within {client.proxy.settings.queue_timeout:g} s."
+        client.proxy.refuse(client.exchange, "buffers_full", detail)
 
 
 def _client_too_slow(client: ClientConnection) -> None:

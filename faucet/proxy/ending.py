@@ -35,6 +35,7 @@ class Ending:
         "_loss",
         "_queued",
         "_relayed",
+        "_reserved",
         "_response",
         "_retry",
         "_sends",
@@ -62,6 +63,7 @@ class Ending:
         """The whole request has arrived."""
         self.phase = Phase.READING
         self._buffer = bytearray()  # body bytes not sent yet, or that may have to be sent again
+        self._reserved = 0  # bytes of the budget that it holds for its body; negative: it waits for them
         self._streaming = False  # the body is longer than the buffer: it cannot be sent again
         self._sends = 0
         # The lock.
@@ -197,7 +199,7 @@ class Ending:
         """The client has its answer. If a worker is still at work on this request, hear it out first."""
         client, self.client = self.client, None
         if client is not None:
-            self.proxy.bodies.discard(client)
+            client.owes_nothing()
             self._record(status, detail)
         if self.phase is _ACTIVE and self._connection is not None:
             self._hear_worker_out()
@@ -213,7 +215,7 @@ class Ending:
     def _finish(self, status: int, note: str = "") -> None:
         """Nothing more will happen to this request. The lock goes back, if it has not yet."""
         self.phase = _DONE
-        self._buffer.clear()
+        self._drop_buffer()
         self.proxy.requests.discard(self)
         if self._retry is not None:
             self._retry.cancel()
@@ -224,6 +226,24 @@ class Ending:
         if self.backend is not None:
             self._release()
         self._record(status, note)
+
+    def _drop_buffer(self) -> None:
+        """The bytes of its body are not needed any more."""
+        self._buffer.clear()
+        if self._reserved:
+            self._settle_memory(0)
+
+    def _settle_memory(self, size: int) -> None:
+        """Of the budget it has `size` bytes from now on, whatever it had or waited for."""
+        held, self._reserved = self._reserved, size
+        if held < 0:
+            held = 0
+            del self.proxy.budget.bodies[self]  # type: ignore[arg-type]
+            if self.client is not None:
+                self.proxy.memory.discard(self.client)
+        self.proxy.budget.charge(size - held)
+        if not size:
+            self.proxy.budget.wake()  # the first of those that wait may be another now
 
     def _record(self, status: int, note: str) -> None:
         """Tell what became of this request, once: when the client has its answer, or no client is left."""

@@ -13,12 +13,14 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from faucet.http1 import IDEMPOTENT, INTERIM_LIMIT, BadResponse, Body, ResponseHead
+from faucet.proxy.budget import FREE
 from faucet.proxy.ending import Ending
 from faucet.proxy.phases import CLIENT_CLOSED_REQUEST, HALF_CLOSED, MAX_SENDS, RETRY_GRACE, STALE_SECONDS, Loss, Phase
 from faucet.proxy.tunnel import Tunnel
 
 if TYPE_CHECKING:
     from faucet.proxy.backend import Backend, BackendConnection
+    from faucet.proxy.client import ClientConnection
 
 _READING, _QUEUED, _CONNECTING, _ACTIVE, _ = Phase  # a global is found faster than a member of an Enum
 
@@ -52,32 +54,57 @@ class Exchange(Ending):
         if client is None:
             return
         if self.body_done:
-            proxy.bodies.discard(client)
+            client.owes_nothing()
             if self.phase is _READING:
                 self.submit()
         elif self.phase is _READING:
             if len(self._buffer) > proxy.settings.buffer_request:
                 self._streaming = True
-                proxy.bodies.discard(client)
+                client.owes_nothing()
                 client.pause_reading()
                 self.submit()
-            else:
-                proxy.bodies.touch(client)
+            elif self._reserved == 0 and len(self._buffer) > FREE:
+                self._reserve(client)
+            elif self._reserved >= 0:
+                client.owes_body(self)
         elif self._connection is not None and self._connection.write_paused:
             self.worker_paused()
         elif self.phase is _ACTIVE:  # else nobody waits for the client: what it sent waits for a worker
-            proxy.bodies.touch(client)
+            client.owes_body(self)
+
+    def _reserve(self, client: ClientConnection) -> None:
+        """Its body is a long one: take memory for all that may have to be kept of it, or wait for that."""
+        limit = self.proxy.settings.buffer_request
+        size = max(min(limit, self.head.fields.length or limit), len(self._buffer))
+        if self.proxy.budget.reserve(self, size):
+            self._reserved = min(size, self.proxy.budget.total)
+            client.owes_body(self)
+        else:
+            self._reserved = -1
+            client.owes_nothing()
+            client.pause_reading()
+            self.proxy.memory.touch(client)
+
+    def memory_granted(self, size: int) -> None:
+        """It has waited for memory, and has it now: the rest of its body may come."""
+        self._reserved = size
+        if self.client is not None:
+            self.proxy.memory.discard(self.client)
+            self.client.owes_body(self)
+            self.client.resume_reading()
 
     @property
     def wants_body(self) -> bool:
         """More of the body may be read: it fits into the buffer, or the worker takes it."""
         if self.phase is _READING:
-            return not self.body_done
+            return not self.body_done and self._reserved >= 0
         return self._connection is not None and not self._connection.write_paused and not self.body_done
 
     def submit(self) -> None:
         """The request is in hand: ask for a worker."""
         self.phase = _QUEUED
+        if self._reserved:
+            self._settle_memory(len(self._buffer))
         self.account.ready()
         self.proxy.submit(self)
 
@@ -133,7 +160,7 @@ class Exchange(Ending):
     def request_sent(self) -> None:
         """What was in hand is written; the rest of the body follows as it comes."""
         if self._streaming and self.client is not None:
-            self._buffer.clear()
+            self._drop_buffer()
             if self._connection is None or not self._connection.write_paused:
                 self.worker_resumed()
 
@@ -284,7 +311,7 @@ class Exchange(Ending):
         if self.client is not None:
             if not self._relayed:
                 self._relayed = True  # from here on this request is never sent again
-                self._buffer.clear()
+                self._drop_buffer()
             self._relay(data)
             if self.client.write_paused:
                 self.client_paused()
@@ -350,11 +377,11 @@ class Exchange(Ending):
     def worker_paused(self) -> None:
         """The worker does not take the streamed body as fast as it comes."""
         if self.client is not None and not self.body_done:
-            self.proxy.bodies.discard(self.client)
+            self.client.owes_nothing()
             self.client.pause_reading()
 
     def worker_resumed(self) -> None:
         """The worker takes more of the streamed body."""
         if self.client is not None and not self.body_done:
-            self.proxy.bodies.touch(self.client)
+            self.client.owes_body(self)
             self.client.resume_reading()

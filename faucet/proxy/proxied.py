@@ -45,6 +45,17 @@ class ProxiedClientConnection(ClientConnection):
         if rest:
             super().data_received(rest)
 
+    def check_head(self) -> None:
+        """See ClientConnection. A PROXY header is short: it has one deadline in any case."""
+        if self._header is not None:
+            self.transport.abort()
+        else:
+            super().check_head()
+
+    def _turn_away(self) -> None:
+        self.proxy.stats.refusals["max_clients"] = self.proxy.stats.refusals.get("max_clients", 0) + 1
+        self.transport.abort()
+
     def too_slow(self) -> None:
         """See ClientConnection. A header that does not come is answered with nothing."""
         if self._header is not None:

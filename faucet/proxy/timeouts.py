@@ -18,6 +18,10 @@ EARLIEST = 0.001
 """Seconds a timer is set ahead at least: uvloop's clock counts milliseconds and may fire that much early."""
 
 
+RATE_SECONDS = 60.0
+"""Over how long the rate of a client is averaged, if there is no `client_timeout` to say it."""
+
+
 class Timeouts(Generic[Item]):
     """Calls `expired(item)` when an item was not touched for `seconds`; never, if `seconds` is 0."""
 

@@ -15,7 +15,7 @@ from faucet.control.text import visible
 from faucet.snapshot import SecondRow, Service, Totals
 from faucet.tui.model import Model
 from faucet.tui.paint import PAINTS, fit, sparkline, strip_of
-from faucet.units import format_duration
+from faucet.units import format_duration, format_size
 
 Parts = Sequence[tuple[str, str]]
 """Texts, and the paint of each."""
@@ -68,8 +68,18 @@ class HeaderLine(PaintedLines):
         room = max(width - sum(len(text) for text, _ in left) - 3, 0)
         news = remark or service.notice
         age = f"up {format_age(model.now() - service.started)}  pid {service.pid}"
+        load = _load(model.totals)
+        if load and len(load) + len(age) + 2 <= room:
+            age = f"{load}  {age}"
         right = fit(news, room, right=True, plain=plain) if news else age.rjust(room) if len(age) <= room else ""
         self.show([[*left, ("  ", "text"), (right, "warning" if news else "dim")]])
+
+
+def _load(totals: Totals | None) -> str:
+    """What clients take of what they may, at a glance."""
+    if totals is None:
+        return ""
+    return f"{totals.clients} clients  buffers {format_size(totals.buffered)}/{format_size(totals.buffer_total)}"
 
 
 def _short(title: str, width: int, plain: bool) -> str:

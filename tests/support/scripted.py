@@ -140,8 +140,8 @@ class ScriptedWorker:
         """End everything."""
         self._server.close()
         for peer in self.peers:
-            peer.writer.transport.abort()
             with contextlib.suppress(Exception):
+                peer.writer.transport.abort()
                 await peer.writer.wait_closed()
 
 
@@ -223,5 +223,7 @@ class Stage:
         for worker in self.workers:
             worker.backend.close(whatever=True)  # one that is still being heard out
         assert self._watch.unwatched == []
+        budget = self.proxy.budget
+        assert (budget.used, len(budget.bodies), len(budget.slowed), self.proxy.turned_away) == (0, 0, 0, 0)
         await asyncio.sleep(0.01)  # transports that were aborted tell so in the next turn of the loop
         assert self.proxy.dispatcher.locked == 0

@@ -1,0 +1,46 @@
+"""What this machine, or the cgroup on it, lets us use; and what follows from it for limits that nobody has set."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+from pathlib import Path
+
+MIB = 1 << 20
+
+SHARE_FOR_BUFFERS = 16
+"""One in so many bytes of memory is for buffers: the rest is for workers, which need it more."""
+
+LEAST_FOR_BUFFERS, MOST_FOR_BUFFERS = 16 * MIB, 1024 * MIB
+
+MOST_CLIENTS = 16_384
+"""Connections of clients by default, however many descriptors there are."""
+
+OTHER_FILES = 256
+"""Descriptors that are not for clients: workers, the log, the control socket."""
+
+
+def memory(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return the bytes of memory of this machine, or the limit of the cgroup if that is less."""
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError):  # not to be had here
+        total = 1024 * MIB
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):  # no such cgroup, or `max`
+            return min(total, int((cgroup / name).read_text()))
+    return total
+
+
+def buffer_total(available: int) -> int:
+    """Return the bytes that all buffers together may take with so much memory."""
+    return min(max(available // SHARE_FOR_BUFFERS, LEAST_FOR_BUFFERS), MOST_FOR_BUFFERS)
+
+
+def max_clients() -> int:
+    """Return the number of client connections that the limit of open files allows, within reason."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)  # the runtime raises its own limit up to that
+    if hard == resource.RLIM_INFINITY:
+        return MOST_CLIENTS
+    return min(max(hard - OTHER_FILES, hard // 2), MOST_CLIENTS)
