@@ -21,16 +21,27 @@ OTHER_FILES = 256
 """Descriptors that are not for clients: workers, the log, the control socket."""
 
 
-def memory(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """Return the bytes of memory of this machine, or the limit of the cgroup if that is less."""
+def memory(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int:
+    """Return the bytes of memory of this machine, or the limit of our cgroup, or of one above it, if that is less."""
     try:
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (ValueError, OSError):  # not to be had here
         total = 1024 * MIB
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+    for path in _limits(root, own):
         with contextlib.suppress(OSError, ValueError):  # no such cgroup, or `max`
-            return min(total, int((cgroup / name).read_text()))
+            total = min(total, int(path.read_text()))
     return total
+
+
+def _limits(root: Path, own: Path) -> list[Path]:
+    """Files with limits that count for us, whether they exist or not: version 1, version 2, a systemd unit's."""
+    limits = [root / "memory/memory.limit_in_bytes", root / "memory.max"]
+    with contextlib.suppress(OSError):
+        for line in own.read_text().splitlines():
+            if line.startswith("0::/"):
+                path = root / line[4:]
+                limits += [parent / "memory.max" for parent in (path, *path.parents) if root in parent.parents]
+    return limits
 
 
 def buffer_total(available: int) -> int:

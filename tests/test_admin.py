@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from faucet import machine
 from faucet.proxy.account import Account
 from faucet.stats import Stats
 from tests.bench.peers import consecutive_ports, process, scratch
@@ -115,6 +116,9 @@ async def test_the_numbers_are_what_has_happened(faucet: Start, admin_port: int)
     assert value("faucet_lock_held_seconds_count") == 7
     assert value("faucet_service_seconds_bucket", le="+Inf") == 7
     assert value("faucet_queue_limit") == 0
+    assert (value("faucet_buffered_bytes"), value("faucet_bodies_waiting")) == (0, 0)
+    assert value("faucet_buffered_bytes_limit") == machine.buffer_total(machine.memory())
+    assert value("faucet_client_connections_limit") == machine.max_clients()
     assert value("faucet_worker_resident_memory_bytes", worker="1") > 1e6
     assert sum(value("faucet_workers", state=s) for s in ("ready", "starting", "backoff")) == 2
     assert families["faucet_build_info"].samples[0].labels["version"]

@@ -238,9 +238,12 @@ class ClientConnection(Outflow):
         if self not in deadlines:
             deadlines.touch(self)
 
-    def _refuse(self, error: FramingError, received: int, head: RequestHead | None = None) -> None:
+    def _refuse(
+        self, error: FramingError, received: int, head: RequestHead | None = None, retry_after: int | None = None
+    ) -> None:
         """Answer a request that never became an exchange. Nothing more from this connection is processed."""
-        data = answer(error.status, error.detail, method=head.method if head else b"GET")
+        method = head.method if head else b"GET"
+        data = answer(error.status, error.detail, method=method, retry_after=retry_after)
         self.write(data)
         self.proxy.record(_refused(self, error, head, len(data), received))
         self.linger()
@@ -316,7 +319,7 @@ class ClientConnection(Outflow):
         refusals = self.proxy.stats.refusals
         refusals["max_clients"] = refusals.get("max_clients", 0) + 1
         error = FramingError(503, f"{self.proxy.max_clients} clients are connected, as many as may be (--max-clients).")
-        self._refuse(error, 0)
+        self._refuse(error, 0, retry_after=self.proxy.retry_after())
 
     def owes_body(self, exchange: Exchange) -> None:
         """The next part of a body is its to send, soon, and not too slowly."""

@@ -237,13 +237,13 @@ class Ending:
         """Of the budget it has `size` bytes from now on, whatever it had or waited for."""
         held, self._reserved = self._reserved, size
         if held < 0:
-            held = 0
             del self.proxy.budget.bodies[self]  # type: ignore[arg-type]
             if self.client is not None:
                 self.proxy.memory.discard(self.client)
-        self.proxy.budget.charge(size - held)
-        if not size:
+            self.proxy.budget.charge(size)
             self.proxy.budget.wake()  # the first of those that wait may be another now
+            return
+        self.proxy.budget.charge(size - held)
 
     def _record(self, status: int, note: str) -> None:
         """Tell what became of this request, once: when the client has its answer, or no client is left."""

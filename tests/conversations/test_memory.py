@@ -261,7 +261,7 @@ async def test_more_clients_than_may_be_are_told_so(scripted: OpenStage) -> None
     for _ in range(3):  # those that are being turned away are not counted
         third = await stage.client()
         status, text = await third.read_answer()
-        assert (status, b"2 clients are connected" in text) == (503, True)
+        assert (status, b"2 clients are connected" in text, b"\r\nRetry-After: 1\r\n" in text) == (503, True, True)
         await third.expect_end()
     assert stage.proxy.stats.refusals == {"max_clients": 3}
     second.close()
@@ -279,12 +279,19 @@ async def test_more_clients_than_may_be_are_told_so(scripted: OpenStage) -> None
 
 def test_what_follows_from_the_machine(tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("cgroup")
-    machine_has = machine.memory(path)
+    nowhere = path / "nothing"
+    machine_has = machine.memory(path, nowhere)
     assert machine_has > 64 * MIB
     (path / "memory.max").write_text("max\n")
-    assert machine.memory(path) == machine_has
+    assert machine.memory(path, nowhere) == machine_has
     (path / "memory.max").write_text(f"{64 * MIB}\n")
-    assert machine.memory(path) == 64 * MIB
+    assert machine.memory(path, nowhere) == 64 * MIB
+    unit = path / "system.slice" / "faucet.service"
+    unit.mkdir(parents=True)
+    (unit / "memory.max").write_text("max\n")
+    (unit.parent / "memory.max").write_text(f"{48 * MIB}\n")
+    (path / "own").write_text("1:name=systemd:/x\n0::/system.slice/faucet.service\n")
+    assert machine.memory(path, path / "own") == 48 * MIB
     assert [machine.buffer_total(size * MIB) for size in (1, 512, 8192, 1 << 20)] == [
         16 * MIB, 32 * MIB, 512 * MIB, 1024 * MIB,
     ]  # fmt: skip
