@@ -18,8 +18,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from faucet import machine
-from faucet.proxy.account import Account
-from faucet.stats import Stats
+from faucet.proxy.record import Account
+from faucet.proxy.stats import Stats
 from tests.bench.peers import consecutive_ports, process, scratch
 from tests.support.load import fetch
 from tests.support.running import Faucet, python_worker
@@ -168,7 +168,7 @@ async def test_counters_neither_fall_nor_move(faucet: Start, admin_port: int) ->
 def test_counts_of_workers_that_are_gone_are_kept_but_not_of_any_number_of_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("faucet.stats.NAMES_REMEMBERED", 3)
+    monkeypatch.setattr("faucet.proxy.stats.NAMES_REMEMBERED", 3)
     stats = Stats()
     for number in range(10):
         for _ in range(number + 1):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from faucet.backoff import Backoff
-from faucet.workers.place import Place
+from faucet.workers.slot import Place
 
 
 def test_the_pause_doubles_up_to_the_limit() -> None:
@@ -57,7 +57,7 @@ async def test_a_worker_that_has_crashed_so_often_is_still_started_again(failure
         if lives == 2:
             again.set()
 
-    place._one_life = one_life  # type: ignore[method-assign]
+    place._one_instance = one_life  # type: ignore[method-assign]
     living = asyncio.ensure_future(place.live())
     async with asyncio.timeout(5):
         while place.next_try is None and not living.done():
@@ -72,7 +72,7 @@ async def test_a_worker_that_has_crashed_so_often_is_still_started_again(failure
 
 async def test_a_bug_in_a_place_leaves_nobody_waiting_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever goes wrong between two lives, the place tries again, and whoever waits for it is answered."""
-    monkeypatch.setattr("faucet.workers.place.BACKOFF", Backoff(0.001, 0.001))
+    monkeypatch.setattr("faucet.workers.slot.BACKOFF", Backoff(0.001, 0.001))
     pool = SimpleNamespace(settings=SimpleNamespace(max_restarts=5))  # has no proxy: counting the restart fails
     place = Place(1, cast("Any", pool))
     lives: asyncio.Queue[None] = asyncio.Queue()
@@ -80,7 +80,7 @@ async def test_a_bug_in_a_place_leaves_nobody_waiting_at_the_end(monkeypatch: py
     async def one_life() -> None:
         lives.put_nowait(None)
 
-    place._one_life = one_life  # type: ignore[method-assign]
+    place._one_instance = one_life  # type: ignore[method-assign]
     living = asyncio.ensure_future(place.live())
     async with asyncio.timeout(5):
         for _ in range(3):

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-import faucet.demo
+import faucet.templates.demo
 from faucet.control.client import Refusal
 from tests.support.certificates import make_ca
 from tests.support.cluster import PODS, SERVICE, Cluster
@@ -30,7 +30,7 @@ from tests.support.running import WORKERS, Faucet
 from tests.test_pool import control, states, until
 
 URL = f"http://{SERVICE}:8000"
-DEMO = Path(faucet.demo.__file__).parent
+DEMO = Path(faucet.templates.demo.__file__).parent
 
 Serve = Callable[..., Faucet]
 

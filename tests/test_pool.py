@@ -17,9 +17,9 @@ from typing import Any, cast
 import pytest
 
 from faucet.control.client import Client, NoRuntime, Refusal
-from faucet.control.places import socket_path
-from faucet.workers.overseer import Overseer
-from faucet.workers.place import Place
+from faucet.control.paths import socket_path
+from faucet.workers.recycle import Overseer
+from faucet.workers.slot import Place
 from tests.bench.peers import consecutive_ports
 from tests.support.load import fetch
 from tests.support.running import Faucet, is_alive, python_worker, wait_gone

@@ -13,12 +13,12 @@ import pytest
 
 from faucet.backoff import Backoff
 from faucet.net.connect import Connector, LinkDown, LinkLost, connect_tcp
-from faucet.net.ssh.channel import ChannelTransport
-from faucet.net.ssh.link import Link, State
-from faucet.net.ssh.login import Login, SshFiles
-from faucet.net.ssh.programs import RemotePrograms
-from faucet.net.ssh.secrets import Secrets
-from faucet.net.ssh.target import Target, parse_target, parse_targets
+from faucet.ssh.channel import ChannelTransport
+from faucet.ssh.commands import RemotePrograms
+from faucet.ssh.link import Link, State
+from faucet.ssh.login import Login, SshFiles
+from faucet.ssh.secrets import Secrets
+from faucet.ssh.target import Target, parse_target, parse_targets
 from tests.support.cluster import PODS, Cluster
 from tests.support.cluster_net import BASTION, HOLE, wait_until
 
@@ -350,7 +350,7 @@ def running(cluster: Cluster, command: str) -> bool:
 
 
 async def test_bastions_that_refuse_are_not_asked_without_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    from faucet.net.ssh.explain import SshError
+    from faucet.ssh.errors import SshError
 
     attempts = 0
 
@@ -369,7 +369,7 @@ async def test_bastions_that_refuse_are_not_asked_without_a_pause(monkeypatch: p
 
 async def test_nothing_leaks_on_the_bastion(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousand opens that are given up, and a hundred reconnects."""
-    monkeypatch.setattr("faucet.net.ssh.link.BACKOFF", Backoff(0.01, 15.0))
+    monkeypatch.setattr("faucet.ssh.link.BACKOFF", Backoff(0.01, 15.0))
     async with linked(cluster) as link:
         for round_ in range(50):
             opening = [asyncio.ensure_future(link.connect(Near, PODS[n % 3], 8000, 5)) for n in range(20)]

@@ -18,12 +18,12 @@ from typing import Any, cast
 import psutil
 import pytest
 
-from faucet.configfile import ConfigError
+from faucet.cli.toml import ConfigError
 from faucet.control.client import NoRuntime, Refusal
 from faucet.settings import WorkerSettings, parse_span
-from faucet.workers.overseer import Overseer
-from faucet.workers.place import Place
+from faucet.workers.recycle import Overseer
 from faucet.workers.reload import _is_log
+from faucet.workers.slot import Place
 from tests.support.load import fetch
 from tests.support.running import Faucet, python_worker
 from tests.test_pool import Load, control, pids, states, until
@@ -142,7 +142,7 @@ def test_replacements_that_are_too_large_again_come_to_an_end(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, served: list[int], replaced: int
 ) -> None:
     sizes: Iterator[int] = iter(())
-    monkeypatch.setattr("faucet.workers.overseer._resident", lambda life: next(sizes, 200 << 20))
+    monkeypatch.setattr("faucet.workers.recycle._resident", lambda life: next(sizes, 200 << 20))
     pool = SimpleNamespace(
         settings=WorkerSettings(max_rss=100 << 20), served=lambda place: place.life.served, proxy=None
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from time import monotonic
 
-from faucet.proxy.timeouts import Timeouts
+from faucet.proxy.deadlines import Timeouts
 
 
 async def test_each_expires_in_its_time_and_in_order() -> None:

@@ -14,8 +14,8 @@ from termios import TIOCOUTQ
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from faucet.proxy.core import Proxy
     from faucet.proxy.exchange import Exchange
+    from faucet.proxy.server import Proxy
 
 
 class Outflow(asyncio.Protocol):

@@ -243,7 +243,7 @@ async def test_a_body_that_drips_gets_408_and_one_that_flows_does_not(scripted: 
 async def test_without_a_client_timeout_the_rate_still_counts(
     scripted: OpenStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("faucet.proxy.core.RATE_SECONDS", 0.2)
+    monkeypatch.setattr("faucet.proxy.server.RATE_SECONDS", 0.2)
     stage = await scripted(client_timeout=0, min_rate=1000)
     for begin in (GET[:10], post(b"x", length=5)):
         client = await stage.client()

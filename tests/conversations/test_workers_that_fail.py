@@ -13,8 +13,8 @@ import socket
 
 import pytest
 
-from faucet.stats import Record
-from faucet.workers.figures import serving
+from faucet.proxy.stats import Record
+from faucet.status.figures import serving
 from tests.support.scripted import Peer, Stage
 from tests.support.talk import CHUNKED, GET, OK, OpenStage, lock_is_given_back, post
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from faucet.proxy.client import ClientConnection
-from faucet.proxy.core import Proxy
+from faucet.proxy.downstream import ClientConnection
 from faucet.proxy.exchange import Exchange
 from faucet.proxy.phases import Phase
+from faucet.proxy.server import Proxy
 
 EVENTS = (
     "connection_made", "data_received", "eof_received", "pause_writing", "resume_writing", "exchange_ended", "linger",

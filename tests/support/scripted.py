@@ -13,12 +13,12 @@ import struct
 from typing import Any
 
 from faucet.net.connect import connect_tcp
-from faucet.proxy.backend import Backend
-from faucet.proxy.client import ClientConnection
-from faucet.proxy.core import Proxy
-from faucet.proxy.proxied import ProxiedClientConnection
+from faucet.proxy.downstream import ClientConnection
+from faucet.proxy.proxy_protocol import ProxiedClientConnection
+from faucet.proxy.server import Proxy
+from faucet.proxy.stats import Record
+from faucet.proxy.upstream import Backend
 from faucet.settings import ServeSettings
-from faucet.stats import Record
 from tests.support.deadlines import Watch
 
 PATIENCE = 5.0
