@@ -105,6 +105,35 @@ class ProxySettings:
         unit="size",
         minimum=KIB,
     )
+    retry: Literal["safe", "none", "always"] = _option(
+        "safe",
+        "Send a request again whose worker ended the connection without an answer. safe: unless it may have crashed "
+        "the worker; none; always: all that HTTP allows (GET, PUT…), once.",
+        MESSAGES,
+    )
+    buffer_total: int | None = _option(
+        None,
+        "What all such buffers together may take; then workers are read more slowly, and bodies wait.",
+        MESSAGES,
+        unit="size",
+        minimum=64 * KIB,
+        shown="1/16 of the memory",
+    )
+    max_clients: int | None = _option(
+        None,
+        "Connections of clients; more get 503 and are closed.",
+        QUEUE,
+        unit="count",
+        minimum=1,
+        shown="as open files allow",
+    )
+    min_rate: int = _option(
+        240,
+        "Bytes a second that a client must send of its body, or read of its answer, on average over --client-timeout. "
+        "0: none.",
+        QUEUE,
+        unit="size",
+    )
     forwarded: bool = _option(
         False, "Tell workers who the client is: X-Forwarded-For, X-Forwarded-Proto and Forwarded.", MESSAGES
     )

@@ -19,6 +19,9 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from faucet import machine
+from faucet.proxy.record import Account
+from faucet.proxy.stats import Stats
 from tests.bench.peers import consecutive_ports, process, scratch
 from tests.support.load import fetch
 from tests.support.running import Faucet, python_worker
@@ -129,12 +132,69 @@ async def test_the_numbers_are_what_has_happened(faucet: Start, admin_port: int)
     assert value("faucet_lock_held_seconds_count") == 7
     assert value("faucet_service_seconds_bucket", le="+Inf") == 7
     assert value("faucet_queue_limit") == 0
+    assert (value("faucet_buffered_bytes"), value("faucet_bodies_waiting")) == (0, 0)
+    assert value("faucet_buffered_bytes_limit") == machine.buffer_total(machine.memory())
+    assert value("faucet_client_connections_limit") == machine.max_clients()
     assert value("faucet_worker_resident_memory_bytes", worker="1") > 1e6
     assert sum(value("faucet_workers", state=s) for s in ("ready", "starting", "backoff")) == 2
     assert families["faucet_build_info"].samples[0].labels["version"]
     buckets = [s.value for s in families["faucet_service_seconds"].samples if s.name.endswith("_bucket")]
     assert buckets == sorted(buckets)
     assert 8 < len(buckets) < 20
+
+
+async def test_counters_neither_fall_nor_move(faucet: Start, admin_port: int) -> None:
+    """Whatever becomes of a worker: restarted, scaled away, and its number given to another."""
+    service = faucet("--command", COUNTING, "-w", "3", "--admin", f"127.0.0.1:{admin_port}")
+    service.wait_workers(3)
+    seen: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
+
+    async def look() -> None:
+        _, text = await asyncio.to_thread(get, admin_port, "/metrics")
+        samples = [s for family in text_string_to_metric_families(text) for s in family.samples]
+        now = {(s.name, tuple(sorted(s.labels.items()))): s.value for s in samples if s.name.endswith("_total")}
+        assert not set(seen) - set(now)
+        assert {key: value for key, value in seen.items() if now[key] < value} == {}
+        assert ("faucet_requests_total", (("status", "2xx"), ("worker", "none"))) not in now
+        total = sum(value for (name, _), value in now.items() if name == "faucet_requests_total")
+        assert total == served
+        seen.update(now)
+
+    served = 0
+    async with control(service) as client:
+        for change, arguments, count in (
+            ("status", {}, 3), ("restart", {"worker": "1"}, 3), ("scale", {"count": 1}, 1), ("scale", {"count": 3}, 3),
+        ):  # fmt: skip
+            before = await client.ask("status")
+            await client.ask(change, **arguments)
+            gone = {row["pid"] for row in before["workers"]} if change == "restart" else set()
+            await until(
+                client, change, lambda s, count=count, gone=gone: (
+                    len(s["workers"]) == count and all(row["state"] == "ready" for row in s["workers"])
+                    and (not gone or {row["pid"] for row in s["workers"]} != gone)
+                )
+            )  # fmt: skip
+            await look()
+            for _ in range(9):
+                assert (await fetch(service.port, "/"))[0] == 200
+                served += 1
+            await look()
+
+
+def test_counts_of_workers_that_are_gone_are_kept_but_not_of_any_number_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("faucet.proxy.stats.NAMES_REMEMBERED", 3)
+    stats = Stats()
+    for number in range(10):
+        for _ in range(number + 1):
+            account = Account("10.0.0.1", b"GET", b"/")
+            account.worker = f"pod-{number}"
+            account.settle(200, "")
+            stats.add(account)
+        stats.forget(f"pod-{number}")
+    counts = {name: by_class[2] for name, by_class in stats.requests_by_worker().items()}
+    assert counts == {"pod-7": 8, "pod-8": 9, "pod-9": 10, "": 0}
 
 
 # -- who the client is --------------------------------------------------------------------------------------------

@@ -112,7 +112,7 @@ def test_a_command_that_exits_at_once(faucet: Start) -> None:
 def test_a_command_that_ends_by_a_signal_without_a_word(faucet: Start) -> None:
     service = faucet("--command", "sh -c 'kill -SEGV $$'", "-w", "1")
     assert service.wait_exit() == 1
-    assert "was ended by SIGSEGV" in service.output
+    assert "crashed (SIGSEGV)" in service.output
     assert "It wrote nothing." in service.output
 
 

@@ -163,7 +163,7 @@ def test_errors_do_no_harm(faucet: Start, raw: Callable[[Faucet], Raw]) -> None:
         (b'{"do":"restart","worker":{}}\n', "which worker"), (b'{"do":"scale","count":[]}\n', "scale needs a count"),
         (b'{"do":"watch","hz":1000}\n', "`hz` is a number up to 10"), (b'{"do":"watch","hz":NaN}\n', "`hz`"),
         (b'{"do":"requests","last":-1}\n', "is a number from 1"), (b'{"do":"detach"}\n', "only the monitor"),
-        (b'{"do":"status","protocol":99}\n', "speaks protocol 2, not 99: use the same version"),
+        (b'{"do":"status","protocol":99}\n', "speaks protocol 3, not 99: use the same version"),
     ]:  # fmt: skip
         client.send(sent)
         assert said in client.read()["error"], sent
@@ -184,7 +184,7 @@ def test_a_runtime_of_another_version_is_told(tmp_path: Path) -> None:
             writer.close()
 
         async with await asyncio.start_unix_server(greet, tmp_path / "s"):
-            with pytest.raises(NoRuntime, match=r"is Faucet 9\.9 and speaks protocol 99, we speak 2"):
+            with pytest.raises(NoRuntime, match=r"is Faucet 9\.9 and speaks protocol 99, we speak 3"):
                 await Client.connect(tmp_path / "s")
             greeting.clear()
             with pytest.raises(NoRuntime, match="no Faucet"):

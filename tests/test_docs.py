@@ -90,6 +90,15 @@ def test_the_toml_in_the_docs_is_accepted(tmp_path: Path, capsys: pytest.Capture
     assert "faucet.toml" in capsys.readouterr().out
 
 
+def test_limits_that_follow_from_the_machine_are_shown_resolved(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app(["config", "--dir", str(tmp_path), "--max-clients", "7"], exit_on_error=False, result_action="return_value")
+    said = capsys.readouterr().out
+    assert re.search(r"^buffer-total +[0-9.]+[MG]iB +default$", said, re.MULTILINE)
+    assert re.search(r"^max-clients +7 +--max-clients$", said, re.MULTILINE)
+
+
 def test_several_values_are_shown_as_they_are_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["config", "--dir", str(tmp_path), "--host", ":8080", "--host", "unix:/x"]
     app(words, exit_on_error=False, result_action="return_value")

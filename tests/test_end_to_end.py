@@ -132,8 +132,9 @@ async def test_slow_clients_hold_no_worker(faucet: Start) -> None:
     assert beside < alone * 5 + 0.1
 
 
-async def test_a_killed_worker_costs_no_get(faucet: Start) -> None:
-    service = faucet("--command", COUNTING, "-w", "3")
+@pytest.mark.parametrize("policy", ["always", "safe"])
+async def test_a_killed_worker_costs_no_get_or_the_one_it_was_at_work_on(faucet: Start, policy: str) -> None:
+    service = faucet("--command", COUNTING, "-w", "3", "--retry", policy)
     pids = service.wait_workers(3)
     failures: dict[str, int] = {}
     stop = asyncio.Event()
@@ -158,10 +159,35 @@ async def test_a_killed_worker_costs_no_get(faucet: Start) -> None:
             assert monotonic() - began < 3
     stop.set()
     await asyncio.gather(*clients)
-    assert failures.get("GET", 0) == 0
-    assert failures.get("POST", 0) <= 3
+    if policy == "always":
+        assert failures.get("GET", 0) == 0
+    assert sum(failures.values()) <= 3
     await everything_is_free(service.port, 3)
-    assert "was ended by SIGKILL" in service.output
+    assert "was killed by SIGKILL, not by Faucet: out of memory? see dmesg" in service.output
+
+
+async def test_a_request_that_crashes_its_worker_is_told_and_costs_nobody_else_anything(faucet: Start) -> None:
+    """With four workers, one crash of one of them, and nobody in the queue notices."""
+    service = faucet("--command", COUNTING, "-w", "4")
+    pids = service.wait_workers(4)
+    crashing = [asyncio.ensure_future(fetch(service.port, "/slow?0.3")) for _ in range(4)]
+    await asyncio.sleep(0.15)
+    waiting = [asyncio.ensure_future(fetch(service.port, "/")) for _ in range(30)]
+    await asyncio.sleep(0.05)
+    os.kill(pids[2], signal.SIGSEGV)
+    service.wait_line(r"worker 2 crashed \(SIGSEGV\) while serving GET /slow\?0.3 from 127.0.0.1 after [0-9.]+m?s")
+    assert {answer[0] for answer in await asyncio.gather(*waiting)} == {200}
+    statuses = sorted(answer[0] for answer in await asyncio.gather(*crashing))
+    assert statuses.count(502) == 1
+    assert service.output.count(" crashed ") == 1
+
+
+async def test_a_hung_worker_is_told_with_its_request_twice(faucet: Start) -> None:
+    service = faucet("--command", COUNTING, "-w", "1", "--request-timeout", "300ms")
+    service.wait_workers(1)
+    assert (await fetch(service.port, "/slow?9"))[0] == 504
+    service.wait_line(r"worker 1: did not answer GET /slow\?9 from 127.0.0.1 in time; it is killed and replaced")
+    service.wait_line(r"worker 1 was killed while serving GET /slow\?9 from 127.0.0.1 after .* \(its request took too")
 
 
 def test_sigkill_to_faucet_leaves_no_worker(faucet: Start) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from faucet import surroundings
+from faucet import machine as packages
 from faucet.doctor import machine, tools
 from faucet.fleet import StartFailed
 from faucet.service import modes as sites
@@ -26,7 +26,7 @@ INSTALLS = re.compile(r"\b(?:pip3?|pipx|uv(?: tool)?) (?:pip )?install\b([^\n`|\
 
 CHECKOUT = re.compile(r"\.(\[(ssh|reload|dev)(,(ssh|reload))*\])?|PATH/TO/FAUCET")
 WHEEL = re.compile(r"(\S*/)?faucet_r-\S*\.whl")
-OTHERS = set(f"{surroundings.SSH} {surroundings.RELOAD} uvloop".split())
+OTHERS = set(f"{packages.SSH} {packages.RELOAD} uvloop".split())
 """What is on the package index under that name, and is what we mean."""
 
 VALUED = {"--python", "--wheel-dir", "--outdir"}
@@ -80,15 +80,15 @@ def test_no_hint_installs_the_other_faucet() -> None:
 def test_one_function_makes_all_of_them() -> None:
     """In the program itself, no other place knows how something is installed."""
     found = {path for path in (ROOT / "faucet").rglob("*.py") if INSTALLS.search(path.read_text())}
-    assert found == {ROOT / "faucet" / "surroundings.py"}
+    assert found == {ROOT / "faucet" / "machine.py"}
 
 
 def test_the_command_names_this_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert surroundings.install_command("watchfiles") == f"{shlex.quote(sys.executable)} -m pip install watchfiles"
+    assert packages.install_command("watchfiles") == f"{shlex.quote(sys.executable)} -m pip install watchfiles"
     monkeypatch.setattr(sys, "executable", "/home/a b/bin/python")
-    assert surroundings.install_command("uvloop") == "'/home/a b/bin/python' -m pip install uvloop"
+    assert packages.install_command("uvloop") == "'/home/a b/bin/python' -m pip install uvloop"
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert surroundings.install_command("uvloop") == "uv pip install --python '/home/a b/bin/python' uvloop"
+    assert packages.install_command("uvloop") == "uv pip install --python '/home/a b/bin/python' uvloop"
 
 
 def test_everything_that_misses_a_package_shows_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,13 +97,13 @@ def test_everything_that_misses_a_package_shows_it(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name in missing else find_spec(name))
     monkeypatch.setitem(sys.modules, "watchfiles", None)
     settings = LocalSettings()
-    assert tools.ssh(settings)[0].advice == surroundings.install_command(surroundings.SSH)
+    assert tools.ssh(settings)[0].advice == packages.install_command(packages.SSH)
     for wanted in (settings, LocalSettings(reload=True)):
-        assert tools.watchfiles(wanted)[0].advice == surroundings.install_command(surroundings.RELOAD)
-    assert machine.python(settings)[0].advice == surroundings.install_command("uvloop")
-    with pytest.raises(StartFailed, match=re.escape(surroundings.install_command(surroundings.SSH)) + "$"):
+        assert tools.watchfiles(wanted)[0].advice == packages.install_command(packages.RELOAD)
+    assert machine.python(settings)[0].advice == packages.install_command("uvloop")
+    with pytest.raises(StartFailed, match=re.escape(packages.install_command(packages.SSH)) + "$"):
         sites.require_asyncssh()
-    with pytest.raises(StartFailed, match=re.escape(surroundings.install_command(surroundings.RELOAD)) + "$"):
+    with pytest.raises(StartFailed, match=re.escape(packages.install_command(packages.RELOAD)) + "$"):
         reload.require()
 
 
@@ -116,7 +116,7 @@ def test_the_command_does_what_it_says(tmp_path: Path) -> None:
     def run(*words: str, **options: Any) -> str:
         return subprocess.run(words, check=True, capture_output=True, text=True, cwd=ROOT, **options).stdout
 
-    command = run(str(python), "-c", "from faucet.surroundings import *; print(install_command(RELOAD))").strip()
+    command = run(str(python), "-c", "from faucet.machine import *; print(install_command(RELOAD))").strip()
     run("sh", "-c", f"{command} --quiet --disable-pip-version-check")
     run(str(python), "-c", "import watchfiles")
 
@@ -128,4 +128,4 @@ def test_the_extras_install_the_same_packages() -> None:
     wanted = [name for name in metadata.requires("faucet-r") or [] if "extra == 'ssh'" in name or "'reload'" in name]
     assert sorted(re.split(r"[\[>]", name)[0] for name in wanted) == ["asyncssh", "watchfiles"]
     assert any(name.startswith("asyncssh[bcrypt]") for name in wanted)
-    assert (surroundings.SSH, surroundings.RELOAD) == ("asyncssh bcrypt", "watchfiles")
+    assert (packages.SSH, packages.RELOAD) == ("asyncssh bcrypt", "watchfiles")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -10,12 +11,15 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from faucet.control.client import Client, NoRuntime, Refusal
 from faucet.control.paths import socket_path
+from faucet.workers.recycle import Overseer
+from faucet.workers.slot import Place
 from tests.bench.peers import consecutive_ports
 from tests.support.load import fetch
 from tests.support.running import Faucet, is_alive, python_worker, wait_gone
@@ -100,7 +104,7 @@ async def test_restart_is_ready_first_and_no_request_fails(faucet: Start) -> Non
             old = await replaced(client, old)
         await load.end()
         assert await fetch(service.port, "/offences") == (200, b"0")
-    service.wait_line(r"stopped after .* \(restarted by a test\)")
+    service.wait_line(r"worker 1 stopped after .* \(restarted by a test\)")
 
 
 async def test_a_busy_worker_finishes_its_request_before_it_is_replaced(faucet: Start) -> None:
@@ -260,7 +264,7 @@ async def test_kill(faucet: Start) -> None:
         await client.ask("kill", worker="1", **WHO)
         assert (await post)[0] == 502
         await until(client, "back", lambda s: pids(s).get("1") not in (None, old))
-    service.wait_line(r"was ended by SIGKILL after .* \(killed by a test\)")
+    service.wait_line(r"worker 1 was killed while serving POST /slow\?5 from 127.0.0.1 after .* \(killed by a test\)")
 
 
 async def test_the_worker_dies_while_its_replacement_starts(faucet: Start, tmp_path: Path) -> None:
@@ -427,6 +431,42 @@ async def test_a_worker_that_starts_meanwhile_is_replaced_too(faucet: Start) -> 
         old = next(row["pid"] for row in (await client.ask("status"))["workers"] if row["name"] == "2")
         assert "all 2 workers" in await client.ask("rolling-restart", wait=True, patience=20)
         assert pids(await client.ask("status"))["2"] != old
+
+
+async def test_two_restarts_of_a_worker_that_starts_are_one_and_nothing_is_hidden_from_the_end(
+    faucet: Start, tmp_path: Path
+) -> None:
+    """Both were asked while the same process was starting, so both want the same: one that was started after it."""
+    program = f"sh -c 'echo $$ >> {tmp_path}/worker-$FAUCET_WORKER_ID; sleep 0.7; exec {COUNTING}'"
+    service = faucet("--command", program, "-w", "1").wait_ready()
+    async with control(service) as client:
+        await client.ask("scale", count=2)
+        await until(client, "starting", lambda s: "2 starting" in states(s))
+        old = next(row["pid"] for row in (await client.ask("status"))["workers"] if row["name"] == "2")
+        await client.ask("restart", worker="2")
+        await client.ask("restart", worker="2")
+        await until(client, "replaced", lambda s: pids(s).get("2") not in (None, old) and len(s["workers"]) == 2)
+        started = [int(line) for line in (tmp_path / "worker-2").read_text().split()]
+        assert len(started) == 2
+    service.signal(signal.SIGTERM)
+    assert await asyncio.to_thread(service.wait_exit, 12) == 0
+    assert not any(map(is_alive, started))
+
+
+def test_a_worker_that_was_scaled_away_is_forgotten() -> None:
+    """A service that scales up and down for a year remembers the workers it has, not those it had."""
+    pool = SimpleNamespace(settings=None, changing=False)
+
+    async def remembered() -> int:
+        overseer = Overseer(cast("Any", pool))
+        for number in range(10):
+            place = Place(number, cast("Any", pool))
+            overseer._asked[place] = 1.0
+        del place
+        gc.collect()
+        return len(overseer._asked)
+
+    assert asyncio.run(remembered()) == 0
 
 
 async def test_child_ports_stay_together_through_a_roll(faucet: Start) -> None:

@@ -7,6 +7,8 @@ import json
 import logging
 import os
 import re
+import signal
+import socket
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +17,9 @@ import pytest
 
 from faucet.log.handler import JsonFormat, Log, TextFormat
 from faucet.log.writer import TOGETHER, FileOutput, Output, Sink
+from faucet.net.address import Address
+from faucet.net.binding import BACKLOG
+from faucet.net.listener import Listener, _waiting
 from faucet.proxy.stats import BUCKET_BOUNDS, Histogram, Record, Stats
 from faucet.settings import LogSettings
 from faucet.units import format_duration, format_size, parse_duration, parse_size
@@ -62,6 +67,56 @@ def test_formats() -> None:
         "8MiB",
         "3GiB",
     ]
+
+
+class Endless:
+    """A listening socket at which clients arrive faster than they can be accepted."""
+
+    family = socket.AF_UNIX
+
+    def __init__(self) -> None:
+        self.ends: list[socket.socket] = []
+
+    def accept(self) -> tuple[socket.socket, str]:
+        ours, theirs = socket.socketpair()
+        self.ends.append(theirs)
+        assert len(self.ends) < 1000
+        return ours, ""
+
+    def fileno(self) -> int:
+        return -1
+
+    def close(self) -> None:
+        for end in self.ends:
+            end.close()
+
+
+async def test_a_listener_is_closed_however_many_clients_keep_coming(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("faucet.net.listener.BACKLOG", 20)
+    listener = Listener(Address("127.0.0.1", 0))
+    made: list[object] = []
+    await listener.open(lambda: made.append(1) or asyncio.Protocol())
+    for sock in listener.sockets:
+        sock.close()
+    endless = Endless()
+    listener.sockets[:] = [endless]  # type: ignore[list-item]
+    async with asyncio.timeout(5):
+        await listener.close()
+    assert len(made) == len(endless.ends) == 20
+
+
+async def test_what_waits_at_a_listener_that_closes_is_accepted() -> None:
+    """Those that the kernel has accepted for us, as many as there are; in the same moment, so that none comes later."""
+    listener = Listener(Address("127.0.0.1", 0))
+    made: list[object] = []
+    await listener.open(lambda: made.append(1) or asyncio.Protocol())
+    assert isinstance(listener.address, Address)
+    clients = [socket.create_connection(("127.0.0.1", listener.address.port)) for _ in range(30)]
+    assert _waiting(listener.sockets[0]) in (30, BACKLOG)
+    await listener.close()
+    assert len(made) == 30
+    for client in clients:
+        client.close()
 
 
 RECORD = Record(1700000000.5, "10.0.0.1", b"GET", b'/a"b', 1, 503, 312, 40, 0.031, 0.0, "", "full")
@@ -160,7 +215,7 @@ def test_a_stuck_pipe_blocks_nobody_and_is_told_what_it_missed() -> None:
 
     reader = threading.Thread(target=read)
     reader.start()
-    while sink._pending:
+    while sink.pending:
         threading.Event().wait(0.01)
     sink.write("after")
     sink.close()
@@ -172,6 +227,34 @@ def test_a_stuck_pipe_blocks_nobody_and_is_told_what_it_missed() -> None:
     assert sum(told) == 300 - lines.count(line)
     assert "after" in lines[-2:]
     assert 0 < lines.count(line) < 300
+
+
+class Watched(Sink[str]):
+    """Remembers which threads have changed which of its numbers: `+=` by two of them loses some."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        changed_by.setdefault(name, set()).add(threading.get_ident())
+        super().__setattr__(name, value)
+
+
+changed_by: dict[str, set[int]] = {}
+
+
+def test_what_waits_for_the_logs_thread_is_counted_exactly() -> None:
+    """No number is changed by the loop and by the thread."""
+    disk = FullDisk()
+    sink = Watched(disk)
+    changed_by.clear()  # the constructor may
+    for full in (True, False, True, False):
+        disk.full = full
+        sink.write("x" * 99)
+        sink.flush()
+        while sink.pending:
+            threading.Event().wait(0.01)
+    sink.close()
+    assert disk.text.count(b"x") == 198
+    assert len(set.union(*changed_by.values())) == 2
+    assert {name for name, threads in changed_by.items() if len(threads) > 1} == set()
 
 
 def test_a_log_file_is_rotated_by_size(tmp_path: Path) -> None:
@@ -207,7 +290,7 @@ def test_rotation_that_fails_loses_nothing(tmp_path: Path) -> None:
     for number in range(6):
         sink.write(f"line {number} " + "x" * 50)
         sink.flush()
-        while sink._pending:
+        while sink.pending:
             threading.Event().wait(0.001)
         if number == 3:
             threading.Event().wait(0.05)
@@ -323,6 +406,12 @@ def test_advice() -> None:
 
 
 def test_exit_texts() -> None:
-    assert [exit_text(code) for code in (0, 7, -9, -255)] == [
-        "exited with code 0", "exited with code 7", "was ended by SIGKILL", "was ended by signal 255",
+    ours = {signal.SIGTERM, signal.SIGKILL}
+    assert [exit_text(code, ours) for code in (0, 7, -9, -15, -11, -255)] == [
+        "exited with code 0", "exited with code 7", "was killed", "stopped", "crashed (SIGSEGV)",
+        "was ended by signal 255",
+    ]  # fmt: skip
+    assert [exit_text(code) for code in (-6, -9, -15)] == [
+        "crashed (SIGABRT)", "was killed by SIGKILL, not by Faucet: out of memory? see dmesg",
+        "was ended by SIGTERM, not by Faucet",
     ]  # fmt: skip

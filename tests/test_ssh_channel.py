@@ -11,6 +11,7 @@ from typing import Any
 import asyncssh
 import pytest
 
+from faucet.backoff import Backoff
 from faucet.net.connect import Connector, LinkDown, LinkLost, connect_tcp
 from faucet.ssh.attempt import SshFiles
 from faucet.ssh.channel import ChannelTransport
@@ -369,7 +370,7 @@ async def test_bastions_that_refuse_are_not_asked_without_a_pause(monkeypatch: p
 
 async def test_nothing_leaks_on_the_bastion(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousand opens that are given up, and a hundred reconnects."""
-    monkeypatch.setattr("faucet.ssh.link.BACKOFF_FIRST", 0.01)
+    monkeypatch.setattr("faucet.ssh.link.BACKOFF", Backoff(0.01, 15.0))
     async with linked(cluster) as link:
         for round_ in range(50):
             opening = [asyncio.ensure_future(link.connect(Near, PODS[n % 3], 8000, 5)) for n in range(20)]

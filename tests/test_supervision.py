@@ -9,15 +9,20 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from time import monotonic
+from types import SimpleNamespace
+from typing import Any, cast
 
 import psutil
 import pytest
 
 from faucet.cli.toml import ConfigError
 from faucet.control.client import NoRuntime, Refusal
-from faucet.settings import parse_span
+from faucet.settings import WorkerSettings, parse_span
+from faucet.workers.recycle import Overseer
+from faucet.workers.slot import Slot
 from faucet.workers.watched import is_log
 from tests.support.load import fetch
 from tests.support.running import Faucet, python_worker
@@ -97,6 +102,68 @@ async def test_max_rss(faucet: Start) -> None:
         await until(client, "done", lambda s: len(s["workers"]) == 2)
     assert "(--max-rss)" in service.output
     assert largest < 400 << 20, "120 requests leak 600 MB"
+
+
+async def test_max_rss_below_the_size_of_a_fresh_worker_is_told_once_and_replaces_nobody(faucet: Start) -> None:
+    """Until the code changes: a rolling restart tries anew."""
+    service = faucet("--command", COUNTING, "-w", "2", "--max-rss", "2MiB", "--max-age", "0")
+    before = service.wait_workers(2)
+    await asyncio.to_thread(service.wait_line, r"--max-rss 2MiB is less than .* this one has .*, before its first")
+    async with control(service) as client, loaded(service):
+        assert pids(await client.ask("status")) == {str(number): pid for number, pid in before.items()}
+        assert "all 2 workers" in await client.ask("rolling-restart", wait=True, patience=20)
+        await asyncio.to_thread(service.wait_line, r"--max-rss 2MiB is less than .*, after [0-9]+ requests")
+    assert service.output.count("is less than a fresh worker needs") == 2
+    assert service.output.count("(--max-rss)") <= 2 * 2, "two replacements, each with the end of its predecessor"
+
+
+def some_life(served: int) -> Any:
+    """A worker that has been in service for a minute; negative: and was too large whenever it was looked at."""
+
+    class SomeLife:
+        in_service, ready_at, began, jitter, served_before, holder = True, monotonic() - 60, 0.0, 1.0, 0, None
+
+    life = SomeLife()
+    life.served = abs(served)  # type: ignore[attr-defined]
+    return life
+
+
+@pytest.mark.parametrize(
+    ("served", "replaced"),
+    [
+        ([2, 2, 2, 2, 2], 2),  # too large with its first requests, each of them
+        ([0, 5000], 0),  # before the first: nothing else is needed to be sure
+        ([2, 5000, 2, 5000, 3, 700], 6),  # one that grew between shows that the limit makes sense
+        ([5000] * 9, 9),
+        ([-5000] * 9, 2),
+    ],
+)
+def test_replacements_that_are_too_large_again_come_to_an_end(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, served: list[int], replaced: int
+) -> None:
+    sizes: Iterator[int] = iter(())
+    monkeypatch.setattr("faucet.workers.recycle._resident", lambda life: next(sizes, 200 << 20))
+    pool = SimpleNamespace(
+        settings=WorkerSettings(max_rss=100 << 20), served=lambda place: place.life.served, proxy=None
+    )
+
+    async def worn() -> int:
+        nonlocal sizes
+        overseer, slot = Overseer(cast("Any", pool)), Slot(1, cast("Any", pool))
+        count = 0
+        for number in served:
+            slot.instance = some_life(number)
+            if number > 0:
+                sizes = iter([90 << 20])
+                assert not overseer._worn(slot)
+            count += bool(overseer._worn(slot))
+        for _ in range(3):
+            overseer._worn(slot)
+        return count
+
+    with caplog.at_level("WARNING", "faucet"):
+        assert asyncio.run(worn()) == replaced
+    assert len(caplog.records) == (replaced < len(served))
 
 
 async def test_nothing_is_recycled_while_many_wait(faucet: Start) -> None:

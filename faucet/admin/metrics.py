@@ -37,6 +37,7 @@ class Metrics(Collector):
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
+        self._spent: dict[str, _Spent] = {}
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
@@ -55,7 +56,7 @@ class Metrics(Collector):
         yield from self._histograms()
         yield from self._queue()
         yield from self._workers(rows)
-        yield from _processes(rows)
+        yield from self._processes(rows)
         yield InfoMetricFamily(
             "faucet_build", "The program.", {"version": __version__, "python": platform.python_version()}
         )
@@ -65,16 +66,10 @@ class Metrics(Collector):
             "faucet_requests", "Requests that have ended, by worker (none: no worker had it) and class of the status.",
             labels=["worker", "status"],
         )  # fmt: skip
-        stats = self._runtime.proxy.stats
-        by_workers = [0] * len(stats.by_class)
-        for name, worker in sorted(stats.workers.items()):
-            for first, count in enumerate(worker.by_class):
+        for name, counts in sorted(self._runtime.proxy.stats.requests_by_worker().items()):
+            for first, count in enumerate(counts):
                 if count:
-                    family.add_metric([name, f"{first}xx"], count)
-                by_workers[first] += count
-        for first, (count, known) in enumerate(zip(stats.by_class, by_workers, strict=True)):
-            if count > known:
-                family.add_metric(["none", f"{first}xx"], count - known)
+                    family.add_metric([name or "none", f"{first}xx"], count)
         return family
 
     def _histograms(self) -> Iterator[Metric]:
@@ -89,6 +84,11 @@ class Metrics(Collector):
         yield GaugeMetricFamily("faucet_queue_limit", "Requests that may wait.", proxy.dispatcher.queue_limit)
         yield GaugeMetricFamily("faucet_locks_held", "Workers whose lock is held.", proxy.dispatcher.locked)
         yield GaugeMetricFamily("faucet_client_connections", "Connections of clients.", len(proxy.clients))
+        yield GaugeMetricFamily("faucet_client_connections_limit", "Connections that may be.", proxy.max_clients)
+        yield GaugeMetricFamily("faucet_buffered_bytes", "Bytes in buffers, of those counted.", proxy.budget.used)
+        yield GaugeMetricFamily("faucet_buffered_bytes_limit", "Bytes that may be in buffers.", proxy.budget.total)
+        waiting = len(proxy.budget.bodies)
+        yield GaugeMetricFamily("faucet_bodies_waiting", "Request bodies that wait for room in buffers.", waiting)
         yield GaugeMetricFamily("faucet_tunnels", "WebSockets.", len(proxy.tunnels))
         refused = CounterMetricFamily("faucet_refusals", "Requests answered with 503, by reason.", labels=["reason"])
         for reason, count in sorted(proxy.stats.refusals.items()):
@@ -122,6 +122,51 @@ class Metrics(Collector):
             shortages.add_metric([resource], self._runtime.proxy.stats.shortages.get(resource, 0))
         yield shortages
 
+    def _processes(self, rows: list[WorkerRow]) -> Iterator[Metric]:
+        """CPU and memory of workers on this machine."""
+        import psutil
+
+        rss = GaugeMetricFamily(
+            "faucet_worker_resident_memory_bytes", "Memory of a worker's process.", labels=["worker"]
+        )
+        for row in rows:
+            if row.pid and row.name.isdecimal():
+                with contextlib.suppress(psutil.Error):
+                    process = psutil.Process(row.pid)
+                    times = process.cpu_times()
+                    self._spent.setdefault(row.name, _Spent()).see(row.pid, times.user + times.system)
+                    rss.add_metric([row.name], process.memory_info().rss)
+        cpu = CounterMetricFamily(
+            "faucet_worker_cpu_seconds",
+            "CPU time of a worker, through all its processes, as far as scrapes have seen it.",
+            labels=["worker"],
+        )
+        for name, spent in sorted(self._spent.items()):
+            cpu.add_metric([name], spent.total)
+        yield cpu
+        yield rss
+
+
+class _Spent:
+    """CPU seconds of one worker: a sum over processes, so that a new one does not begin at 0."""
+
+    def __init__(self) -> None:
+        self._pid = 0
+        self._before = 0.0
+        self._now = 0.0
+
+    def see(self, pid: int, seconds: float) -> None:
+        """Take what a process has used up to now."""
+        if pid != self._pid:
+            self._before += self._now
+            self._pid = pid
+        self._now = seconds
+
+    @property
+    def total(self) -> float:
+        """Of all processes."""
+        return self._before + self._now
+
 
 def _histogram(name: str, text: str, histogram: Histogram) -> Metric:
     """With fewer buckets than are kept."""
@@ -133,20 +178,3 @@ def _histogram(name: str, text: str, histogram: Histogram) -> Metric:
             buckets.append((f"{bound:.6g}", seen))
     buckets.append(("+Inf", histogram.total))
     return HistogramMetricFamily(name, text, buckets=buckets, sum_value=histogram.sum)
-
-
-def _processes(rows: list[WorkerRow]) -> Iterator[Metric]:
-    """CPU and memory of workers on this machine."""
-    import psutil
-
-    cpu = CounterMetricFamily("faucet_worker_cpu_seconds", "CPU time of a worker's process.", labels=["worker"])
-    rss = GaugeMetricFamily("faucet_worker_resident_memory_bytes", "Memory of a worker's process.", labels=["worker"])
-    for row in rows:
-        if row.pid and row.name.isdecimal():
-            with contextlib.suppress(psutil.Error):
-                process = psutil.Process(row.pid)
-                times = process.cpu_times()
-                cpu.add_metric([row.name], times.user + times.system)
-                rss.add_metric([row.name], process.memory_info().rss)
-    yield cpu
-    yield rss

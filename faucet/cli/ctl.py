@@ -155,6 +155,8 @@ def status(*, at: At = None, as_json: Json = False) -> int:
               f"{totals['rps']:.1f} requests/s, p50 {format_duration(totals['p50'])}, "
               f"p95 {format_duration(totals['p95'])}, in the last minute {totals['errors']} errors, "
               f"{totals['refused']} refused")  # fmt: skip
+        print(f"clients {totals['clients']}/{totals['max_clients']}, "
+              f"buffers {format_size(totals['buffered'])}/{format_size(totals['buffer_total'])}")  # fmt: skip
         await _print_workers(data)
         return 0
 

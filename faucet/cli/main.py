@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from cyclopts import App, CycloptsError
 
+from faucet import machine
 from faucet.cli.ctl import app as ctl
 from faucet.cli.misuse import EXIT_USAGE, explain
 from faucet.cli.parameters import show, with_options
@@ -34,6 +35,12 @@ if TYPE_CHECKING:
     from faucet.service.run import Hints
     from faucet.ssh.secrets import Secrets
     from faucet.workers.program import Program
+
+RESOLVED: dict[str, Callable[[], int]] = {
+    "buffer-total": lambda: machine.buffer_total(machine.memory()),
+    "max-clients": machine.max_clients,
+}
+"""What follows from the machine where nothing is set."""
 
 EXIT_CODES = """\
 Exit codes: 0 ended by SIGTERM or SIGINT with everything in hand finished; 1 could not start; 2 wrong usage;
@@ -187,6 +194,8 @@ def config(settings: LocalSettings) -> int:
         name = field.name.replace("_", "-")
         shown = option.shown or show(option, field.default)
         text = shown if value == field.default else show(option, value)
+        if value is None and name in RESOLVED:
+            text = show(option, RESOLVED[name]())
         print(f"{name:20} {text:24} {sources.get(name, 'default')}")
     for name, text, source in _threads(settings):
         print(f"{name:20} {text:24} {source}")

@@ -18,7 +18,7 @@ from cyclopts import App, ArgumentCollection, Token
 
 from faucet.cli.misuse import Misuse
 from faucet.control.neighbours import user_name
-from faucet.surroundings import NO_CWD, has_cwd
+from faucet.machine import NO_CWD, has_cwd
 
 NAME = "faucet.toml"
 

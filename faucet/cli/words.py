@@ -13,7 +13,7 @@ from pathlib import Path
 from cyclopts import App, CycloptsError, UnknownCommandError, UnusedCliTokensError
 
 from faucet.cli.synonyms import COMMANDS
-from faucet.surroundings import NO_CWD, has_cwd
+from faucet.machine import NO_CWD, has_cwd
 
 OWN = ("demo", "k8s", "attach", "doctor", "init", "config", "example", "completion")
 """Commands in the order in which people need them; `ctl` has its own."""

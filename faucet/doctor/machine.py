@@ -13,10 +13,10 @@ from pathlib import Path
 
 from faucet.control.paths import PATH_LIMIT, directory, is_private, socket_path
 from faucet.doctor.findings import Finding, Level
+from faucet.machine import install_command
 from faucet.net.address import AddressError, UnixAddress, parse_listen, twice
 from faucet.net.binding import bind, bound_address
 from faucet.settings import LocalSettings, parse_span
-from faucet.surroundings import install_command
 from faucet.units import counted, format_size
 from faucet.workers.cpus import available_cpus
 

@@ -11,8 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from faucet.doctor.findings import Finding
+from faucet.machine import RELOAD, SSH, install_command
 from faucet.settings import LocalSettings
-from faucet.surroundings import RELOAD, SSH, install_command
 
 AGENT_PATIENCE = 2.0
 """Seconds for the agent to accept a connection."""

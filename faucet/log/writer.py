@@ -145,7 +145,9 @@ class Sink(Generic[Entry]):
         self._entries: list[Entry] = []  # to come behind the lines
         self._timer: asyncio.TimerHandle | None = None
         self._batches: queue.SimpleQueue[tuple[bytes, int] | None] = queue.SimpleQueue()
-        self._pending = 0  # bytes handed to the thread and not written
+        # Bytes handed to the thread, and bytes it is done with. Two numbers, each changed by one thread only: `+=` on
+        # one that both change is two steps, and would drift a little with each that falls between the other's.
+        self._handed = self._done = 0
         self._dropped = 0  # lines that never got to the thread
         self._failed = 0  # lines that the thread could not write
         self._failure = ""
@@ -181,6 +183,11 @@ class Sink(Generic[Entry]):
         else:
             self._timer = loop.call_later(FLUSH_SECONDS, self.flush)
 
+    @property
+    def pending(self) -> int:
+        """Bytes that wait for the thread to write them."""
+        return self._handed - self._done
+
     def flush(self) -> None:
         """Hand what has been collected to the thread."""
         if self._timer is not None:
@@ -191,7 +198,7 @@ class Sink(Generic[Entry]):
         if not lines:
             return
         self._tell_trouble()
-        if self._pending > BACKLOG_LIMIT:
+        if self.pending > BACKLOG_LIMIT:
             self._dropped += len(lines)
             return
         if self._dropped:
@@ -199,7 +206,7 @@ class Sink(Generic[Entry]):
             self._lost_before += self._dropped
             self._dropped = 0
         batch = ("\n".join(lines) + "\n").encode("utf-8", "replace")
-        self._pending += len(batch)
+        self._handed += len(batch)
         self._batches.put((batch, len(lines)))
 
     def lost(self) -> int:
@@ -224,7 +231,7 @@ class Sink(Generic[Entry]):
     def _write_batches(self) -> None:
         while (item := self._batches.get()) is not None:
             batch, lines = item
-            self._pending -= len(batch)
+            size = len(batch)
             if self._failed:
                 # A line that was cut in the middle is ended first.
                 batch = f"\nlog: {self._failed} lines were dropped: {self._failure}\n".encode() + batch
@@ -235,3 +242,4 @@ class Sink(Generic[Entry]):
             except OSError as error:
                 self._failed += lines
                 self._failure = error.strerror or str(error)
+            self._done += size

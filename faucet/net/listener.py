@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import struct
+import sys
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from faucet.net.address import Address, UnixAddress, parse_listen
 from faucet.net.binding import BACKLOG, bind, bound_address, listen, notice_the_vanished
+
+TCP_INFO_WAITING = 24
+"""Offset in Linux' struct tcp_info, in bytes: connections to be accepted from a listening socket (`tcpi_unacked`)."""
 
 Factory = Callable[[], asyncio.Protocol]
 
@@ -75,16 +80,31 @@ class Listener:
                 Path(self.address.path).unlink()
 
     async def _accept_waiting(self) -> None:
+        """Accept as many as wait now. Clients that keep coming must not keep us from the end."""
         assert self._factory is not None
         loop = asyncio.get_running_loop()
-        for sock in self.sockets:
-            while True:
-                try:
-                    accepted, _ = sock.accept()
-                except OSError:
-                    break
-                accepted.setblocking(False)
-                await loop.connect_accepted_socket(self._factory, accepted)
+        accepted: list[socket.socket] = []
+        try:
+            for sock in self.sockets:
+                with contextlib.suppress(OSError):
+                    for _ in range(_waiting(sock)):
+                        accepted.append(sock.accept()[0])  # noqa: PERF401, one may fail
+            while accepted:
+                accepted[0].setblocking(False)
+                await loop.connect_accepted_socket(self._factory, accepted.pop(0))
+        finally:
+            for sock in accepted:  # there was no time for them
+                sock.close()
+
+
+def _waiting(sock: socket.socket) -> int:
+    """Connections that the kernel keeps for us; or how many it may keep, where it does not tell."""
+    if sys.platform == "linux" and sock.family in (socket.AF_INET, socket.AF_INET6):
+        with contextlib.suppress(OSError, struct.error):
+            info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_WAITING + 4)
+            waiting: int = struct.unpack_from("=I", info, TCP_INFO_WAITING)[0]
+            return waiting
+    return BACKLOG
 
 
 class Listeners:

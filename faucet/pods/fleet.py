@@ -327,7 +327,7 @@ class Pods:
             self._absent_holds[pod.endpoint.key] = _Hold(pod.endpoint.name, now + HOLD_KEPT)
         if self._pods.get(pod.endpoint.key) is pod:
             del self._pods[pod.endpoint.key]
-        self.proxy.stats.workers.pop(str(pod), None)
+        self.proxy.stats.forget(str(pod))
 
     def _hurry(self) -> None:
         """A pod cannot be reached: the set may be another one by now."""

@@ -14,8 +14,10 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from faucet import tasks
+from faucet.backoff import Backoff
 from faucet.net.connect import Connector, LinkDown, LinkLost, why_not
 from faucet.pods.discovery.endpoints import Endpoint
+from faucet.proxy.record import serving
 from faucet.proxy.upstream import Backend
 from faucet.units import format_duration
 
@@ -24,8 +26,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("faucet")
 
-BACKOFF_FIRST, BACKOFF_LIMIT = 1.0, 30.0
-"""Seconds before a pod that accepts no connection is tried again, doubled each time up to the limit."""
+BACKOFF = Backoff(1.0, 30.0)
+"""Before a pod that accepts no connection is tried again."""
 
 FORGIVEN_AFTER = 30.0
 """Seconds without trouble after which earlier failures are forgotten."""
@@ -75,7 +77,9 @@ class Pod:
         self._at_once = asyncio.Event()
         self.backend = Backend(name, endpoint.host, endpoint.port, connector, timeout, grace)
         self.backend.on_unreachable = self._unreachable
-        self.backend.on_hung = lambda: self.log.warning("did not answer in time; it stays locked, as it is at work")
+        self.backend.on_hung = lambda record: self.log.warning(
+            "did not answer %s in time; it stays locked, as it is at work", serving(record)
+        )
         proxy.add(self.backend, held=True)  # until `settle`: it may be held, or there may be no way to it
 
     def __str__(self) -> str:
@@ -120,14 +124,11 @@ class Pod:
         self._failed_at = monotonic()
         self.trouble = why_not(error)
 
-    def _pause(self) -> float:
-        return float(min(BACKOFF_FIRST * 2 ** min(self._failures - 1, 10), BACKOFF_LIMIT))
-
     async def _retry(self) -> None:
         """Until it accepts a connection."""
         told = ""
         while True:
-            pause = self._pause()
+            pause = BACKOFF.pause(max(self._failures, 1))
             if self.trouble != told:
                 told = self.trouble
                 self.log.warning("cannot be reached: %s; next try in %s", told, format_duration(pause))

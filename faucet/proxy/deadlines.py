@@ -18,6 +18,10 @@ EARLIEST = 0.001
 """Seconds a timer is set ahead at least: uvloop's clock counts milliseconds and may fire that much early."""
 
 
+RATE_SECONDS = 60.0
+"""Over how long the rate of a client is averaged, if there is no `client_timeout` to say it."""
+
+
 class Timeouts(Generic[Item]):
     """Calls `expired(item)` when an item was not touched for `seconds`; never, if `seconds` is 0."""
 
@@ -34,6 +38,9 @@ class Timeouts(Generic[Item]):
     def oldest(self) -> Iterator[Item]:
         """All items, those first that were not touched for the longest time. None may come or go meanwhile."""
         return iter(self._touched)
+
+    def __contains__(self, item: object) -> bool:
+        return item in self._touched
 
     def touch(self, item: Item) -> None:
         """Give `item` its whole time, from now on."""

@@ -12,14 +12,13 @@ import contextlib
 import select
 import socket
 import struct
-from array import array
-from fcntl import ioctl
-from termios import TIOCOUTQ
 from typing import TYPE_CHECKING, cast
 
 from faucet.http1 import FramingError, RequestHead, RequestReader
+from faucet.proxy.deadlines import RATE_SECONDS
 from faucet.proxy.error_responses import CONTINUE, answer
 from faucet.proxy.exchange import Exchange
+from faucet.proxy.outflow import Outflow
 from faucet.proxy.record import Account
 from faucet.proxy.stats import Record
 
@@ -34,44 +33,32 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _POLL_HANG_UP = getattr(select, "POLLRDHUP", select.POLLHUP)
 
 
-class ClientConnection(asyncio.Protocol):
+class ClientConnection(Outflow):
     """One connection of one client."""
 
     __slots__ = (
-        "_delivered",
         "_head_begun",
-        "_linger_left",
         "_read_paused",
         "_reader",
+        "_sent_before",
         "_stash",
-        "exchange",
+        "_turned_away",
         "half_closed",
         "peer",
-        "proxy",
-        "transport",
-        "write_paused",
-        "written",
     )
-
-    transport: asyncio.Transport
 
     peer: str
     """The client's address, without port; `unix` for one without."""
 
     def __init__(self, proxy: Proxy) -> None:
-        self.proxy = proxy
-        # Per connection.
+        super().__init__(proxy)
         self._reader = RequestReader()
         self._head_begun = False  # it has a deadline
         self._stash = b""  # what came behind the request in hand
         self._read_paused = False
         self.half_closed = False  # the client has ended its sending side
-        self._linger_left = -1  # bytes still to be dropped before closing; negative: not lingering
-        self._delivered = 0  # bytes the kernel had taken when progress was looked at last
-        self.write_paused = False
-        self.written = 0
-        # Per request.
-        self.exchange: Exchange | None = None
+        self._sent_before = 0  # bytes it had sent when its rate was looked at last
+        self._turned_away = False
 
     # -- events ------------------------------------------------------------------------------------------------
 
@@ -81,8 +68,12 @@ class ClientConnection(asyncio.Protocol):
         name = transport.get_extra_info("peername")
         self.peer = name[0].removeprefix("::ffff:") if isinstance(name, tuple) else "unix"
         # A whole response may wait here for a slow reader: that is what frees the worker from it.
-        self.transport.set_write_buffer_limits(high=self.proxy.settings.buffer_response)
-        self.proxy.clients.add(self)
+        self.transport.set_write_buffer_limits(high=self.proxy.free_buffer)
+        proxy = self.proxy
+        proxy.clients.add(self)
+        if len(proxy.clients) + len(proxy.tunnels) - proxy.turned_away > proxy.max_clients:
+            self._turn_away()
+            return
         (self.proxy.parting if self.proxy.draining else self.proxy.idle).touch(self)
         if len(self.proxy.clients) > self.proxy.descriptors.unproblematic:
             self.proxy.make_room(self)
@@ -121,25 +112,6 @@ class ClientConnection(asyncio.Protocol):
             exchange.client_gone()
         self.proxy.check_drained()
 
-    def pause_writing(self) -> None:
-        """Called by the loop: as much of a response waits here as may."""
-        self.write_paused = True
-        self._watch_reader()
-        if self.exchange is not None:
-            self.exchange.client_paused()
-
-    def resume_writing(self) -> None:
-        """Called by the loop."""
-        self.write_paused = False
-        if self._linger_left >= 0 or self.transport.is_closing():
-            self._watch_reader()  # there is less to read, but not yet nothing
-            return
-        self.proxy.readers.discard(self)
-        if self.exchange is not None:
-            self.exchange.client_resumed()
-        else:
-            self._next_request()
-
     # -- reading -----------------------------------------------------------------------------------------------
 
     def _read_head(self, data: bytes) -> None:
@@ -156,7 +128,11 @@ class ClientConnection(asyncio.Protocol):
         elif self._reader.started and not self._head_begun:
             # The whole head has one deadline, from its first byte on: a byte now and then does not extend it.
             self._head_begun = True
+            self._sent_before = self._reader.size
             self.proxy.heads.touch(self)
+        elif not self._head_begun:
+            # Empty lines before a request (RFC 9112, 2.2) begin nothing: it is as idle as before, if it was.
+            self._await_request()
 
     def _open_exchange(self, head: RequestHead, rest: bytes) -> None:
         # The idle deadline stays where it is: it means nothing while there is an exchange, and starts anew after it.
@@ -238,12 +214,6 @@ class ClientConnection(asyncio.Protocol):
 
     # -- writing -----------------------------------------------------------------------------------------------
 
-    def write(self, data: bytes) -> None:
-        """Send bytes, unless the connection is ending (uvloop raises then, where asyncio drops them)."""
-        if not self.transport.is_closing():
-            self.written += len(data)
-            self.transport.write(data)
-
     def exchange_ended(self, keep: bool) -> None:
         """The answer is written. `keep` says whether its message lets the connection go on."""
         self.exchange = None
@@ -264,9 +234,18 @@ class ClientConnection(asyncio.Protocol):
                 self.resume_reading()
             (self.proxy.parting if self.proxy.draining else self.proxy.idle).touch(self)
 
-    def _refuse(self, error: FramingError, received: int, head: RequestHead | None = None) -> None:
+    def _await_request(self) -> None:
+        """It has nothing in progress: it has a deadline for its next request, which what it sends does not move."""
+        deadlines = self.proxy.parting if self.proxy.draining else self.proxy.idle
+        if self not in deadlines:
+            deadlines.touch(self)
+
+    def _refuse(
+        self, error: FramingError, received: int, head: RequestHead | None = None, retry_after: int | None = None
+    ) -> None:
         """Answer a request that never became an exchange. Nothing more from this connection is processed."""
-        data = answer(error.status, error.detail, method=head.method if head else b"GET")
+        method = head.method if head else b"GET"
+        data = answer(error.status, error.detail, method=method, retry_after=retry_after)
         self.write(data)
         self.proxy.record(_refused(self, error, head, len(data), received))
         self.linger()
@@ -296,7 +275,7 @@ class ClientConnection(asyncio.Protocol):
         self._stash = b""
         self.proxy.idle.discard(self)
         self.proxy.heads.discard(self)
-        self.proxy.bodies.discard(self)
+        self.owes_nothing()
         self.proxy.lingering.touch(self)
         try:
             self.transport.write_eof()
@@ -346,9 +325,51 @@ class ClientConnection(asyncio.Protocol):
         self.write(answer(503, detail, retry_after=1))
         self.linger()
 
+    def _turn_away(self) -> None:
+        """There are as many clients as there may be."""
+        self.proxy.turned_away += 1
+        self._turned_away = True
+        refusals = self.proxy.stats.refusals
+        refusals["max_clients"] = refusals.get("max_clients", 0) + 1
+        error = FramingError(503, f"{self.proxy.max_clients} clients are connected, as many as may be (--max-clients).")
+        self._refuse(error, 0, retry_after=self.proxy.retry_after())
+
+    def owes_body(self, exchange: Exchange) -> None:
+        """The next part of a body is its to send, soon, and not too slowly."""
+        self.proxy.bodies.touch(self)
+        if self not in self.proxy.senders:
+            self._sent_before = exchange.account.received
+            self.proxy.senders.touch(self)
+
+    def owes_nothing(self) -> None:
+        """It has sent its body, or has to wait with the rest."""
+        self.proxy.bodies.discard(self)
+        self.proxy.senders.discard(self)
+
+    def check_sender(self) -> None:
+        """It has been sending a body for a while. 408 if that was too little."""
+        exchange, least = self.exchange, self.proxy.least_moved
+        if exchange is None:
+            return
+        if exchange.account.received - self._sent_before < least:
+            seconds = self.proxy.settings.client_timeout or RATE_SECONDS
+            exchange.refuse(408, f"The request arrived too slowly: less than {least} bytes in {seconds:g} s.")
+            return
+        self._sent_before = exchange.account.received
+        self.proxy.senders.touch(self)
+
+    def check_head(self) -> None:
+        """A head was begun a while ago, and is not complete. Without a deadline of its own its rate counts."""
+        moved = self._reader.size - self._sent_before
+        if self.proxy.settings.client_timeout or moved < self.proxy.least_moved:
+            self.too_slow()
+        else:
+            self._sent_before = self._reader.size
+            self.proxy.heads.touch(self)
+
     def too_slow(self) -> None:
         """A head or a body was begun and did not go on in time."""
-        seconds = f"{self.proxy.settings.client_timeout:g} s"
+        seconds = f"{self.proxy.settings.client_timeout or RATE_SECONDS:g} s"
         error = FramingError(408, f"The request did not arrive within {seconds}.")
         if self.exchange is None:
             self._refuse(error, self._reader.size)
@@ -365,16 +386,18 @@ class ClientConnection(asyncio.Protocol):
             self.close()
 
     def check_reader(self) -> None:
-        """It had bytes to read a while ago. Cut the connection if it has not read any since."""
+        """It had bytes to read a while ago. Cut the connection if it has read none since, or too few."""
         left = self.transport.get_write_buffer_size()
-        if left and self._taken() == self._delivered:
+        if self._growing:
+            self._count_buffer()
+        if left and self._taken() - self._delivered < self.proxy.least_moved:
             self.cut()
         elif left:
             self._watch_reader()
         elif self._linger_left >= 0:
             self.transport.abort()
         elif self.exchange is None:
-            self.proxy.idle.touch(self)
+            self._await_request()
 
     def become_tunnel(self) -> bytes:
         """Hand the transport over to a tunnel. Returns what the client has sent ahead, for the other side."""
@@ -387,20 +410,12 @@ class ClientConnection(asyncio.Protocol):
     def _forget(self) -> None:
         proxy = self.proxy
         proxy.clients.discard(self)
+        self._forget_buffer()
+        if self._turned_away:
+            self._turned_away = False
+            proxy.turned_away -= 1
         for timeouts in proxy.timeouts:
             timeouts.discard(self)
-
-    def _watch_reader(self) -> None:
-        self._delivered = self._taken()
-        self.proxy.readers.touch(self)
-
-    def _taken(self) -> int:
-        """Bytes that have reached the client's machine. What waits in our kernel, which may be megabytes, has not: a
-        steady but slow reader would else seem to stand still for a long time."""
-        waiting = array("i", [0])
-        with contextlib.suppress(OSError):  # where the system cannot tell, it counts as taken
-            ioctl(self.transport.get_extra_info("socket").fileno(), TIOCOUTQ, waiting)
-        return self.written - self.transport.get_write_buffer_size() - waiting[0]
 
     @property
     def waits(self) -> bool:

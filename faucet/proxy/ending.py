@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from faucet.http1 import Body, RequestHead, ResponseHead
 from faucet.proxy.error_responses import answer
-from faucet.proxy.phases import CLIENT_CLOSED_REQUEST, Phase
+from faucet.proxy.phases import CLIENT_CLOSED_REQUEST, Loss, Phase
 from faucet.proxy.record import Account
 
 if TYPE_CHECKING:
@@ -32,8 +32,10 @@ class Ending:
         "_connection",
         "_grace",
         "_interims",
+        "_loss",
         "_queued",
         "_relayed",
+        "_reserved",
         "_response",
         "_retry",
         "_sends",
@@ -48,6 +50,9 @@ class Ending:
         "proxy",
     )
 
+    _loss: Loss
+    """How the worker's connection ended, while `_retry` waits."""
+
     def __init__(self, proxy: Proxy, client: ClientConnection, head: RequestHead, body: Body | None) -> None:
         self.proxy = proxy
         self.client: ClientConnection | None = client
@@ -58,19 +63,25 @@ class Ending:
         """The whole request has arrived."""
         self.phase = Phase.READING
         self._buffer = bytearray()  # body bytes not sent yet, or that may have to be sent again
+        self._reserved = 0  # bytes of the budget that it holds for its body; negative: it waits for them
         self._streaming = False  # the body is longer than the buffer: it cannot be sent again
         self._sends = 0
         # The lock.
         self.backend: Backend | None = None
         self._connection: BackendConnection | None = None
         self._queued = False  # it had to wait
-        self._retry: asyncio.Handle | None = None  # it is sent again in a moment
+        self._retry: asyncio.Handle | None = None  # in a moment it is known whether the worker has exited
         self._grace: asyncio.TimerHandle | None = None  # its time is over, but the worker cannot be ended
         # The response.
         self._response: ResponseHead | None = None
         self._relayed = False  # the client has been sent some of the final response
         self._interims = 0
         self._client_blamed = False
+
+    @property
+    def at_work(self) -> bool:
+        """The worker whose lock it holds, or held until now, has it and has not answered."""
+        return self._connection is not None or (self._retry is not None and not self._loss.unread)
 
     def refuse(self, status: int, detail: str, retry_after: int | None = None) -> None:
         """Answer with an error of our own, whatever phase this request is in."""
@@ -120,7 +131,7 @@ class Ending:
             connection.close()
         if backend is not None:
             self.proxy.remove(backend)
-            backend.on_hung()
+            backend.on_hung(self.account)
         self._answer_in_vain("is restarted")
 
     def _answer_in_vain(self, consequence: str) -> None:
@@ -138,7 +149,7 @@ class Ending:
             self.proxy.requests.touch(self)  # it is being connected to, which has an end of its own
             return
         self._grace = self.proxy.loop.call_later(seconds, self._outlasted)
-        backend.on_hung()
+        backend.on_hung(self.account)
         self._answer_in_vain(f"stays locked for {seconds:g} s more, or until it has answered")
 
     def give_up_waiting(self) -> None:
@@ -188,11 +199,11 @@ class Ending:
         """The client has its answer. If a worker is still at work on this request, hear it out first."""
         client, self.client = self.client, None
         if client is not None:
-            self.proxy.bodies.discard(client)
+            client.owes_nothing()
             self._record(status, detail)
         if self.phase is _ACTIVE and self._connection is not None:
             self._hear_worker_out()
-        else:
+        elif self._retry is None:
             self._finish(status, detail)
 
     def _close_client(self) -> None:
@@ -204,7 +215,7 @@ class Ending:
     def _finish(self, status: int, note: str = "") -> None:
         """Nothing more will happen to this request. The lock goes back, if it has not yet."""
         self.phase = _DONE
-        self._buffer.clear()
+        self._drop_buffer()
         self.proxy.requests.discard(self)
         if self._retry is not None:
             self._retry.cancel()
@@ -215,6 +226,24 @@ class Ending:
         if self.backend is not None:
             self._release()
         self._record(status, note)
+
+    def _drop_buffer(self) -> None:
+        """The bytes of its body are not needed any more."""
+        self._buffer.clear()
+        if self._reserved:
+            self._settle_memory(0)
+
+    def _settle_memory(self, size: int) -> None:
+        """Of the budget it has `size` bytes from now on, whatever it had or waited for."""
+        held, self._reserved = self._reserved, size
+        if held < 0:
+            del self.proxy.budget.bodies[self]  # type: ignore[arg-type]
+            if self.client is not None:
+                self.proxy.memory.discard(self.client)
+            self.proxy.budget.charge(size)
+            self.proxy.budget.wake()  # the first of those that wait may be another now
+            return
+        self.proxy.budget.charge(size - held)
 
     def _record(self, status: int, note: str) -> None:
         """Tell what became of this request, once: when the client has its answer, or no client is left."""

@@ -9,14 +9,26 @@ says is dropped, but the lock is kept until it has finished saying it.
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from faucet.http1 import IDEMPOTENT, INTERIM_LIMIT, BadResponse, Body, ResponseHead
+from faucet.proxy.budget import FREE
 from faucet.proxy.ending import Ending
-from faucet.proxy.phases import CLIENT_CLOSED_REQUEST, HALF_CLOSED, MAX_SENDS, NO_DESCRIPTORS, RETRY_GRACE, Phase
+from faucet.proxy.phases import (
+    CLIENT_CLOSED_REQUEST,
+    HALF_CLOSED,
+    MAX_SENDS,
+    NO_DESCRIPTORS,
+    RETRY_GRACE,
+    STALE_SECONDS,
+    Loss,
+    Phase,
+)  # fmt: skip
 from faucet.proxy.tunnel import Tunnel
 
 if TYPE_CHECKING:
+    from faucet.proxy.downstream import ClientConnection
     from faucet.proxy.upstream import Backend, BackendConnection
 
 _READING, _QUEUED, _CONNECTING, _ACTIVE, _ = Phase  # a global is found faster than a member of an Enum
@@ -51,32 +63,57 @@ class Exchange(Ending):
         if client is None:
             return
         if self.body_done:
-            proxy.bodies.discard(client)
+            client.owes_nothing()
             if self.phase is _READING:
                 self.submit()
         elif self.phase is _READING:
             if len(self._buffer) > proxy.settings.buffer_request:
                 self._streaming = True
-                proxy.bodies.discard(client)
+                client.owes_nothing()
                 client.pause_reading()
                 self.submit()
-            else:
-                proxy.bodies.touch(client)
+            elif self._reserved == 0 and len(self._buffer) > FREE:
+                self._reserve(client)
+            elif self._reserved >= 0:
+                client.owes_body(self)
         elif self._connection is not None and self._connection.write_paused:
             self.worker_paused()
         elif self.phase is _ACTIVE:  # else nobody waits for the client: what it sent waits for a worker
-            proxy.bodies.touch(client)
+            client.owes_body(self)
+
+    def _reserve(self, client: ClientConnection) -> None:
+        """Its body is a long one: take memory for all that may have to be kept of it, or wait for that."""
+        limit = self.proxy.settings.buffer_request
+        size = max(min(limit, self.head.fields.length or limit), len(self._buffer))
+        if self.proxy.budget.reserve(self, size):
+            self._reserved = min(size, self.proxy.budget.total)
+            client.owes_body(self)
+        else:
+            self._reserved = -1
+            client.owes_nothing()
+            client.pause_reading()
+            self.proxy.memory.touch(client)
+
+    def memory_granted(self, size: int) -> None:
+        """It has waited for memory, and has it now: the rest of its body may come."""
+        self._reserved = size
+        if self.client is not None:
+            self.proxy.memory.discard(self.client)
+            self.client.owes_body(self)
+            self.client.resume_reading()
 
     @property
     def wants_body(self) -> bool:
         """More of the body may be read: it fits into the buffer, or the worker takes it."""
         if self.phase is _READING:
-            return not self.body_done
+            return not self.body_done and self._reserved >= 0
         return self._connection is not None and not self._connection.write_paused and not self.body_done
 
     def submit(self) -> None:
         """The request is in hand: ask for a worker."""
         self.phase = _QUEUED
+        if self._reserved:
+            self._settle_memory(len(self._buffer))
         self.account.ready()
         self.proxy.submit(self)
 
@@ -110,7 +147,7 @@ class Exchange(Ending):
         self.backend = None
         if self._retry is not None:
             self._retry.cancel()
-            self._retry = self.proxy.loop.call_soon(self._send_again, True)
+            self._retry = self.proxy.loop.call_soon(self._exit_known)
 
     # -- the worker's connection -------------------------------------------------------------------------------
 
@@ -132,7 +169,7 @@ class Exchange(Ending):
     def request_sent(self) -> None:
         """What was in hand is written; the rest of the body follows as it comes."""
         if self._streaming and self.client is not None:
-            self._buffer.clear()
+            self._drop_buffer()
             if self._connection is None or not self._connection.write_paused:
                 self.worker_resumed()
 
@@ -158,38 +195,66 @@ class Exchange(Ending):
         else:
             self.proxy.refuse(self, "descriptors", NO_DESCRIPTORS)
 
-    def connection_ended(self, fresh: bool, begun: bool) -> None:
-        """The worker's connection ended before the response did. `fresh`: it was opened for this request; `begun`:
-        some of a response had come. As long as the client was sent none of that, it need not know of it."""
+    def connection_ended(self, loss: Loss) -> None:
+        """The worker's connection ended before the response did. As long as the client was sent none of that, it need
+        not know of it."""
         self._connection = None
-        if self.account.sent or self.client is None or not self._may_be_sent_again():
-            how = "its answer before it was complete" if begun else "the connection without an answer"
-            self._broken(f"The worker ended {how}.")
+        if self.account.sent or self.client is None or not self._may_be_sent_again(loss):
+            self._broken(loss.detail, loss)
         else:
-            # It may just have closed a connection that was idle for too long; or it is dying, and what is sent to it
-            # now is lost in its backlog. A moment tells, unless it is known to be gone.
-            self.account.remark(f"sent again, since worker {self.account.worker} ended the connection")
             self.phase = _CONNECTING
-            grace = 0 if self.backend is None else RETRY_GRACE
-            self._retry = self.proxy.loop.call_later(grace, self._send_again, fresh or begun)
+            self._await_exit(loss)
 
-    def _may_be_sent_again(self) -> bool:
-        """RFC 9110, 9.2.2; and its bytes are still here."""
-        return not self._streaming and self._sends < MAX_SENDS and self.head.method in IDEMPOTENT
+    def _may_be_sent_again(self, loss: Loss) -> bool:
+        """RFC 9110, 9.2.2; and its bytes are still here; and `--retry` says so, as far as is known now.
+
+        A request that has crashed its worker must not crash the next one. Of a worker of our own we learn in a moment
+        whether it has exited. Of any other we never do: then only a kept connection that turns out to be stale, and
+        does so at once, tells that the request is not to blame.
+        """
+        if self._streaming or self._sends >= MAX_SENDS or self.head.method not in IDEMPOTENT:
+            return False
+        policy = self.proxy.settings.retry
+        if policy != "safe":
+            return policy == "always"
+        if loss.way:
+            return True
+        stale = not loss.fresh and monotonic() - self.account.granted_at < STALE_SECONDS
+        return not loss.begun and (loss.supervised or stale)
+
+    def _may_have_crashed_it(self, loss: Loss) -> bool:
+        """Its worker has exited. What that had not read a byte of cannot be the reason; only of a request without a
+        body does a reset tell that for sure."""
+        return self.proxy.settings.retry == "safe" and loss.supervised and not (loss.unread and self.body is None)
+
+    def _await_exit(self, loss: Loss) -> None:
+        """Its worker may be dying, and what it gets now is lost in its backlog: the lock stays until that is known."""
+        self._loss = loss
+        grace = 0 if self.backend is None else RETRY_GRACE
+        self._retry = self.proxy.loop.call_later(grace, self._exit_known)
+
+    def _exit_known(self) -> None:
+        """The worker is gone, and the lock with it; or it lives, and serves others. What becomes of the request?"""
+        self._retry = None
+        loss = self._loss
+        if self.client is None:
+            self._finish(CLIENT_CLOSED_REQUEST, "the client left before its request was sent again")
+        elif self.backend is None and self._may_have_crashed_it(loss):
+            self._broken(loss.detail)
+        else:
+            self.account.remark(f"sent again, since worker {self.account.worker} ended the connection")
+            self._send_again(elsewhere=loss.fresh or loss.begun)
 
     def way_lost(self, begun: bool) -> None:
         """The way to the worker is lost. That may go on with this request, so its lock stays with it for a while."""
         backend, self.backend = self.backend, None
         if backend is not None:
             self.proxy.keep_locked(backend, self)
-        self.connection_ended(fresh=True, begun=begun)
+        self.connection_ended(Loss(fresh=True, begun=begun, way=True))
 
     def _send_again(self, elsewhere: bool) -> None:
         """To the same worker, unless it is gone, or has failed in a way that it may repeat."""
-        self._retry = None
-        if self.client is None:
-            self._finish(CLIENT_CLOSED_REQUEST, "the client left before its request was sent again")
-        elif self.backend is not None and not elsewhere:
+        if self.backend is not None and not elsewhere:
             self.backend.begin(self)
         else:
             self._release()
@@ -206,12 +271,18 @@ class Exchange(Ending):
         self._connection = None
         self._broken(error.detail)
 
-    def _broken(self, detail: str) -> None:
-        """The worker failed this request, for good."""
+    def _broken(self, detail: str, loss: Loss | None = None) -> None:
+        """The worker failed this request, for good. With a `loss` it may be dying: then nobody else gets it yet."""
         client = self.client
-        self._release()
+        if loss is not None and loss.supervised and self.backend is not None:
+            self.proxy.requests.discard(self)
+            self._await_exit(loss)
+        else:
+            self._release()
         if client is None:
-            self._finish(CLIENT_CLOSED_REQUEST, detail)
+            self._record(CLIENT_CLOSED_REQUEST, detail)
+            if self._retry is None:
+                self._finish(CLIENT_CLOSED_REQUEST, detail)
         elif self._relayed:
             self._cut_client(detail)
         else:
@@ -259,7 +330,7 @@ class Exchange(Ending):
         if self.client is not None:
             if not self._relayed:
                 self._relayed = True  # from here on this request is never sent again
-                self._buffer.clear()
+                self._drop_buffer()
             self._relay(data)
             if self.client.write_paused:
                 self.client_paused()
@@ -325,11 +396,11 @@ class Exchange(Ending):
     def worker_paused(self) -> None:
         """The worker does not take the streamed body as fast as it comes."""
         if self.client is not None and not self.body_done:
-            self.proxy.bodies.discard(self.client)
+            self.client.owes_nothing()
             self.client.pause_reading()
 
     def worker_resumed(self) -> None:
         """The worker takes more of the streamed body."""
         if self.client is not None and not self.body_done:
-            self.proxy.bodies.touch(self.client)
+            self.client.owes_body(self)
             self.client.resume_reading()

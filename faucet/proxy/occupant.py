@@ -17,6 +17,9 @@ class Occupant:
 
     client = None
 
+    at_work = True
+    """See Ending."""
+
     def __init__(self, who: str, method: bytes, target: bytes) -> None:
         self.account = Account(who, method, target)
         self.account.ready()

@@ -32,17 +32,29 @@ class ProxiedClientConnection(ClientConnection):
             self.transport.abort()
             return
         if read is None:
-            self.proxy.idle.discard(self)
-            self.proxy.heads.touch(self)
+            if self not in self.proxy.heads:  # the whole header has one deadline, however it drips
+                self.proxy.idle.discard(self)
+                self.proxy.heads.touch(self)
             return
         self._header = None
         self.proxy.heads.discard(self)
-        self.proxy.idle.touch(self)
+        self._await_request()
         peer, rest = read
         if peer is not None:
             self.peer = peer.host
         if rest:
             super().data_received(rest)
+
+    def check_head(self) -> None:
+        """See ClientConnection. A PROXY header is short: it has one deadline in any case."""
+        if self._header is not None:
+            self.transport.abort()
+        else:
+            super().check_head()
+
+    def _turn_away(self) -> None:
+        self.proxy.stats.refusals["max_clients"] = self.proxy.stats.refusals.get("max_clients", 0) + 1
+        self.transport.abort()
 
     def too_slow(self) -> None:
         """See ClientConnection. A header that does not come is answered with nothing."""

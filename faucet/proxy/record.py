@@ -62,3 +62,18 @@ class Account(Record):
             note = f"{self._remarks}; {note}" if note else self._remarks
         self.ended, self.status, self.note = time(), status, note
         return True
+
+
+TARGET_LIMIT = 300
+"""Characters of a request's target that are shown. A target may have 64 KiB."""
+
+
+def describe(record: Record) -> str:
+    """`POST /predict`."""
+    return f"{record.method.decode()} {record.target[:TARGET_LIMIT].decode('latin-1')}"
+
+
+def serving(record: Record) -> str:
+    """`GET /segv?x=1 from 10.0.0.7`, in one line whatever the client has sent."""
+    text = f"{describe(record)} from {record.client}"
+    return "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in text)

@@ -12,11 +12,13 @@ from collections import deque
 from collections.abc import Callable
 from itertools import islice
 from time import monotonic, time
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from faucet import machine
 from faucet.net.descriptors import Descriptors
+from faucet.proxy.budget import FREE, Budget
 from faucet.proxy.client_identity import ClientIdentity
-from faucet.proxy.deadlines import EARLIEST, Timeouts
+from faucet.proxy.deadlines import EARLIEST, RATE_SECONDS, Timeouts
 from faucet.proxy.locks import Dispatcher, Grant, QueueFull
 from faucet.proxy.occupant import Occupant, cut_off
 from faucet.proxy.phases import NO_DESCRIPTORS
@@ -40,6 +42,8 @@ PARTING_SECONDS = 0.25
 """How long a connection without a request is kept when the service ends. A busy client's next request may be on its
 way already, and nothing in our last answer told it not to send one."""
 
+
+SHUTTING_DOWN = "The service is shutting down."
 
 LEAST_GRACE = 1.0
 """Seconds that a worker which is cut off stays locked at least."""
@@ -79,6 +83,8 @@ class Proxy:
         self.tunnels: set[Tunnel] = set()
         introduction = ClientIdentity(settings)
         self.introduce = introduction if introduction.needed else None
+        self.repeats = settings.retry != "none"
+        """A request that HTTP allows to repeat may be, so a stale connection does it no harm."""
         self.draining = False
         self.outage = ""
         """Why there are no workers and will not be for a while; requests are refused with it meanwhile."""
@@ -89,14 +95,31 @@ class Proxy:
         self._retiring: dict[Backend, asyncio.Future[None]] = {}
         self._interruption: Interruption | None = None
         self._occupants: dict[Occupant, Backend] = {}
+        self._set_limits(loop, settings)
+
+    def _set_limits(self, loop: asyncio.AbstractEventLoop, settings: ProxySettings) -> None:
+        """What clients may take, and how long they may take for it."""
+        self.budget = Budget(settings.buffer_total or machine.buffer_total(machine.memory()))
+        self.free_buffer = min(FREE, settings.buffer_response)
+        self.max_clients = settings.max_clients or machine.max_clients()
+        self.turned_away = 0
+        """Clients beyond that, which are being told so."""
+        rated = (settings.client_timeout or RATE_SECONDS) if settings.min_rate else 0.0
+        self.least_moved = max(int(settings.min_rate * rated), 1)
+        """Bytes that a client must have moved when one of its deadlines comes."""
+        patience = settings.client_timeout or rated
         # Each of these lists is for one kind of silence.
         self.idle: Timeouts[ClientConnection] = Timeouts(loop, settings.keep_alive, _idle_too_long)
-        self.heads: Timeouts[ClientConnection] = Timeouts(loop, settings.client_timeout, _client_too_slow)
+        self.heads: Timeouts[ClientConnection] = Timeouts(loop, patience, _check_head)
         self.bodies: Timeouts[ClientConnection] = Timeouts(loop, settings.client_timeout, _client_too_slow)
-        self.readers: Timeouts[ClientConnection] = Timeouts(loop, settings.client_timeout, _check_reader)
+        self.senders: Timeouts[ClientConnection] = Timeouts(loop, rated, _check_sender)
+        self.memory: Timeouts[ClientConnection] = Timeouts(loop, settings.queue_timeout, _no_memory)
+        self.readers: Timeouts[Any] = Timeouts(loop, patience, _check_reader)
         self.lingering: Timeouts[ClientConnection] = Timeouts(loop, LINGER_SECONDS, _stop_lingering)
         self.parting: Timeouts[ClientConnection] = Timeouts(loop, PARTING_SECONDS, _part)
-        self.timeouts = (self.idle, self.heads, self.bodies, self.readers, self.lingering, self.parting)
+        self.timeouts = (
+            self.idle, self.heads, self.bodies, self.senders, self.memory, self.readers, self.lingering, self.parting,
+        )  # fmt: skip
         self.requests: Timeouts[Ending] = Timeouts(loop, settings.request_timeout, _request_timed_out)
 
     @property
@@ -111,15 +134,20 @@ class Proxy:
         """Put a backend to use; if `held`, not before it is resumed."""
         self._pass_on(self.dispatcher.add(backend, held))
 
-    def remove(self, backend: Backend) -> None:
-        """Forget a backend that is gone. What it still has to say on its connection is listened to."""
+    def remove(self, backend: Backend) -> Record | None:
+        """Forget a backend that is gone. What it still has to say on its connection is listened to.
+
+        Returns the account of the request that it was at work on, if it was.
+        """
         backend.gone = True
         exchange = self.dispatcher.remove(backend)
+        at_work = exchange is not None and exchange.at_work
         if exchange is not None:
             exchange.lock_gone()
             self._occupants.pop(cast("Occupant", exchange), None)
         self._check_retired(backend)
         self.check_drained()
+        return exchange.account if exchange is not None and at_work else None
 
     async def retire(self, backend: Backend) -> None:
         """Give a backend no new requests, wait for the one in hand, and forget it."""
@@ -180,8 +208,7 @@ class Proxy:
 
     def submit(self, exchange: Exchange) -> None:
         """A request is in hand: lock a worker for it, or let it wait, or refuse it."""
-        if self.outage:
-            self.refuse(exchange, "no_worker", self.outage)
+        if self._refused_for_all(exchange):
             return
         try:
             backend = self.dispatcher.acquire(exchange, exchange.account.ready_at)
@@ -193,6 +220,12 @@ class Proxy:
         else:
             self._let_wait(exchange)
 
+    def _refused_for_all(self, exchange: Exchange) -> bool:
+        """Refuse a request, new or sent back by its worker, while nobody could serve it: it would wait in vain."""
+        if self.outage:
+            self.refuse(exchange, "no_worker", self.outage)
+        return bool(self.outage)
+
     def take(self, backend: Backend, exchange: Exchange) -> bool:
         """Lock that backend, if it is idle; to be given back by `release`."""
         return self.dispatcher.take(backend, exchange)
@@ -200,7 +233,9 @@ class Proxy:
     def resubmit(self, exchange: Exchange) -> None:
         """A request whose worker failed it before it was answered: it is next in the queue."""
         if self.draining:
-            self.refuse(exchange, "shutdown", "The service is shutting down.")
+            self.refuse(exchange, "shutdown", SHUTTING_DOWN)
+            return
+        if self._refused_for_all(exchange):
             return
         backend = self.dispatcher.reacquire(exchange, monotonic())
         if backend is not None:
@@ -332,7 +367,7 @@ class Proxy:
         """Finish what is in hand and answer all else with 503; whether `seconds` were enough for that."""
         self.draining = True
         for exchange in self.dispatcher.clear():
-            self.refuse(exchange, "shutdown", "The service is shutting down.")
+            self.refuse(exchange, "shutdown", SHUTTING_DOWN)
         for occupant, backend in list(self._occupants.items()):
             self._vacate(backend, occupant)  # nobody waits for it, and it is not ours to end
         for exchange in self.dispatcher.holders():
@@ -384,6 +419,20 @@ def _idle_too_long(client: ClientConnection) -> None:
 
 def _check_reader(client: ClientConnection) -> None:
     client.check_reader()
+
+
+def _check_head(client: ClientConnection) -> None:
+    client.check_head()
+
+
+def _check_sender(client: ClientConnection) -> None:
+    client.check_sender()
+
+
+def _no_memory(client: ClientConnection) -> None:
+    if client.exchange is not None:
+        detail = f"No memory for the request's body became free within {client.proxy.settings.queue_timeout:g} s."
+        client.proxy.refuse(client.exchange, "buffers_full", detail)
 
 
 def _client_too_slow(client: ClientConnection) -> None:

@@ -28,6 +28,9 @@ TOGETHER = 64
 """Exchanges that are counted together. Between two requests R has the processor's caches for itself: what runs once for
 each costs several times what it costs in a loop."""
 
+NAMES_REMEMBERED = 1000
+"""Workers that are gone whose counts are kept. Pods have a new name each time, and each is a time series."""
+
 HISTORY_SECONDS = 60
 """How far back a viewer that has just come can look."""
 
@@ -108,6 +111,10 @@ def quantile(counts: Sequence[int], share: float) -> float:
     return BUCKET_BOUNDS[-1] if any(counts) else 0.0
 
 
+def _sum(counts: list[int], more: list[int]) -> list[int]:
+    return [one + other for one, other in zip(counts, more, strict=True)]
+
+
 def _class_of(record: Record) -> int:
     """First digit of the status; a worker may answer 799, which counts as an error."""
     first = record.status // 100
@@ -165,6 +172,9 @@ class Stats:
         self.refused = 0
         """Answers 503 of our own to requests that no worker had."""
         self.workers: dict[str, WorkerStats] = {}
+        """The numbers of those that are here."""
+        self._gone: dict[str, list[int]] = {}  # by class of the status; whoever went last is last
+        self._forgotten = [0] * 6  # of those beyond NAMES_REMEMBERED
         self.history: deque[Second] = deque(maxlen=HISTORY_SECONDS + 1)
         """One entry a second, newest last: see `tick`."""
         self.service = Histogram()
@@ -215,6 +225,25 @@ class Stats:
         worker.add(record)
         self.errors += record.status >= 500
         self.mean_service += SERVICE_WEIGHT * (record.service - self.mean_service)
+
+    def forget(self, name: str) -> None:
+        """Drop the numbers of a worker that is gone; only its counts are kept, since a counter must never go back."""
+        self.settle()
+        worker = self.workers.pop(name, None)
+        if worker is None:
+            return
+        self._gone[name] = _sum(self._gone.pop(name, [0] * 6), worker.by_class)
+        while len(self._gone) > NAMES_REMEMBERED:
+            self._forgotten = _sum(self._forgotten, self._gone.pop(next(iter(self._gone))))
+
+    def requests_by_worker(self) -> dict[str, list[int]]:
+        """Return the counts by first digit of the status of each worker that is or was here; empty name: of none."""
+        counts = {name: list(served) for name, served in self._gone.items()}
+        for name, worker in self.workers.items():
+            counts[name] = _sum(counts.get(name, [0] * 6), worker.by_class)
+        served = [sum(column) for column in zip(self._forgotten, *counts.values(), strict=True)]
+        counts[""] = [every - some for every, some in zip(self.by_class, served, strict=True)]
+        return counts
 
     def count_restart(self, reason: str) -> None:
         """A worker was replaced."""

@@ -21,6 +21,8 @@ from faucet import tasks
 from faucet.http1 import IDEMPOTENT, BadResponse, Body, ResponseHead, ResponseReader
 from faucet.net.connect import Connector, LinkLost
 from faucet.net.descriptors import is_shortage
+from faucet.proxy.phases import Loss
+from faucet.proxy.stats import Record
 
 if TYPE_CHECKING:
     from faucet.proxy.exchange import Exchange
@@ -46,23 +48,24 @@ def _ignore(*_: object) -> None:
 class Backend:
     """One worker as the proxy sees it: an address with a lock. One per incarnation; a restarted worker is another.
 
-    `on_unreachable(error)` is called when it accepts no connection (it is held then, until resumed), `on_hung()` when
-    it did not answer in time: it is removed already if somebody can end it; with a `lock_grace` (seconds) it stays
-    locked for so long, since it is still at work.
+    `on_unreachable(error)` is called when it accepts no connection (it is held then, until resumed), `on_hung(record)`
+    when it did not answer in time: it is removed already if somebody can end it; with a `lock_grace` (seconds) it stays
+    locked for so long, since it is still at work. `supervised`: it is removed as soon as its process exits.
     """
 
     def __init__(
         self, name: str, host: str, port: int, connector: Connector,
-        connect_timeout: float = CONNECT_TIMEOUT, lock_grace: float | None = None,
+        connect_timeout: float = CONNECT_TIMEOUT, lock_grace: float | None = None, supervised: bool = False,
     ) -> None:  # fmt: skip
         self.name = name
         self.host = host
         self.port = port
         self.connect_timeout = connect_timeout
         self.lock_grace = lock_grace
+        self.supervised = supervised
         self.gone = False
         self.on_unreachable: Callable[[Exception], None] = _ignore
-        self.on_hung: Callable[[], None] = _ignore
+        self.on_hung: Callable[[Record], None] = _ignore
         self.connection: BackendConnection | None = None
         self._connector = connector
 
@@ -72,7 +75,7 @@ class Backend:
     def begin(self, exchange: Exchange) -> None:
         """Send the request of `exchange`, which holds the lock, over the open connection or a new one."""
         connection = self.connection
-        if connection is not None and connection.usable(exchange.head.method):
+        if connection is not None and connection.usable(exchange):
             connection.send(exchange)
             return
         if connection is not None:
@@ -181,12 +184,14 @@ class BackendConnection(asyncio.Protocol):
 
     # -- sending -----------------------------------------------------------------------------------------------
 
-    def usable(self, method: bytes) -> bool:
+    def usable(self, exchange: Exchange) -> bool:
         """Whether a request may be sent here. Where it could not be sent again if the worker has closed the
         connection unseen, look at the socket once more (RFC 9112, 9.6)."""
         if self.transport.is_closing() or self.exchange is not None:
             return False
-        return method in IDEMPOTENT or self._poller is None or not self._poller.poll(0)
+        if exchange.head.method in IDEMPOTENT and exchange.proxy.repeats:
+            return True
+        return self._poller is None or not self._poller.poll(0)
 
     def send(self, exchange: Exchange) -> None:
         """Send a request, as far as it is in hand."""
@@ -303,7 +308,8 @@ class BackendConnection(asyncio.Protocol):
         elif self._body is not None and self._body.ends_at_eof() and exc is None:
             exchange.response_ended(b"", until_close=True)
         else:
-            exchange.connection_ended(self.fresh, begun)
+            reset = isinstance(exc, ConnectionResetError)
+            exchange.connection_ended(Loss(self.fresh, begun, reset, self._backend.supervised))
 
     def _close_own_socket(self) -> None:
         """The transport closes its descriptor, not ours."""

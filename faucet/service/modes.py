@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 from faucet import tasks
 from faucet.fleet import Fleet, StartFailed
 from faucet.log.handler import Log
+from faucet.machine import SSH, install_command
 from faucet.net.commands import LocalPrograms
 from faucet.net.connect import Connector, connect_remote
 from faucet.net.tls import TlsConnector, tls_context
@@ -21,7 +22,6 @@ from faucet.proxy.server import Proxy
 from faucet.settings import DemoSettings, K8sSettings, SshSettings, parse_span
 from faucet.ssh.secrets import Secrets
 from faucet.ssh.target import parse_targets
-from faucet.surroundings import SSH, install_command
 from faucet.workers.cpus import available_cpus
 from faucet.workers.environment import threads_per_worker
 from faucet.workers.program import Program

@@ -15,6 +15,7 @@ import os
 from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import Any, NamedTuple
 
 from faucet.control.paths import socket_path
@@ -229,8 +230,7 @@ class _Service:
                       signals.name, counted(in_hand, "request"), format_duration(patience))  # fmt: skip
         else:
             _log.info("%s: stopping", signals.name)
-        await self.listener.close()
-        draining = asyncio.ensure_future(proxy.drain(patience))
+        draining = asyncio.ensure_future(self._drain(patience))
         await signals.or_done(draining, second=True)
         if draining.done() and draining.result():
             return _End(EXIT_OK, "stopped; every request in hand was finished")
@@ -239,6 +239,16 @@ class _Service:
         if not cut:
             return _End(EXIT_OK, "stopped; nobody was waiting for what was still in hand")
         return _End(EXIT_CUT, f"stopped; {counted(cut, 'request in hand was', 'requests in hand were')} cut")
+
+    async def _drain(self, seconds: float) -> bool:
+        """Accept nothing new, and finish what is there; whether `seconds` were enough for both."""
+        deadline = monotonic() + seconds
+        try:
+            async with asyncio.timeout(seconds):
+                await self.listener.close()
+        except TimeoutError:
+            return False
+        return await self.proxy.drain(max(deadline - monotonic(), 0))
 
     async def tear_down(self) -> None:
         """End everything but the control socket, which tells of the end. Nothing of it is left afterwards."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 import socket
 import struct
 import sys
@@ -23,6 +22,7 @@ from typing import Any, cast
 import asyncssh
 
 from faucet import tasks
+from faucet.backoff import Backoff
 from faucet.net.connect import LinkDown, ProtocolFactory
 from faucet.ssh.attempt import Attempt
 from faucet.ssh.channel import ChannelTransport
@@ -34,8 +34,8 @@ from faucet.units import format_duration
 
 _log = logging.getLogger("faucet")
 
-BACKOFF_FIRST, BACKOFF_LIMIT, BACKOFF_JITTER = 0.25, 15.0, 0.25
-"""Seconds before the link is made again, doubled each time, plus or minus the share of jitter."""
+BACKOFF = Backoff(0.25, 15.0, jitter=0.25)
+"""Before the link is made again."""
 
 PERMANENT_PAUSE = 30.0
 """Seconds at least after a refusal: OpenSSH 9.8 bans those who are refused again and again."""
@@ -185,8 +185,7 @@ class Link:
         await self._pause(PERMANENT_PAUSE if self._refused >= len(self.targets) else 0.0)
 
     async def _pause(self, least: float) -> None:
-        pause = min(BACKOFF_FIRST * 2 ** min(self._failures, 10), BACKOFF_LIMIT)
-        pause = max(pause * random.uniform(1 - BACKOFF_JITTER, 1 + BACKOFF_JITTER), least)
+        pause = max(BACKOFF.pause(self._failures + 1), least)
         self.next_try = monotonic() + pause
         await asyncio.sleep(pause)
 

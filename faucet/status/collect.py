@@ -18,9 +18,10 @@ from typing import Any
 from faucet import __version__
 from faucet.fleet import Fleet
 from faucet.log.recent import Entry, RecentLog
+from faucet.proxy.record import describe
 from faucet.proxy.server import Proxy
 from faucet.proxy.stats import HISTORY_SECONDS, Record, Second, quantile
-from faucet.status.figures import describe, epoch
+from faucet.status.figures import epoch
 from faucet.status.snapshot import LogRow, RequestRow, SecondRow, Service, Totals, WaitingRow
 
 _log = logging.getLogger("faucet")
@@ -126,6 +127,9 @@ class Runtime:
             refused=stats.refused - (past.refused if past else 0),
             requests=stats.exchanges,
             clients=len(self.proxy.clients),
+            max_clients=self.proxy.max_clients,
+            buffered=self.proxy.budget.used,
+            buffer_total=self.proxy.budget.total,
         )
 
     def _rate(self) -> float:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from time import monotonic, time
 from typing import TYPE_CHECKING, TypedDict
 
-from faucet.proxy.stats import WORKER_RING_SIZE, Record, WorkerStats, quantile_of
-from faucet.status.snapshot import TARGET_LIMIT
+from faucet.proxy.record import describe
+from faucet.proxy.stats import WORKER_RING_SIZE, WorkerStats, quantile_of
 
 if TYPE_CHECKING:
     from faucet.proxy.exchange import Exchange
@@ -67,11 +67,6 @@ def _rate(latest: list[tuple[float, float]], now: float) -> float:
     if not recent:
         return 0.0
     return len(recent) / (RATE_SECONDS if len(recent) < WORKER_RING_SIZE else max(now - recent[0], 0.001))
-
-
-def describe(record: Record) -> str:
-    """`POST /predict`."""
-    return f"{record.method.decode()} {record.target[:TARGET_LIMIT].decode('latin-1')}"
 
 
 def epoch(moment: float) -> float:

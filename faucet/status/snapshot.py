@@ -8,9 +8,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-TARGET_LIMIT = 300
-"""Characters of a request's target that are shown. A target may have 64 KiB."""
-
 
 class Service(NamedTuple):
     """What is served, and by whom."""
@@ -132,6 +129,12 @@ class Totals(NamedTuple):
     """In all."""
     clients: int
     """Connections."""
+    max_clients: int
+    """As many as may be."""
+    buffered: int
+    """Bytes of the budget for buffers that are used; what each client may have in any case is not counted."""
+    buffer_total: int
+    """All of that budget."""
 
 
 class SecondRow(NamedTuple):

@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from faucet.backoff import Backoff
 from faucet.control.client import Client, NoRuntime, Refusal
 from faucet.tui.model import Model
 
-AGAIN_FIRST, AGAIN_LIMIT = 0.25, 5.0
-"""Seconds before the second attempt to connect, doubled up to the limit."""
+BACKOFF = Backoff(0.25, 5.0)
+"""Before the next attempt to connect."""
 
 Connect = Callable[[], Awaitable[Client]]
 
@@ -27,20 +28,20 @@ class Feed:
 
     async def run(self) -> None:
         """Until the connection is lost for good. Raises NoRuntime if there never was one."""
-        pause = AGAIN_FIRST
+        failures = 0
         first = True
         while True:
             try:
                 await self._watch()
-                pause, first = AGAIN_FIRST, False
+                failures, first = 0, False
             except (NoRuntime, Refusal) as error:
                 if first:
                     raise NoRuntime(str(error)) from error
                 self.model.link = f"{error}; trying again"
             if not self.reconnect:
                 return
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, AGAIN_LIMIT)
+            failures += 1
+            await asyncio.sleep(BACKOFF.pause(failures))
 
     async def _watch(self) -> None:
         client = self.client = await self._connect()

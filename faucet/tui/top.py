@@ -15,7 +15,7 @@ from faucet.status.snapshot import SecondRow, Service, Totals
 from faucet.text import visible
 from faucet.tui.model import Model
 from faucet.tui.paint import PAINTS, fit, sparkline, strip_of
-from faucet.units import format_duration
+from faucet.units import format_duration, format_size
 
 Parts = Sequence[tuple[str, str]]
 """Texts, and the paint of each."""
@@ -69,8 +69,18 @@ class HeaderLine(PaintedLines):
         own_trouble = service.trouble if not service.resolved_by else ""  # has a line of its own
         news = remark or (service.notice if service.notice != own_trouble else "")
         age = f"up {format_age(model.now() - service.started)}  pid {service.pid}"
+        load = _load(model.totals)
+        if load and len(load) + len(age) + 2 <= room:
+            age = f"{load}  {age}"
         right = fit(news, room, right=True, plain=plain) if news else age.rjust(room) if len(age) <= room else ""
         self.show([[*left, ("  ", "text"), (right, "warning" if news else "dim")]])
+
+
+def _load(totals: Totals | None) -> str:
+    """What clients take of what they may, at a glance."""
+    if totals is None:
+        return ""
+    return f"{totals.clients} clients  buffers {format_size(totals.buffered)}/{format_size(totals.buffer_total)}"
 
 
 def _short(title: str, width: int, plain: bool) -> str:

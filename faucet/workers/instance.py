@@ -9,10 +9,10 @@ done, so that nobody can take another process on its port for it.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import random
 import signal
+from collections.abc import Collection
 from enum import Enum
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -21,6 +21,8 @@ from faucet import tasks
 from faucet.net.connect import connect_tcp
 from faucet.net.descriptors import is_shortage
 from faucet.net.port_owner import who_listens
+from faucet.proxy.record import serving
+from faucet.proxy.stats import Record
 from faucet.proxy.upstream import Backend
 from faucet.units import format_duration
 from faucet.workers.listening import HOST_6, Listening, listening_of
@@ -48,6 +50,11 @@ HINT_AFTER = 5.0
 STOP_GRACE = 5.0
 """Seconds from the first signal to SIGKILL; what comes in between is in `process.py`."""
 
+
+CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGSYS, signal.SIGTRAP}
+
+OUT_OF_MEMORY = "not by Faucet: out of memory? see dmesg"
+"""What to look at if somebody else has sent SIGKILL: most often it is the kernel."""
 
 JITTER = 0.1
 
@@ -82,6 +89,8 @@ class Instance:
         """Why it did not become ready; empty if that was no fault of its own."""
         self.shortage = ""
         """What was missing on this machine when it was to be started: see shortages.py."""
+        self.served_last: Record | None = None
+        """What it was at work on when it ended, if it was."""
         self.ending = ""
         """Why it was ended, if it did not end by itself."""
         self._pool = slot.pool
@@ -226,10 +235,11 @@ class Instance:
             self.failure = self.why_not_listening()
             return
         await process.output_ended()
+        how = "stopped" if process.stopped else exit_text(process.exited.result(), process.signals)
         if self.ending:
-            self.failure = f"{exit_text(process.exited.result())} ({self.ending})"
+            self.failure = f"{how} ({self.ending})"
         elif is_free(self.port):
-            self.failure = f"{exit_text(process.exited.result())} before it listened on port {self.port}"
+            self.failure = f"{how} before it listened on port {self.port}"
         else:
             self._port_taken(who_listens(self.port) or "another process")
 
@@ -259,7 +269,7 @@ class Instance:
         """It is ready: from now on it is a backend, until its process exits."""
         process = self.process
         assert process is not None
-        backend = self.backend = Backend(str(self.slot.number), self.host, self.port, connect_tcp)
+        backend = self.backend = Backend(str(self.slot.number), self.host, self.port, connect_tcp, supervised=True)
         backend.on_unreachable = lambda error: self._unreachable.set()
         backend.on_hung = self._kill_hung
         self.state = State.READY
@@ -280,7 +290,7 @@ class Instance:
                 if self._unreachable.is_set() and not await self._recovers(process, backend):
                     break
         finally:
-            proxy.remove(backend)
+            self.served_last = proxy.remove(backend) or self.served_last
             backend.close(whatever=self._stopping)
             await self._bury(process)
             self.slot.instance_over(self)
@@ -298,8 +308,9 @@ class Instance:
                 self._pool.proxy.resume(backend)
         return True
 
-    def _kill_hung(self) -> None:
-        self._log.warning("did not answer in time; it is killed and replaced")
+    def _kill_hung(self, record: Record) -> None:
+        self._log.warning("did not answer %s in time; it is killed and replaced", serving(record))
+        self.served_last = record
         self.kill("its request took too long")
 
     # -- the end -----------------------------------------------------------------------------------------------
@@ -346,10 +357,15 @@ class Instance:
 
     @property
     def outcome(self) -> str:
-        """How it ended, once it is over: `was ended by SIGKILL after 12.6s`."""
-        assert self.process is not None
-        how = "stopped" if self.process.stopped else exit_text(self.process.exited.result())
-        text = f"{how} after {format_duration(monotonic() - self.began)}"
+        """How it ended, once it is over: `crashed (SIGSEGV) while serving GET /segv?x=1 from 10.0.0.7 after 1.41s`."""
+        process = self.process
+        assert process is not None
+        how = "stopped" if process.stopped else exit_text(process.exited.result(), process.signals)
+        after = f"after {format_duration(monotonic() - self.began)}"
+        work = f"while serving {serving(self.served_last)}" if self.served_last is not None else ""
+        if how.endswith(OUT_OF_MEMORY):
+            return f"{how} ({work}, {after})" if work else f"{how} ({after})"
+        text = f"{how} {work} {after}" if work else f"{how} {after}"
         return f"{text} ({self.ending})" if self.ending else text
 
 
@@ -357,13 +373,20 @@ def _of(path: object) -> str:
     return "" if path is None else f": {os.fsdecode(path) if isinstance(path, str | bytes) else path}"
 
 
-def exit_text(code: int) -> str:
-    """`exited with code 1`, `was ended by SIGKILL`."""
+def exit_text(code: int, ours: Collection[int] = ()) -> str:
+    """`exited with code 1`, `crashed (SIGSEGV)`, `stopped`. `ours` are the signals that we have sent."""
     if code >= 0:
         return f"exited with code {code}"
-    with contextlib.suppress(ValueError):
-        return f"was ended by {signal.Signals(-code).name}"
-    return f"was ended by signal {-code}"
+    if -code not in signal.valid_signals():
+        return f"was ended by signal {-code}"
+    number = signal.Signals(-code)
+    if number in CRASHES:
+        return f"crashed ({number.name})"
+    if number == signal.SIGKILL and number not in ours:
+        return f"was killed by {number.name}, {OUT_OF_MEMORY}"
+    if number in ours:
+        return "was killed" if number == signal.SIGKILL else "stopped"
+    return f"was ended by {number.name}, not by Faucet"
 
 
 async def _first(future: asyncio.Future[int], *others: object) -> None:

@@ -63,6 +63,8 @@ class ChildProcess:
         """Its return code, negative for a signal, once it has exited."""
         self.gone: asyncio.Future[None] = loop.create_future()
         """Done when nothing of it is left, its descendants included."""
+        self.signals: set[signal.Signals] = set()
+        """Those that we have sent it."""
         self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
         self.home = home
         """Its TMPDIR; empty if it has none of its own."""
@@ -156,6 +158,7 @@ class ChildProcess:
 
     def _signal(self, number: signal.Signals) -> None:
         if not self.exited.done():
+            self.signals.add(number)
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, number)
 

@@ -10,9 +10,9 @@ import asyncio
 import contextlib
 from time import monotonic
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
-from faucet.units import format_duration, format_size
+from faucet.units import counted, format_duration, format_size
 from faucet.workers.health import Hung, Unhealthy, check
 from faucet.workers.instance import Instance
 from faucet.workers.slot import Slot
@@ -24,6 +24,16 @@ TICK = 1.0
 
 RSS_SETTLES = 3.0
 """Seconds after its start from which the size of a worker counts: a limit that is too small must not eat all time."""
+
+FEW_REQUESTS = 3
+"""Requests after which a worker is as large as it is from the start: many APIs load what they need with the first."""
+
+TOO_LARGE_IN_A_ROW = 2
+"""Replacements in a row that were too large when first looked at, or after FEW_REQUESTS: another one is no use."""
+
+RSS_IS_HOPELESS = """\
+--max-rss %s is less than a fresh worker needs: this one has %s, %s after its start, %s. Workers are not replaced for \
+their size any more. Raise --max-rss, or make the API smaller and ask for a rolling restart, which tries again."""
 
 FAILURES_LIMIT = 3
 """Health checks in a row that fail before a worker is replaced."""
@@ -43,13 +53,22 @@ class Overseer:
         self._not_before = 0.0
         self._last_recycled = 0  # number of a place: the next ones have their turn first
         self._checks: dict[Slot, asyncio.Task[Any]] = {}
-        self._asked: dict[Slot, float] = {}
+        self._asked: WeakKeyDictionary[Slot, float] = WeakKeyDictionary()  # places are scaled away
         self._failures: WeakKeyDictionary[Instance, int] = WeakKeyDictionary()
         self._idle_since = monotonic()
+        self._too_large = 0  # replacements in a row that were as large as what they replaced
+        self._judged: WeakSet[Instance] = WeakSet()  # counted in that
+        self._fitted: WeakSet[Instance] = WeakSet()  # were seen within the limit
+        self._rss_is_hopeless = False
 
     def start(self) -> None:
         """Begin."""
         self._timer = asyncio.get_running_loop().call_later(TICK, self._tick)
+
+    def code_changed(self) -> None:
+        """Workers may be smaller from now on."""
+        self._too_large = 0
+        self._rss_is_hopeless = False
 
     def stop(self) -> None:
         """End."""
@@ -93,10 +112,30 @@ class Overseer:
         served = self._pool.served(slot) - instance.served_before
         if settings.max_requests and served >= settings.max_requests * instance.jitter:
             return f"after {served} requests (--max-requests)"
-        size = _resident(instance) if settings.max_rss and age > RSS_SETTLES else 0
-        if size > settings.max_rss:
+        measured = settings.max_rss and age > RSS_SETTLES and not self._rss_is_hopeless
+        size = _resident(instance) if measured else 0
+        if size > settings.max_rss and not self._no_use(slot, instance, size, served):
             return f"at {format_size(size)}, {format_duration(age)} after its start (--max-rss)"
+        if 0 < size <= settings.max_rss:
+            self._fitted.add(instance)
         return ""
+
+    def _no_use(self, slot: Slot, instance: Instance, size: int, served: int) -> bool:
+        """Whether a replacement would be too large, too: then say so, once, and look at sizes no more."""
+        served += instance.holder is not None  # it may have grown with the one that it is at work on
+        if instance in self._fitted and served > FEW_REQUESTS:
+            self._too_large = 0  # it has grown: that is what the limit is for
+            return False
+        if instance not in self._judged:
+            self._judged.add(instance)
+            self._too_large += 1
+        if served and self._too_large <= TOO_LARGE_IN_A_ROW:
+            return False
+        self._rss_is_hopeless = True
+        work = f"after {counted(served, 'request')}" if served else "before its first request"
+        slot.log.warning(RSS_IS_HOPELESS, format_size(self._settings.max_rss), format_size(size),
+                          format_duration(monotonic() - instance.began), work)  # fmt: skip
+        return True
 
     async def _replace(self, slot: Slot, why: str) -> None:
         slot.log.info("replaced %s", why)

@@ -12,7 +12,7 @@ from time import monotonic, time
 from typing import TYPE_CHECKING
 
 from faucet.fleet import StartFailed
-from faucet.surroundings import RELOAD, install_command
+from faucet.machine import RELOAD, install_command
 from faucet.workers.instance import State
 from faucet.workers.loops import Loops, Moment
 from faucet.workers.watched import Watched

@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 from collections import deque
 from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from faucet.backoff import Backoff
 from faucet.units import format_duration
 from faucet.workers.advice import NONE, Advice, advice
 from faucet.workers.instance import Instance, State
@@ -25,12 +25,11 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("faucet")
 
-BACKOFF_FIRST, BACKOFF_LIMIT, BACKOFF_JITTER = 1.0, 15.0, 0.25
-"""Seconds before the second restart in a row (the first is at once), doubled each time up to the limit, plus or
-minus the share of jitter."""
+BACKOFF = Backoff(1.0, 15.0, jitter=0.25)
+"""Before the second restart in a row; the first is at once."""
 
-FAILED_PAUSE = 60.0
-"""Seconds between two tries of a worker that has failed too often in a row."""
+FAILED_BACKOFF = Backoff(60.0, 60.0, jitter=0.25)
+"""Between two tries of a worker that has failed too often in a row."""
 
 HEALTHY_AFTER = 30.0
 """Seconds of service after which earlier failures are forgotten."""
@@ -46,8 +45,9 @@ RESTART_REASONS = {
     "restarted by": "restart",
     "killed by": "kill",
     "did not answer": "hung",
+    "took too long": "hung",
 }
-"""Words in what the log says of a replacement, and what the metrics call it."""
+"""Words in why a worker was ended, which are ours and never a client's, and what the metrics call it."""
 
 WORDS_SHOWN = 5
 """Lines of a failed replacement that are shown with its failure."""
@@ -93,6 +93,7 @@ class Slot:
         self.restarts = 0
         self.exits: deque[str] = deque(maxlen=EXITS_REMEMBERED)
         """How its latest processes ended, newest last."""
+        self._last_ending = ""  # why the process that ended last was ended
         self.last_lines: list[str] = []
         """The last words of the process that ended last."""
         self.advice = NONE
@@ -128,14 +129,15 @@ class Slot:
         while not self.stopping:
             try:
                 await self._one_instance()
+                if not self.stopping:
+                    if not self.shortages:
+                        self._count_restart(self._last_ending)
+                    await self._back_off()
             except Exception:  # a bug of ours must not leave the place empty for ever
                 self.log.exception("its start failed in an unforeseen way")
                 self.instance = None
                 self.failures += 1
-            if not self.stopping:
-                if not self.shortages:
-                    self._count_restart(self.exits[-1] if self.exits else "")
-                await self._back_off()
+                await self._sleep(BACKOFF.pause(self.failures))
         await self._gone()
 
     async def _one_instance(self) -> None:
@@ -177,12 +179,17 @@ class Slot:
         self._remember_end(instance)
         if instance in self.leaving:
             self.leaving.remove(instance)
-            self.log.info("%s", instance.outcome)
+            self._tell_end(logging.INFO, instance)
         self._changed.set()
+
+    def _tell_end(self, level: int, instance: Instance) -> None:
+        """A sentence: `worker 1 crashed (SIGSEGV) while serving …`."""
+        _log.log(level, "worker %s %s", self, instance.outcome, extra=self.log.extra)
 
     def _remember_end(self, instance: Instance) -> None:
         if instance.process is not None:
             self.exits.append(instance.outcome)
+            self._last_ending = instance.ending
             self.last_lines = list(instance.process.last_lines)
 
     def _judge(self) -> None:
@@ -193,7 +200,7 @@ class Slot:
             self.failures = 0
         self.failures += 1
         if not self.stopping:
-            self.log.warning("%s", instance.outcome)
+            self._tell_end(logging.WARNING, instance)
 
     def _failed_to_start(self, instance: Instance) -> None:
         self.instance = None
@@ -218,15 +225,17 @@ class Slot:
     async def _back_off(self) -> None:
         """At once the first time, then longer and longer."""
         if self.shortages:
-            delay = min(BACKOFF_FIRST * 2 ** (self.shortages - 1), BACKOFF_LIMIT)
-        elif self.failed:
-            delay = FAILED_PAUSE
-        elif self.failures <= 1:
-            return
+            delay = BACKOFF.pause(self.shortages)
         else:
-            delay = min(BACKOFF_FIRST * 2 ** (self.failures - 2), BACKOFF_LIMIT)
-        delay *= random.uniform(1 - BACKOFF_JITTER, 1 + BACKOFF_JITTER)
-        self.log.info("restart in %s", format_duration(delay))
+            delay = FAILED_BACKOFF.pause(1) if self.failed else BACKOFF.pause(self.failures - 1)
+        if delay:
+            self.log.info("restart in %s", format_duration(delay))
+            await self._sleep(delay)
+
+    async def _sleep(self, delay: float) -> None:
+        """Wait for so long, or until `try_now` or `give_up`."""
+        if self.stopping:
+            return
         self.next_try = monotonic() + delay
         self._awake.clear()
         with contextlib.suppress(TimeoutError):
@@ -243,27 +252,35 @@ class Slot:
     async def replace(self, why: str) -> None:
         """Have a process that was started after now; the one in service ends when that is ready, and it is done.
 
-        If there is none in service, the next one that is started is waited for. If it is being replaced already, that
-        is waited for. If it is given up, nothing is done. Raises ReplaceError, and the old one goes on.
+        If there is none in service, the next one that is started is waited for. Several may ask at once: there is
+        never more than one successor, and one that was started after a caller had asked is what that caller wanted. If
+        the place is given up, nothing is done. Raises ReplaceError, and the old one goes on.
         """
-        if self.being_replaced:
-            await self._replaced.wait()
-            return
-        if self.instance is None:
-            self._decided.clear()
-            self.try_now()
-            await self._decided.wait()
-            self._complain_unless_started()
-            return
-        if self.instance.backend is None:
-            await self._decided.wait()  # it was started before, so it may be what is to be replaced
-        self._complain_unless_started()
-        if not self.stopping:
-            self._replaced.clear()
-            try:
-                await self._succeed(why)
-            finally:
-                self._replaced.set()
+        asked = monotonic()
+        # Whoever has waited looks at everything again: others that waited for the same may have been first.
+        while not self.stopping and not (
+            self.in_service and self.instance is not None and self.instance.began >= asked
+        ):
+            if self.being_replaced:
+                await self._replaced.wait()
+            elif self.instance is None:
+                self._decided.clear()
+                self.try_now()
+                await self._decided.wait()
+                self._complain_unless_started()
+            elif self.instance.backend is None:
+                await self._decided.wait()  # it was started before, so it may be what is to be replaced
+                self._complain_unless_started()
+            else:
+                await self._replace_once(why)
+                return
+
+    async def _replace_once(self, why: str) -> None:
+        self._replaced.clear()
+        try:
+            await self._succeed(why)
+        finally:
+            self._replaced.set()
 
     def _complain_unless_started(self) -> None:
         """Raises ReplaceError, unless there is a process in service, or none is wanted any more."""
@@ -295,7 +312,7 @@ class Slot:
         self._count_restart(why)
         self._started(successor)
         if predecessor.state is State.OVER:
-            self.log.warning("%s", predecessor.outcome)
+            self._tell_end(logging.WARNING, predecessor)
         else:
             self.leaving.append(predecessor)
             await predecessor.retire(why)

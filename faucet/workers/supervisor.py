@@ -266,6 +266,7 @@ class Supervisor:
     def _restart(self, slot: Slot, who: str) -> str:
         self._refuse_if_ending()
         slot.log.info("restart asked by %s", who)
+        self._overseer.code_changed()
         instance = slot.instance
         self.act(self.replace(slot, f"restarted by {who}"), f"restart of worker {slot}")
         if instance is None or instance.backend is None:
@@ -310,6 +311,7 @@ class Supervisor:
             raise Refused("a rolling restart is under way already")
         _log.info("rolling restart of %d workers, asked by %s", len(self.slots), who)
         self.rolls += 1
+        self._overseer.code_changed()
         roll = self.rolling = Roll(len(self.slots), asyncio.get_running_loop().create_future())
         self.act(self._roll(roll, f"rolling restart by {who}"), "rolling restart")
         return f"{roll.total} workers are replaced, one after the other", roll.result
@@ -389,7 +391,7 @@ class Supervisor:
         await asyncio.wait([self._tasks[slot]])
         self._tasks.pop(slot, None)
         self.closing.remove(slot)
-        self.proxy.stats.workers.pop(str(slot), None)
+        self.proxy.stats.forget(str(slot))
 
     def hold(self, worker: str, who: str) -> str:
         """Give a worker no more requests, and keep its process."""

@@ -155,6 +155,28 @@ async def test_a_head_has_one_deadline_however_it_drips(scripted: OpenStage) -> 
     dripping.cancel()
 
 
+async def test_a_proxy_header_has_one_deadline_however_it_drips(scripted: OpenStage) -> None:
+    stage = await scripted(client_timeout=0.2, proxy_protocol=True)
+    client = await stage.client()
+
+    async def drip() -> None:
+        for octet in (b"PROXY UNKNOWN" + b" of nobody that we know" * 4)[:100]:  # not yet too long
+            await client.send(bytes([octet]))
+            await asyncio.sleep(0.02)
+
+    dripping = asyncio.ensure_future(drip())
+    await client.expect_gone()
+    assert not dripping.done()
+    dripping.cancel()
+    honest = await stage.client()
+    await honest.send(b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n" + GET)
+    worker = await stage.worker.connection()
+    await worker.expect(GET)
+    await worker.send(OK)
+    await honest.expect(OK)
+    assert (await stage.outcome()).client == "192.0.2.1"
+
+
 async def test_idle_connections_are_closed_without_a_word(scripted: OpenStage) -> None:
     stage = await scripted(keep_alive=0.1)
     fresh, used = await stage.client(), await stage.client()

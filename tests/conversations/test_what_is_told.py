@@ -57,7 +57,7 @@ async def test_a_request_that_waited_in_vain_has_its_wait(scripted: OpenStage) -
 
 
 async def test_a_request_sent_again_says_so_and_by_whom_it_was_failed(scripted: OpenStage) -> None:
-    stage = await scripted(2)
+    stage = await scripted(2, retry="always")
     client = await stage.client()
     await client.send(GET)
     worker = await stage.workers[0].connection()

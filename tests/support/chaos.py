@@ -98,15 +98,15 @@ class Chaos:
     def check_failures(self) -> None:
         """A good request may fail only for what was done to its worker, and each deed hits one request at most.
 
-        A GET fails only if its answer had begun, if the second worker died too, or if its worker stood still.
+        It is the one that its worker was at work on, or that was in the way of the deed: one of either method.
         """
         deeds, outcomes = self.tally.deeds, self.tally.outcomes
         deadly = sum(deeds[name] for name in ("kill", "segv", "crash", "exit", "garbage"))
         still = deeds["stop"] + deeds["hang"]
+        broken = sum(outcomes[f"{method} {outcome}"] for method in ("GET", "POST") for outcome in ("cut", "502"))
+        if broken > deadly:
+            self.tally.wrong.append(f"{broken} broken requests after {deadly} deadly deeds")
         for method in ("GET", "POST"):
-            broken = outcomes[f"{method} cut"] + outcomes[f"{method} 502"]
-            if broken > (deadly if method == "POST" else deadly / 4 + 2):
-                self.tally.wrong.append(f"{broken} broken {method} after {deadly} deadly deeds")
             if outcomes[f"{method} 504"] > still:
                 self.tally.wrong.append(f"{method} 504 {outcomes[f'{method} 504']} times after {still} standstills")
 

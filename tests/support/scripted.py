@@ -14,10 +14,12 @@ from typing import Any
 
 from faucet.net.connect import connect_tcp
 from faucet.proxy.downstream import ClientConnection
+from faucet.proxy.proxy_protocol import ProxiedClientConnection
 from faucet.proxy.server import Proxy
 from faucet.proxy.stats import Record
 from faucet.proxy.upstream import Backend
-from faucet.settings import ProxySettings
+from faucet.settings import ServeSettings
+from tests.support.deadlines import Watch
 
 PATIENCE = 5.0
 """Seconds after which a test has waited in vain."""
@@ -95,8 +97,9 @@ class Peer:
 class ScriptedWorker:
     """A worker: a backend of the proxy, and the connections it got."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, supervised: bool) -> None:
         self.name = name
+        self._supervised = supervised
         self._connections: asyncio.Queue[Peer] = asyncio.Queue()
         self.peers: list[Peer] = []
         self.hung = False
@@ -108,11 +111,11 @@ class ScriptedWorker:
         """Listen."""
         self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
         port = self._server.sockets[0].getsockname()[1]
-        self.backend = Backend(self.name, "127.0.0.1", port, connect_tcp)
+        self.backend = Backend(self.name, "127.0.0.1", port, connect_tcp, supervised=self._supervised)
         self.backend.on_hung = self._on_hung
         self.backend.on_unreachable = self.unreachable.append
 
-    def _on_hung(self) -> None:
+    def _on_hung(self, record: Record) -> None:
         self.hung = True
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -137,18 +140,20 @@ class ScriptedWorker:
         """End everything."""
         self._server.close()
         for peer in self.peers:
-            peer.writer.transport.abort()
             with contextlib.suppress(Exception):
+                peer.writer.transport.abort()
                 await peer.writer.wait_closed()
 
 
 class Stage:
     """The proxy, its workers and its clients."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, supervised: bool = False, **settings: Any) -> None:
+        self._supervised = supervised  # the workers: somebody removes one whose process exits
         self.records: list[Record] = []
         self._news = asyncio.Event()
-        self.proxy = Proxy(ProxySettings(**settings), self._record)
+        self._watch = Watch()
+        self.proxy = Proxy(ServeSettings(**settings), self._record)
         self.workers: list[ScriptedWorker] = []
         self._clients: list[Peer] = []
         self._server: asyncio.Server
@@ -160,9 +165,12 @@ class Stage:
     async def open(self, workers: int) -> None:
         """Start to serve with so many workers."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: ClientConnection(self.proxy), "127.0.0.1", 0)
+        proxied = self.proxy.settings.proxy_protocol
+        connection: type[ClientConnection] = ProxiedClientConnection if proxied else ClientConnection
+        connection = self._watch.watched(connection)
+        self._server = await loop.create_server(lambda: connection(self.proxy), "127.0.0.1", 0)
         for number in range(1, workers + 1):
-            worker = ScriptedWorker(str(number))
+            worker = ScriptedWorker(str(number), self._supervised)
             await worker.open()
             self.workers.append(worker)
             self.proxy.add(worker.backend)
@@ -214,5 +222,8 @@ class Stage:
         self.proxy.close()
         for worker in self.workers:
             worker.backend.close(whatever=True)  # one that is still being heard out
+        assert self._watch.unwatched == []
+        budget = self.proxy.budget
+        assert (budget.used, len(budget.bodies), len(budget.slowed), self.proxy.turned_away) == (0, 0, 0, 0)
         await asyncio.sleep(0.01)  # transports that were aborted tell so in the next turn of the loop
         assert self.proxy.dispatcher.locked == 0

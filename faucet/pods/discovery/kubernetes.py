@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from time import monotonic
 
+from faucet.backoff import Backoff
 from faucet.net.commands import Programs
 from faucet.net.connect import why_not
 from faucet.pods.discovery.endpoint_slices import GONE, ROLE, ApiError, ServiceName, SliceSet, parse_object
@@ -17,8 +18,8 @@ from faucet.pods.discovery.in_cluster import Source
 
 _log = logging.getLogger("faucet")
 
-BACKOFF_FIRST, BACKOFF_LIMIT = 0.5, 15.0
-"""Seconds before the next try after a failure, doubled each time."""
+BACKOFF = Backoff(0.5, 15.0, jitter=0.25)
+"""Before the next try after a failure: not all who watch one API server at the same moment."""
 
 STEADY_AFTER = 5.0
 """Seconds for which a watch has to last before the pauses begin anew."""
@@ -52,7 +53,7 @@ class Slices:
 
     async def answers(self) -> AsyncGenerator[Answer, None]:
         """See Resolver. Raises Denied if the first list or watch is, or if none of the first tries succeeds."""
-        pause = BACKOFF_FIRST
+        failures = 0
         while True:
             self._hurry.clear()
             began = monotonic()
@@ -68,9 +69,9 @@ class Slices:
             except (OSError, TimeoutError, Unusable) as error:
                 yield self._trouble(f"{self._source.described}: {why_not(error)}")
             if monotonic() - began > STEADY_AFTER:
-                pause = BACKOFF_FIRST
-            await self._wait(pause)
-            pause = min(2 * pause, BACKOFF_LIMIT)
+                failures = 0
+            failures += 1
+            await self._wait(BACKOFF.pause(failures))
 
     async def _list_and_watch(self) -> AsyncGenerator[Answer, None]:
         self._set.load(parse_object(await self._source.get(self.service.path())))

@@ -10,7 +10,7 @@ import contextlib
 from importlib.resources import files
 from pathlib import Path
 
-from faucet.surroundings import NO_CWD, has_cwd
+from faucet.machine import NO_CWD, has_cwd
 
 NAMES = ("plumber.R", "entrypoint.R", "faucet.toml", "index.html")
 

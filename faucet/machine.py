@@ -1,0 +1,96 @@
+"""What this process finds around it: memory and descriptors, packages that only some options need, a working directory.
+
+The command that installs packages must work for everybody who reads it, with Faucet from a checkout, from pipx, from uv
+or from a virtual environment of a server. So it names the interpreter that runs, and the packages themselves: the
+extras (`.[ssh]`, `.[reload]`) only mean something in a checkout.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import resource
+import shlex
+import sys
+from pathlib import Path
+
+MIB = 1 << 20
+
+SHARE_FOR_BUFFERS = 16
+"""One in so many bytes of memory is for buffers: the rest is for workers, which need it more."""
+
+LEAST_FOR_BUFFERS, MOST_FOR_BUFFERS = 16 * MIB, 1024 * MIB
+
+MOST_CLIENTS = 16_384
+"""Connections of clients by default, however many descriptors there are."""
+
+OTHER_FILES = 256
+"""Descriptors that are not for clients: workers, the log, the control socket."""
+
+
+def memory(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int:
+    """Return the bytes of memory of this machine, or the limit of our cgroup, or of one above it, if that is less."""
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError):  # not to be had here
+        total = 1024 * MIB
+    for path in _limits(root, own):
+        with contextlib.suppress(OSError, ValueError):  # no such cgroup, or `max`
+            total = min(total, int(path.read_text()))
+    return total
+
+
+def _limits(root: Path, own: Path) -> list[Path]:
+    """Files with limits that count for us, whether they exist or not: version 1, version 2, a systemd unit's."""
+    limits = [root / "memory/memory.limit_in_bytes", root / "memory.max"]
+    with contextlib.suppress(OSError):
+        for line in own.read_text().splitlines():
+            if line.startswith("0::/"):
+                path = root / line[4:]
+                limits += [parent / "memory.max" for parent in (path, *path.parents) if root in parent.parents]
+    return limits
+
+
+def buffer_total(available: int) -> int:
+    """Return the bytes that all buffers together may take with so much memory."""
+    return min(max(available // SHARE_FOR_BUFFERS, LEAST_FOR_BUFFERS), MOST_FOR_BUFFERS)
+
+
+def max_clients() -> int:
+    """Return the number of client connections that the limit of open files allows, within reason."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)  # the runtime raises its own limit up to that
+    if hard == resource.RLIM_INFINITY:
+        return MOST_CLIENTS
+    return min(max(hard - OTHER_FILES, hard // 2), MOST_CLIENTS)
+
+
+SSH = "asyncssh bcrypt"
+"""For --via-ssh. Without bcrypt, encrypted keys are passed over in silence."""
+
+
+RELOAD = "watchfiles"
+"""For --reload."""
+
+
+def install_command(packages: str) -> str:
+    """Return the command line that installs `packages` where this interpreter finds them.
+
+    Environments that uv makes have no pip of their own; uv then installs into them from outside.
+    """
+    python = shlex.quote(sys.executable)
+    if importlib.util.find_spec("pip") is None:
+        return f"uv pip install --python {python} {packages}"
+    return f"{python} -m pip install {packages}"
+
+
+NO_CWD = "the current directory does not exist any more; cd to another, or name a directory by its full path"
+
+
+def has_cwd() -> bool:
+    """Whether the current directory still exists."""
+    try:
+        Path.cwd()
+    except OSError:
+        return False
+    return True

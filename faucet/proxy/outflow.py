@@ -1,0 +1,138 @@
+"""What waits to be read by one client: written, counted, and no more of it than may be.
+
+The other half of `client.ClientConnection`, which reads. A whole response may wait here for a slow reader: that is what
+frees the worker from it. The loop tells when it is more than a little; only from then on is anything counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from array import array
+from fcntl import ioctl
+from termios import TIOCOUTQ
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from faucet.proxy.exchange import Exchange
+    from faucet.proxy.server import Proxy
+
+
+class Outflow(asyncio.Protocol):
+    """The sending side of a client's connection."""
+
+    __slots__ = (
+        "_charged",
+        "_delivered",
+        "_growing",
+        "_linger_left",
+        "exchange",
+        "proxy",
+        "transport",
+        "write_paused",
+        "written",
+    )
+
+    transport: asyncio.Transport
+
+    def __init__(self, proxy: Proxy) -> None:
+        self.proxy = proxy
+        self.exchange: Exchange | None = None
+        self._linger_left = -1  # bytes still to be dropped before closing; negative: not lingering
+        self._delivered = 0  # bytes the kernel had taken when progress was looked at last
+        self._growing = False  # more of a response waits here than may in any case
+        self._charged = 0  # bytes of that which are counted in the budget
+        self.write_paused = False  # and as much as may at all
+        self.written = 0
+
+    def write(self, data: bytes) -> None:
+        """Send bytes, unless the connection is ending (uvloop raises then, where asyncio drops them)."""
+        if not self.transport.is_closing():
+            self.written += len(data)
+            self.transport.write(data)
+            if self._growing:
+                self._count_buffer()
+
+    def pause_writing(self) -> None:
+        """Called by the loop: from now on what waits here is counted, and there may be too much of it."""
+        self._growing = True
+        self._watch_reader()
+        self._count_buffer()
+
+    def resume_writing(self) -> None:
+        """Called by the loop: there is less, but perhaps not little yet."""
+        self._growing = False
+        if self._linger_left >= 0 or self.transport.is_closing():
+            self.write_paused = False
+            self._watch_reader()  # there is less to read, but not yet nothing
+            return
+        self._set_marks(self.proxy.free_buffer // 4)  # which calls pause_writing, if there is more than that
+        if not self._growing:
+            self._count_buffer()
+            self.proxy.readers.discard(self)
+            self.proxy.budget.slowed.pop(self, None)
+        elif self.proxy.budget.spent:
+            self.proxy.budget.slowed[self] = None
+            return
+        self.may_grow()
+
+    def may_grow(self) -> None:
+        """There is room for more of the response. If there was none, it goes on."""
+        paused, self.write_paused = self.write_paused, False
+        if self.exchange is not None:
+            if paused:
+                self.exchange.client_resumed()
+        elif paused and not self.transport.is_closing() and self._linger_left < 0:
+            self._next_request()
+        elif not paused and not self._growing:
+            self._await_request()
+
+    def _count_buffer(self) -> None:
+        """Count what waits here. Too much is `buffer_response`; or any more, if all clients together have too much."""
+        proxy = self.proxy
+        size = self.transport.get_write_buffer_size()
+        counted = size if size > proxy.free_buffer else 0
+        if counted != self._charged:
+            change, self._charged = counted - self._charged, counted
+            proxy.budget.charge(change)
+        if self.write_paused or not counted:
+            return
+        full = size > proxy.settings.buffer_response
+        if full or proxy.budget.spent:
+            self.write_paused = True
+            if full:
+                self._set_marks(proxy.settings.buffer_response // 4)
+            else:
+                proxy.budget.slowed[self] = None
+            if self.exchange is not None:
+                self.exchange.client_paused()
+
+    def _set_marks(self, low: int) -> None:
+        """Be told again when so little waits to be read."""
+        if not self.transport.is_closing():
+            self.transport.set_write_buffer_limits(high=max(self.proxy.free_buffer, low), low=low)
+
+    def _watch_reader(self) -> None:
+        self._delivered = self._taken()
+        self.proxy.readers.touch(self)
+
+    def _taken(self) -> int:
+        """Bytes that have reached the client's machine. What waits in our kernel, which may be megabytes, has not: a
+        steady but slow reader would else seem to stand still for a long time."""
+        waiting = array("i", [0])
+        with contextlib.suppress(OSError):  # where the system cannot tell, it counts as taken
+            ioctl(self.transport.get_extra_info("socket").fileno(), TIOCOUTQ, waiting)
+        return self.written - self.transport.get_write_buffer_size() - waiting[0]
+
+    def _forget_buffer(self) -> None:
+        """The connection is gone, and what waited with it."""
+        self.proxy.budget.slowed.pop(self, None)
+        if self._charged:
+            charged, self._charged = self._charged, 0
+            self.proxy.budget.charge(-charged)
+
+    def _next_request(self) -> None:
+        raise NotImplementedError
+
+    def _await_request(self) -> None:
+        raise NotImplementedError
