@@ -108,7 +108,7 @@ def test_the_starter(faucet: Start, plumber: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["demo/index.html", "demo/docs.html", "starter/index.html"])
 def test_a_page_needs_nothing_from_outside(name: str) -> None:
-    text = files("faucet").joinpath(name).read_text("utf-8")
+    text = files("faucet.templates").joinpath(name).read_text("utf-8")
     page = Page(text)
     assert not [found for found in page.links + page.others if "//" in found or found.startswith("/")], "all relative"
     assert not re.search(r"url\(|@import", text)
