@@ -33,6 +33,10 @@ fuzz rounds="1000000":
 chaos seconds="300" *seed:
     {{ bin }}/python -m tests.support.chaos {{ seconds }} {{ seed }}
 
+# Try README's first command, then the tests that need R, in a clean Debian (as root): trixie or bookworm; --clean
+fresh suite *options:
+    python3 tests/support/fresh.py {{ suite }} {{ options }}
+
 # Compare with nginx and HAProxy: all, or plumber fast upload standard mix queue parser monitor ssh
 bench *names:
     {{ bin }}/python -m tests.bench {{ names }}

@@ -26,6 +26,13 @@ def _need(present: bool, what: str) -> None:
         pytest.skip(f"needs {what}")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs real R, so that `-m r` chooses it."""
+    for item in items:
+        if "plumber" in getattr(item, "fixturenames", ()):
+            item.add_marker("r")
+
+
 @pytest.fixture(scope="session")
 def plumber() -> str:
     """The Rscript of an R with the plumber package."""
