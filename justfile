@@ -33,9 +33,9 @@ fuzz rounds="1000000":
 chaos seconds="300" *seed:
     {{ bin }}/python -m tests.support.chaos {{ seconds }} {{ seed }}
 
-# Try README's first command, then the tests that need R, in a clean Debian (as root): trixie or bookworm; --clean
+# README's first command and the tests with R in a clean Debian: trixie or bookworm (as root); --clean deletes the cache
 fresh suite *options:
-    python3 tests/support/fresh.py {{ suite }} {{ options }}
+    python3 -m tests.support.fresh {{ suite }} {{ options }}
 
 # Compare with nginx and HAProxy: all, or plumber fast upload standard mix queue parser monitor ssh
 bench *names:
