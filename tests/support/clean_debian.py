@@ -111,14 +111,13 @@ def make_base(suite: str, system: Path) -> None:
 
 
 def save(system: Path, target: Path) -> None:
-    """Write the archive. It has no name until it is complete, so an interrupted run leaves nothing of it."""
-    file = os.open(target.parent, os.O_TMPFILE | os.O_WRONLY, 0o644)
+    """Write the archive. It gets its name when it is complete; what an interrupted run has left is overwritten."""
+    partial = target.with_suffix(".partial")
     try:
-        subprocess.run(["tar", "-C", str(system), "--numeric-owner", "-c", "."], stdout=file, check=True)
-        target.unlink(missing_ok=True)
-        os.link(f"/proc/self/fd/{file}", target, follow_symlinks=True)
+        run("tar", "-C", str(system), "--numeric-owner", "-cf", str(partial), ".")
+        partial.rename(target)
     finally:
-        os.close(file)
+        partial.unlink(missing_ok=True)
 
 
 def keyring() -> list[str]:
