@@ -38,12 +38,17 @@ USAGE = f"usage: just fresh {'|'.join(SUITES)} [options of pytest]; just fresh -
 
 
 @contextlib.contextmanager
-def phase(name: str) -> Iterator[None]:
-    """Print what is being done and, at the end, how long it took."""
+def phase(name: str, failures: list[str] | None = None) -> Iterator[None]:
+    """Print what is being done and, at the end, how long it took. If the rest can do without it, keep its failure."""
     began = time.monotonic()
     print(f"-- {name}", flush=True)
     try:
         yield
+    except Failed as error:
+        if failures is None:
+            raise
+        print(f"   FAILED: {error}", flush=True)
+        failures.append(str(error).partition("\n")[0])
     finally:
         print(f"   {time.monotonic() - began:.0f} s", flush=True)
 
@@ -152,20 +157,22 @@ def story(suite: str, options: Sequence[str]) -> None:
         debian.open()
     with phase("a clone of the checkout"):
         clone(debian)
-    stranger = Stranger(debian)
-    with contextlib.closing(stranger):
+    failures: list[str] = []
+    with contextlib.closing(Stranger(debian)) as stranger:
         with phase(f"{first_command()}, in a terminal"):
             install_in_a_terminal(stranger)
         print(f"   {debian.versions()}", flush=True)
-        with phase("the monitor"):
+        with phase("the monitor", failures):
             use_the_monitor(stranger)
-    with phase("the demo without a terminal: every worker, restarts, what is left"):
+    with phase("the demo without a terminal: every worker, restarts, what is left", failures):
         debian.run(".venv/bin/python", "-m", "tests.support.stranger", at=THERE)
     with phase(".ci/prepare r"):
         debian.run(".ci/prepare", "r", at=THERE)
-    with phase("the tests with R"):
+    with phase("the tests with R", failures):
         pytest = [".venv/bin/python", "-m", "pytest", "-q", "-m", "r", "-p", "no:cacheprovider", *options]
         debian.run(*pytest, at=THERE, env={"CI": "true"})
+    if failures:
+        raise Failed("\n       ".join((f"{len(failures)} of the steps failed on {suite}:", *failures)))
     used = shutil.disk_usage(debian.memory).used
     print(f"-- all of it works on {suite} ({used >> 20} MiB of memory for its files)", flush=True)
 

@@ -17,6 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from tests.support.running import READY, WORKER_READY
+
 T = TypeVar("T")
 
 FAUCET = str(Path(".venv/bin/faucet").absolute())
@@ -35,7 +37,8 @@ class Service:
 
     def __init__(self) -> None:
         words = [FAUCET, "demo", "--headless", "-w", str(WORKERS), "--host", "127.0.0.1:0"]
-        self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        quiet = subprocess.DEVNULL
+        self.process = subprocess.Popen(words, stdin=quiet, stdout=quiet, stderr=subprocess.PIPE, text=True)
         self.lines: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -48,8 +51,8 @@ class Service:
 
     def _address(self) -> str:
         assert self.process.poll() is None, f"the demo ended:\n{self.log}"
-        found = re.search(r"serving .* on (http://127\.0\.0\.1:[0-9]+)", self.log)
-        return found[1] if found else ""
+        found = READY.search(self.log)
+        return f"http://127.0.0.1:{found['port']}" if found else ""
 
     @property
     def log(self) -> str:
@@ -69,14 +72,14 @@ class Service:
         assert result.returncode == 0, f"`faucet ctl {' '.join(words)}` failed: {said}\n{self.log}"
         return result.stdout
 
-    def ready(self) -> dict[str, int]:
-        """Return the pid of each worker that is ready or busy, by name."""
-        rows = json.loads(self.ctl("workers", "--json"))
-        return {row["name"]: row["pid"] for row in rows if row["state"] in ("ready", "busy")}
+    def pids(self) -> dict[str, int]:
+        """Return the latest pid that was ready of each worker, by number."""
+        found = (WORKER_READY.search(line) for line in list(self.lines))
+        return {match["number"]: int(match["pid"]) for match in found if match}
 
     def all_ready(self) -> dict[str, int]:
         """Return the pids once all workers are ready; until then, nothing."""
-        pids = self.ready()
+        pids = self.pids()
         return pids if len(pids) == WORKERS else {}
 
     def stop(self) -> None:
@@ -87,7 +90,7 @@ class Service:
 
 
 class Client(threading.Thread):
-    """Sends request after request, and keeps the pids of the workers that answered."""
+    """Sends requests, with short pauses, and keeps the pids of the workers that answered."""
 
     def __init__(self, url: str) -> None:
         super().__init__(daemon=True)
@@ -105,8 +108,8 @@ class Client(threading.Thread):
                     self.pids.add(json.load(response)["pid"])
             except OSError as error:
                 self.failures.append(str(error))
-                time.sleep(0.1)
             self.count += 1
+            time.sleep(0.02)  # both cores would be busy with requests otherwise, instead of with starting R
 
 
 def until(condition: Callable[[], T], seconds: float, what: str, service: Service | None = None) -> T:
@@ -130,7 +133,7 @@ def restart_each(service: Service) -> None:
         service.ctl("restart", name)
 
         def replaced(name: str = name, before: int = before) -> bool:
-            return service.ready().get(name, before) != before
+            return service.pids()[name] != before
 
         until(replaced, 60, f"worker {name} is replaced", service)
         service.check_log()
@@ -173,7 +176,7 @@ def check_nothing_is_left() -> None:
         found = []
         for path in Path("/proc").glob("[0-9]*"):
             words = command_line(path)
-            if words[:1] and (words[0].endswith("/R") or "/faucet" in " ".join(words[:2])):
+            if words[:1] and (words[0].endswith("/R") or str(Path(".venv").absolute()) in " ".join(words)):
                 found.append(f"{path.name}: {' '.join(words)}")
         return found
 
