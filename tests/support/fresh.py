@@ -34,6 +34,8 @@ SUITES = ("trixie", "bookworm")
 THERE = "/root/faucet"
 """Where the checkout is in the clean system."""
 
+SIDE_BY_SIDE = ("-n", "2", "--dist", "loadgroup", "-p", "no:cacheprovider")
+
 USAGE = f"usage: just fresh {'|'.join(SUITES)} [options of pytest]; just fresh --clean"
 
 
@@ -121,9 +123,12 @@ class Stranger:
             raise Failed(f"{error}\n{self.window.screen.rstrip()}") from None
 
     def who_answers(self) -> int:
-        """Send a request and return the pid of the worker that answers."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/hello", timeout=30) as response:
-            return int(json.load(response)["pid"])
+        """Send a request and return the pid of the worker that answers. Raises Failed."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/hello", timeout=30) as response:
+                return int(json.load(response)["pid"])
+        except OSError as error:
+            raise Failed(f"a request failed: {error}\n{self.window.screen.rstrip()}") from None
 
     def close(self) -> None:
         """Close the terminal."""
@@ -169,7 +174,7 @@ def story(suite: str, options: Sequence[str]) -> None:
     with phase(".ci/prepare r"):
         debian.run(".ci/prepare", "r", at=THERE)
     with phase("the tests with R", failures):
-        pytest = [".venv/bin/python", "-m", "pytest", "-q", "-m", "r", "-p", "no:cacheprovider", *options]
+        pytest = [".venv/bin/python", "-m", "pytest", "-q", "-m", "r", *SIDE_BY_SIDE, *options]
         debian.run(*pytest, at=THERE, env={"CI": "true"})
     if failures:
         raise Failed("\n       ".join((f"{len(failures)} of the steps failed on {suite}:", *failures)))
