@@ -2,7 +2,7 @@
 
 import sys
 
-from faucet.cli import main
+from faucet.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

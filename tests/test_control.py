@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 
 from faucet.control.client import Client, NoRuntime, Refusal
-from faucet.control.places import directory, is_private, socket_path
+from faucet.control.paths import directory, is_private, socket_path
 from faucet.control.protocol import COMMAND_LIMIT, PROTOCOL, ProtocolError, decode, encode
-from faucet.journal import newest
-from faucet.snapshot import WorkerRow
+from faucet.log.recent import newest
+from faucet.status.snapshot import WorkerRow
 from tests.support.load import fetch
 from tests.support.running import Faucet, python_worker, resident_memory
 

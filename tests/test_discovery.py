@@ -14,11 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faucet.cli import main
-from faucet.discovery.api import InCluster, in_cluster
-from faucet.discovery.choose import CannotResolve, ServiceUrl, choose, parse_dns_server, parse_service_url
-from faucet.discovery.direct import DirectNames, ResolvConf, parse_resolv_conf
-from faucet.discovery.endpoints import (
+from faucet.cli.main import main
+from faucet.net.commands import LocalPrograms
+from faucet.pods.discovery.choose import CannotResolve, ServiceUrl, choose, parse_dns_server, parse_service_url
+from faucet.pods.discovery.dns import DirectNames, ResolvConf, parse_resolv_conf
+from faucet.pods.discovery.dns_server import DnsServer
+from faucet.pods.discovery.endpoint_slices import ServiceName, SliceSet, service_of
+from faucet.pods.discovery.endpoints import (
     Answer,
     Denied,
     Endpoint,
@@ -29,13 +31,11 @@ from faucet.discovery.endpoints import (
     Unusable,
     one_family,
 )
-from faucet.discovery.kubernetes import Fallback, Kubectl, Slices
-from faucet.discovery.messages import DnsServer
-from faucet.discovery.polling import Fixed, Polling
-from faucet.discovery.roster import Roster
-from faucet.discovery.slices import ServiceName, SliceSet, service_of
-from faucet.discovery.system import SystemNames, absolute
-from faucet.net.programs import LocalPrograms
+from faucet.pods.discovery.getaddrinfo import SystemNames, absolute
+from faucet.pods.discovery.in_cluster import InCluster, in_cluster
+from faucet.pods.discovery.kubernetes import Fallback, Kubectl, Slices
+from faucet.pods.discovery.polling import Fixed, Polling
+from faucet.pods.endpoint_set import EndpointSet
 from tests.support.kubeapi import Endpoint as ApiEndpoint
 from tests.support.kubeapi import KubeApi
 
@@ -53,43 +53,43 @@ ANSWERS = st.one_of(
 
 @given(st.lists(ANSWERS, max_size=30))
 def test_a_roster_is_what_the_answers_say(answers: list[Answer]) -> None:
-    roster = Roster()
+    endpoint_set = EndpointSet()
     expected: set[Endpoint] = set()
     missing = 0
     for moment, answer in enumerate(answers):
-        before = dict(roster.endpoints)
-        changed = roster.apply(answer, float(moment))
+        before = dict(endpoint_set.endpoints)
+        changed = endpoint_set.apply(answer, float(moment))
         missing = missing + 1 if isinstance(answer, Missing) else 0
         if isinstance(answer, Found):
             expected = set(answer.endpoints)
-            assert roster.trouble == ""
-            assert roster.known_since == moment
+            assert endpoint_set.trouble == ""
+            assert endpoint_set.known_since == moment
         elif missing >= 2:
             expected = set()
-        assert set(roster.endpoints.values()) == expected
-        assert changed == (before != roster.endpoints)
-        assert set(roster.ready) == {endpoint for endpoint in expected if endpoint.ready}
+        assert set(endpoint_set.endpoints.values()) == expected
+        assert changed == (before != endpoint_set.endpoints)
+        assert set(endpoint_set.ready) == {endpoint for endpoint in expected if endpoint.ready}
 
 
 def test_trouble_between_two_missing_answers_begins_the_count_anew() -> None:
-    roster = Roster()
-    roster.apply(Found((A,)), 0)
+    endpoint_set = EndpointSet()
+    endpoint_set.apply(Found((A,)), 0)
     for answer in (Missing("gone"), Trouble("down"), Missing("gone")):
-        assert not roster.apply(answer, 1)
-    assert roster.apply(Missing("gone"), 2)
-    assert roster.trouble == "gone"
+        assert not endpoint_set.apply(answer, 1)
+    assert endpoint_set.apply(Missing("gone"), 2)
+    assert endpoint_set.trouble == "gone"
 
 
 def test_other_addresses_of_the_same_pods_are_not_believed_at_once() -> None:
     """glibc tells the IPv6 addresses alone when the question for the others failed: each would be a second lock."""
-    roster = Roster()
+    endpoint_set = EndpointSet()
     six = Found((Endpoint("fd00::1", 8000),))
-    roster.apply(Found((A, B)), 0)
+    endpoint_set.apply(Found((A, B)), 0)
     for _ in range(3):
-        assert not roster.apply(six, 1)
-        assert set(roster.ready) == {A, B}
-    assert roster.apply(six, 2)
-    assert roster.ready == list(six.endpoints)
+        assert not endpoint_set.apply(six, 1)
+        assert set(endpoint_set.ready) == {A, B}
+    assert endpoint_set.apply(six, 2)
+    assert endpoint_set.ready == list(six.endpoints)
 
 
 def test_one_worker_has_one_address() -> None:
@@ -423,7 +423,7 @@ async def test_who_is_denied_falls_back(
 async def test_a_server_that_fails_silent_or_down_is_asked_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("faucet.discovery.api.PATIENCE", 0.3)
+    monkeypatch.setattr("faucet.pods.discovery.in_cluster.PATIENCE", 0.3)
     async with api_of(tmp_path) as (api, source):
         api.set_slice("one", "plumber", [POD_A])
         async with heard(Slices(source, SERVICE, 8000, "http")) as answers:

@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from faucet.dispatch import Dispatcher, Grant, LockError, QueueFull
+from faucet.proxy.locks import Dispatcher, Grant, LockError, QueueFull
 
 
 def dispatcher(*workers: str, limit: int = 10, timeout: float | None = None) -> Dispatcher[str, str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from faucet.cli import app
+from faucet.cli.main import app
 from faucet.settings import K8sSettings, LocalSettings
 
 ROOT = Path(__file__).parents[1]

@@ -15,8 +15,8 @@ import pytest
 import yaml
 
 from faucet import __version__
-from faucet.chores import EXAMPLES
-from faucet.cli import main
+from faucet.cli.main import main
+from faucet.cli.tools import EXAMPLES
 from tests.support.kubeapi import KubeApi
 
 

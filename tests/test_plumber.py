@@ -16,13 +16,13 @@ import psutil
 import pytest
 import requests
 
-import faucet.demo
+import faucet.templates.demo
 from tests.support.load import fetch, hang_up, read_response
 from tests.support.running import Faucet, is_alive, wait_gone
 from tests.test_pool import Load
 
 Start = Callable[..., Faucet]
-DEMO = str(Path(faucet.demo.__file__).parent)
+DEMO = str(Path(faucet.templates.demo.__file__).parent)
 
 pytestmark = pytest.mark.usefixtures("plumber")
 

@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 
-import faucet.demo
+import faucet.templates.demo
 from faucet.control.client import Refusal
-from faucet.workers.pod import Pod
+from faucet.pods.pod import Pod
 from tests.support.certificates import make_ca
 from tests.support.cluster import PODS, SERVICE, Cluster
 from tests.support.cluster_net import DNS, HOLE
@@ -31,7 +31,7 @@ from tests.support.running import WORKERS, Faucet
 from tests.test_pool import control, states, until
 
 URL = f"http://{SERVICE}:8000"
-DEMO = Path(faucet.demo.__file__).parent
+DEMO = Path(faucet.templates.demo.__file__).parent
 
 Serve = Callable[..., Faucet]
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from faucet.control.client import Client, NoRuntime, Refusal
-from faucet.control.places import socket_path
+from faucet.control.paths import socket_path
 from tests.bench.peers import consecutive_ports
 from tests.support.load import fetch
 from tests.support.running import Faucet, is_alive, python_worker, wait_gone

@@ -10,26 +10,26 @@ from pathlib import Path
 
 import pytest
 
-from faucet.workers.keeper import Keeper
 from faucet.workers.process import ChildProcess
+from faucet.workers.reaper import Reaper
 from tests.support.running import is_alive, wait_gone
 
 
 @pytest.fixture
-def keeper() -> Iterator[Keeper]:
-    made = Keeper()
+def keeper() -> Iterator[Reaper]:
+    made = Reaper()
     yield made
     made.close()
 
 
-async def start(keeper: Keeper, script: str, lines: list[tuple[str, str]] | None = None) -> ChildProcess:
+async def start(keeper: Reaper, script: str, lines: list[tuple[str, str]] | None = None) -> ChildProcess:
     log = lines if lines is not None else []
     return await ChildProcess.start(
         ["/bin/sh", "-c", script], Path("/"), os.environ, keeper, lambda stream, line: log.append((stream, line))
     )
 
 
-async def test_output_and_exit_code(keeper: Keeper) -> None:
+async def test_output_and_exit_code(keeper: Reaper) -> None:
     lines: list[tuple[str, str]] = []
     process = await start(keeper, "echo one; echo two >&2; printf three; exit 5", lines)
     assert await process.exited == 5
@@ -39,7 +39,7 @@ async def test_output_and_exit_code(keeper: Keeper) -> None:
 
 
 @pytest.mark.parametrize("waitid", [True, False])
-async def test_without_pidfd_as_on_macos(keeper: Keeper, monkeypatch: pytest.MonkeyPatch, waitid: bool) -> None:
+async def test_without_pidfd_as_on_macos(keeper: Reaper, monkeypatch: pytest.MonkeyPatch, waitid: bool) -> None:
     monkeypatch.delattr(os, "pidfd_open", raising=False)
     if not waitid:
         monkeypatch.delattr(os, "waitid")
@@ -51,7 +51,7 @@ async def test_without_pidfd_as_on_macos(keeper: Keeper, monkeypatch: pytest.Mon
     await stopped.output_ended()
 
 
-async def test_a_child_that_ignores_sigterm_is_killed(keeper: Keeper) -> None:
+async def test_a_child_that_ignores_sigterm_is_killed(keeper: Reaper) -> None:
     process = await start(keeper, "trap '' TERM; echo ready; while :; do sleep 0.1; done")
     while not process.last_lines:
         await asyncio.sleep(0.01)
@@ -59,14 +59,14 @@ async def test_a_child_that_ignores_sigterm_is_killed(keeper: Keeper) -> None:
     await process.output_ended()
 
 
-async def test_the_rest_of_the_group_ends_with_its_leader(keeper: Keeper) -> None:
+async def test_the_rest_of_the_group_ends_with_its_leader(keeper: Reaper) -> None:
     process = await start(keeper, "sleep 600 & echo $!")
     assert await process.exited == 0
     await process.output_ended()
     wait_gone(int(process.last_lines[0]), 2)
 
 
-async def test_output_that_somebody_else_holds_open_is_not_waited_for(keeper: Keeper) -> None:
+async def test_output_that_somebody_else_holds_open_is_not_waited_for(keeper: Reaper) -> None:
     process = await start(keeper, "setsid sleep 3 & echo $!; exit 0")
     await process.exited
     async with asyncio.timeout(2):
@@ -74,7 +74,7 @@ async def test_output_that_somebody_else_holds_open_is_not_waited_for(keeper: Ke
     os.kill(int(process.last_lines[0]), signal.SIGKILL)
 
 
-async def test_standard_input_is_empty(keeper: Keeper) -> None:
+async def test_standard_input_is_empty(keeper: Reaper) -> None:
     process = await start(keeper, "cat; echo end")
     assert await process.exited == 0
     await process.output_ended()
@@ -82,7 +82,7 @@ async def test_standard_input_is_empty(keeper: Keeper) -> None:
 
 
 async def test_the_keeper_kills_what_is_left() -> None:
-    keeper = Keeper()
+    keeper = Reaper()
     processes = [await start(keeper, "sleep 600") for _ in range(3)]
     processes[1].kill()
     await processes[1].exited
@@ -95,7 +95,7 @@ async def test_the_keeper_kills_what_is_left() -> None:
 
 
 async def test_a_keeper_that_was_killed_is_replaced() -> None:
-    keeper = Keeper()
+    keeper = Reaper()
     first = await start(keeper, "sleep 600")
     keeper._process.kill()
     keeper._process.wait()
@@ -109,7 +109,7 @@ async def test_a_keeper_that_was_killed_is_replaced() -> None:
         assert not is_alive(process.pid)
 
 
-async def test_a_program_that_cannot_be_run(keeper: Keeper) -> None:
+async def test_a_program_that_cannot_be_run(keeper: Reaper) -> None:
     process = await ChildProcess.start(["/no/such/program"], Path("/"), os.environ, keeper, lambda *_: None)
     assert await process.exited == 127
     await process.output_ended()
@@ -119,7 +119,7 @@ async def test_a_program_that_cannot_be_run(keeper: Keeper) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="scheduling policies are Linux's")
-async def test_a_worker_and_its_children_do_not_push_us_aside(keeper: Keeper) -> None:
+async def test_a_worker_and_its_children_do_not_push_us_aside(keeper: Reaper) -> None:
     process = await start(keeper, "sleep 600 & echo $!; wait")
     while not process.last_lines:
         await asyncio.sleep(0.01)
@@ -130,7 +130,7 @@ async def test_a_worker_and_its_children_do_not_push_us_aside(keeper: Keeper) ->
     await process.output_ended()
 
 
-async def test_a_line_without_an_end_is_shown_after_a_moment(keeper: Keeper) -> None:
+async def test_a_line_without_an_end_is_shown_after_a_moment(keeper: Reaper) -> None:
     process = await start(keeper, "printf 'Selection: '; sleep 600")
     for _ in range(300):
         if process.last_lines:

@@ -6,10 +6,10 @@ import io
 
 import pytest
 
-from faucet import services
-from faucet.net.ssh.secrets import Secrets
-from faucet.services import NoChoice, choose_service, headless_urls
+from faucet.cli import pick_service as services
+from faucet.cli.pick_service import NoChoice, choose_service, headless_urls
 from faucet.settings import K8sSettings
+from faucet.ssh.secrets import Secrets
 
 
 def service(name: str, cluster_ip: str, *ports: dict[str, object]) -> dict[str, object]:

@@ -13,16 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from faucet.log import JsonFormat, Log, TextFormat
+from faucet.log.handler import JsonFormat, Log, TextFormat
+from faucet.log.writer import TOGETHER, FileOutput, Output, Sink
 from faucet.net.address import Address, AddressError, bind, bound_address, listen, parse_address
+from faucet.proxy.stats import BUCKET_BOUNDS, Histogram, Record, Stats
 from faucet.settings import LogSettings
-from faucet.sink import TOGETHER, FileOutput, Output, Sink
-from faucet.stats import BUCKET_BOUNDS, Histogram, Record, Stats
 from faucet.units import format_duration, format_size, parse_duration, parse_size
 from faucet.workers.advice import advice
 from faucet.workers.cpus import available_cpus
-from faucet.workers.entry import Entry
-from faucet.workers.life import exit_text
+from faucet.workers.instance import exit_text
+from faucet.workers.program import Program
 
 
 @pytest.mark.parametrize(
@@ -356,11 +356,11 @@ def test_cpus(tmp_path: Path) -> None:
 
 
 def test_advice() -> None:
-    entry = Entry(("Rscript",), Path(), "plumber.R", "Rscript")
+    program = Program(("Rscript",), Path(), "plumber.R", "Rscript")
     said = ["Error in library(plumber) : there is no package called ‘plumber’", "Execution halted"]
-    assert "apt-get install r-cran-plumber" in advice(said, entry)
-    assert 'install.packages("jsonlite2")' in advice(["there is no package called 'jsonlite2'"], entry)
-    assert advice(["segfault"], entry) == ""
+    assert "apt-get install r-cran-plumber" in advice(said, program)
+    assert 'install.packages("jsonlite2")' in advice(["there is no package called 'jsonlite2'"], program)
+    assert advice(["segfault"], program) == ""
 
 
 def test_exit_texts() -> None:

@@ -12,12 +12,12 @@ import asyncssh
 import pytest
 
 from faucet.net.connect import Connector, LinkDown, LinkLost, connect_tcp
-from faucet.net.ssh.channel import ChannelTransport
-from faucet.net.ssh.link import Link, State
-from faucet.net.ssh.login import Login, SshFiles
-from faucet.net.ssh.programs import RemotePrograms
-from faucet.net.ssh.secrets import Secrets
-from faucet.net.ssh.target import Target, parse_target, parse_targets
+from faucet.ssh.channel import ChannelTransport
+from faucet.ssh.commands import RemotePrograms
+from faucet.ssh.link import Link, State
+from faucet.ssh.login import Login, SshFiles
+from faucet.ssh.secrets import Secrets
+from faucet.ssh.target import Target, parse_target, parse_targets
 from tests.support.cluster import PODS, Cluster
 from tests.support.cluster_net import BASTION, HOLE, wait_until
 
@@ -349,7 +349,7 @@ def running(cluster: Cluster, command: str) -> bool:
 
 
 async def test_bastions_that_refuse_are_not_asked_without_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    from faucet.net.ssh.explain import SshError
+    from faucet.ssh.errors import SshError
 
     attempts = 0
 
@@ -368,7 +368,7 @@ async def test_bastions_that_refuse_are_not_asked_without_a_pause(monkeypatch: p
 
 async def test_nothing_leaks_on_the_bastion(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousand opens that are given up, and a hundred reconnects."""
-    monkeypatch.setattr("faucet.net.ssh.link.BACKOFF_FIRST", 0.01)
+    monkeypatch.setattr("faucet.ssh.link.BACKOFF_FIRST", 0.01)
     async with linked(cluster) as link:
         for round_ in range(50):
             opening = [asyncio.ensure_future(link.connect(Near, PODS[n % 3], 8000, 5)) for n in range(20)]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from faucet.control.places import socket_path
+from faucet.control.paths import socket_path
 from tests.support.cluster import Cluster
 from tests.support.cluster_net import BASTION
 from tests.support.cluster_ssh import SshServer

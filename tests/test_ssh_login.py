@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from faucet.net.ssh.explain import SshError
-from faucet.net.ssh.login import Login
-from faucet.net.ssh.prompts import ask_what_is_needed
-from faucet.net.ssh.secrets import Secrets, inherited
-from faucet.net.ssh.target import Target
+from faucet.ssh.errors import SshError
+from faucet.ssh.login import Login
+from faucet.ssh.prompts import ask_what_is_needed
+from faucet.ssh.secrets import Secrets, inherited
+from faucet.ssh.target import Target
 from tests.support.cluster import Cluster
 from tests.support.cluster_net import BASTION
 from tests.support.cluster_ssh import PASSPHRASE
@@ -252,7 +252,7 @@ def test_a_passphrase_is_asked_for_once_and_kept(
         asked.append(question)
         return next(answers)
 
-    monkeypatch.setattr("faucet.net.ssh.prompts.ask", ask)
+    monkeypatch.setattr("faucet.ssh.prompts.ask", ask)
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     way = login(laptop)
     way.files = type(way.files)(way.files.config, laptop.ssh.encrypted_key, way.files.known_hosts)

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from faucet import starter
-from faucet.cli import main
-from faucet.starter import NAMES, StarterError, write_starter
+from faucet.cli.main import main
+from faucet.templates import starter
+from faucet.templates.starter import NAMES, StarterError, write_starter
 from tests.support.load import fetch
 from tests.support.running import Faucet
 
@@ -30,7 +30,7 @@ def contents(directory: Path) -> dict[str, str]:
 
 def uncommented() -> str:
     """faucet.toml with all options in force."""
-    return COMMENTED.sub("", files("faucet.starter").joinpath("faucet.toml").read_text("utf-8"))
+    return COMMENTED.sub("", files("faucet.templates.starter").joinpath("faucet.toml").read_text("utf-8"))
 
 
 def test_it_writes_three_files_into_a_directory_that_it_makes(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
     code = (
         "import resource, sys\n"
         "from pathlib import Path\n"
-        "from faucet import starter\n"
+        "from faucet.templates import starter\n"
         "starter.NAMES = ('entrypoint.R', 'plumber.R', 'faucet.toml')\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))\n"
         "try: starter.write_starter(Path(sys.argv[1]))\n"

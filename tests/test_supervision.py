@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from faucet.configfile import ConfigError
+from faucet.cli.toml import ConfigError
 from faucet.control.client import NoRuntime, Refusal
 from faucet.settings import parse_span
 from faucet.workers.reload import _is_log

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from faucet.net import systemd
-from faucet.net.systemd import STATUS_LIMIT, Notifier, SystemdError, inherited_sockets, watchdog_interval
+from faucet.service import systemd
+from faucet.service.systemd import STATUS_LIMIT, Notifier, SystemdError, inherited_sockets, watchdog_interval
 
 ROOT = Path(__file__).parents[1]
 ME = str(os.getpid())
@@ -29,7 +29,7 @@ on_linux = pytest.mark.skipif(sys.platform != "linux", reason="abstract sockets,
 
 ACTIVATED = """
 import json, os, subprocess, sys
-from faucet.net.systemd import inherited_sockets
+from faucet.service.systemd import inherited_sockets
 
 sockets = inherited_sockets(os.environ)
 child = "import os, sys; print([os.path.exists(f'/dev/fd/{fd}') for fd in (3, 4)], *sorted(os.environ))"

@@ -16,7 +16,7 @@ import psutil
 import pytest
 import requests
 
-from faucet.control.places import socket_path
+from faucet.control.paths import socket_path
 from tests.support.running import python_worker, wait_gone
 from tests.support.terminal import Terminal
 
@@ -289,14 +289,14 @@ def test_without_a_monitor_one_line_says_so(terminal: Open, port: int, variable:
 def test_headless_imports_neither_textual_nor_asyncssh_and_starts_quickly(tmp_path: Path) -> None:
     """Until the workers are spawned: 0.2 s on a calm machine, of which what it stands on takes a third."""
     ours = (
-        "import sys, time; began = time.monotonic(); import os, faucet.workers.local as local\n"
+        "import sys, time; began = time.monotonic(); import os, faucet.workers.supervisor as local\n"
         "sys.argv = ['faucet', '--headless', '--command', 'true', '--host', '127.0.0.1:0']\n"
         "def start(self):\n"
         "    heavy = [name for name in ('textual', 'asyncssh', 'rich.console') if name in sys.modules]\n"
         "    print(round(time.monotonic() - began, 3), heavy, flush=True)\n"
         "    os._exit(0)\n"
         "local.LocalWorkers.start = start\n"
-        "import faucet.cli; faucet.cli.main()"
+        "import faucet.cli.main; faucet.cli.main.main()"
     )
     ground = (
         "import time; began = time.monotonic(); import asyncio, ssl, uvloop, cyclopts\n"

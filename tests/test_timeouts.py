@@ -7,7 +7,7 @@ from time import monotonic
 
 import pytest
 
-from faucet.proxy.timeouts import Timeouts
+from faucet.proxy.deadlines import Timeouts
 
 pytestmark = pytest.mark.quiet
 

@@ -17,11 +17,11 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from faucet import __version__
-from faucet.control.picture import Runtime
-from faucet.stats import BUCKET_BOUNDS, BUCKETS_PER_DOUBLING, Histogram
+from faucet.proxy.stats import BUCKET_BOUNDS, BUCKETS_PER_DOUBLING, Histogram
+from faucet.status.collect import Runtime
 
 if TYPE_CHECKING:
-    from faucet.snapshot import WorkerRow
+    from faucet.status.snapshot import WorkerRow
 
 STATES = ("starting", "ready", "busy", "held", "draining", "backoff", "failed")
 

@@ -12,8 +12,8 @@ from http import HTTPStatus
 from typing import NamedTuple, cast
 
 from faucet.control.commands import Commands
-from faucet.control.picture import Runtime
 from faucet.http1 import FramingError, RequestHead, RequestReader
+from faucet.status.collect import Runtime
 
 PATIENCE = 10.0
 """Seconds for a whole request."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from faucet.control.picture import Runtime, log_row, now, request_row
 from faucet.control.protocol import Message
-from faucet.journal import newest
-from faucet.workers.fleet import Refused
+from faucet.fleet import Refused
+from faucet.log.recent import newest
+from faucet.status.collect import Runtime, log_row, now, request_row
 
 ROWS_LIMIT = 500
 """Rows of one answer, which take some 3 ms to make."""
@@ -60,9 +60,9 @@ class Commands:
         return [request_row(record)._asdict() for record in records]
 
     def _logs(self, message: Message) -> Any:
-        journal = self._runtime.journal
+        recent_log = self._runtime.recent_log
         worker = message.get("worker")
-        entries = [entry for entry in journal.entries if worker in (None, entry.worker)]
+        entries = [entry for entry in recent_log.entries if worker in (None, entry.worker)]
         return [log_row(entry)._asdict() for entry in entries[-_number(message, "last", 50, ROWS_LIMIT) :]]
 
     def _health(self, _: Message) -> Any:

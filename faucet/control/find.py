@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from faucet.control.client import Client, NobodyThere, NoRuntime
-from faucet.control.places import known_sockets, socket_path
+from faucet.control.paths import known_sockets, socket_path
 from faucet.control.protocol import MESSAGE_LIMIT
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]

@@ -12,7 +12,7 @@ import json
 from typing import Any
 
 PROTOCOL = 2
-"""Both sides must speak the same. It changes with every field of `faucet.snapshot`."""
+"""Both sides must speak the same. It changes with every field of `faucet.status.snapshot`."""
 
 COMMAND_LIMIT = 64 * 1024
 """Bytes of a line that a runtime takes from a client."""

@@ -18,11 +18,11 @@ from typing import Any, cast
 
 from faucet import __version__
 from faucet.control.commands import Commands
-from faucet.control.picture import Runtime
-from faucet.control.places import PATH_LIMIT, directory, is_private
+from faucet.control.paths import PATH_LIMIT, directory, is_private
 from faucet.control.protocol import COMMAND_LIMIT, PROTOCOL, Message, ProtocolError, decode, encode
-from faucet.control.viewer import Viewer
-from faucet.workers.fleet import Refused
+from faucet.control.subscription import Viewer
+from faucet.fleet import Refused
+from faucet.status.collect import Runtime
 
 UNREAD_LIMIT = 64 * 1024
 """Bytes that a client may leave unread before it is told nothing more."""

@@ -61,8 +61,8 @@ def examine(
 
 def _in_force(directory: Path) -> tuple[LocalSettings, Finding]:
     """The options that `faucet --dir DIRECTORY` would have. Raises CycloptsError if they are wrong."""
-    from faucet.cli import app
-    from faucet.configfile import NAME, sources
+    from faucet.cli.main import app
+    from faucet.cli.toml import NAME, sources
 
     _, bound, _ = app.parse_args(["local", f"--dir={directory}"], exit_on_error=False, print_error=False)
     by_variable = sorted(source for source in sources.values() if source.startswith("FAUCET_"))
@@ -77,7 +77,7 @@ def _in_force(directory: Path) -> tuple[LocalSettings, Finding]:
 
 
 def _broken_options(directory: Path, error: Exception) -> Finding:
-    from faucet.configfile import NAME
+    from faucet.cli.toml import NAME
 
     advice = f"mend {directory / NAME}, or the variable; `faucet --help` has all options"
     return Finding("broken", "options", str(error).strip() or type(error).__name__, advice)

@@ -13,8 +13,8 @@ import sys
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from faucet.control.text import visible
-from faucet.log import print_error
+from faucet.log.handler import print_error
+from faucet.text import visible
 from faucet.units import counted
 
 Level = Literal["ok", "warning", "broken", "unused"]

@@ -11,7 +11,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from faucet.control.places import PATH_LIMIT, directory, is_private, socket_path
+from faucet.control.paths import PATH_LIMIT, directory, is_private, socket_path
 from faucet.doctor.findings import Finding, Level
 from faucet.net.address import AddressError, UnixAddress, bind, parse_listen
 from faucet.settings import LocalSettings, parse_span

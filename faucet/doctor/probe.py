@@ -15,7 +15,7 @@ from pathlib import Path
 from time import monotonic
 from typing import NamedTuple
 
-from faucet.workers.keeper import LAUNCHER, Keeper
+from faucet.workers.reaper import LAUNCHER, Reaper
 
 MOST_OUTPUT = 1 << 20
 """Bytes; whoever writes more is not answering a question."""
@@ -34,10 +34,10 @@ class Answer(NamedTuple):
 def ask_program(argv: Sequence[str], directory: Path | None, patience: float) -> Answer:
     """Run it for at most `patience` seconds, started as workers are. Raises OSError if it cannot be started."""
     deadline = monotonic() + patience
-    with contextlib.closing(Keeper()) as keeper:
+    with contextlib.closing(Reaper()) as reaper:
         process = subprocess.Popen(
             ["/bin/sh", "-c", LAUNCHER, "faucet-doctor", *argv],
-            stdin=keeper.pipe,
+            stdin=reaper.pipe,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             cwd=directory,
@@ -47,7 +47,7 @@ def ask_program(argv: Sequence[str], directory: Path | None, patience: float) ->
             output, ended = _listen(process, deadline)
         finally:
             _end(process)
-            keeper.forget(process.pid)
+            reaper.forget(process.pid)
     return Answer(process.returncode, output.decode("utf-8", "replace"), ended)
 
 

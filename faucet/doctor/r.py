@@ -11,7 +11,7 @@ from pathlib import Path
 from faucet.doctor.findings import Finding, Level
 from faucet.doctor.probe import Answer, ask_program
 from faucet.settings import LocalSettings
-from faucet.workers.entry import INSTALL_PACKAGE, INSTALL_PLUMBER, INSTALL_R, EntryError, find_entry
+from faucet.workers.program import INSTALL_PACKAGE, INSTALL_PLUMBER, INSTALL_R, ProgramError, find_program
 
 PATIENCE = 10.0
 """Seconds for R to start, load two packages and read two files: that takes half a second; a cold disk, some more."""
@@ -42,8 +42,8 @@ def api(settings: LocalSettings) -> list[Finding]:
     # Whether R is there is told apart from whether there is something to serve.
     rscript = settings.rscript if shutil.which(settings.rscript) else sys.executable
     try:
-        entry = find_entry(settings.dir, settings.command, rscript)
-    except EntryError as error:
+        entry = find_program(settings.dir, settings.command, rscript)
+    except ProgramError as error:
         return [_nothing_to_serve(settings, str(error))]
     findings = [Finding("ok", "API", f"{entry.description} in {entry.directory}")]
     return findings + [finding for name in served_files(settings) for finding in _port(settings.dir / name)]

@@ -189,7 +189,7 @@ def _why_not(address: Address | UnixAddress, error: OSError) -> str:
     if isinstance(error, socket.gaierror):
         return f"cannot listen on {address}: {address.host!r} is no address of this machine ({error.strerror})"
     if error.errno == errno.EADDRINUSE:
-        from faucet.net.listeners import who_listens
+        from faucet.net.port_owner import who_listens
 
         owner = who_listens(address.port)
         by = f" by {owner}" if owner else ""

@@ -11,14 +11,14 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from faucet.http1 import Body, RequestHead, ResponseHead
-from faucet.proxy.account import Account
-from faucet.proxy.answers import answer
+from faucet.proxy.error_responses import answer
 from faucet.proxy.phases import CLIENT_CLOSED_REQUEST, Phase
+from faucet.proxy.record import Account
 
 if TYPE_CHECKING:
-    from faucet.proxy.backend import Backend, BackendConnection
-    from faucet.proxy.client import ClientConnection
-    from faucet.proxy.core import Proxy
+    from faucet.proxy.downstream import ClientConnection
+    from faucet.proxy.server import Proxy
+    from faucet.proxy.upstream import Backend, BackendConnection
 
 _ACTIVE, _DONE = Phase.ACTIVE, Phase.DONE
 

@@ -17,7 +17,7 @@ from faucet.proxy.phases import CLIENT_CLOSED_REQUEST, HALF_CLOSED, MAX_SENDS, R
 from faucet.proxy.tunnel import Tunnel
 
 if TYPE_CHECKING:
-    from faucet.proxy.backend import Backend, BackendConnection
+    from faucet.proxy.upstream import Backend, BackendConnection
 
 _READING, _QUEUED, _CONNECTING, _ACTIVE, _ = Phase  # a global is found faster than a member of an Enum
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from faucet.proxy.account import Account
+from faucet.proxy.record import Account
 
 if TYPE_CHECKING:
     from faucet.proxy.ending import Ending

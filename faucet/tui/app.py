@@ -20,12 +20,13 @@ from textual.screen import Screen
 from textual.widgets import ContentSwitcher, Footer, Input
 
 from faucet.control.client import NoRuntime, Refusal
-from faucet.control.columns import Cell
-from faucet.control.text import clock, visible
-from faucet.control.usage import Usage, sample_usage
 from faucet.settings import MonitorSettings
-from faucet.snapshot import RequestRow, WaitingRow
-from faucet.tui.acting import ACTING, Acting
+from faucet.status.columns import Cell
+from faucet.status.format import clock
+from faucet.status.snapshot import RequestRow, WaitingRow
+from faucet.status.usage import Usage, sample_usage
+from faucet.text import visible
+from faucet.tui.actions import ACTING, Acting
 from faucet.tui.feed import Connect, Feed
 from faucet.tui.help import help_text
 from faucet.tui.items import SOURCES, event_line, log_line, request_details, request_line, waiting_line

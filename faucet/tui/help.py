@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from faucet.control.columns import ASCII_GLYPHS, GLYPHS
+from faucet.status.columns import ASCII_GLYPHS, GLYPHS
 
 _HELP = """\
 Workers

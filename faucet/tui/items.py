@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from faucet.control.columns import format_age
-from faucet.control.text import clock, request_text, visible
-from faucet.snapshot import LogRow, RequestRow, WaitingRow
+from faucet.status.columns import format_age
+from faucet.status.format import clock, request_text
+from faucet.status.snapshot import LogRow, RequestRow, WaitingRow
+from faucet.text import visible
 from faucet.tui.lines import Line
 from faucet.tui.model import LogItem
 from faucet.units import format_duration, format_size

@@ -7,7 +7,7 @@ from time import time
 from typing import Any
 
 from faucet.control.protocol import Message
-from faucet.snapshot import LogRow, RequestRow, SecondRow, Service, Totals, WaitingRow, WorkerRow
+from faucet.status.snapshot import LogRow, RequestRow, SecondRow, Service, Totals, WaitingRow, WorkerRow
 
 LINES = 5000
 """Lines of the log that are kept."""

@@ -12,10 +12,11 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 
 from faucet.control.client import NoRuntime, Refusal
-from faucet.control.columns import format_age
-from faucet.control.text import clock, visible
-from faucet.snapshot import RequestRow, WorkerRow
-from faucet.stats import Histogram, quantile_of
+from faucet.proxy.stats import Histogram, quantile_of
+from faucet.status.columns import format_age
+from faucet.status.format import clock
+from faucet.status.snapshot import RequestRow, WorkerRow
+from faucet.text import visible
 from faucet.tui.items import request_line
 from faucet.tui.paint import sparkline
 from faucet.units import format_duration

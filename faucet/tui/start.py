@@ -19,10 +19,10 @@ from typing import IO, NamedTuple
 from faucet.control.client import Client, Greeting, NoRuntime
 from faucet.control.find import Place, find
 from faucet.control.protocol import MESSAGE_LIMIT
-from faucet.log import print_error
-from faucet.net.ssh.secrets import VARIABLE as SECRETS_VARIABLE
-from faucet.net.ssh.secrets import Secrets
+from faucet.log.handler import print_error
 from faucet.settings import MonitorSettings
+from faucet.ssh.secrets import VARIABLE as SECRETS_VARIABLE
+from faucet.ssh.secrets import Secrets
 
 OWNER_VARIABLE = "FAUCET_OWNER"
 """Tells a runtime the descriptor of its end of the socket pair."""

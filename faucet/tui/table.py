@@ -15,7 +15,7 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from faucet.control.columns import COLUMNS, Cell, Column, columns_for
+from faucet.status.columns import COLUMNS, Cell, Column, columns_for
 from faucet.tui.paint import PAINTS, Part, fit, over, strip_of
 
 

@@ -10,9 +10,9 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from faucet.control.columns import format_age
-from faucet.control.text import visible
-from faucet.snapshot import SecondRow, Service, Totals
+from faucet.status.columns import format_age
+from faucet.status.snapshot import SecondRow, Service, Totals
+from faucet.text import visible
 from faucet.tui.model import Model
 from faucet.tui.paint import PAINTS, fit, sparkline, strip_of
 from faucet.units import format_duration

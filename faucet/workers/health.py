@@ -6,9 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING, cast
 
 from faucet.http1 import BadResponse, ResponseReader
-from faucet.proxy.backend import Backend
-from faucet.proxy.core import Proxy
 from faucet.proxy.occupant import Occupant
+from faucet.proxy.server import Proxy
+from faucet.proxy.upstream import Backend
 
 if TYPE_CHECKING:
     from faucet.proxy.exchange import Exchange

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
-from faucet.workers.keeper import LAUNCHER, Keeper
+from faucet.workers.reaper import LAUNCHER, Reaper
 
 LINE_LIMIT = 8 * 1024
 """Bytes of one line of output; a longer one is cut into several."""
@@ -39,34 +39,34 @@ LineCallback = Callable[[str, str], None]
 class ChildProcess:
     """A running program. Make it with `start`."""
 
-    def __init__(self, popen: subprocess.Popen[bytes], keeper: Keeper, on_line: LineCallback) -> None:
+    def __init__(self, popen: subprocess.Popen[bytes], reaper: Reaper, on_line: LineCallback) -> None:
         self.pid = popen.pid
         self.exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         """Its return code, negative for a signal, once it has exited."""
         self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
         self._popen = popen
-        self._keeper = keeper
+        self._reaper = reaper
         self._on_line = on_line
         self._outputs: list[_Output] = []
 
     @classmethod
     async def start(
-        cls, argv: Sequence[str], directory: Path, environment: Mapping[str, str], keeper: Keeper, on_line: LineCallback
+        cls, argv: Sequence[str], directory: Path, environment: Mapping[str, str], reaper: Reaper, on_line: LineCallback
     ) -> ChildProcess:
         """Start a program. Raises OSError."""
-        keeper.check()
+        reaper.check()
         with _as_batch_process():
             popen = subprocess.Popen(
                 ["/bin/sh", "-c", LAUNCHER, "faucet-worker", *argv],
-                stdin=keeper.pipe,
+                stdin=reaper.pipe,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 cwd=directory,
                 env=environment,
                 start_new_session=True,
             )
-        keeper.remember(popen.pid)
-        self = cls(popen, keeper, on_line)
+        reaper.remember(popen.pid)
+        self = cls(popen, reaper, on_line)
         try:
             self._watch_exit()
             await self._read_output("out", popen.stdout)
@@ -136,7 +136,7 @@ class ChildProcess:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         code = self._popen.wait()
-        self._keeper.forget(self.pid)
+        self._reaper.forget(self.pid)
         if not self.exited.done():
             self.exited.set_result(code)
 

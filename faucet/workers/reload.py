@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from faucet.workers.fleet import StartFailed
+from faucet.fleet import StartFailed
 
 if TYPE_CHECKING:
-    from faucet.workers.local import LocalWorkers
+    from faucet.workers.supervisor import Supervisor
 
 _log = logging.getLogger("faucet")
 
@@ -30,7 +30,7 @@ def require() -> None:
         raise StartFailed("--reload needs the package watchfiles: pip install 'faucet[reload]'") from error
 
 
-async def reload_on_change(pool: LocalWorkers, directory: Path, ignored: Path | None) -> None:
+async def reload_on_change(pool: Supervisor, directory: Path, ignored: Path | None) -> None:
     """Roll after each change in `directory`, for ever. The file `ignored` (the log) may change."""
     log = _resolved(ignored)
     while True:

@@ -17,7 +17,7 @@ from timeit import timeit
 
 import psutil
 
-import faucet.demo
+import faucet.templates.demo
 from faucet.http1 import fields, parse_request
 from tests.bench import load, monitor, peers, through_ssh
 from tests.support.running import python_worker
@@ -30,7 +30,7 @@ NGINX_KEPT = "nginx, a kept connection per worker"
 NGINX_MANY = "nginx, 32 kept connections"
 NGINX = "nginx, default"
 BARE = "a bare proxy: no checks, no figures, no log"
-DEMO = str(Path(faucet.demo.__file__).parent)
+DEMO = str(Path(faucet.templates.demo.__file__).parent)
 
 PLAIN = b"GET /hello HTTP/1.1\r\nHost: 127.0.0.1:3838\r\n\r\n"
 BROWSER = (

@@ -161,7 +161,7 @@ def bare(name: str, origins: Sequence[int]) -> Iterator[Running]:
         yield running
 
 
-WITHOUT_UVLOOP = "import sys; sys.modules['uvloop'] = None; from faucet.cli import main; sys.exit(main())"
+WITHOUT_UVLOOP = "import sys; sys.modules['uvloop'] = None; from faucet.cli.main import main; sys.exit(main())"
 
 
 @contextlib.contextmanager

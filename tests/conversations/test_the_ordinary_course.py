@@ -65,7 +65,7 @@ async def test_a_head_waits_for_its_body_unless_that_may_take_long(scripted: Ope
 async def test_without_quick_acks_an_answer_in_two_parts_ends_the_connection(
     scripted: OpenStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("faucet.proxy.backend._QUICKACK", None)
+    monkeypatch.setattr("faucet.proxy.upstream._QUICKACK", None)
     stage = await scripted()
     client = await stage.client()
     await client.send(GET)

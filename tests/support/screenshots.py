@@ -139,7 +139,9 @@ def main() -> None:
     PLACE.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="fct-") as runtime:
         os.environ["XDG_RUNTIME_DIR"] = runtime
-        with peers.faucet("Faucet", peers.consecutive_ports(WORKERS), "--dir", str(ROOT / "faucet/demo")) as running:
+        with peers.faucet(
+            "Faucet", peers.consecutive_ports(WORKERS), "--dir", str(ROOT / "faucet/templates/demo")
+        ) as running:
             for name in SCENES:
                 print(name, flush=True)
                 asyncio.run(take(name, running.port))

@@ -13,11 +13,11 @@ import struct
 from typing import Any
 
 from faucet.net.connect import connect_tcp
-from faucet.proxy.backend import Backend
-from faucet.proxy.client import ClientConnection
-from faucet.proxy.core import Proxy
+from faucet.proxy.downstream import ClientConnection
+from faucet.proxy.server import Proxy
+from faucet.proxy.stats import Record
+from faucet.proxy.upstream import Backend
 from faucet.settings import ProxySettings
-from faucet.stats import Record
 
 PATIENCE = 5.0
 """Seconds after which a test has waited in vain."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from faucet.control.client import Greeting, NoRuntime, Refusal
 from faucet.control.protocol import decode, encode
-from faucet.snapshot import LogRow, RequestRow, SecondRow, Service, Totals, WaitingRow, WorkerRow
+from faucet.status.snapshot import LogRow, RequestRow, SecondRow, Service, Totals, WaitingRow, WorkerRow
 
 NOW = 1_800_000_000.0
 """The moment at which all pictures are taken: 2027-01-15 08:00:00 UTC."""

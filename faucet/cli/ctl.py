@@ -1,0 +1,410 @@
+"""`faucet ctl`: the same controls as the monitor's, for scripts."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import json
+import os
+import select
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter, validators
+
+from faucet.control.client import Client, NoRuntime, Refusal
+from faucet.control.find import HERE, Place, find
+from faucet.control.protocol import Message
+from faucet.settings import SshSettings
+from faucet.ssh.target import parse_targets
+from faucet.status.columns import Cell, columns_of, format_age
+from faucet.status.format import clock, log_prefix
+from faucet.status.snapshot import LogRow, Service, WorkerRow
+from faucet.status.usage import Usage, sample_usage
+from faucet.text import visible
+from faucet.units import format_duration, format_size
+
+EXIT_CODES = """\
+Exit codes: 0 done (`health`: a worker is ready); 1 refused, or nobody answers (`health`: no worker is ready;
+`rolling-restart`: it was stopped); 2 wrong usage."""
+
+
+@dataclass(frozen=True)
+class Where:
+    """Which runtime is meant, and on which machine."""
+
+    at: Annotated[
+        str | None, Parameter("--at", help="Port, or path of the control socket, if several are running.")
+    ] = None
+    via_ssh: Annotated[
+        tuple[str, ...],
+        Parameter("--via-ssh", help="On another machine: [user@]host[:port].", negative=(), show_default=False),
+    ] = ()
+    ssh_config: Annotated[Path | None, Parameter("--ssh-config", help="The ssh config to read.")] = None
+    ssh_key: Annotated[Path | None, Parameter("--ssh-key", help="The private key to log in with.")] = None
+    ssh_known_hosts: Annotated[
+        Path | None, Parameter("--ssh-known-hosts", help="The file of host keys that are trusted.")
+    ] = None
+
+
+At = Annotated[Where | None, Parameter(name="*")]
+Json = Annotated[bool, Parameter(("--json", "-j"), help="JSON for programs.", negative=())]
+Last = Annotated[int, Parameter(("--last", "-n"), help="How many.", validator=validators.Number(gte=1))]
+
+app = App(name="ctl", help="Watch and steer a Faucet that is running.", help_epilogue=EXIT_CODES,
+          help_format="plaintext", version_flags=())  # fmt: skip
+
+
+def _run(at: Where | None, talk: Callable[[Client], Awaitable[int]]) -> int:
+    """Talk to the runtime that is meant. The exit code."""
+    from faucet.log.handler import print_error
+
+    where = at or Where()
+
+    async def main(place: Place) -> int:
+        try:
+            client = await find(where.at, place)
+            try:
+                code = await talk(client)
+                sys.stdout.flush()
+                return code
+            finally:
+                await client.close()
+        finally:
+            await place.close()
+
+    try:
+        return asyncio.run(main(_place(where)))
+    except (NoRuntime, Refusal) as error:
+        print_error(str(error))
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except OSError as error:
+        # Python would complain again when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            return 0  # whoever read this has heard enough
+        print_error(f"cannot write this: {error.strerror or error}")
+        return 1
+
+
+def _place(where: Where) -> Place:
+    """Raises NoRuntime."""
+    if not where.via_ssh:
+        return HERE
+    from faucet.cli.ssh_login import place_of
+    from faucet.fleet import StartFailed
+
+    try:
+        if not parse_targets(where.via_ssh):
+            raise ValueError("--via-ssh is empty")
+        settings = SshSettings(
+            via_ssh=where.via_ssh, ssh_config=where.ssh_config, ssh_key=where.ssh_key,
+            ssh_known_hosts=where.ssh_known_hosts,
+        )  # fmt: skip
+        return place_of(settings)
+    except (StartFailed, ValueError) as error:
+        raise NoRuntime(str(error)) from error
+
+
+def _who() -> str:
+    """Who asks, for the runtime's log."""
+    return f"{getpass.getuser()} (ctl)"
+
+
+def _ask(at: Where | None, do: str, **arguments: Any) -> int:
+    """Ask for something, and print what will happen."""
+
+    async def talk(client: Client) -> int:
+        print(await client.ask(do, who=_who(), **arguments))
+        return 0
+
+    return _run(at, talk)
+
+
+def _print_json(data: Any) -> None:
+    print(json.dumps(data, indent=2, ensure_ascii=False))
+
+
+# -- looking ----------------------------------------------------------------------------------------------------
+
+
+@app.command
+def status(*, at: At = None, as_json: Json = False) -> int:
+    """What is served, the workers, their locks and the queue."""
+
+    async def talk(client: Client) -> int:
+        data = await client.ask("status")
+        if as_json:
+            _print_json(data)
+            return 0
+        service, totals = data["service"], data["totals"]
+        print(f"{service['title']} ({service['detail']}) on {service['url']}: {service['state']}, "
+              f"up {format_age(data['now'] - service['started'])}, pid {service['pid']}")  # fmt: skip
+        if service["link"]:
+            detail = f" ({service['link_detail']})" if service["link_detail"] else ""
+            age = format_age(data["now"] - service["link_since"])
+            print(f"through {service['link']}, {service['link_state']} for {age}{detail}")
+        if service["resolved_by"]:
+            told = f"{format_age(data['now'] - service['resolved'])} ago" if service["resolved"] else "not yet"
+            print(f"pods by {service['resolved_by']}, told {told}")
+        if service["notice"]:
+            print(service["notice"])
+        oldest = f", the first for {format_age(data['now'] - totals['oldest'])}" if totals["oldest"] else ""
+        print(f"locks {totals['locked']}/{totals['workers']}, {totals['waiting']} waiting{oldest}, "
+              f"{totals['rps']:.1f} requests/s, p50 {format_duration(totals['p50'])}, "
+              f"p95 {format_duration(totals['p95'])}, in the last minute {totals['errors']} errors, "
+              f"{totals['refused']} refused")  # fmt: skip
+        await _print_workers(data)
+        return 0
+
+    return _run(at, talk)
+
+
+@app.command
+def workers(*, at: At = None, as_json: Json = False) -> int:
+    """The workers, each with its lock and the request that holds it."""
+
+    async def talk(client: Client) -> int:
+        data = await client.ask("status")
+        if as_json:
+            _print_json(data["workers"])
+        else:
+            await _print_workers(data)
+        return 0
+
+    return _run(at, talk)
+
+
+async def _print_workers(data: Any) -> None:
+    rows = [WorkerRow(**row) for row in data["workers"]]
+    usage = await _usage(rows) if data["service"]["mode"] == "local" else {}
+    ascii_only = (sys.stdout.encoding or "").lower() not in ("utf-8", "utf8")
+    cells = [Cell(row, data["now"], usage.get(row.pid), ascii_only) for row in rows]
+    columns = columns_of(data["service"]["mode"])
+    _print_table([(column.title, column.right) for column in columns],
+                 [[column.text(cell) for column in columns] for cell in cells])  # fmt: skip
+
+
+async def _usage(rows: list[WorkerRow]) -> dict[int, Usage]:
+    """CPU over a fifth of a second, and memory."""
+    pids = {row.pid: row for row in rows if row.pid}
+    seen: dict[int, object] = {}
+    sample_usage(pids, seen)
+    await asyncio.sleep(0.2)
+    return sample_usage(pids, seen)
+
+
+def _print_table(columns: list[tuple[str, bool]], rows: list[list[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title, right in columns:
+        table.add_column(title, justify="right" if right else "left", no_wrap=True, overflow="ellipsis")
+    for row in rows:
+        table.add_row(*(Text(text) for text in row))
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 1000  # whoever reads this in a pipe wants all of it
+    console.print(table)
+
+
+@app.command
+def requests(*, at: At = None, as_json: Json = False, last: Last = 30) -> int:
+    """The latest requests, the newest last."""
+
+    async def talk(client: Client) -> int:
+        rows = await client.ask("requests", last=last)
+        if as_json:
+            _print_json(rows)
+            return 0
+        titles = ("TIME", "CLIENT", "WORKER", "STATUS", "QUEUE", "SERVICE", "SENT", "REQUEST", "NOTE")
+        right = {"STATUS", "QUEUE", "SERVICE", "SENT", "WORKER"}
+        _print_table([(title, title in right) for title in titles], [_request_cells(row) for row in rows])
+        return 0
+
+    return _run(at, talk)
+
+
+def _request_cells(row: dict[str, Any]) -> list[str]:
+    return [
+        clock(row["ended"]), row["client"], row["worker"] or "-", str(row["status"]), format_duration(row["waited"]),
+        format_duration(row["service"]), format_size(row["sent"]), f"{row['method']} {row['target']}", row["note"],
+    ]  # fmt: skip
+
+
+@app.command
+def logs(
+    worker: str | None = None,
+    *,
+    at: At = None,
+    follow: Annotated[bool, Parameter(("--follow", "-f"), help="Go on with what is said next.", negative=())] = False,
+    as_json: Json = False,
+    last: Last = 50,
+) -> int:
+    """What the workers wrote, and what Faucet said of them; of one `worker` only, if it is named."""
+
+    def show(row: LogRow) -> None:
+        if worker in (None, row.worker):
+            text = f"{clock(row.when)} {log_prefix(row)}{visible(row.text)}"
+            print(json.dumps(row._asdict(), ensure_ascii=False) if as_json else text, flush=True)
+
+    async def talk(client: Client) -> int:
+        if worker:
+            await client.ask("details", worker=worker)  # is there such a worker?
+        if follow:
+            await _follow(client, show, last)
+        else:
+            for row in await client.ask("logs", last=last, worker=worker):
+                show(LogRow(**row))
+        return 0
+
+    return _run(at, talk)
+
+
+async def _follow(client: Client, show: Callable[[LogRow], None], last: int) -> None:
+    """Show the `last` lines, and then each that is written."""
+    first = True
+
+    def hear(message: Message) -> None:
+        nonlocal first
+        rows = [LogRow(*values) for values in message.get("log", ())]
+        if rows and first:
+            first, rows = False, rows[-last:]
+        elif rows and message["skipped"]:
+            show(LogRow(rows[0].when, "info", "", f"… {message['skipped']} lines are left out"))
+        for row in rows:
+            show(row)
+
+    client.on_message = hear
+    await client.ask("watch", hz=5)
+    while not client.closed.done() and not _nobody_reads():
+        await asyncio.wait([client.closed], timeout=1.0)
+
+
+def _nobody_reads() -> bool:
+    """Standard output is a pipe whose other end is closed."""
+    poller = select.poll()
+    poller.register(sys.stdout.fileno(), 0)
+    return bool(poller.poll(0))
+
+
+@app.command
+def health(*, at: At = None, as_json: Json = False) -> int:
+    """Whether it can serve: exit code 0 if a worker is ready."""
+
+    async def talk(client: Client) -> int:
+        data = await client.ask("health")
+        if as_json:
+            _print_json(data)
+        else:
+            print(f"{data['state']}: {data['ready']} of {data['workers']} workers ready, {data['waiting']} waiting")
+        return 0 if data["ready"] and data["state"] == "serving" else 1
+
+    return _run(at, talk)
+
+
+# -- acting -----------------------------------------------------------------------------------------------------
+
+
+@app.command
+def restart(worker: str, *, at: At = None) -> int:
+    """Replace a worker, or `all` at once: the new process is ready before the old one ends. A pod is deleted."""
+    return _ask(at, "restart", worker=worker)
+
+
+@app.command(name="rolling-restart")
+def rolling_restart(
+    *, at: At = None, wait: Annotated[bool, Parameter(help="Wait until it is done; 1 if it was stopped.")] = True
+) -> int:
+    """Replace all workers, one after the other, each by one that is ready first. No request fails."""
+
+    async def talk(client: Client) -> int:
+        if not wait:
+            print(await client.ask("rolling-restart", who=_who()))
+            return 0
+        client.on_message = _show_notices()
+        await client.ask("watch", hz=5)
+        print(await client.ask("rolling-restart", who=_who(), wait=True, patience=None))
+        return 0
+
+    return _run(at, talk)
+
+
+def _show_notices() -> Callable[[Message], None]:
+    """Prints each notice of the service once."""
+    shown = {""}
+
+    def hear(message: Message) -> None:
+        service = (message.get("changes") or message.get("snapshot") or {}).get("service")
+        notice = Service(*service).notice if service else ""
+        if notice not in shown:
+            shown.add(notice)
+            print(notice, flush=True)
+
+    return hear
+
+
+def _is_count(kind: Any, value: str) -> None:
+    """Raises ValueError."""
+    number = value[1:] if value[:1] in ("+", "-") else value
+    if not (number.isascii() and number.isdigit()) or value == "0":
+        raise ValueError("a number from 1, or a change: +1, -1")
+
+
+@app.command
+def scale(count: Annotated[str, Parameter(allow_leading_hyphen=True, validator=_is_count)], *, at: At = None) -> int:
+    """Have COUNT workers, or more (+1) or fewer (-1). Those that go finish what they have in hand."""
+    wanted: int | str = count if count[:1] in ("+", "-") else int(count)
+    return _ask(at, "scale", count=wanted)
+
+
+@app.command
+def hold(worker: str, *, at: At = None) -> int:
+    """Give a worker no more requests, and keep its process, e.g. to attach a debugger."""
+    return _ask(at, "hold", worker=worker)
+
+
+@app.command
+def resume(worker: str, *, at: At = None) -> int:
+    """Give a held worker requests again."""
+    return _ask(at, "resume", worker=worker)
+
+
+@app.command
+def drop(worker: str, *, at: At = None) -> int:
+    """Cut the connection to a pod, e.g. one that does not answer. What it has in hand is sent again, or fails."""
+    return _ask(at, "drop", worker=worker)
+
+
+@app.command
+def retry(worker: str, *, at: At = None) -> int:
+    """Try a pod now that was put aside because it accepted no connection."""
+    return _ask(at, "retry", worker=worker)
+
+
+@app.command
+def kill(worker: str, *, at: At = None) -> int:
+    """End a worker now (SIGKILL), with the request it has in hand. Another takes its place."""
+    return _ask(at, "kill", worker=worker)
+
+
+Now = Annotated[bool, Parameter("--now", help="Do not wait for requests in hand.", negative=())]
+
+
+@app.command
+def stop(*, at: At = None, now: Now = False) -> int:
+    """End the service, and wait until it has ended."""
+
+    async def talk(client: Client) -> int:
+        print(await client.ask("stop", who=_who(), now=now), flush=True)
+        await client.closed
+        return 0
+
+    return _run(at, talk)

@@ -1,0 +1,241 @@
+"""The command line: parses, then calls the runtime, nothing else.
+
+The options are made from the dataclasses in `settings.py` (`options.py`), each with its FAUCET_… variable. Precedence:
+flag, variable, file, default.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from cyclopts import App, CycloptsError, UnusedCliTokensError
+
+from faucet.cli.ctl import app as ctl
+from faucet.cli.parameters import show, with_options
+from faucet.cli.toml import fill_from_file, sources
+from faucet.cli.tools import add_to, versions
+from faucet.log.handler import print_error
+from faucet.settings import AttachSettings, DemoSettings, K8sSettings, LocalSettings, ServeSettings
+
+EXIT_USAGE = 2
+
+EXIT_INTERRUPTED = 130
+
+if TYPE_CHECKING:
+    from faucet.service.modes import Site
+    from faucet.ssh.secrets import Secrets
+    from faucet.workers.program import Program
+
+OTHER_VARIABLES = {"FAUCET_PORT", "FAUCET_WORKER_ID", "FAUCET_OWNER", "FAUCET_SECRETS", "FAUCET_ASCII"}
+"""What workers are told (Faucet may be a worker's child), what a monitor tells its runtime, and what it heeds."""
+
+EXIT_CODES = """\
+Exit codes: 0 ended by SIGTERM or SIGINT with everything in hand finished; 1 could not start; 2 wrong usage;
+3 ended, but requests in hand were cut (a second signal, or --shutdown-timeout)."""
+
+EXAMPLE_LINES = """\
+Examples:
+  faucet                                  the API in this directory, with the monitor
+  faucet -d api -w 4 --host :8080         four workers, on all interfaces
+  faucet --headless --admin :3839         a service, with health and metrics pages
+  faucet k8s --service-url http://plumber:8000 --via-ssh ops@bastion
+  faucet ctl status                       what a running one does; ctl --help has more
+  faucet doctor                           what is missing on this machine"""
+
+app = App(
+    name="faucet",
+    help="One address in front of N R Plumber workers, each with one request at a time, and one fair queue.",
+    version=versions,
+    help_epilogue=f"{EXAMPLE_LINES}\n\n{EXIT_CODES}",
+    help_format="plaintext",
+    config=fill_from_file,
+)
+
+
+def local(settings: LocalSettings) -> int:
+    """Serve the API in a directory: N workers behind one address, each with one request at a time.
+
+    Served is what --command says; else entrypoint.R, run as it is; else plumber.R. Each worker finds its port in
+    FAUCET_PORT (and PORT), its number in FAUCET_WORKER_ID.
+    """
+    from faucet.workers.program import ProgramError, find_program
+
+    try:
+        program = find_program(settings.dir, settings.command, settings.rscript)
+    except ProgramError as error:
+        print_error(str(error))
+        return 1
+    return _serve_directory(program, settings)
+
+
+def demo(settings: DemoSettings) -> int:
+    """Serve a small API that comes with Faucet: by Plumber where R and plumber are installed, else by Python."""
+    from faucet.templates.demo import demo_hints, demo_program
+
+    program = demo_program(settings.rscript)
+    return _serve_directory(program, settings, demo_hints(program, settings.host))
+
+
+def k8s(settings: K8sSettings) -> int:
+    """Serve the pods of a headless service: each with one request at a time, however many come and go.
+
+    The name in --service-url is resolved to all pods behind it, again and again. Several Faucets in front of one
+    service do not share their locks: run one.
+    """
+    from faucet.cli.ssh_login import typed_secrets
+    from faucet.fleet import StartFailed
+    from faucet.pods.discovery.choose import parse_service_url
+
+    if not (settings.service_url or settings.via_ssh):
+        print_error("which service? faucet k8s --service-url http://plumber:8000\nTry `faucet k8s --help`.")
+        return EXIT_USAGE
+    more: list[str] = []
+    try:
+        secrets = typed_secrets(settings)
+        if not settings.service_url:
+            from faucet.cli.pick_service import choose_service
+
+            settings = dataclasses.replace(settings, service_url=choose_service(settings, secrets))
+            more = ["--service-url", settings.service_url]
+    except StartFailed as error:
+        print_error(str(error))
+        return 1
+    url = parse_service_url(settings.service_url)
+    problem = _misplaced_tls(url.scheme, settings)
+    if problem:
+        print_error(problem)
+        return EXIT_USAGE
+    warning = "certificates of pods are not checked (--insecure-skip-verify)" if settings.insecure_skip_verify else ""
+
+    def site(_: bool) -> Site:
+        from faucet.service.modes import pods_site
+
+        return pods_site(url, settings, secrets)
+
+    return _serve(site, settings, warning, secrets=secrets, more=more)
+
+
+def _misplaced_tls(scheme: str, settings: K8sSettings) -> str:
+    """What is wrong with the options for https; empty if nothing is."""
+    if scheme == "http" and (settings.ca_file or settings.insecure_skip_verify):
+        return "--ca-file and --insecure-skip-verify are for https: write --service-url https://…"
+    if settings.ca_file and settings.insecure_skip_verify:
+        return "--ca-file says whom to trust, --insecure-skip-verify to trust anybody: one of them is too much"
+    return ""
+
+
+def _serve_directory(program: Program, settings: DemoSettings, hints: str = "") -> int:
+    def site(watched: bool) -> Site:
+        from faucet.service.modes import local_site
+
+        # Whoever looks at it sees what is wrong.
+        return local_site(program, dataclasses.replace(settings, keep_trying=True) if watched else settings)
+
+    return _serve(site, settings, hints=hints)
+
+
+def _serve(
+    find_site: Callable[[bool], Site], settings: ServeSettings, notice: str = "", hints: str = "",
+    secrets: Secrets | None = None, more: Sequence[str] = (),
+) -> int:  # fmt: skip
+    """With the monitor, if there is a terminal for it; else the service alone. `more` options were chosen meanwhile."""
+    from faucet.tui.start import no_monitor_because, owner_descriptor, run_with_monitor
+
+    owner = owner_descriptor()
+    if owner is None and not settings.headless:
+        problem = no_monitor_because()
+        if not problem:
+            return run_with_monitor([*sys.argv[1:], *more], settings, secrets)
+        notice = f"{notice}\nno monitor, since {problem}"
+    from faucet.fleet import StartFailed
+    from faucet.service.run import run
+
+    if hints and owner is None:
+        print(hints, flush=True)
+    elif hints:
+        notice = f"{notice}\n{hints}"
+    try:
+        site = find_site(owner is not None)
+    except StartFailed as error:
+        print_error(str(error))
+        return 1
+    return run(site, settings, owner, notice.strip())
+
+
+def config(settings: LocalSettings) -> int:
+    """Show what is in force, and where each value comes from: a flag, a variable, the file, or the default."""
+    for field in dataclasses.fields(settings):
+        option, value = field.metadata["option"], getattr(settings, field.name)
+        name = field.name.replace("_", "-")
+        shown = option.shown or show(option, field.default)
+        text = shown if value == field.default else show(option, value)
+        print(f"{name:18} {text:24} {sources.get(name, 'default')}")
+    return 0
+
+
+def attach(settings: AttachSettings) -> int:
+    """Open the monitor for a Faucet that is running already."""
+    from faucet.cli.ssh_login import place_of
+    from faucet.fleet import StartFailed
+    from faucet.tui.start import attach as attach_monitor
+
+    try:
+        place = place_of(settings)
+    except StartFailed as error:
+        print_error(str(error))
+        return 1
+    return attach_monitor(settings.which, settings, settings.read_only, place)
+
+
+app.default(with_options(local, LocalSettings))
+app.command(with_options(local, LocalSettings), name=("local", "start"))
+app.command(with_options(demo, DemoSettings), name="demo")
+app.command(with_options(k8s, K8sSettings), name="k8s")
+app.command(with_options(attach, AttachSettings), name="attach")
+app.command(with_options(config, LocalSettings), name="config")
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """A remark for each FAUCET_… variable that means nothing: most likely a slip that nobody would notice."""
+    fields = (*dataclasses.fields(LocalSettings), *dataclasses.fields(K8sSettings))
+    known = {f"FAUCET_{field.name.upper()}" for field in fields} | OTHER_VARIABLES
+    remarks = []
+    for name in sorted(environment):
+        if name.startswith("FAUCET_") and name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            remarks.append(f"the variable {name} means nothing to Faucet{hint}")
+    return remarks
+
+
+add_to(app)
+app.command(ctl)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit code."""
+    for remark in unknown_variables(os.environ):
+        print_error(remark)
+    try:
+        result = app(
+            sys.argv[1:] if arguments is None else arguments,
+            exit_on_error=False,
+            print_error=False,
+            result_action="return_value",
+        )
+    except UnusedCliTokensError as error:
+        word = (error.unused_tokens or ["?"])[0]
+        print_error(f"{word!r} is no command. To serve a directory: faucet --dir {word}\nTry `faucet --help`.")
+        return EXIT_USAGE
+    except CycloptsError as error:
+        command = " ".join(["faucet", *(error.command_chain or ())])
+        print_error(f"{str(error).strip()}\nTry `{command} --help`.")
+        return EXIT_USAGE
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED  # e.g. at the question for a passphrase
+    return result if isinstance(result, int) else 0

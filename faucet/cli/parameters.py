@@ -1,0 +1,189 @@
+"""The dataclasses of `settings.py` as flags: name, variable, unit, range, help and default of each field."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+import typing
+from collections.abc import Callable, Sequence
+from functools import partial, wraps
+from typing import Annotated, Any, TypeVar
+
+from cyclopts import Group, Parameter, Token
+
+from faucet import units
+from faucet.http1.forwarded import Trust
+from faucet.net.address import AddressError, parse_address, parse_listen
+from faucet.pods.discovery.choose import parse_dns_server, parse_service_url
+from faucet.settings import MonitorSettings, Option, parse_span
+from faucet.ssh.target import parse_targets
+
+Settings = TypeVar("Settings")
+
+
+def _listened(text: str) -> str:
+    """`text`, if it can be listened on. Raises ValueError."""
+    return _checked(text, parse_listen)
+
+
+def _address(text: str) -> str:
+    """`text`, if it is an address. Raises ValueError."""
+    return _checked(text, parse_address)
+
+
+def _checked(text: str, parse: Callable[[str], Any]) -> str:
+    try:
+        parse(text)
+    except AddressError as error:
+        raise ValueError(str(error)) from error
+    return text
+
+
+def _keymap(text: str) -> str:
+    """`text`, if it maps actions to keys. Raises ValueError."""
+    MonitorSettings(keys=text).keymap()
+    return text
+
+
+def _span(text: str) -> str:
+    """`text`, if it is a number of workers. Raises ValueError."""
+    parse_span(text)
+    return text
+
+
+def _target(text: str) -> str:
+    """`text`, if it can be asked for. Raises ValueError."""
+    if text and not re.fullmatch(r"/[!-~]*", text):
+        raise ValueError(f"{text!r} is no path: write /health")
+    return text
+
+
+def _service_url(text: str) -> str:
+    """`text`, if it is the URL of a service. Raises ValueError."""
+    if text:
+        parse_service_url(text)
+    return text
+
+
+def _dns_server(text: str) -> str:
+    """`text`, if it is a DNS server. Raises ValueError."""
+    parse_dns_server(text)
+    return text
+
+
+def _trusted(text: str) -> str:
+    """`text`, if it is a list of networks. Raises ValueError."""
+    Trust(text)
+    return text
+
+
+def _bastion(text: str) -> str:
+    """`text`, if it names hosts to log in to. Raises ValueError."""
+    parse_targets([text])
+    return text
+
+
+def _count(text: str) -> int:
+    """A whole number: cyclopts itself would round 1.5. Raises ValueError."""
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no whole number") from None
+
+
+_UNITS: dict[str, Callable[[str], Any]] = {
+    "target": _target,
+    "span": _span,
+    "keys": _keymap,
+    "duration": units.parse_duration,
+    "size": units.parse_size,
+    "address": _listened,
+    "url": _service_url,
+    "dns": _dns_server,
+    "ssh": _bastion,
+    "admin": _address,
+    "trust": _trusted,
+    "count": _count,
+}
+_METAVARS = {
+    "duration": "TIME",
+    "size": "SIZE",
+    "address": "ADDRESS",
+    "keys": "KEYS",
+    "span": "N",
+    "url": "URL",
+    "dns": "ADDRESS",
+    "ssh": "HOST",
+    "admin": "ADDRESS",
+    "trust": "NETWORKS",
+}
+_SHOWN: dict[str, Callable[[Any], str]] = {"duration": units.format_duration, "size": units.format_size}
+
+
+def _convert(option: Option, _type: Any, tokens: Sequence[Token]) -> Any:
+    if option.unit in ("ssh", "address"):
+        words = [word.strip() for token in tokens for word in token.value.split(",") if word.strip()]
+        if not words and tokens[0].source != "env":
+            raise ValueError("it is empty")
+        return tuple(_UNITS[option.unit](word) for word in words)
+    return _UNITS[option.unit](tokens[0].value)
+
+
+def _check_range(option: Option, _type: Any, value: Any) -> None:
+    if value is None:
+        return
+    if option.minimum is not None and not value >= option.minimum:  # a NaN is not, either
+        raise ValueError(f"must be at least {show(option, option.minimum)}")
+    if option.maximum is not None and value > option.maximum:
+        raise ValueError(f"must be at most {show(option, option.maximum)}")
+
+
+def show(option: Option, value: Any) -> str:
+    """A value as help and `faucet config` show it."""
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    return _SHOWN.get(option.unit, str)(value)
+
+
+def _parameter(field: dataclasses.Field[Any]) -> Parameter:
+    option: Option = field.metadata["option"]
+    flag = f"--{field.name.replace('_', '-')}"
+    shown = option.shown or show(option, field.default)
+    return Parameter(
+        name=(flag, option.short) if option.short else flag,
+        env_var=f"FAUCET_{field.name.upper()}",
+        help=option.help,
+        group=Group(option.group),
+        converter=partial(_convert, option) if option.unit in _UNITS else None,
+        validator=partial(_check_range, option),
+        negative=option.negative or (),
+        show_default=lambda _value: shown,
+        metavar=_METAVARS.get(option.unit),
+    )
+
+
+def with_options(command: Callable[[Settings], int], settings: type[Settings]) -> Callable[..., int]:
+    """`command` with a flag for each field of `settings` in place of its one argument."""
+    fields = dataclasses.fields(settings)  # type: ignore[arg-type]
+    positional = [field.name for field in fields if field.metadata["option"].positional]
+
+    @wraps(command)
+    def with_flags(*words: Any, **values: Any) -> int:
+        return command(settings(**dict(zip(positional, words, strict=False)), **values))
+
+    hints = typing.get_type_hints(settings)
+    with_flags.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        sorted((_signature_part(field, hints[field.name]) for field in fields), key=lambda part: part.kind)
+    )
+    return with_flags
+
+
+def _signature_part(field: dataclasses.Field[Any], kind: Any) -> inspect.Parameter:
+    option: Option = field.metadata["option"]
+    return inspect.Parameter(
+        field.name,
+        inspect.Parameter.POSITIONAL_ONLY if option.positional else inspect.Parameter.KEYWORD_ONLY,
+        default=field.default,
+        annotation=Annotated[kind, Parameter(help=option.help) if option.positional else _parameter(field)],
+    )

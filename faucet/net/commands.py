@@ -1,0 +1,94 @@
+"""Programs that are run to learn something, e.g. kubectl: here, or on another machine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from typing import NamedTuple, Protocol
+
+from faucet.text import visible
+
+LINE_LIMIT = 16 << 20
+"""Bytes of a line: an EndpointSlice of 100 endpoints has some 50 KiB."""
+
+
+class Result(NamedTuple):
+    """How a program ended."""
+
+    code: int
+    output: str
+    errors: str
+
+    @property
+    def said(self) -> str:
+        """What it said for people, without what a terminal would obey."""
+        return "\n".join(visible(line) for line in (self.errors or self.output).strip().splitlines())
+
+
+class Programs(Protocol):
+    """Runs programs."""
+
+    @property
+    def where(self) -> str:
+        """`here`, or the name of the machine."""
+        ...
+
+    async def find(self, program: str) -> bool:
+        """Whether there is such a program."""
+        ...
+
+    async def run(self, argv: Sequence[str], patience: float) -> Result:
+        """Run to the end. Raises OSError, or TimeoutError after `patience` seconds; the program is ended then."""
+        ...
+
+    def lines(self, argv: Sequence[str]) -> AsyncGenerator[bytes, None]:
+        """The lines it writes, until it ends; it is ended with the iterator. Raises OSError if it ends badly."""
+        ...
+
+
+class LocalPrograms:
+    """Runs programs on this machine."""
+
+    where = "here"
+
+    async def find(self, program: str) -> bool:
+        """See Programs."""
+        return shutil.which(program) is not None
+
+    async def run(self, argv: Sequence[str], patience: float) -> Result:
+        """See Programs."""
+        async with _started(argv) as process, asyncio.timeout(patience):
+            output, errors = await process.communicate()
+            return Result(process.returncode or 0, output.decode("utf-8", "replace"), errors.decode("utf-8", "replace"))
+
+    async def lines(self, argv: Sequence[str]) -> AsyncGenerator[bytes, None]:
+        """See Programs."""
+        async with _started(argv) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            async for line in process.stdout:
+                if line.endswith(b"\n"):  # else it was cut in the middle, as the exit code will say
+                    yield line
+            said = (await process.stderr.read(4096)).decode("utf-8", "replace").strip()
+            if await process.wait():
+                raise OSError(f"{argv[0]} ended with code {process.returncode}: {said}")
+
+
+@contextlib.asynccontextmanager
+async def _started(argv: Sequence[str]) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A running program, which is gone afterwards."""
+    process = await asyncio.create_subprocess_exec(
+        *argv, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        limit=LINE_LIMIT, start_new_session=True,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # kubectl may be a script that runs the real one
+            await process.wait()

@@ -1,0 +1,160 @@
+"""EndpointSlices as Kubernetes tells them: the objects of a list and of a watch, merged into endpoints. No I/O."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlencode
+
+from faucet.pods.discovery.endpoints import Endpoint, Found, Unusable, one_family
+
+GROUP = "discovery.k8s.io"
+
+GONE = 410
+"""The watch began at a version that is forgotten: list anew."""
+
+WATCH_SECONDS = 240
+"""After which the server ends a watch, so that one whose connection has silently died is noticed."""
+
+ROLE = """\
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {{name: faucet, namespace: {namespace}}}
+rules:
+- apiGroups: [discovery.k8s.io]
+  resources: [endpointslices]
+  verbs: [get, list, watch]"""
+
+
+class ApiError(Exception):
+    """The API server refused. `status` is that of HTTP, the text the server's own."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class ServiceName:
+    """A service in a namespace."""
+
+    name: str
+    namespace: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+    def path(self, watch_from: str = "") -> str:
+        """What to ask the API for; `watch_from`: the version behind which to tell what changes."""
+        query = {"labelSelector": f"kubernetes.io/service-name={self.name}"}
+        if watch_from:
+            query |= {"watch": "1", "resourceVersion": watch_from, "allowWatchBookmarks": "true"}
+            query["timeoutSeconds"] = str(WATCH_SECONDS)
+        return f"/apis/{GROUP}/v1/namespaces/{self.namespace}/endpointslices?{urlencode(query)}"
+
+
+def service_of(host: str, namespace: str) -> ServiceName:
+    """The service that a host name means inside a cluster: `plumber`, `plumber.api`, `plumber.api.svc.…`."""
+    labels = host.rstrip(".").split(".")
+    return ServiceName(labels[0], labels[1] if len(labels) > 1 else namespace)
+
+
+def parse_object(text: bytes) -> dict[str, Any]:
+    """One JSON object. Raises ApiError if it is a Status that tells of a failure, Unusable if it is none."""
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise Unusable(f"no JSON: {text[:80]!r}") from error
+    if not isinstance(found, dict):
+        raise Unusable(f"no object: {text[:80]!r}")
+    if found.get("kind") == "Status" and found.get("status") != "Success":
+        raise ApiError(int(found.get("code") or 500), str(found.get("message") or "it failed"))
+    return found
+
+
+@dataclass
+class SliceSet:
+    """All slices of one service. `port`: the one that the user named; None: the only one, or that named `scheme`."""
+
+    port: int | None
+    scheme: str = "http"
+    version: str = ""
+    _slices: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def load(self, listing: dict[str, Any]) -> None:
+        """Start from a list."""
+        self._slices = {item["metadata"]["name"]: item for item in listing.get("items") or ()}
+        self.version = str(listing.get("metadata", {}).get("resourceVersion", ""))
+
+    def apply(self, event: dict[str, Any]) -> bool:
+        """Take in one event of a watch. Whether something has changed. Raises ApiError if the watch is over."""
+        kind, item = event.get("type"), event.get("object") or {}
+        if kind == "ERROR":
+            raise ApiError(int(item.get("code") or 500), str(item.get("message") or "the watch failed"))
+        self.version = str(item.get("metadata", {}).get("resourceVersion", self.version))
+        if kind == "BOOKMARK":
+            return False
+        name = item["metadata"]["name"]
+        if kind == "DELETED":
+            self._slices.pop(name, None)
+        else:
+            self._slices[name] = item
+        return True
+
+    @property
+    def is_empty(self) -> bool:
+        """There is not one slice, not even one without endpoints."""
+        return not self._slices
+
+    def found(self) -> Found:
+        """The endpoints. An address that is in two slices (it moves between them) is one endpoint.
+
+        Raises Unusable if the port cannot be told.
+        """
+        endpoints: dict[tuple[str, int], Endpoint] = {}
+        remark = ""
+        for item in self._of_one_family():
+            if not item.get("endpoints"):
+                continue
+            port, remark = self._port_of(item)
+            for endpoint in _endpoints(item, port):
+                known = endpoints.get(endpoint.key)
+                if known is None or endpoint.ready:
+                    endpoints[endpoint.key] = endpoint
+        return Found(tuple(endpoints[key] for key in sorted(endpoints)), remark=remark)
+
+    def _of_one_family(self) -> list[dict[str, Any]]:
+        """A pod of a dual-stack cluster is in slices of both kinds, and is one worker all the same."""
+        kinds = {item.get("addressType") for item in self._slices.values() if item.get("endpoints")}
+        kind = "IPv4" if "IPv4" in kinds else "IPv6"
+        return [item for item in self._slices.values() if item.get("addressType") == kind]
+
+    def _port_of(self, item: dict[str, Any]) -> tuple[int, str]:
+        ports = {port.get("name") or "": int(port["port"]) for port in item.get("ports") or () if port.get("port")}
+        listed = ", ".join(f"{name or 'unnamed'} {port}" for name, port in sorted(ports.items()))
+        if self.port is not None and self.port in ports.values():
+            return self.port, ""
+        if len(ports) == 1:
+            port = next(iter(ports.values()))
+            return port, f"the pods listen on {port}, not on {self.port}" if self.port is not None else ""
+        if self.port is None and self.scheme in ports:
+            return ports[self.scheme], ""
+        if not ports and self.port is not None:
+            return self.port, ""
+        if not ports:
+            raise Unusable("the service has no port: name it in --service-url, and in the service")
+        raise Unusable(f"the service has several ports ({listed}): name one of them in --service-url")
+
+
+def _endpoints(item: dict[str, Any], port: int) -> Iterator[Endpoint]:
+    for endpoint in item["endpoints"]:
+        conditions = endpoint.get("conditions") or {}
+        target = endpoint.get("targetRef") or {}
+        name = target.get("name", "") if target.get("kind", "Pod") == "Pod" else ""
+        terminating = bool(conditions.get("terminating"))
+        for host in one_family(endpoint.get("addresses") or ())[:1]:
+            # `ready` may be unknown, which counts as true (discovery/v1, EndpointConditions).
+            ready = conditions.get("ready") is not False and not terminating
+            yield Endpoint(host, port, name, ready, terminating)

@@ -1,0 +1,203 @@
+"""Endpoints from the Kubernetes API: pods by name, and their coming and going told as it happens."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from time import monotonic
+
+from faucet.net.commands import Programs
+from faucet.net.connect import why_not
+from faucet.pods.discovery.endpoint_slices import GONE, ROLE, ApiError, ServiceName, SliceSet, parse_object
+from faucet.pods.discovery.endpoints import Answer, Denied, Missing, Resolver, Trouble, Unusable
+from faucet.pods.discovery.in_cluster import Source
+
+_log = logging.getLogger("faucet")
+
+BACKOFF_FIRST, BACKOFF_LIMIT = 0.5, 15.0
+"""Seconds before the next try after a failure, doubled each time."""
+
+STEADY_AFTER = 5.0
+"""Seconds for which a watch has to last before the pauses begin anew."""
+
+FIRST_TRIES = 4
+"""Failures at the start after which something else is tried."""
+
+KUBECTL_PATIENCE = 15.0
+
+UNAUTHORIZED, FORBIDDEN, NOT_FOUND = 401, 403, 404
+
+
+class Slices:
+    """A Resolver: lists the EndpointSlices of a service, then watches them."""
+
+    by_name = False
+
+    def __init__(self, source: Source, service: ServiceName, port: int | None, scheme: str) -> None:
+        self.service = service
+        self.described = f"EndpointSlices of {service}, by {source.described}"
+        self._source = source
+        self._set = SliceSet(port, scheme)
+        self._hurry = asyncio.Event()
+        self._listed = False
+        self._watched = False
+        self._failures = 0
+
+    def hurry(self) -> None:
+        """List anew at once, if we are waiting for that."""
+        self._hurry.set()
+
+    async def answers(self) -> AsyncGenerator[Answer, None]:
+        """See Resolver. Raises Denied if the first list or watch is, or if none of the first tries succeeds."""
+        pause = BACKOFF_FIRST
+        while True:
+            self._hurry.clear()
+            began = monotonic()
+            try:
+                async with aclosing(self._list_and_watch()) as found:
+                    async for answer in found:
+                        yield answer
+            except ApiError as error:
+                if error.status in self._denials():
+                    raise Denied(self._denied(error)) from error
+                if error.status != GONE:
+                    yield self._trouble(f"{self._source.described} refused with {error.status}: {error}")
+            except (OSError, TimeoutError, Unusable) as error:
+                yield self._trouble(f"{self._source.described}: {why_not(error)}")
+            if monotonic() - began > STEADY_AFTER:
+                pause = BACKOFF_FIRST
+            await self._wait(pause)
+            pause = min(2 * pause, BACKOFF_LIMIT)
+
+    async def _list_and_watch(self) -> AsyncGenerator[Answer, None]:
+        self._set.load(parse_object(await self._source.get(self.service.path())))
+        if not self._listed and self._set.is_empty:
+            yield Missing(f"there are no EndpointSlices of {self.service}: is that the name of a service?")
+        else:
+            yield self._answer()
+        self._listed = True
+        path = self.service.path(self._set.version)
+        try:
+            async with aclosing(self._source.watch(path)) as lines:
+                async for line in lines:
+                    self._watched = True
+                    if self._set.apply(parse_object(line)):
+                        yield self._answer()
+        except OSError:
+            self._watched = True  # it broke, so it was there
+            raise
+        self._watched = True
+
+    def _denials(self) -> tuple[int, ...]:
+        """The statuses that are final at this point: once it has worked, the next try may be better."""
+        return (UNAUTHORIZED, FORBIDDEN, NOT_FOUND) if not (self._listed and self._watched) else ()
+
+    def _trouble(self, text: str) -> Trouble:
+        """Raises Denied if it never worked: then another source may be better."""
+        self._failures += 1
+        if not self._listed and self._failures >= FIRST_TRIES:
+            raise Denied(f"{text}; that was the {self._failures}th try.")
+        return Trouble(text)
+
+    def _answer(self) -> Answer:
+        try:
+            return self._set.found()
+        except Unusable as error:
+            return Trouble(str(error))
+
+    async def _wait(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._hurry.wait()
+
+    def _denied(self, error: ApiError) -> str:
+        text = f"{self._source.described} refused with {error.status}: {error}."
+        if error.status == FORBIDDEN:
+            role = ROLE.format(namespace=self.service.namespace)
+            text += f" The service account needs this Role, and a RoleBinding to it:\n{role}"
+        elif error.status == UNAUTHORIZED:
+            text += " Its token is not accepted: is automountServiceAccountToken off, or the account deleted?"
+        return text
+
+
+class Kubectl:
+    """A Source that asks through kubectl, with whatever cluster and user that is configured for."""
+
+    def __init__(self, commands: Programs) -> None:
+        self._commands = commands
+        self.described = f"kubectl {commands.where}" if commands.where == "here" else f"kubectl on {commands.where}"
+
+    async def namespace(self) -> str:
+        """The one that kubectl uses if none is named."""
+        argv = ["kubectl", "config", "view", "--minify", "-o", "jsonpath={..namespace}"]
+        with contextlib.suppress(OSError, TimeoutError):
+            result = await self._commands.run(argv, KUBECTL_PATIENCE)
+            if result.code == 0 and result.output.strip():
+                return result.output.strip()
+        return "default"
+
+    async def get(self, path: str) -> bytes:
+        """See Source."""
+        result = await self._commands.run(["kubectl", "get", "--raw", path], KUBECTL_PATIENCE)
+        if result.code:
+            raise ApiError(_status_of(result.said), result.said)
+        return result.output.encode()
+
+    async def watch(self, path: str) -> AsyncGenerator[bytes, None]:
+        """See Source."""
+        async with aclosing(self._commands.lines(["kubectl", "get", "--raw", path])) as lines:
+            async for line in lines:
+                yield line
+
+    async def delete(self, pod: str, namespace: str) -> str:
+        """Delete a pod; kubectl's words. Raises OSError with them if it would not."""
+        argv = ["kubectl", "delete", "pod", pod, "--namespace", namespace, "--wait=false"]
+        result = await self._commands.run(argv, KUBECTL_PATIENCE)
+        if result.code:
+            raise OSError(result.said or f"kubectl ended with code {result.code}")
+        return result.said
+
+
+def _status_of(said: str) -> int:
+    """kubectl tells the reason as a word in brackets."""
+    reasons = {"(Forbidden)": FORBIDDEN, "(NotFound)": NOT_FOUND, "(Unauthorized)": UNAUTHORIZED, "(Expired)": GONE}
+    found = next((status for reason, status in reasons.items() if reason in said), None)
+    return found or (UNAUTHORIZED if "must be logged in" in said else 500)
+
+
+class Fallback:
+    """A Resolver that uses `first`, and `second` from the moment on in which `first` is denied for good."""
+
+    def __init__(self, first: Resolver, second: Resolver) -> None:
+        self._current = first
+        self._second = second
+
+    @property
+    def described(self) -> str:
+        """Of the one in use."""
+        return self._current.described
+
+    @property
+    def by_name(self) -> bool:
+        """Of the one in use."""
+        return self._current.by_name
+
+    def hurry(self) -> None:
+        """See Resolver."""
+        self._current.hurry()
+
+    async def answers(self) -> AsyncGenerator[Answer, None]:
+        """See Resolver."""
+        try:
+            async with aclosing(self._current.answers()) as answers:
+                async for answer in answers:
+                    yield answer
+        except Denied as error:
+            _log.warning("%s\nUsing %s instead.", error, self._second.described)
+        self._current = self._second
+        async with aclosing(self._current.answers()) as answers:
+            async for answer in answers:
+                yield answer

@@ -1,0 +1,173 @@
+"""Names of a remote cluster, asked where they mean something: on the far side of an SSH link.
+
+DNS over a channel is best: it tells TTLs, ports, and a missing name from a failing server. Where the bastion's own DNS
+is not the cluster's, or cannot be reached, its system may know the name all the same: `getent`, one long conversation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Protocol
+
+from faucet.net.connect import LinkDown, why_not
+from faucet.pods.discovery.choose import CannotResolve, How, ServiceUrl, by_kubectl, parse_dns_server, usual_port
+from faucet.pods.discovery.dns import DirectNames, ResolvConf, parse_resolv_conf
+from faucet.pods.discovery.dns_server import DnsServer
+from faucet.pods.discovery.endpoints import Answer, Endpoint, Found, Missing, Resolver, Trouble, is_address, one_family
+from faucet.pods.discovery.kubernetes import Fallback
+from faucet.pods.discovery.polling import Fixed, Polling
+
+if TYPE_CHECKING:
+    import asyncssh
+
+    from faucet.ssh.commands import RemotePrograms
+    from faucet.ssh.link import Link
+
+_log = logging.getLogger("faucet")
+
+PATIENCE = 10.0
+"""Seconds for a program of the bastion: its login shell may take long to start."""
+
+GETENT = """\
+exec sh -c 'while read -r n; do o=$(getent ahostsv4 "$n" 2>/dev/null); s=$?; \
+echo "$s" $(echo "$o" | cut -d" " -f1 | sort -u); done'"""
+"""A name a line in; a status and addresses a line out. It ends with its standard input, so with us."""
+
+
+class Lookup(Protocol):
+    """Asks once."""
+
+    described: str
+
+    async def lookup(self) -> Answer:
+        """What is said now."""
+        ...
+
+
+async def choose_remote(
+    url: ServiceUrl, how: How, dns: str | None, interval: float, link: Link, programs: RemotePrograms
+) -> Resolver:
+    """The resolver for a service on the far side. Raises CannotResolve."""
+    if is_address(url.host):
+        return Fixed(Endpoint(url.host, url.port or usual_port(url)))
+    if how == "kubernetes":
+        resolver = await by_kubectl(url, programs)
+        if resolver is None:
+            raise CannotResolve(f"--resolve kubernetes: there is no kubectl on {link.target}")
+        return Fallback(resolver, _by_name(url, dns, interval, link, programs))
+    return _by_name(url, dns, interval, link, programs)
+
+
+def _by_name(url: ServiceUrl, dns: str | None, interval: float, link: Link, programs: RemotePrograms) -> Polling:
+    names = RemoteNames(url, dns, link, programs)
+    return Polling(names.lookup, names.describe, interval)
+
+
+class RemoteNames:
+    """Looks up one name, in the way that works with the bastion we are connected to."""
+
+    def __init__(self, url: ServiceUrl, dns: str | None, link: Link, programs: RemotePrograms) -> None:
+        self._url = url
+        self._dns = dns
+        self._link = link
+        self._programs = programs
+        self._chosen: Lookup | None = None
+        self._chosen_for: object = None  # the connection it was chosen for: another may be to another bastion
+
+    def describe(self) -> str:
+        """How it is looked up now."""
+        return self._chosen.described if self._chosen is not None else "not yet known"
+
+    async def lookup(self) -> Answer:
+        """What is said on the far side now."""
+        try:
+            connection = self._link.connection()
+            if self._chosen is None or self._chosen_for is not connection:
+                self._chosen, self._chosen_for = await self._choose(), connection
+                _log.info("names are resolved by %s", self._chosen.described)
+            return await self._chosen.lookup()
+        except (OSError, TimeoutError) as error:
+            return Trouble(str(error) if isinstance(error, LinkDown) else f"on {self._link.target}: {why_not(error)}")
+
+    async def _choose(self) -> Lookup:
+        """Raises OSError if nothing works."""
+        conf = await self._resolv_conf()
+        server = DnsServer(*parse_dns_server(self._dns), self._link.connect) if self._dns else None
+        if server is None and conf.servers:
+            server = DnsServer(conf.servers[0], connector=self._link.connect)
+        direct = _Direct(self._url, server, conf, self._link) if server is not None else None
+        if direct is not None and (self._dns or isinstance(await direct.lookup(), Found)):
+            return direct
+        getent = _Getent(self._url, self._programs)
+        if direct is None or isinstance(await getent.lookup(), Found):
+            return getent
+        return direct
+
+    async def _resolv_conf(self) -> ResolvConf:
+        """That of the far side; empty if it cannot be read, which is no trouble where --dns names a server."""
+        try:
+            result = await self._programs.run(["cat", "/etc/resolv.conf"], PATIENCE)
+        except (OSError, TimeoutError) as error:
+            if self._dns:
+                return ResolvConf()
+            raise OSError(f"{why_not(error)}; name a DNS server with --dns") from error
+        return parse_resolv_conf(result.output)
+
+
+class _Direct:
+    """DNS over a channel."""
+
+    def __init__(self, url: ServiceUrl, server: DnsServer, conf: ResolvConf, link: Link) -> None:
+        self.described = f"DNS at {server}, from {link.target}"
+        self._names = DirectNames(url.host, url.port, server, conf, url.scheme)
+
+    async def lookup(self) -> Answer:
+        return await self._names.lookup()
+
+
+class _Getent:
+    """One conversation with a shell that asks the far side's own resolver."""
+
+    def __init__(self, url: ServiceUrl, programs: RemotePrograms) -> None:
+        self.described = f"getent on {programs.where}"
+        self._name = url.host
+        self._port = url.port or usual_port(url)
+        self._programs = programs
+        self._process: asyncssh.SSHClientProcess[bytes] | None = None
+
+    async def lookup(self) -> Answer:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return self._read(await self._ask())
+        except (OSError, TimeoutError) as error:
+            self._hang_up()
+            return Trouble(f"{self.described}: {why_not(error)}")
+
+    async def _ask(self) -> str:
+        import asyncssh
+
+        if self._process is None:
+            self._process = await self._programs.converse(GETENT)
+        try:
+            self._process.stdin.write(f"{self._name}\n".encode())
+            line = await self._process.stdout.readline()
+        except asyncssh.Error as error:
+            raise ConnectionResetError(str(error)) from error
+        if not line.endswith(b"\n"):
+            raise ConnectionResetError("the shell ended")
+        return line.decode("ascii", "replace")
+
+    def _hang_up(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.channel.abort()
+
+    def _read(self, line: str) -> Answer:
+        """An account with a command of its own may answer with anything."""
+        status, *words = line.split()
+        if not status.isdecimal() or not all(is_address(word) for word in words):
+            raise OSError(f"it said {line.strip()[:60]!r}")
+        if int(status):
+            return Missing(f"there is no {self._name}, says {self.described} (or its DNS is down: it does not tell)")
+        return Found(tuple(Endpoint(host, self._port) for host in one_family(words)))

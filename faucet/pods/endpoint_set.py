@@ -1,0 +1,59 @@
+"""Which endpoints get requests: what follows from the answers of a resolver, one after the other.
+
+Additions count at once. Trouble changes nothing: the last set is better than none. A name that is missing may be a
+moment of its server, so it counts when it is missing twice in a row.
+"""
+
+from __future__ import annotations
+
+from faucet.pods.discovery.endpoints import Answer, Endpoint, Found, Missing
+
+MISSING_TWICE = 2
+
+STRANGE_LIMIT = 3
+"""Answers in a row with addresses of another IP version that are not believed."""
+
+
+class EndpointSet:
+    """The endpoints as far as they are known. Times are of the caller's clock."""
+
+    def __init__(self) -> None:
+        self.endpoints: dict[tuple[str, int], Endpoint] = {}
+        """All that the last good answer named, ready or not."""
+        self.known_since: float | None = None
+        """When the last good answer came; None: there was none yet."""
+        self.trouble = ""
+        """Why nothing newer is known; empty if that is no wonder."""
+        self._missing = 0
+        self._strange = 0
+
+    def apply(self, answer: Answer, now: float) -> bool:
+        """Take in one answer. Whether the set of endpoints is another one now."""
+        if not isinstance(answer, Found):
+            self.trouble = answer.text
+            self._missing = self._missing + 1 if isinstance(answer, Missing) else 0
+            if self._missing < MISSING_TWICE:
+                return False
+            answer = Found(())
+        elif self._is_other_family(answer) and self._strange < STRANGE_LIMIT:
+            self._strange += 1
+            self.trouble = "only addresses of another IP version are told: waiting whether that lasts"
+            return False
+        else:
+            self._missing = self._strange = 0
+            self.trouble = ""
+        self.known_since = now
+        before, self.endpoints = self.endpoints, {endpoint.key: endpoint for endpoint in answer.endpoints}
+        return self.endpoints != before
+
+    def _is_other_family(self, answer: Found) -> bool:
+        """Half an answer, most likely: the same pods by their other addresses, each of which would be another lock."""
+        before, after = (
+            {":" in host for host, _ in keys} for keys in (self.endpoints, [e.key for e in answer.endpoints])
+        )
+        return bool(before and after) and before != after
+
+    @property
+    def ready(self) -> list[Endpoint]:
+        """Those that want requests."""
+        return [endpoint for endpoint in self.endpoints.values() if endpoint.ready]

@@ -1,0 +1,452 @@
+"""The pods of a service: as many as a resolver names, each with one lock, whatever the resolver says meanwhile.
+
+A pod is kept by its address for as long as anything holds its lock. So a record that comes and goes cannot give a
+second lock to a pod that is at work, and a pod that leaves finishes what it has in hand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shlex
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import aclosing
+from time import monotonic
+from typing import Any, NoReturn, Protocol
+
+from faucet import tasks
+from faucet.fleet import Origin, Refused, StartFailed
+from faucet.net.commands import Programs
+from faucet.net.connect import Connector, LinkDown, NoWay, ProtocolFactory
+from faucet.pods.discovery.choose import CannotResolve, ServiceUrl
+from faucet.pods.discovery.endpoint_slices import service_of
+from faucet.pods.discovery.endpoints import Answer, Denied, Endpoint, Found, Resolver
+from faucet.pods.discovery.kubernetes import Kubectl
+from faucet.pods.endpoint_set import EndpointSet
+from faucet.pods.pod import Pod
+from faucet.proxy.server import Proxy
+from faucet.settings import K8sSettings
+from faucet.status.figures import epoch
+from faucet.status.pod_rows import pod_details, pod_row
+from faucet.status.snapshot import WorkerRow
+from faucet.units import counted, format_duration
+
+_log = logging.getLogger("faucet")
+
+LINK_AGAIN = 1.0
+"""Seconds before the far side is asked again how it resolves names, while there is no link to it."""
+
+FOLLOW_AGAIN = 5.0
+"""Seconds after a bug in a resolver before it is used again."""
+
+ONE_ADDRESS = """\
+%s is one address, %s. If there should be more pods, the service is not headless: set `clusterIP: None` in it, so that \
+its name stands for the pods themselves; behind the one address of the service, they share this one lock."""
+
+
+class LinkLike(Protocol):
+    """What is asked of the way to the pods (net.ssh.link.Link, which this file must not import)."""
+
+    on_change: Callable[[], None]
+    state: Any
+    since: float
+
+    @property
+    def target(self) -> object:
+        """Where it leads."""
+        ...
+
+    @property
+    def is_up(self) -> bool:
+        """It can be used."""
+        ...
+
+    async def open(self) -> None:
+        """Raises NoWay."""
+        ...
+
+    async def close(self) -> None:
+        """End it."""
+        ...
+
+    def described(self) -> str:
+        """Its state, and why."""
+        ...
+
+    def detail(self) -> str:
+        """Cipher and round trip."""
+        ...
+
+    async def connect(
+        self, protocol_factory: ProtocolFactory, host: str, port: int, timeout: float
+    ) -> tuple[asyncio.BaseTransport, asyncio.BaseProtocol]:
+        """A Connector."""
+        ...
+
+
+class Pods:
+    """A Fleet. `find_resolver` is called once, when it starts."""
+
+    def __init__(
+        self, url: ServiceUrl, settings: K8sSettings, proxy: Proxy, connector: Connector, programs: Programs,
+        find_resolver: Callable[[], Awaitable[Resolver]], link: LinkLike | None = None,
+    ) -> None:  # fmt: skip
+        self.url = url
+        self.settings = settings
+        self.proxy = proxy
+        self.endpoint_set = EndpointSet()
+        self.resolver: Resolver | None = None
+        self.first_ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._connector = connector
+        self._find_resolver = find_resolver
+        self._pods: dict[tuple[str, int], Pod] = {}
+        self._leaving: dict[Pod, asyncio.Task[None]] = {}
+        self._following: asyncio.Task[None] | None = None
+        self._programs = programs
+        self._link = link
+        self._held: set[tuple[str, int]] = set()  # also of pods that are not here at the moment
+        self._was_down = False  # the link, before it came to the state it is in
+        self._warned = False
+
+    # -- life cycle --------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to follow the service."""
+        self._following = tasks.start(self._follow(), f"resolution of {self.url.host}")
+
+    def prepare_to_end(self) -> None:
+        """The service ends. Its pods go on, and what they have in hand is heard."""
+
+    async def stop(self) -> None:
+        """Let go of all pods."""
+        if self._following is not None:
+            await tasks.end(self._following)
+        if self._link is not None:
+            await self._link.close()
+        for task in self._leaving.values():
+            task.cancel()
+        for pod in self._pods.values():
+            pod.close()
+
+    async def _follow(self) -> None:
+        try:
+            if self._link is not None:
+                self._link.on_change = self._link_changed
+                await self._link.open()
+                self._link_changed()
+            self.resolver = await self._resolver_when_there_is_a_way()
+        except (CannotResolve, NoWay) as error:
+            self.first_ready.set_exception(StartFailed(str(error)))
+            return
+        except Exception as error:
+            _log.exception("the resolution of %s could not begin", self.url.host)
+            self.first_ready.set_exception(StartFailed(f"{self.url}: {error}"))
+            return
+        _log.info("asking for the pods of %s: %s", self.url, self.resolver.described)
+        while True:
+            try:
+                async with aclosing(self.resolver.answers()) as answers:
+                    async for answer in answers:
+                        self._apply(answer)
+                        if not self.first_ready.done():
+                            await self._try_forwarding(answer)
+                            self.first_ready.set_result(None)
+            except (StartFailed, Denied) as error:
+                if not self.first_ready.done():
+                    self.first_ready.set_exception(StartFailed(str(error)))
+                    return
+                _log.error("%s", error)
+            except Exception:  # a bug of ours must not leave the service with what it knows now for ever
+                _log.exception("the resolution of %s failed in an unforeseen way", self.url.host)
+            await asyncio.sleep(FOLLOW_AGAIN)
+
+    # -- the way to them ---------------------------------------------------------------------------------------
+
+    async def _try_forwarding(self, answer: Answer) -> None:
+        """A bastion that lets nobody through is found out at the start. Raises StartFailed."""
+        if self._link is None or not isinstance(answer, Found) or not answer.endpoints:
+            return
+        first = answer.endpoints[0]
+        try:
+            transport, _ = await self._link.connect(
+                asyncio.Protocol, first.host, first.port, self.settings.connect_timeout
+            )
+        except PermissionError as error:
+            raise StartFailed(str(error)) from error
+        except (OSError, TimeoutError):
+            return  # which is the pod's trouble, or will be seen soon
+        transport.close()
+
+    def _link_changed(self) -> None:
+        assert self._link is not None
+        link = self._link
+        up = link.is_up
+        for pod in self._pods.values():
+            pod.linked = up
+            pod.settle()
+            if up and self._was_down:
+                pod.retry()  # what failed may have been the link
+        self._was_down = link.state.value == "down"
+        if up:
+            self.proxy.resume_after_interruption()
+            self._hurry()
+        else:
+            self.proxy.interrupt(
+                self.settings.ssh_wait, lambda: f"There is no way to the workers: the ssh link is {link.described()}."
+            )
+
+    async def _resolver_when_there_is_a_way(self) -> Resolver:
+        """Raises CannotResolve."""
+        while True:
+            try:
+                return await self._find_resolver()
+            except LinkDown:
+                if not self.first_ready.done():
+                    self.first_ready.set_result(None)  # whoever asks is told why there is nobody
+                await asyncio.sleep(LINK_AGAIN)
+
+    # -- which pods there are ----------------------------------------------------------------------------------
+
+    def _apply(self, answer: Answer) -> None:
+        before, known_since = self.endpoint_set.trouble, self.endpoint_set.known_since
+        changed = self.endpoint_set.apply(answer, monotonic())
+        trouble = self.endpoint_set.trouble
+        if trouble and trouble != before:
+            age = (
+                f"; going on with what was known {format_duration(monotonic() - known_since)} ago"
+                if known_since
+                else ""
+            )
+            _log.warning("%s%s", trouble, "" if changed else age)
+        elif before and not trouble:
+            _log.info("the pods of %s are known again", self.url.host)
+        if isinstance(answer, Found):
+            self._remark(answer)
+        if changed:
+            self._sync()
+
+    def _remark(self, answer: Found) -> None:
+        if self._warned:
+            return
+        self._warned = True
+        if answer.remark:
+            _log.warning("%s", answer.remark)
+        if self.resolver is not None and self.resolver.by_name and len(answer.endpoints) == 1:
+            only = answer.endpoints[0]
+            if not only.host.startswith("127.") and only.host != "::1":
+                _log.warning(ONE_ADDRESS, self.url.host, only.host)
+
+    def _sync(self) -> None:
+        """Make the pods those of the roster."""
+        ready = {endpoint.key: endpoint for endpoint in self.endpoint_set.ready}
+        for key, pod in list(self._pods.items()):
+            endpoint = ready.get(key)
+            if endpoint is None:
+                if pod.listed:
+                    self._leave(pod, self._why_not(key))
+            elif endpoint.name != pod.endpoint.name:
+                if pod.listed:
+                    self._leave(pod, f"replaced by {endpoint.name or 'another'}")
+            elif not pod.listed:
+                self._return(pod)
+        for key, endpoint in ready.items():
+            if key not in self._pods:
+                self._join(endpoint)
+
+    def _why_not(self, key: tuple[str, int]) -> str:
+        """Why a pod is not in the set any more."""
+        endpoint = self.endpoint_set.endpoints.get(key)
+        return "gone" if endpoint is None else "terminating" if endpoint.terminating else "not ready"
+
+    def _join(self, endpoint: Endpoint) -> None:
+        settings = self.settings
+        pod = Pod(
+            endpoint, self._name_for(endpoint), self.proxy, self._connector, settings.connect_timeout,
+            settings.lock_grace, self._hurry,
+        )  # fmt: skip
+        self._pods[endpoint.key] = pod
+        pod.log.info("joined, at %s", endpoint)
+        pod.held = endpoint.key in self._held
+        pod.linked = self._link is None or self._link.is_up
+        pod.settle()
+
+    def _name_for(self, endpoint: Endpoint) -> str:
+        taken = {str(pod) for pod in self._pods.values()}
+        names = (endpoint.name, endpoint.host, str(endpoint))
+        return next(name for name in names if name and (name not in taken or name == names[-1]))
+
+    def _return(self, pod: Pod) -> None:
+        """It is listed again before it had left."""
+        leaving = self._leaving.pop(pod, None)
+        if leaving is not None:
+            leaving.cancel()
+        pod.log.info("is back")
+        pod.listed, pod.why = True, ""
+        pod.settle()
+
+    def _leave(self, pod: Pod, why: str) -> None:
+        """No new requests; what it has in hand, it finishes."""
+        pod.listed, pod.why = False, why
+        pod.settle()
+        pod.log.info("leaves (%s)%s", pod.why, ", when it has answered" if pod.locked else "")
+        if pod.locked:
+            self._leaving[pod] = tasks.start(self._retire(pod), f"end of pod {pod}")
+        else:
+            self._forget(pod)
+
+    async def _retire(self, pod: Pod) -> None:
+        await self.proxy.retire(pod.backend)
+        self._forget(pod)
+        self._sync()  # another pod may have its address by now
+
+    def _forget(self, pod: Pod) -> None:
+        leaving = self._leaving.pop(pod, None)
+        if leaving is not None and leaving is not asyncio.current_task():
+            leaving.cancel()
+        pod.close()
+        if self._pods.get(pod.endpoint.key) is pod:
+            del self._pods[pod.endpoint.key]
+        self.proxy.stats.workers.pop(str(pod), None)
+
+    def _hurry(self) -> None:
+        """A pod cannot be reached: the set may be another one by now."""
+        if self.resolver is not None:
+            self.resolver.hurry()
+
+    # -- what can be seen --------------------------------------------------------------------------------------
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self._pods)
+
+    def described(self) -> str:
+        """`3 pods`."""
+        return counted(self.count, "pod")
+
+    def origin(self) -> Origin:
+        """How they are found, and how old that news is."""
+        known = self.endpoint_set.known_since
+        described = self.resolver.described if self.resolver is not None else "nobody yet"
+        origin = Origin(described, epoch(known) if known is not None else 0.0, self.endpoint_set.trouble)
+        if self._link is None:
+            return origin
+        link = self._link
+        return origin._replace(
+            link=str(link.target), link_state=link.state.value, link_since=epoch(link.since), link_detail=link.detail()
+        )
+
+    def notice(self) -> str:
+        """That there is no way to them, or that nothing newer is known, if that is so."""
+        if self._link is not None and not self._link.is_up:
+            return f"ssh link to {self._link.target}: {self._link.described()}"
+        return self.endpoint_set.trouble
+
+    def rows(self) -> list[WorkerRow]:
+        """All pods, by name."""
+        return [pod_row(pod, self.proxy) for pod in sorted(self._pods.values(), key=str)]
+
+    def details(self, worker: str) -> dict[str, Any]:
+        """Everything there is to know about one."""
+        return pod_details(self._find(worker), self.proxy)
+
+    # -- what can be asked -------------------------------------------------------------------------------------
+
+    def hold(self, worker: str, who: str) -> str:
+        """Give a pod no more requests."""
+        pod = self._find(worker)
+        if not pod.held:
+            pod.log.info("held by %s", who)
+            pod.held = True
+            self._held.add(pod.endpoint.key)
+            pod.settle()
+        return f"pod {pod} gets no more requests until it is resumed"
+
+    def resume(self, worker: str, who: str) -> str:
+        """Undo hold."""
+        pod = self._find(worker)
+        if not pod.held:
+            raise Refused(f"pod {pod} is not held")
+        pod.log.info("resumed by %s", who)
+        pod.held = False
+        self._held.discard(pod.endpoint.key)
+        pod.settle()
+        return f"pod {pod} serves again"
+
+    def drop(self, worker: str, who: str) -> str:
+        """Cut the connection to a pod. A request that waits for its answer is sent elsewhere if it may be, else 502;
+        the lock stays for a while, since the pod may be at work on it."""
+        pod = self._find(worker)
+        busy = pod.locked
+        if not pod.backend.drop():
+            raise Refused(f"there is no connection to pod {pod} now")
+        pod.log.warning("connection dropped by %s", who)
+        return f"the connection to pod {pod} is cut" + ("; it stays locked while it may be at work" if busy else "")
+
+    def retry(self, worker: str, who: str) -> str:
+        """Try a pod that was put aside now."""
+        pod = self._find(worker)
+        if not pod.retry():
+            raise Refused(f"pod {pod} is not put aside")
+        pod.log.info("tried at once, asked by %s", who)
+        return f"pod {pod} is tried now"
+
+    def restart(self, worker: str, who: str) -> asyncio.Future[str]:
+        """Delete a pod, so that its controller starts another: kubectl's words."""
+        if worker == "all":
+            self._not_ours("kubectl rollout restart deployment/…")
+        pod = self._find(worker)
+        if not pod.endpoint.name:
+            raise Refused(
+                f"the name of the pod at {pod.endpoint} is not known, which `--resolve kubernetes` would tell; to find "
+                f"it: kubectl get pods --output wide | grep {shlex.quote(pod.endpoint.host)}"
+            )
+        return self._act(self._delete(pod, who), f"deletion of pod {pod}")
+
+    async def _delete(self, pod: Pod, who: str) -> str:
+        if not await self._programs.find("kubectl"):
+            raise Refused("to restart a pod is to delete it, which takes kubectl, and there is none here")
+        kubectl = Kubectl(self._programs)
+        labels = self.url.host.split(".")
+        namespace = labels[1] if len(labels) > 1 else await kubectl.namespace()
+        pod.log.warning("deleted by %s", who)
+        try:
+            return await kubectl.delete(pod.endpoint.name, service_of(self.url.host, namespace).namespace)
+        except TimeoutError:
+            raise Refused("kubectl did not answer in time") from None
+        except OSError as error:
+            pod.log.error("not deleted: %s", error)
+            raise Refused(str(error)) from error
+
+    def _act(self, coroutine: Coroutine[Any, Any, str], name: str) -> asyncio.Future[str]:
+        """Its result is whoever's who asked, and its Refused, too."""
+        task = asyncio.ensure_future(coroutine)
+        task.set_name(name)
+        return task
+
+    def roll(self, who: str) -> tuple[str, asyncio.Future[str]]:
+        """See Fleet."""
+        self._not_ours("kubectl rollout restart deployment/…")
+
+    def roll_anew(self, why: str) -> None:
+        """There is nothing to roll; but whoever asks wants things to be as they are now."""
+        _log.info("%s: asking for the pods again", why)
+        self._hurry()
+
+    def scale(self, count: int, who: str) -> str:
+        """See Fleet."""
+        self._not_ours(f"kubectl scale deployment/… --replicas {count}")
+
+    def kill(self, worker: str, who: str) -> str:
+        """See Fleet."""
+        self._not_ours(f"restart {worker} (which deletes it), or drop {worker} (which cuts the connection to it)")
+
+    def _not_ours(self, instead: str) -> NoReturn:
+        raise Refused(f"pods are the cluster's to start and end: {instead}")
+
+    def _find(self, worker: str) -> Pod:
+        for pod in self._pods.values():
+            if worker in (str(pod), str(pod.endpoint), pod.endpoint.host):
+                return pod
+        names = ", ".join(sorted(str(pod) for pod in self._pods.values())) or "none"
+        raise Refused(f"there is no pod {worker}; there are {names}")

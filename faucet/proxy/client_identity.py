@@ -1,0 +1,71 @@
+"""What is told of a client: to the worker, by fields at the end of the head, and in the log.
+
+Without options nothing is: the worker gets what the client sent, byte for byte.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from time import time
+from typing import NamedTuple
+
+from faucet.http1 import RequestHead
+from faucet.http1.forwarded import Trust, append_fields, client_of, forwarded_fields, has_field, uuid7
+from faucet.settings import ProxySettings
+
+REQUEST_ID = b"Faucet-Request-Uuid"
+
+_SENT_ID = re.compile(rb"\r\nfaucet-request-uuid:[ \t]*([!-~]{1,128})[ \t]*\r\n", re.IGNORECASE)
+"""One that a client sent is shown if it is short and printable."""
+
+
+class Introduced(NamedTuple):
+    """A request after it."""
+
+    raw: bytes
+    """The head to send."""
+    client: str
+    """The address to show."""
+    request_id: str
+    """Empty: it has none."""
+
+
+class ClientIdentity:
+    """Made once; called for each request."""
+
+    def __init__(self, settings: ProxySettings) -> None:
+        """Raises ValueError if `trust` is no list of networks."""
+        self._forwarded = settings.forwarded
+        self._ip_from = settings.ip_from
+        self._trust = Trust(settings.trust)
+        self._request_id = settings.request_id
+
+    @property
+    def needed(self) -> bool:
+        """Whether it does anything."""
+        return self._forwarded or self._request_id or self._ip_from != "client"
+
+    def __call__(self, head: RequestHead, peer: str) -> Introduced:
+        """Introduce the client `peer`, as whose the connection is known."""
+        raw, request_id = head.raw, ""
+        fields: list[tuple[bytes, bytes]] = []
+        if self._request_id:
+            sent = _SENT_ID.search(raw)
+            if sent is not None:
+                request_id = sent[1].decode("ascii")
+            elif not has_field(raw, REQUEST_ID):
+                request_id = uuid7(int(time() * 1000), os.urandom)
+                fields.append((REQUEST_ID, request_id.encode()))
+        if self._forwarded:
+            fields += self._forwarded_fields(head, peer)
+        if fields:
+            raw = append_fields(raw, fields)
+        return Introduced(raw, client_of(head.raw, self._ip_from, peer, self._trust), request_id)
+
+    def _forwarded_fields(self, head: RequestHead, peer: str) -> list[tuple[bytes, bytes]]:
+        fields = forwarded_fields(peer, "http", head.fields.host)
+        if peer in self._trust and has_field(head.raw, b"X-Forwarded-Proto"):
+            # It is no list: whoever is in front knows better what the client speaks.
+            fields = [field for field in fields if field[0] != b"X-Forwarded-Proto"]
+        return fields

@@ -1,0 +1,406 @@
+"""The downstream side: one client's connection.
+
+It reads heads and body bytes and hands them to an Exchange, one at a time; what a client sends ahead waits here,
+unread. It decides how a connection ends, so that a client sees a whole answer as whole and a broken one as broken.
+It never holds a lock: whatever a client does or fails to do, only its Exchange knows what that means for a worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import select
+import socket
+import struct
+from array import array
+from fcntl import ioctl
+from termios import TIOCOUTQ
+from typing import TYPE_CHECKING, cast
+
+from faucet.http1 import FramingError, RequestHead, RequestReader
+from faucet.proxy.error_responses import CONTINUE, answer
+from faucet.proxy.exchange import Exchange
+from faucet.proxy.record import Account
+from faucet.proxy.stats import Record
+
+if TYPE_CHECKING:
+    from faucet.proxy.server import Proxy
+
+LINGER_BYTES = 256 * 1024
+"""How much a refused client may go on sending before its connection is closed."""
+
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+_POLL_HANG_UP = getattr(select, "POLLRDHUP", select.POLLHUP)
+
+
+class ClientConnection(asyncio.Protocol):
+    """One connection of one client."""
+
+    __slots__ = (
+        "_delivered",
+        "_head_begun",
+        "_linger_left",
+        "_read_paused",
+        "_reader",
+        "_stash",
+        "exchange",
+        "half_closed",
+        "peer",
+        "proxy",
+        "transport",
+        "write_paused",
+        "written",
+    )
+
+    transport: asyncio.Transport
+
+    peer: str
+    """The client's address, without port; `unix` for one without."""
+
+    def __init__(self, proxy: Proxy) -> None:
+        self.proxy = proxy
+        # Per connection.
+        self._reader = RequestReader()
+        self._head_begun = False  # it has a deadline
+        self._stash = b""  # what came behind the request in hand
+        self._read_paused = False
+        self.half_closed = False  # the client has ended its sending side
+        self._linger_left = -1  # bytes still to be dropped before closing; negative: not lingering
+        self._delivered = 0  # bytes the kernel had taken when progress was looked at last
+        self.write_paused = False
+        self.written = 0
+        # Per request.
+        self.exchange: Exchange | None = None
+
+    # -- events ------------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by the loop."""
+        self.transport = cast("asyncio.Transport", transport)
+        name = transport.get_extra_info("peername")
+        self.peer = name[0].removeprefix("::ffff:") if isinstance(name, tuple) else "unix"
+        # A whole response may wait here for a slow reader: that is what frees the worker from it.
+        self.transport.set_write_buffer_limits(high=self.proxy.settings.buffer_response)
+        self.proxy.clients.add(self)
+        (self.proxy.parting if self.proxy.draining else self.proxy.idle).touch(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Called by the loop."""
+        exchange = self.exchange
+        if exchange is None:
+            if self._linger_left >= 0:
+                self._drop(len(data))
+            else:
+                self._read_head(data)
+        elif not exchange.body_done and not self._stash:
+            self._read_body(exchange, data)
+        else:
+            self._keep_for_later(data)
+
+    def eof_received(self) -> bool:
+        """Called by the loop: the client has ended its sending side, and most likely is gone altogether.
+
+        It gets the answer of a worker that is at work for it, since it may have half-closed on purpose. But it
+        leaves the queue: a client that hangs up looks exactly the same.
+        """
+        self.half_closed = True
+        exchange = self.exchange
+        stays = exchange is not None and exchange.client_half_closed()
+        if not stays:
+            self._watch_reader()  # the loop closes the transport, but not before all is written
+        return stays
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by the loop, once, however the connection ended."""
+        self._forget()
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            exchange.client_gone()
+        self.proxy.check_drained()
+
+    def pause_writing(self) -> None:
+        """Called by the loop: as much of a response waits here as may."""
+        self.write_paused = True
+        self._watch_reader()
+        if self.exchange is not None:
+            self.exchange.client_paused()
+
+    def resume_writing(self) -> None:
+        """Called by the loop."""
+        self.write_paused = False
+        if self._linger_left >= 0 or self.transport.is_closing():
+            self._watch_reader()  # there is less to read, but not yet nothing
+            return
+        self.proxy.readers.discard(self)
+        if self.exchange is not None:
+            self.exchange.client_resumed()
+        else:
+            self._next_request()
+
+    # -- reading -----------------------------------------------------------------------------------------------
+
+    def _read_head(self, data: bytes) -> None:
+        try:
+            parsed = self._reader.feed(data)
+        except FramingError as error:
+            self._refuse(error, max(self._reader.size, len(data)))
+            return
+        if parsed is not None:
+            if self._head_begun:
+                self._head_begun = False
+                self.proxy.heads.discard(self)
+            self._open_exchange(*parsed)
+        elif self._reader.started and not self._head_begun:
+            # The whole head has one deadline, from its first byte on: a byte now and then does not extend it.
+            self._head_begun = True
+            self.proxy.heads.touch(self)
+
+    def _open_exchange(self, head: RequestHead, rest: bytes) -> None:
+        # The idle deadline stays where it is: it means nothing while there is an exchange, and starts anew after it.
+        try:
+            body = head.body(self.proxy.settings.max_body)
+        except FramingError as error:
+            self._refuse(error, len(head.raw), head)
+            return
+        exchange = self.exchange = Exchange(self.proxy, self, head, body)
+        if self.proxy.introduce is not None:
+            head.raw, exchange.account.client, exchange.account.request_id = self.proxy.introduce(head, self.peer)
+        if self.proxy.draining:
+            self.proxy.refuse(exchange, "shutdown", "The service is shutting down.")
+        elif body is None:
+            if rest:
+                self._keep_for_later(rest)
+            exchange.submit()
+        else:
+            if head.fields.expects_continue and not rest:
+                self.write(CONTINUE)
+            self._read_body(exchange, rest)
+
+    def _read_body(self, exchange: Exchange, data: bytes) -> None:
+        try:
+            end = exchange.take_body(data)
+        except FramingError as error:
+            exchange.refuse(error.status, error.detail)
+            return
+        if end < len(data):
+            self._keep_for_later(data[end:])
+            if not exchange.body_done:
+                self.proxy.loop.call_soon(self._read_more_body)
+        exchange.body_arrived()
+
+    def _read_more_body(self) -> None:
+        """So many chunks were in one read that others had a turn between."""
+        exchange, stash, self._stash = self.exchange, self._stash, b""
+        if exchange is None or exchange.body_done:
+            return
+        self._read_body(exchange, stash)
+        if not self._stash and exchange.wants_body:
+            self.resume_reading()
+
+    def _keep_for_later(self, data: bytes) -> None:
+        """Requests sent ahead are answered in order (RFC 9112, 9.3.2); no more is read until it is their turn."""
+        self._stash += data
+        self.pause_reading()
+
+    def _read_stash(self) -> None:
+        stash, self._stash = self._stash, b""
+        if self.transport.is_closing() or self._linger_left >= 0:
+            return
+        self.resume_reading()
+        self.data_received(stash)
+
+    def pause_reading(self) -> None:
+        """Let the client's bytes wait in the kernel."""
+        if not self._read_paused and not self.transport.is_closing():
+            self._read_paused = True
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Undo pause_reading, unless there is something to be dealt with first."""
+        if self._read_paused and not self._stash and not self.transport.is_closing():
+            self._read_paused = False
+            self.transport.resume_reading()
+
+    def hung_up(self) -> bool:
+        """Whether the client has left, or ended its sending side, even if that was not read yet."""
+        if self.half_closed or self.transport.is_closing():
+            return True
+        return self._read_paused and bool(self._poll(_POLL_HANG_UP))
+
+    def _poll(self, events: int) -> int:
+        poller = select.poll()
+        poller.register(self.transport.get_extra_info("socket").fileno(), events)
+        ready = poller.poll(0)
+        return ready[0][1] if ready else 0
+
+    # -- writing -----------------------------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Send bytes, unless the connection is ending (uvloop raises then, where asyncio drops them)."""
+        if not self.transport.is_closing():
+            self.written += len(data)
+            self.transport.write(data)
+
+    def exchange_ended(self, keep: bool) -> None:
+        """The answer is written. `keep` says whether its message lets the connection go on."""
+        self.exchange = None
+        if not keep or self.half_closed:
+            self.linger()
+        elif self.write_paused:
+            # It has more to read than may wait here; its next request would only add to that.
+            self.pause_reading()
+        else:
+            self._next_request()
+
+    def _next_request(self) -> None:
+        if self._stash:
+            # Not at once: a hundred requests sent ahead must not become a hundred nested calls.
+            self.proxy.loop.call_soon(self._read_stash)
+        else:
+            if self._read_paused:
+                self.resume_reading()
+            (self.proxy.parting if self.proxy.draining else self.proxy.idle).touch(self)
+
+    def _refuse(self, error: FramingError, received: int, head: RequestHead | None = None) -> None:
+        """Answer a request that never became an exchange. Nothing more from this connection is processed."""
+        data = answer(error.status, error.detail, method=head.method if head else b"GET")
+        self.write(data)
+        self.proxy.record(_refused(self, error, head, len(data), received))
+        self.linger()
+
+    # -- ending ------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """End the connection after what is written was read, and not later than the client's patience."""
+        if self.transport.is_closing():
+            return
+        self._watch_reader()
+        self.transport.close()
+
+    def linger(self) -> None:
+        """Close while the client may still be sending.
+
+        A close with unread input resets the connection, and the client may lose our answer. So the sending side is
+        ended first, and what still comes is dropped for a moment (RFC 9112, 9.6).
+        """
+        self.exchange = None
+        if self.transport.is_closing():
+            return
+        if self.half_closed:
+            self.close()
+            return
+        self._linger_left = LINGER_BYTES
+        self._stash = b""
+        self.proxy.idle.discard(self)
+        self.proxy.heads.discard(self)
+        self.proxy.bodies.discard(self)
+        self.proxy.lingering.touch(self)
+        try:
+            self.transport.write_eof()
+        except OSError:  # our answer met a client that has closed: its reset came before our shutdown
+            self.transport.abort()
+            return
+        self.resume_reading()
+
+    def _drop(self, size: int) -> None:
+        """Count what a lingering client still sends."""
+        self._linger_left = max(self._linger_left - size, 0)
+        if not self._linger_left:
+            self.pause_reading()
+
+    def stop_lingering(self) -> None:
+        """It had its moment: close, but not before it has read what is written, if it reads at all."""
+        if self.transport.get_write_buffer_size():
+            self._watch_reader()
+        else:
+            self.transport.abort()
+
+    def cut(self) -> None:
+        """Reset the connection: what the client has so far must not look complete.
+
+        `abort` alone ends it with a FIN, like any close, and a FIN is how a close-delimited answer ends.
+        """
+        sock = self.transport.get_extra_info("socket")
+        # Until connection_lost the descriptor is ours, even while the transport is closing.
+        if self in self.proxy.clients and sock.family != socket.AF_UNIX:
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        self.transport.abort()
+
+    def close_if_idle(self) -> None:
+        """Close if no request is in hand, none has begun, and none waits in the kernel. Else it is answered first."""
+        if self.exchange is None and not self._reader.started and not self._stash and not self._poll(select.POLLIN):
+            self.close()
+
+    def too_slow(self) -> None:
+        """A head or a body was begun and did not go on in time."""
+        seconds = f"{self.proxy.settings.client_timeout:g} s"
+        error = FramingError(408, f"The request did not arrive within {seconds}.")
+        if self.exchange is None:
+            self._refuse(error, self._reader.size)
+        else:
+            self.exchange.refuse(error.status, error.detail)
+
+    def idle_too_long(self) -> None:
+        """No request came for a while. Close, unless it is busy after all."""
+        if self.exchange is not None or self._reader.started or self._linger_left >= 0:
+            return
+        if self.transport.get_write_buffer_size():
+            self._watch_reader()
+        else:
+            self.close()
+
+    def check_reader(self) -> None:
+        """It had bytes to read a while ago. Cut the connection if it has not read any since."""
+        left = self.transport.get_write_buffer_size()
+        if left and self._taken() == self._delivered:
+            self.cut()
+        elif left:
+            self._watch_reader()
+        elif self._linger_left >= 0:
+            self.transport.abort()
+        elif self.exchange is None:
+            self.proxy.idle.touch(self)
+
+    def become_tunnel(self) -> bytes:
+        """Hand the transport over to a tunnel. Returns what the client has sent ahead, for the other side."""
+        self.exchange = None
+        self._forget()
+        ahead, self._stash = self._stash, b""
+        self.resume_reading()
+        return ahead
+
+    def _forget(self) -> None:
+        proxy = self.proxy
+        proxy.clients.discard(self)
+        for timeouts in proxy.timeouts:
+            timeouts.discard(self)
+
+    def _watch_reader(self) -> None:
+        self._delivered = self._taken()
+        self.proxy.readers.touch(self)
+
+    def _taken(self) -> int:
+        """Bytes that have reached the client's machine. What waits in our kernel, which may be megabytes, has not: a
+        steady but slow reader would else seem to stand still for a long time."""
+        waiting = array("i", [0])
+        with contextlib.suppress(OSError):  # where the system cannot tell, it counts as taken
+            ioctl(self.transport.get_extra_info("socket").fileno(), TIOCOUTQ, waiting)
+        return self.written - self.transport.get_write_buffer_size() - waiting[0]
+
+    @property
+    def waits(self) -> bool:
+        """It is owed an answer, or the rest of one."""
+        return self.exchange is not None or bool(self.transport.get_write_buffer_size())
+
+
+def _refused(
+    client: ClientConnection, error: FramingError, head: RequestHead | None, sent: int, received: int
+) -> Record:
+    """The record of a request that was refused before it was an exchange."""
+    method, target, minor = (head.method, head.target, head.minor) if head else (b"-", b"-", 1)
+    account = Account(client.peer, method, target, minor, received)
+    account.sent = sent
+    account.settle(error.status, error.detail)
+    return account

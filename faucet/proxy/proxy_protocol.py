@@ -1,0 +1,52 @@
+"""A client connection behind a proxy that speaks the PROXY protocol: who the client is comes first."""
+
+from __future__ import annotations
+
+import logging
+
+from faucet.net.proxy_header import ProxyHeaderError, ProxyHeaderReader
+from faucet.proxy.downstream import ClientConnection
+from faucet.proxy.server import Proxy
+
+_log = logging.getLogger("faucet")
+
+
+class ProxiedClientConnection(ClientConnection):
+    """Nothing is answered before the header is there: whoever sends another thing is not the proxy."""
+
+    __slots__ = ("_header",)
+
+    def __init__(self, proxy: Proxy) -> None:
+        super().__init__(proxy)
+        self._header: ProxyHeaderReader | None = ProxyHeaderReader()
+
+    def data_received(self, data: bytes) -> None:
+        """Called by the loop."""
+        if self._header is None:
+            super().data_received(data)
+            return
+        try:
+            read = self._header.feed(data)
+        except ProxyHeaderError as error:
+            _log.warning("a connection from %s is closed: %s", self.peer, error)
+            self.transport.abort()
+            return
+        if read is None:
+            self.proxy.idle.discard(self)
+            self.proxy.heads.touch(self)
+            return
+        self._header = None
+        self.proxy.heads.discard(self)
+        self.proxy.idle.touch(self)
+        peer, rest = read
+        if peer is not None:
+            self.peer = peer.host
+        if rest:
+            super().data_received(rest)
+
+    def too_slow(self) -> None:
+        """See ClientConnection. A header that does not come is answered with nothing."""
+        if self._header is not None:
+            self.transport.abort()
+        else:
+            super().too_slow()

@@ -1,0 +1,128 @@
+"""What can be served: a directory, by workers of our own; or a service of a cluster, by its pods."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from faucet import tasks
+from faucet.fleet import Fleet, StartFailed
+from faucet.log.handler import Log
+from faucet.net.commands import LocalPrograms
+from faucet.net.connect import Connector, connect_remote
+from faucet.net.tls import TlsConnector, tls_context
+from faucet.pods.discovery.choose import ServiceUrl, choose
+from faucet.pods.fleet import Pods
+from faucet.proxy.server import Proxy
+from faucet.settings import DemoSettings, K8sSettings, SshSettings, parse_span
+from faucet.ssh.secrets import Secrets
+from faucet.ssh.target import parse_targets
+from faucet.workers.cpus import available_cpus
+from faucet.workers.program import Program
+from faucet.workers.reload import reload_on_change, require
+from faucet.workers.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from faucet.ssh.login import Login
+
+Companion = Callable[[Fleet], contextlib.AbstractAsyncContextManager[None]]
+
+
+@contextlib.asynccontextmanager
+async def _alone(_: Fleet) -> AsyncIterator[None]:
+    yield
+
+
+@dataclass(frozen=True)
+class Site:
+    """One of them. `fleet` makes the workers, `companion` what runs beside them."""
+
+    title: str
+    detail: str
+    mode: str
+    described: str
+    fleet: Callable[[Proxy, Log], Fleet]
+    companion: Companion = _alone
+
+
+def local_site(program: Program, settings: DemoSettings) -> Site:
+    """The API in a directory. Raises StartFailed if what --reload needs is not installed."""
+    if settings.reload:
+        require()
+    span = parse_span(settings.workers or str(available_cpus()))
+    return Site(
+        title=str(program.directory),
+        detail=program.description,
+        mode="local",
+        described=f"{program.directory} ({program.description})",
+        fleet=lambda proxy, log: Supervisor(span, program, settings, proxy, log.output),
+        companion=_reloading(program.directory, settings) if settings.reload else _alone,
+    )
+
+
+def _reloading(directory: Path, settings: DemoSettings) -> Companion:
+    @contextlib.asynccontextmanager
+    async def reloading(fleet: Fleet) -> AsyncIterator[None]:
+        task = tasks.start(reload_on_change(cast("Supervisor", fleet), directory, settings.log_file), "reload")
+        try:
+            yield
+        finally:
+            await tasks.end(task)
+
+    return reloading
+
+
+def pods_site(url: ServiceUrl, settings: K8sSettings, secrets: Secrets) -> Site:
+    """The pods of a service. Raises StartFailed if the CA's file is none, or what --via-ssh needs is not installed."""
+    secure = _tls(url, settings)
+    if settings.via_ssh:
+        require_asyncssh()
+
+    def near(proxy: Proxy, _: Log) -> Pods:
+        return Pods(
+            url, settings, proxy, secure(connect_remote), LocalPrograms(),
+            lambda: choose(url, settings.resolve, settings.dns, settings.resolve_interval),
+        )  # fmt: skip
+
+    def far(proxy: Proxy, _: Log) -> Pods:
+        from faucet.pods.discovery.over_ssh import choose_remote
+        from faucet.ssh.commands import RemotePrograms
+        from faucet.ssh.link import Link
+
+        link = Link(parse_targets(settings.via_ssh), login_of(settings, secrets))
+        programs = RemotePrograms(link)
+        return Pods(
+            url, settings, proxy, secure(link.connect), programs,
+            lambda: choose_remote(url, settings.resolve, settings.dns, settings.resolve_interval, link, programs), link,
+        )  # fmt: skip
+
+    described = f"{url} through {' or '.join(settings.via_ssh)}" if settings.via_ssh else str(url)
+    return Site(str(url), "its pods", "k8s", described, far if settings.via_ssh else near)
+
+
+def _tls(url: ServiceUrl, settings: K8sSettings) -> Callable[[Connector], Connector]:
+    """What makes a connector speak TLS, if it is to."""
+    if url.scheme == "http":
+        return lambda connector: connector
+    try:
+        context = tls_context(settings.ca_file, verify=not settings.insecure_skip_verify)
+    except OSError as error:
+        raise StartFailed(f"--ca-file {settings.ca_file}: {error.strerror or error}") from error
+    return lambda connector: TlsConnector(connector, url.host.rstrip("."), context)
+
+
+def require_asyncssh() -> None:
+    """Raises StartFailed if asyncssh is not installed."""
+    if importlib.util.find_spec("asyncssh") is None:
+        raise StartFailed("--via-ssh needs the package asyncssh: pip install 'faucet[ssh]'")
+
+
+def login_of(settings: SshSettings, secrets: Secrets) -> Login:
+    """How to log in, as the options say."""
+    from faucet.ssh.login import Login, SshFiles
+
+    return Login(SshFiles(settings.ssh_config, settings.ssh_key, settings.ssh_known_hosts), secrets)

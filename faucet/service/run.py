@@ -1,0 +1,245 @@
+"""Puts the parts together, starts them in order, and ends them in the opposite one.
+
+The address is bound first, so that it is known to be free before anything is started; the workers are started; the
+first that is ready opens the address. At the end: no new connections, what is in hand is finished, the workers end,
+the log is written. Whatever happens in between, the same end is reached.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import resource
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from faucet.control.paths import socket_path
+from faucet.control.server import ControlError, ControlServer
+from faucet.fleet import StartFailed
+from faucet.log.handler import Log, print_error
+from faucet.net.address import AddressError, parse_address
+from faucet.net.listener import Listener, Listeners
+from faucet.proxy.downstream import ClientConnection
+from faucet.proxy.proxy_protocol import ProxiedClientConnection
+from faucet.proxy.server import Proxy
+from faucet.service.modes import Site
+from faucet.service.signals import Signals
+from faucet.service.supervised import Supervised
+from faucet.service.systemd import SystemdError, inherited_sockets
+from faucet.settings import ServeSettings
+from faucet.status.collect import Runtime, now
+from faucet.units import counted, format_duration
+
+_log = logging.getLogger("faucet")
+
+EXIT_OK = 0
+"""Ended by a signal, with everything in hand finished."""
+
+EXIT_FAILED = 1
+"""The service could not be started."""
+
+EXIT_CUT = 3
+"""Ended by a signal, but requests in hand were cut: by a second signal, or by the shutdown timeout."""
+
+TURNS_TO_CLOSE = 3
+"""Turns of the loop in which transports that were aborted tell their protocols so."""
+
+
+def run(site: Site, settings: ServeSettings, owner: int | None = None, notice: str = "") -> int:
+    """Serve `site` until a signal. Returns the exit code.
+
+    `owner` is the descriptor of a socket to the monitor that has started this process: the service ends with it. The
+    `notice` is logged first.
+    """
+    try:
+        log = Log(settings, quiet=owner is not None)
+    except OSError as error:
+        print_error(f"cannot write the log to {settings.log_file}: {error.strerror}")
+        return EXIT_FAILED
+    try:
+        return _run(_serve(site, settings, log, owner, notice))
+    except (AddressError, ControlError, StartFailed, SystemdError) as error:
+        log.failure(str(error))
+        return EXIT_FAILED
+    finally:
+        log.close()
+
+
+def _run(main: Coroutine[Any, Any, int]) -> int:
+    """Run on uvloop where it exists. The behaviour is the same without it."""
+    factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
+    with contextlib.suppress(ImportError):
+        from uvloop import new_event_loop as factory
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(main)
+
+
+async def _serve(site: Site, settings: ServeSettings, log: Log, owner: int | None, notice: str) -> int:
+    raise_file_limit()
+    relax_garbage_collector()
+    service = _Service(site, settings, log)
+    try:
+        end = await service.run(owner, notice)
+    except BaseException:
+        service.control.close()
+        raise
+    finally:
+        await service.tear_down()
+    log.announce(end.words, logging.WARNING if end.code else logging.INFO)
+    service.control.close()
+    await _let_transports_close()
+    return end.code
+
+
+class _End(NamedTuple):
+    """How it ended."""
+
+    code: int
+    words: str
+
+
+class _Service:
+    """All parts of one service."""
+
+    def __init__(self, site: Site, settings: ServeSettings, log: Log) -> None:
+        """Raises AddressError."""
+        self._site = site
+        self._settings = settings
+        self._log = log
+        self._companions = contextlib.AsyncExitStack()
+        self.listener = Listeners(settings.host, inherited_sockets(os.environ))
+        self.admin = Listener(parse_address(settings.admin)) if settings.admin else None
+        self.proxy = Proxy(settings, log.request)
+        self.workers = site.fleet(self.proxy, log)
+        self.signals = Signals(reopen=log.reopen, roll=self._roll)
+        self.control = ControlServer(
+            Runtime(
+                proxy=self.proxy,
+                fleet=self.workers,
+                recent_log=log.recent_log,
+                title=site.title,
+                detail=site.detail,
+                mode=site.mode,
+                url=self.listener.address.url,
+                port=self.listener.address.port,
+                stop=self.signals.ask,
+                started=now(),
+            )
+        )
+
+        self.supervised = Supervised(self.control.runtime)
+
+    def _roll(self, why: str) -> None:
+        self.supervised.reloading()
+        self.workers.roll_anew(why)
+
+    async def _open_admin(self) -> None:
+        if self.admin is not None:
+            from faucet.admin.server import Admin, AdminConnection
+
+            admin = Admin(self.control.runtime)
+            await self.admin.open(lambda: AdminConnection(admin))
+            _log.info("admin pages are on %s", self.admin.address.described)
+
+    async def run(self, owner: int | None, notice: str) -> _End:
+        """Serve until asked to end. Raises AddressError, ControlError or StartFailed."""
+        await self._open_control(owner)
+        for line in notice.splitlines():
+            _log.info("%s", line)
+        await self._open_admin()
+        self.workers.start()
+        await self._companions.enter_async_context(self._site.companion(self.workers))
+        await self.signals.or_done(self.workers.first_ready)
+        if self.signals.first.is_set():
+            return _End(EXIT_OK, "stopped before it served anything")
+        connection = ProxiedClientConnection if self._settings.proxy_protocol else ClientConnection
+        await self.listener.open(lambda: connection(self.proxy))
+        self.control.runtime.state = "serving"
+        self.supervised.ready()
+        self._log.announce(
+            f"serving {self._site.described} on {self.listener.described} with {self.workers.described()}"
+        )
+        await self.signals.first.wait()
+        return await self._finish()
+
+    async def _open_control(self, owner: int | None) -> None:
+        wanted = self._settings.control
+        if wanted not in (None, "none"):
+            await self.control.open(Path(str(wanted)))
+        elif wanted is None:
+            await self._open_usual_control()
+        if owner is not None:
+            await self.control.own(owner)
+        self.control.start_ticking()
+
+    async def _open_usual_control(self) -> None:
+        """At the usual place; if that is taken (another network, the same port), beside it; if need be, not at all."""
+        usual = socket_path(self.listener.address.port)
+        beside = usual.with_name(f"{usual.stem}-{os.getpid()}.sock")
+        for path in (usual, beside):
+            try:
+                await self.control.open(path)
+            except ControlError as error:
+                problem = error
+            else:
+                return
+        _log.warning("%s", problem)
+
+    async def _finish(self) -> _End:
+        """Finish what is in hand, unless a second signal says not to."""
+        proxy, signals = self.proxy, self.signals
+        self.supervised.stopping()
+        self.workers.prepare_to_end()
+        await asyncio.sleep(0)  # health checks give their locks back
+        in_hand = proxy.dispatcher.locked
+        patience = self._settings.shutdown_timeout
+        if in_hand:
+            _log.info("%s: stopping; %s in hand may take %s more, a second signal ends it all now",
+                      signals.name, counted(in_hand, "request"), format_duration(patience))  # fmt: skip
+        else:
+            _log.info("%s: stopping", signals.name)
+        await self.listener.close()
+        draining = asyncio.ensure_future(proxy.drain(patience))
+        await signals.or_done(draining, second=True)
+        if draining.done() and draining.result():
+            return _End(EXIT_OK, "stopped; every request in hand was finished")
+        draining.cancel()
+        cut = proxy.abandon("The service ended before the worker had answered.")
+        if not cut:
+            return _End(EXIT_OK, "stopped; nobody was waiting for what was still in hand")
+        return _End(EXIT_CUT, f"stopped; {counted(cut, 'request in hand was', 'requests in hand were')} cut")
+
+    async def tear_down(self) -> None:
+        """End everything but the control socket, which tells of the end. Nothing of it is left afterwards."""
+        self.supervised.close()
+        await self._companions.aclose()
+        await self.listener.close()
+        if self.admin is not None:
+            await self.admin.close()
+        self.proxy.close()
+        await self.workers.stop()
+        self.signals.close()
+        await _let_transports_close()
+
+
+async def _let_transports_close() -> None:
+    for _ in range(TURNS_TO_CLOSE):
+        await asyncio.sleep(0)
+
+
+def raise_file_limit() -> None:
+    """Each client is a file descriptor: take as many as we may have."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # macOS has a lower limit that it does not tell
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def relax_garbage_collector() -> None:
+    """An exchange leaves no cycles behind, so looking for some every 700 objects only makes a few requests wait."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 50)

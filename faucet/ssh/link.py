@@ -1,0 +1,340 @@
+"""The one SSH connection: made, watched, made again; and what goes through it.
+
+    CONNECTING ──▶ UP ⇄ SUSPECT ──▶ DOWN ──▶ UP …      `on_change` is called at each arrow
+
+A link that looks up may have died in silence: then connections to different pods time out while nothing comes from the
+bastion. It is *suspect* until something does, or keepalive gives it up, and nobody is told to use it meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import socket
+import struct
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from enum import Enum
+from time import monotonic
+from typing import Any, cast
+
+import asyncssh
+
+from faucet import tasks
+from faucet.net.connect import LinkDown, ProtocolFactory
+from faucet.ssh.channel import ChannelTransport
+from faucet.ssh.errors import SshError
+from faucet.ssh.login import Attempt, Login
+from faucet.ssh.target import Target
+from faucet.text import visible
+from faucet.units import format_duration
+
+_log = logging.getLogger("faucet")
+
+BACKOFF_FIRST, BACKOFF_LIMIT, BACKOFF_JITTER = 0.25, 15.0, 0.25
+"""Seconds before the link is made again, doubled each time, plus or minus the share of jitter."""
+
+PERMANENT_PAUSE = 30.0
+"""Seconds at least after a refusal: OpenSSH 9.8 bans those who are refused again and again."""
+
+STEADY_AFTER = 10.0
+"""Seconds for which a link has to be up before the pauses begin anew."""
+
+FAILURES_PER_TARGET = 2
+"""Failed attempts after which the next bastion has its turn."""
+
+FIRST_EXEC_PATIENCE = 10.0
+
+PROBE_PORT = 9
+"""`discard`: nobody listens there, and being told so is the proof that the bastion is alive."""
+
+NAMED_TCP_INFO = {"last_data_recv": 52, "rtt": 68}
+"""Offsets in Linux' struct tcp_info, in bytes: milliseconds since the last data, microseconds of round trip."""
+
+
+class State(Enum):
+    """What the link is."""
+
+    CONNECTING = "connecting"
+    UP = "up"
+    SUSPECT = "suspect"
+    DOWN = "down"
+
+
+class Link:
+    """A connection to the first of `targets` that lets us in. `on_change()` is called when the state is another one."""
+
+    def __init__(self, targets: Sequence[Target], login: Login, on_change: Callable[[], None] = lambda: None) -> None:
+        self.targets = list(targets)
+        self.on_change = on_change
+        self.state = State.CONNECTING
+        self.since = monotonic()
+        """When it came into that state."""
+        self.why = ""
+        """Why it is not up."""
+        self.next_try: float | None = None
+        self.target = self.targets[0]
+        self._login = login
+        self._connection: asyncssh.SSHClientConnection | None = None
+        self._up = asyncio.Event()
+        self._timed_out: dict[str, float] = {}  # since something was heard: which hosts, and when
+        self._task: asyncio.Task[None] | None = None
+        self._failures = 0
+        self._refused = 0  # in a row, for good
+        self._acknowledge: Callable[[], None] | None = None
+        self._probe: asyncio.Task[None] | None = None
+
+    # -- life --------------------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Make the first connection, and keep it up from then on. Raises SshError if that can never succeed."""
+        first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._task = tasks.start(self._live(first), "ssh link")
+        await asyncio.wait([first, self._task], return_when=asyncio.FIRST_COMPLETED)
+        if first.done():
+            first.result()
+        else:
+            self._task.result()  # a bug of ours: whoever waits is to know
+
+    async def close(self) -> None:
+        """End it."""
+        for task in (self._task, self._probe):
+            if task is not None:
+                await tasks.end(task)
+
+    async def _live(self, first: asyncio.Future[None]) -> None:
+        refusals = 0
+        while True:
+            try:
+                connection, attempt = await self._login.connect(self.target)
+            except SshError as error:
+                refusals += error.permanent
+                if not first.done() and refusals >= len(self.targets):
+                    first.set_exception(error)
+                    return
+                if not first.done() and not error.permanent:
+                    first.set_result(None)  # it may come up later; whoever asks is told why there is nobody
+                await self._failed(error)
+                continue
+            try:
+                await self._wake(connection)
+                self._came_up(connection, attempt)
+                if not first.done():
+                    first.set_result(None)
+                await connection.wait_closed()
+            finally:
+                attempt.close(connection)
+            self._went_down(attempt)
+            await self._pause(0.0)
+
+    async def _wake(self, connection: asyncssh.SSHClientConnection) -> None:
+        """sshd leaves Nagle's algorithm on until a session asks for something, which would cost 44 ms a request.
+
+        An account that has no sessions is helped by acknowledging at once, as far as it can be.
+        """
+        self._acknowledge = None
+        try:
+            async with asyncio.timeout(FIRST_EXEC_PATIENCE):
+                await connection.run("true", stdin=asyncssh.DEVNULL, check=False, request_pty=False)
+        except (OSError, asyncssh.Error, TimeoutError):
+            sock = connection.get_extra_info("socket")
+            if sock is not None and hasattr(socket, "TCP_QUICKACK"):
+                self._acknowledge = lambda: _acknowledge_at_once(sock)
+
+    def _came_up(self, connection: asyncssh.SSHClientConnection, attempt: Attempt) -> None:
+        self._connection = connection
+        self._timed_out.clear()
+        self._refused = 0
+        cipher = connection.get_extra_info("send_cipher")
+        _log.info("ssh link to %s is up (%s)", self.target, cipher)
+        self.next_try = None
+        self._enter(State.UP, "")
+
+    def _went_down(self, attempt: Attempt) -> None:
+        self._connection = None
+        self._failures = 0 if monotonic() - self.since > STEADY_AFTER else self._failures + 1
+        _log.warning("ssh link to %s is lost; making it again", self.target)
+        self._enter(State.DOWN, "the connection was lost")
+
+    async def _failed(self, error: SshError) -> None:
+        self._failures += 1
+        if str(error) != self.why:
+            _log.warning("%s", error)
+        self._enter(State.DOWN, str(error))
+        self._refused = self._refused + 1 if error.refused else 0
+        if (error.permanent or self._failures % FAILURES_PER_TARGET == 0) and len(self.targets) > 1:
+            self.target = self.targets[(self.targets.index(self.target) + 1) % len(self.targets)]
+            _log.info("trying the next bastion, %s", self.target)
+        await self._pause(PERMANENT_PAUSE if self._refused >= len(self.targets) else 0.0)
+
+    async def _pause(self, least: float) -> None:
+        pause = min(BACKOFF_FIRST * 2 ** min(self._failures, 10), BACKOFF_LIMIT)
+        pause = max(pause * random.uniform(1 - BACKOFF_JITTER, 1 + BACKOFF_JITTER), least)
+        self.next_try = monotonic() + pause
+        await asyncio.sleep(pause)
+
+    def _enter(self, state: State, why: str) -> None:
+        if (state, why) == (self.state, self.why):
+            return
+        if state is not self.state:
+            self.since = monotonic()
+        self.state, self.why = state, why
+        if state is State.UP:
+            self._up.set()
+        else:
+            self._up.clear()
+        self.on_change()
+
+    # -- what can be seen --------------------------------------------------------------------------------------
+
+    @property
+    def is_up(self) -> bool:
+        """It can be used."""
+        return self.state is State.UP
+
+    def described(self) -> str:
+        """`up`, `reconnecting in 4s: why`."""
+        if self.state is State.UP:
+            return "up"
+        if self.state is State.SUSPECT:
+            return "silent: waiting for a sign of life"
+        wait = f" in {format_duration(max(self.next_try - monotonic(), 0))}" if self.next_try is not None else ""
+        return f"{'connecting' if self.state is State.CONNECTING else 'reconnecting'}{wait}" + (
+            f": {self.why}" if self.why else ""
+        )
+
+    def detail(self) -> str:
+        """What encrypts what we send, and how long it takes to the bastion and back, as the kernel measures that."""
+        if self._connection is None:
+            return ""
+        cipher = str(self._connection.get_extra_info("send_cipher", "")).partition("@")[0]
+        round_trip = self._tcp_info("rtt")
+        return f"{cipher}, {format_duration(round_trip / 1e6)}" if round_trip else cipher
+
+    def _tcp_info(self, name: str) -> int:
+        """One number of the kernel's about our socket; 0 if there is none (macOS, a proxy command)."""
+        sock = self._connection.get_extra_info("socket") if self._connection is not None else None
+        if sock is None or not sys.platform.startswith("linux"):
+            return 0
+        with contextlib.suppress(OSError, struct.error):
+            info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+            value: int = struct.unpack_from("=I", info, NAMED_TCP_INFO[name])[0]
+            return value
+        return 0
+
+    async def wait_up(self, seconds: float) -> None:
+        """Wait until it can be used. Raises LinkDown."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._up.wait()
+        if not self.is_up:
+            raise LinkDown(f"the ssh link to {self.target} is {self.described()}")
+
+    def connection(self) -> asyncssh.SSHClientConnection:
+        """To be used at once. Raises LinkDown."""
+        if self._connection is None:
+            raise LinkDown(f"the ssh link to {self.target} is {self.described()}")
+        return self._connection
+
+    # -- through it --------------------------------------------------------------------------------------------
+
+    async def connect(
+        self, protocol_factory: ProtocolFactory, host: str, port: int, timeout: float
+    ) -> tuple[asyncio.BaseTransport, asyncio.BaseProtocol]:
+        """A Connector: a direct-tcpip channel to an address that the bastion can reach."""
+        transport = ChannelTransport(protocol_factory(), (host, port), self._acknowledge)
+        opening = self.connection().create_connection(lambda: transport, host, port)
+        try:
+            await _opened(opening, transport, timeout)
+        except TimeoutError:
+            self._heard_nothing_of(host, timeout)
+            raise
+        except (asyncssh.Error, OSError) as error:
+            raise _as_os_error(error, self.target, host, port) from error
+        self._timed_out.clear()
+        return transport, transport.get_protocol()
+
+    async def connect_unix(self, protocol_factory: ProtocolFactory, path: str, timeout: float) -> ChannelTransport:
+        """A channel to a Unix socket of the bastion. Raises OSError, TimeoutError."""
+        transport = ChannelTransport(protocol_factory(), path)
+        session = cast("asyncssh.SSHUNIXSession[bytes]", transport)
+        opening = self.connection().create_unix_connection(lambda: session, path)
+        try:
+            await _opened(opening, transport, timeout)
+        except (asyncssh.Error, OSError) as error:
+            said = visible(str(error)) or "no answer"
+            raise ConnectionRefusedError(f"{self.target} opens no connection to {path}: {said}") from error
+        return transport
+
+    # -- silence -----------------------------------------------------------------------------------------------
+
+    def _heard_nothing_of(self, host: str, timeout: float) -> None:
+        """A connection to `host` was not answered. It may be the host; if it is not alone, it may be the link."""
+        now = monotonic()
+        if self._tcp_info("last_data_recv") / 1000 < timeout:
+            # The bastion lives, so it is the host; or nobody can tell, and keepalive will.
+            self._timed_out.clear()
+            return
+        self._timed_out[host] = now
+        if len(self._timed_out) > 1 and self.state is State.UP:
+            _log.warning("ssh link to %s is silent: requests are held until it gives a sign of life", self.target)
+            self._enter(State.SUSPECT, "connections to different pods were not answered")
+            self._probe = tasks.start(self._wait_for_life(), "ssh link probe")
+
+    async def _wait_for_life(self) -> None:
+        """Ask for something that the bastion itself refuses; any answer will do."""
+        connection = self._connection
+        if connection is None:
+            return
+        with contextlib.suppress(asyncssh.Error, OSError):
+            channel, _ = await connection.create_connection(asyncssh.SSHTCPSession, "127.0.0.1", PROBE_PORT)
+            channel.abort()
+        if self.state is State.SUSPECT and self._connection is connection and not connection.is_closed():
+            self._timed_out.clear()
+            _log.info("ssh link to %s gives signs of life again", self.target)
+            self._enter(State.UP, "")
+
+
+def _acknowledge_at_once(sock: Any) -> None:
+    """The option wears off: to be set again after each read."""
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
+
+async def _opened(opening: Coroutine[Any, Any, Any], transport: ChannelTransport, timeout: float) -> None:
+    """Wait until a channel is open. Raises what asyncssh does, or TimeoutError.
+
+    One that opens when nobody waits for it any more would stay open for good, here and on the bastion.
+    """
+
+    def too_late(future: asyncio.Future[Any]) -> None:
+        if not future.cancelled() and future.exception() is None:
+            transport.abort()
+
+    future = asyncio.ensure_future(opening)
+    try:
+        async with asyncio.timeout(timeout):
+            await asyncio.shield(future)
+    except BaseException:
+        future.add_done_callback(too_late)
+        raise
+
+
+def _as_os_error(error: Exception, target: Target, host: str, port: int) -> OSError:
+    """What TCP would raise."""
+    if isinstance(error, asyncssh.ChannelOpenError):
+        if error.code == asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED:
+            return PermissionError(
+                f"{target} lets us log in, but forbids TCP forwarding to {host}:{port} (AllowTcpForwarding, "
+                "PermitOpen, or `restrict` in authorized_keys)"
+            )
+        if "refused" in error.reason.lower():
+            return ConnectionRefusedError(f"refused, seen from {target}")
+        if "closed" in error.reason.lower():
+            return LinkDown(error.reason)
+        return OSError(f"cannot be reached from {target}: {visible(error.reason)}")
+    if isinstance(error, asyncssh.Error):
+        return LinkDown(str(error))
+    return LinkDown(str(error)) if isinstance(error, OSError) else OSError(str(error))

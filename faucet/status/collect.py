@@ -1,0 +1,196 @@
+"""The picture of a runtime: made when somebody looks, never otherwise.
+
+Only the counters of the last minute are kept going by a tick of once a second, so that a viewer that has just come
+sees where things come from.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from time import monotonic
+from typing import Any
+
+from faucet import __version__
+from faucet.fleet import Fleet
+from faucet.log.recent import Entry, RecentLog
+from faucet.proxy.server import Proxy
+from faucet.proxy.stats import HISTORY_SECONDS, Record, Second, quantile
+from faucet.status.figures import describe, epoch
+from faucet.status.snapshot import LogRow, RequestRow, SecondRow, Service, Totals, WaitingRow
+
+_log = logging.getLogger("faucet")
+
+RATE_SECONDS = 10
+"""Over which requests a second are counted."""
+
+PICTURE_AGE = 0.02
+"""Seconds for which a picture is good enough for the next viewer."""
+
+REFUSALS_SECONDS = 10.0
+"""Between two events about refused requests."""
+
+QUEUE_ROWS = 200
+"""Waiting requests that are shown; the number of all is told."""
+
+TEXT_LIMIT = 2000
+"""Characters of one line of output that are shown."""
+
+
+@dataclass
+class Runtime:
+    """What the control socket knows of the runtime it belongs to."""
+
+    proxy: Proxy
+    fleet: Fleet
+    recent_log: RecentLog
+    title: str
+    detail: str
+    mode: str
+    url: str
+    port: int
+    stop: Callable[[str, bool], None]
+    """Called with who asks, and whether at once."""
+    owned: bool = False
+    state: str = "starting"
+    started: float = 0.0
+    _seconds: deque[SecondRow] = field(default_factory=lambda: deque(maxlen=HISTORY_SECONDS))
+    _refusals_told: int = 0
+    _tell_next: float = 0.0
+    _picture: dict[str, Any] | None = None
+    _taken: float = 0.0
+
+    def service(self) -> Service:
+        """What is served."""
+        return Service(
+            title=self.title,
+            detail=self.detail,
+            url=self.url,
+            port=self.port,
+            state="draining" if self.proxy.draining else "failing" if self.proxy.outage else self.state,
+            started=self.started,
+            pid=os.getpid(),
+            version=__version__,
+            mode=self.mode,
+            owned=self.owned,
+            notice=self.fleet.notice(),
+            **self.fleet.origin()._asdict(),
+        )
+
+    def tick(self) -> None:
+        """Once a second."""
+        dispatcher, history = self.proxy.dispatcher, self.proxy.stats.history
+        self.proxy.stats.tick(dispatcher.locked, dispatcher.waiting)
+        if len(history) > 1:
+            self._seconds.append(_second(history[-2], history[-1]))
+        self._tell_refusals()
+
+    def _tell_refusals(self) -> None:
+        """Refusals are events; where there are many, one event for those of some seconds."""
+        refused = self.proxy.stats.refused - self._refusals_told
+        if not refused or self.proxy.draining or monotonic() < self._tell_next:
+            return
+        ours = (record for record in reversed(self.proxy.stats.recent) if record.status == 503 and not record.worker)
+        latest = next(ours, None)
+        why = latest.note if latest is not None else ""
+        _log.warning("%s refused with 503: %s", "a request was" if refused == 1 else f"{refused} requests were", why)
+        self._refusals_told += refused
+        self._tell_next = monotonic() + REFUSALS_SECONDS
+
+    def totals(self) -> Totals:
+        """The numbers at the top."""
+        stats, dispatcher = self.proxy.stats, self.proxy.dispatcher
+        past = stats.history[0] if stats.history else None
+        minute = _difference(stats.service.counts, past.service) if past else stats.service.counts
+        oldest = next(dispatcher.queue(), None)
+        return Totals(
+            rps=self._rate(),
+            p50=quantile(minute, 0.5),
+            p95=quantile(minute, 0.95),
+            p99=quantile(minute, 0.99),
+            locked=dispatcher.locked,
+            workers=dispatcher.size,
+            waiting=dispatcher.waiting,
+            queue_limit=dispatcher.queue_limit,
+            oldest=epoch(oldest[1]) if oldest else 0.0,
+            errors=stats.errors - (past.errors if past else 0),
+            refused=stats.refused - (past.refused if past else 0),
+            requests=stats.exchanges,
+            clients=len(self.proxy.clients),
+        )
+
+    def _rate(self) -> float:
+        history = self.proxy.stats.history
+        seconds = min(RATE_SECONDS, len(history) - 1)
+        if seconds < 1:
+            return float(self.proxy.stats.exchanges)
+        return (history[-1].exchanges - history[-1 - seconds].exchanges) / seconds
+
+    def seconds(self) -> list[SecondRow]:
+        """The last minute, oldest first; shorter if there is not so much yet."""
+        return list(self._seconds)
+
+    def queue(self) -> list[WaitingRow]:
+        """Who waits, the next to be served first."""
+        waiting = islice(self.proxy.dispatcher.queue(), QUEUE_ROWS)
+        told = ((since, exchange.account) for exchange, since in waiting)
+        return [WaitingRow(epoch(since), account.client, describe(account)) for since, account in told]
+
+    def picture(self) -> dict[str, Any]:
+        """All of it."""
+        return {
+            "service": self.service(),
+            "totals": self.totals(),
+            "workers": self.fleet.rows(),
+            "queue": self.queue(),
+            "seconds": self.seconds(),
+        }
+
+    def shared_picture(self) -> dict[str, Any]:
+        """As `picture`; one that was made for another viewer a moment ago will do."""
+        if self._picture is None or monotonic() - self._taken > PICTURE_AGE:
+            self._picture, self._taken = self.picture(), monotonic()
+        return dict(self._picture)
+
+
+def now() -> float:
+    """The clock that all times in a picture are of: it does not jump."""
+    return epoch(monotonic())
+
+
+def request_row(record: Record) -> RequestRow:
+    """A record as text."""
+    return RequestRow(
+        ended=round(record.ended, 3),
+        client=record.client,
+        method=record.method.decode("latin-1"),
+        target=record.target[:TEXT_LIMIT].decode("latin-1"),
+        status=record.status,
+        sent=record.sent,
+        received=record.received,
+        waited=round(record.waited, 6),
+        service=round(record.service, 6),
+        worker=record.worker,
+        note=record.note,
+    )
+
+
+def log_row(entry: Entry) -> LogRow:
+    """An entry of the journal, not longer than can be looked at."""
+    return LogRow(round(entry.when, 3), entry.source, entry.worker, entry.text[:TEXT_LIMIT])
+
+
+def _difference(after: Sequence[int], before: Sequence[int]) -> list[int]:
+    return [new - old for new, old in zip(after, before, strict=True)]
+
+
+def _second(before: Second, after: Second) -> SecondRow:
+    counts = _difference(after.service, before.service)
+    errors = after.errors - before.errors + after.refused - before.refused
+    return SecondRow(
+        after.exchanges - before.exchanges, round(quantile(counts, 0.95), 5), after.locked, after.waiting, errors
+    )

@@ -1,0 +1,130 @@
+"""Workers as a table of text: the same columns for `faucet ctl` and the monitor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from faucet.status.snapshot import WorkerRow
+from faucet.status.usage import Usage
+from faucet.units import format_duration, format_size
+
+GLYPHS = {
+    "ready": "○", "busy": "●", "starting": "◌", "draining": "▽", "backoff": "↻", "failed": "✖", "held": "‖",
+}  # fmt: skip
+
+ASCII_GLYPHS = {
+    "ready": "o", "busy": "*", "starting": ".", "draining": "v", "backoff": "@", "failed": "x", "held": "=",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What the text of a column is made from."""
+
+    row: WorkerRow
+    now: float
+    usage: Usage | None
+    ascii_only: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column."""
+
+    id: str
+    title: str
+    width: int
+    """0: what is left."""
+    text: Callable[[Cell], str]
+    order: Callable[[Cell], Any]
+    """What it is sorted by."""
+    right: bool = True
+
+
+def _age(moment: float, now: float) -> str:
+    return format_age(now - moment) if moment else "-"
+
+
+def format_age(seconds: float) -> str:
+    """`87ms`, `1.24s`, `31s`, `11m04s`, `2h13m`, `3d04h`: seven characters at most."""
+    if seconds < 60:
+        return format_duration(max(seconds, 0)) if seconds < 9.995 else f"{seconds:.1f}s"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes_left = divmod(minutes, 60)
+    if not hours:
+        return f"{minutes}m{rest:02d}s"
+    days, hours_left = divmod(hours, 24)
+    return f"{days}d{hours_left:02d}h" if days else f"{hours}h{minutes_left:02d}m"
+
+
+def _state(cell: Cell) -> str:
+    glyphs = ASCII_GLYPHS if cell.ascii_only else GLYPHS
+    return f"{glyphs.get(cell.row.state, '?')} {cell.row.state}"
+
+
+def _quantile(seconds: float) -> str:
+    return format_duration(seconds) if seconds else "-"
+
+
+def _rate(rate: float) -> str:
+    return f"{rate:.0f}" if rate >= 100 else f"{rate:.1f}"
+
+
+def _name_order(cell: Cell) -> Any:
+    """By number, and what comes or goes behind what is there: `2`, `2+`, `10`."""
+    number = cell.row.name.rstrip("+-")
+    return (0, int(number), cell.row.key) if number.isdecimal() else (1, number, cell.row.key)
+
+
+COLUMNS = (
+    Column("name", "#", 3, lambda c: c.row.name, _name_order),
+    Column("state", "STATE", 10, _state, lambda c: c.row.state, right=False),
+    Column("pid", "PID", 7, lambda c: str(c.row.pid or "-"), lambda c: c.row.pid),
+    Column("port", "PORT", 5, lambda c: str(c.row.port or "-"), lambda c: c.row.port),
+    Column("lock", "LOCK", 7, lambda c: _age(c.row.locked, c.now), lambda c: c.row.locked or c.now + 1),
+    Column("request", "REQUEST", 0, lambda c: c.row.request or c.row.reason, lambda c: c.row.request, right=False),
+    Column("requests", "REQS", 7, lambda c: str(c.row.requests), lambda c: -c.row.requests),
+    Column("rps", "RPS", 5, lambda c: _rate(c.row.rps), lambda c: -c.row.rps),
+    Column("p50", "P50", 6, lambda c: _quantile(c.row.p50), lambda c: -c.row.p50),
+    Column("p95", "P95", 6, lambda c: _quantile(c.row.p95), lambda c: -c.row.p95),
+    Column("errors", "ERR", 4, lambda c: str(c.row.errors), lambda c: -c.row.errors),
+    Column("cpu", "CPU", 5, lambda c: f"{c.usage.cpu:.0f}%" if c.usage else "-",
+           lambda c: -c.usage.cpu if c.usage else 1.0),
+    Column("rss", "RSS", 7, lambda c: format_size(c.usage.rss) if c.usage else "-",
+           lambda c: -c.usage.rss if c.usage else 1),
+    Column("restarts", "RST", 3, lambda c: str(c.row.restarts), lambda c: -c.row.restarts),
+    Column("up", "UP", 6, lambda c: _age(c.row.since, c.now), lambda c: c.row.since),
+)  # fmt: skip
+
+_OURS = {"name", "pid", "port", "cpu", "rss", "restarts"}
+"""Columns about processes on this machine."""
+
+POD_COLUMNS = (
+    Column("name", "POD", 26, lambda c: c.row.name, _name_order, right=False),
+    *(column for column in COLUMNS if column.id not in _OURS),
+    Column("address", "ADDRESS", 21, lambda c: c.row.address, lambda c: c.row.address, right=False),
+)  # fmt: skip
+
+
+def columns_of(mode: str) -> tuple[Column, ...]:
+    """All columns for workers of that kind: `local`, or `k8s`."""
+    return COLUMNS if mode == "local" else POD_COLUMNS
+
+
+DROPPED_FIRST = ("address", "port", "up", "requests", "rps", "p50", "rss", "cpu", "restarts", "pid", "errors", "p95")
+"""What a narrow terminal does without, in this order."""
+
+LEAST_REQUEST = 18
+"""Characters that the request should have before another column is shown."""
+
+
+def columns_for(width: int, mode: str = "local") -> tuple[Column, ...]:
+    """The columns that fit into `width` characters, with one between them."""
+    shown = columns_of(mode)
+    for name in DROPPED_FIRST:
+        if sum(column.width + 1 for column in shown) + LEAST_REQUEST <= width:
+            break
+        shown = tuple(column for column in shown if column.id != name)
+    return shown

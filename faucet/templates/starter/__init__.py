@@ -1,0 +1,73 @@
+"""`faucet init`: a small API to start from, and a `faucet.toml` with the commonest options.
+
+Nothing is ever written over. If one of the files is there already, none is written; if one cannot be written, those
+that were are removed again, and so are directories that were made for them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from importlib.resources import files
+from pathlib import Path
+
+NAMES = ("plumber.R", "entrypoint.R", "faucet.toml")
+
+
+class StarterError(Exception):
+    """Nothing was written. The text is for the user."""
+
+
+def write_starter(directory: Path) -> list[str]:
+    """Write the files of NAMES into `directory`, which is made if need be. Their paths. Raises StarterError."""
+    made: list[Path] = []
+    try:
+        _make_directory(directory, made)
+        _refuse_if_any(directory)
+        for name in NAMES:
+            _write(directory / name, made)
+    except OSError as error:
+        _undo(made)
+        raise StarterError(_why_not(directory, error)) from error
+    except BaseException:
+        _undo(made)
+        raise
+    return [str(directory / name) for name in NAMES]
+
+
+def _make_directory(directory: Path, made: list[Path]) -> None:
+    """Those above it, too. Raises OSError."""
+    missing = [path for path in (directory, *directory.parents) if not path.exists()]
+    for path in reversed(missing):
+        path.mkdir()
+        made.append(path)
+
+
+def _refuse_if_any(directory: Path) -> None:
+    """Raises StarterError. A link that leads nowhere counts: whoever made it has plans for it."""
+    there = [name for name in NAMES if (directory / name).exists() or (directory / name).is_symlink()]
+    if there:
+        are = f"{', '.join(there)} {'is' if len(there) == 1 else 'are'}"
+        raise StarterError(f"{are} in {directory} already: nothing was written; name another directory")
+
+
+def _write(path: Path, made: list[Path]) -> None:
+    """Raises OSError, FileExistsError if somebody was faster (O_EXCL)."""
+    content = files("faucet.templates.starter").joinpath(path.name).read_bytes()
+    with path.open("xb") as file:
+        made.append(path)
+        file.write(content)
+
+
+def _undo(made: list[Path]) -> None:
+    """Remove what was made, the latest first; a directory that is somebody's by now is left."""
+    for path in reversed(made):
+        with contextlib.suppress(OSError):
+            if path.is_dir() and not path.is_symlink():
+                path.rmdir()
+            else:
+                path.unlink()
+
+
+def _why_not(directory: Path, error: OSError) -> str:
+    where = error.filename or directory
+    return f"{where}: {error.strerror or error}; nothing was written"

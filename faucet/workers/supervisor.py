@@ -1,0 +1,389 @@
+"""Local workers: N numbered places with a process in each, and what can be asked of them while they serve."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from faucet import tasks
+from faucet.fleet import Origin, Refused, StartFailed
+from faucet.proxy.server import Proxy
+from faucet.settings import MOST_WORKERS, Span, WorkerSettings
+from faucet.status.rows import slot_details, slot_rows
+from faucet.status.snapshot import WorkerRow
+from faucet.units import counted
+from faucet.workers.instance import STOP_GRACE, Instance
+from faucet.workers.ports import free_port, is_free
+from faucet.workers.program import Program
+from faucet.workers.reaper import Reaper
+from faucet.workers.recycle import Overseer
+from faucet.workers.slot import ReplaceError, Slot
+
+_log = logging.getLogger("faucet")
+
+FIRST_TRIES = 3
+"""Failed starts in a row of each worker, with none ever ready, after which the service gives up."""
+
+
+@dataclass(slots=True)
+class Roll:
+    """A rolling restart: how far it is."""
+
+    total: int
+    result: asyncio.Future[str]
+    """What came of it, in a sentence; Refused if it was stopped."""
+    done: int = 0
+    current: str = ""
+    """The worker whose replacement is being started."""
+
+    def end(self, outcome: str | Refused) -> None:
+        """Tell whoever waits for it, if somebody does."""
+        if isinstance(outcome, Refused):
+            self.result.set_exception(outcome)
+            self.result.exception()  # it may well be that nobody waits
+        else:
+            self.result.set_result(outcome)
+
+
+class Supervisor:
+    """All places. `on_line(worker, stream, line)` gets each line of output.
+
+    With a `span` of more than one number, there are as many as are needed.
+    """
+
+    def __init__(
+        self,
+        span: Span,
+        program: Program,
+        settings: WorkerSettings,
+        proxy: Proxy,
+        on_line: Callable[[int, str, str], None],
+    ) -> None:
+        self.program = program
+        self.settings = settings
+        self.least, self.most = span
+        self.proxy = proxy
+        self.on_line = on_line
+        self.reaper = Reaper()
+        self.ports_taken: set[int] = set()
+        self.slots = [Slot(number, self) for number in range(1, span.least + 1)]
+        self.closing: list[Slot] = []
+        """Given up, but they still have something in hand."""
+        self.rolling: Roll | None = None
+        self._next_roll = ""  # why another one follows
+        loop = asyncio.get_running_loop()
+        self.first_ready: asyncio.Future[None] = loop.create_future()
+        """Done when a worker is ready for the first time, or none is for a while; StartFailed if none ever will be."""
+        self.stopping = False
+        self._overseer = Overseer(self)
+        self._tasks: dict[Slot, asyncio.Task[None]] = {}
+        self._actions: set[asyncio.Task[Any]] = set()
+
+    def start(self) -> None:
+        """Start all workers, side by side."""
+        _log.info("starting %s", counted(self.least, "worker"))
+        for slot in self.slots:
+            self._start(slot)
+        self._overseer.start()
+
+    def _start(self, slot: Slot) -> None:
+        self._tasks[slot] = tasks.start(slot.live(), f"worker {slot}")
+
+    async def stop(self, grace: float = STOP_GRACE) -> None:
+        """End all workers; SIGKILL after `grace` seconds. Nothing of them is left afterwards."""
+        self.stopping = True
+        self._overseer.stop()
+        await asyncio.gather(*(slot.end(grace) for slot in self._all_slots))
+        while running := [*self._tasks.values(), *self._actions]:
+            await asyncio.wait(running)
+            self._tasks = {slot: task for slot, task in self._tasks.items() if not task.done()}
+        self.reaper.close()
+
+    @property
+    def _all_slots(self) -> list[Slot]:
+        return [*self.slots, *self.closing]
+
+    def choose_port(self, number: int) -> int:
+        """A port for a process in place `number`: one of those that were asked for, if it is to be had; else any.
+
+        Worker i gets the i-th; while it is being replaced its successor gets one behind those of all workers. Raises
+        OSError if there are no descriptors left.
+        """
+        used = {instance.port for slot in self._all_slots for instance in slot.instances}
+        if not self.settings.child_port:
+            return free_port(used)
+        first, count = self.settings.child_port, len(self._all_slots)
+        wanted: list[int] = [first + number - 1, *range(first + count, first + 2 * count)]
+        for port in wanted:
+            if port <= 65535 and port not in self.ports_taken | used and is_free(port):
+                return port
+        _log.warning("worker %d: port %d is not free, taking another", number, wanted[0])
+        return free_port(used)
+
+    # -- what places tell --------------------------------------------------------------------------------------
+
+    def became_ready(self) -> None:
+        """A worker is ready."""
+        self.proxy.outage = ""
+        if not self.first_ready.done():
+            self.first_ready.set_result(None)
+
+    def start_failed(self, slot: Slot, reason: str, last_lines: list[str], hint: str) -> None:
+        """A start failed; the last chance if none ever succeeded."""
+        if all(other.failed for other in self.slots):
+            self.proxy.fail(f"No worker can be started; the last one to try, worker {slot}, {reason}")
+            if self.settings.keep_trying and not self.first_ready.done():
+                self.first_ready.set_result(None)  # whoever asks is told why
+        if self.first_ready.done() or self.settings.keep_trying or slot.failures < FIRST_TRIES:
+            return
+        elsewhere = next(
+            (instance for other in self.slots if (instance := other.instance) and instance.listens_elsewhere()), None
+        )
+        if elsewhere is not None:
+            # Workers that fight for one port of their own: the one that has it tells more than the one that ended.
+            self._give_up(f"worker {elsewhere.slot} {elsewhere.why_not_listening()}")
+        elif all(other.failures >= FIRST_TRIES for other in self.slots):
+            said = "".join(f"\n  | {line}" for line in last_lines)
+            text = f"no worker could be started, in {slot.failures} tries: worker {slot} {reason}"
+            text += f"\nIts last words:{said}" if said else "\nIt wrote nothing."
+            self._give_up(f"{text}\n{hint}" if hint else text)
+
+    def _give_up(self, text: str) -> None:
+        self.first_ready.set_exception(StartFailed(text))
+
+    # -- what can be asked -------------------------------------------------------------------------------------
+
+    def served(self, slot: Slot) -> int:
+        """Requests that a place has served, through all its processes."""
+        stats = self.proxy.stats.workers.get(str(slot))
+        return stats.requests if stats is not None else 0
+
+    @property
+    def changing(self) -> bool:
+        """Some workers are not in service, or about to leave it."""
+        return bool(self.closing) or self.starting
+
+    @property
+    def starting(self) -> bool:
+        """Some workers that there should be are not in service."""
+        return not all(slot.in_service for slot in self.slots)
+
+    @property
+    def count(self) -> int:
+        """How many workers there should be."""
+        return len(self.slots)
+
+    def described(self) -> str:
+        """`4 workers`."""
+        return counted(self.least, "worker") if self.least == self.most else f"{self.least} to {self.most} workers"
+
+    def origin(self) -> Origin:
+        """We have started them."""
+        return Origin()
+
+    def drop(self, worker: str, who: str) -> str:
+        """See Fleet."""
+        raise Refused("a worker that Faucet has started is not dropped, but restarted or killed")
+
+    def retry(self, worker: str, who: str) -> str:
+        """See Fleet."""
+        raise Refused("`restart` starts a worker at once that waits for its next try")
+
+    def rows(self) -> list[WorkerRow]:
+        """All workers, in order, and what else lives in their places."""
+        return [row for slot in self._all_slots for row in slot_rows(slot, self.proxy)]
+
+    def notice(self) -> str:
+        """How far a rolling restart is."""
+        roll = self.rolling
+        return f"rolling restart: {roll.done} of {roll.total}, worker {roll.current}" if roll else ""
+
+    def details(self, worker: str) -> dict[str, Any]:
+        """Everything there is to know about one."""
+        return slot_details(self._find(worker, even_closing=True), self.proxy)
+
+    def restart(self, worker: str, who: str) -> str:
+        """Replace a process by one that is ready first; `all`: all of them, side by side."""
+        if worker == "all":
+            chosen = [slot for slot in self.slots if not slot.being_replaced]
+            if not chosen:
+                raise Refused("all workers are being replaced already")
+            return "; ".join(self._restart(slot, who) for slot in chosen)
+        slot = self._find(worker)
+        if slot.being_replaced:
+            raise Refused(f"worker {slot} is being replaced already")
+        return self._restart(slot, who)
+
+    def _restart(self, slot: Slot, who: str) -> str:
+        self._refuse_if_ending()
+        slot.log.info("restart asked by %s", who)
+        instance = slot.instance
+        self.act(self.replace(slot, f"restarted by {who}"), f"restart of worker {slot}")
+        if instance is None or instance.backend is None:
+            return f"worker {slot} is started at once"
+        if instance.holder is not None:
+            return f"worker {slot} finishes the request it has in hand, once its replacement is ready"
+        return f"worker {slot} is replaced as soon as another is ready"
+
+    async def replace(self, slot: Slot, why: str) -> bool:
+        """Replace the process in `place`, and wait for it. Whether that succeeded; if not, the log says why."""
+        try:
+            await slot.replace(why)
+        except ReplaceError as error:
+            slot.log.error("not replaced: the replacement %s", error)
+            return False
+        return True
+
+    def act(self, coroutine: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
+        """Do something that is waited for at the end."""
+        task = tasks.start(coroutine, name)
+        self._actions.add(task)
+        task.add_done_callback(self._actions.discard)
+        return task
+
+    @property
+    def ending(self) -> bool:
+        """Nothing new is begun any more."""
+        return self.stopping or self.proxy.draining
+
+    def prepare_to_end(self) -> None:
+        """Ask no worker how it is any more, and replace none: the service ends."""
+        self._overseer.stop()
+
+    def _refuse_if_ending(self) -> None:
+        if self.ending:
+            raise Refused("the service is ending")
+
+    def roll(self, who: str) -> tuple[str, asyncio.Future[str]]:
+        """Replace all workers, one after the other, each by one that is ready first."""
+        self._refuse_if_ending()
+        if self.rolling is not None:
+            raise Refused("a rolling restart is under way already")
+        _log.info("rolling restart of %d workers, asked by %s", len(self.slots), who)
+        roll = self.rolling = Roll(len(self.slots), asyncio.get_running_loop().create_future())
+        self.act(self._roll(roll, f"rolling restart by {who}"), "rolling restart")
+        return f"{roll.total} workers are replaced, one after the other", roll.result
+
+    def roll_anew(self, why: str) -> None:
+        """Roll with what is there now. One that is under way may have begun before that: then another follows it."""
+        if self.rolling is not None:
+            self._next_roll = why
+            return
+        try:
+            self.roll(why)
+        except Refused as error:
+            _log.warning("no rolling restart for %s: %s", why, error)
+
+    async def _roll(self, roll: Roll, why: str) -> None:
+        try:
+            slots, size = list(self.slots), self.settings.roll_batch
+            for batch in (slots[start : start + size] for start in range(0, len(slots), size)):
+                roll.current = ", ".join(map(str, batch))
+                await self._replace_all(batch, why)
+                if self.stopping:
+                    roll.end(Refused(f"rolling restart: the service ended when {roll.done} workers were replaced"))
+                    return
+                roll.done += len(batch)
+            text = f"rolling restart: all {roll.done} workers are replaced"
+            _log.info("%s", text)
+            roll.end(text)
+        except ReplaceError as error:
+            text = f"rolling restart stopped at worker {roll.current}; the old workers stay. The replacement {error}"
+            _log.error("%s", text)
+            roll.end(Refused(text))
+        finally:
+            self.rolling = None
+            if not roll.result.done():
+                roll.end(Refused("rolling restart: it was broken off; the log says why"))
+            why, self._next_roll = self._next_roll, ""
+            if why and not self.ending:
+                self.roll_anew(why)
+
+    async def _replace_all(self, batch: list[Slot], why: str) -> None:
+        """Raises ReplaceError, once none of them is under way any more."""
+        wanted = [slot for slot in batch if slot in self.slots and not self.stopping]  # else scaled away meanwhile
+        results = await asyncio.gather(*(slot.replace(why) for slot in wanted), return_exceptions=True)
+        for error in results:
+            if isinstance(error, BaseException):
+                raise error
+
+    def scale(self, count: int, who: str) -> str:
+        """Have `count` workers. Those that are too many finish what they have in hand."""
+        self._refuse_if_ending()
+        if not 1 <= count <= MOST_WORKERS:
+            raise Refused(f"there have to be between 1 and {MOST_WORKERS} workers")
+        before = len(self.slots)
+        if count == before:
+            return f"there are {count} workers already"
+        _log.info("scaled from %d to %d workers, asked by %s", before, count, who)
+        while len(self.slots) < count:
+            self._add_slot()
+        for slot in self.slots[count:]:
+            self.closing.append(slot)
+            self.act(self._close(slot, f"scaled down by {who}"), f"end of worker {slot}")
+        del self.slots[count:]
+        return f"{count} workers, {before} before"
+
+    def _add_slot(self) -> None:
+        taken = {slot.number for slot in self._all_slots}
+        slot = Slot(min(set(range(1, len(taken) + 2)) - taken), self)
+        self.slots.append(slot)
+        self.slots.sort(key=lambda slot: slot.number)
+        self._start(slot)
+
+    async def _close(self, slot: Slot, why: str) -> None:
+        await slot.close(why)
+        await asyncio.wait([self._tasks[slot]])
+        self._tasks.pop(slot, None)
+        self.closing.remove(slot)
+        self.proxy.stats.workers.pop(str(slot), None)
+
+    def hold(self, worker: str, who: str) -> str:
+        """Give a worker no more requests, and keep its process."""
+        slot = self._find(worker)
+        if not slot.held:
+            slot.log.info("held by %s", who)
+            slot.hold()
+        return f"worker {slot} gets no more requests until it is resumed; its process is kept"
+
+    def resume(self, worker: str, who: str) -> str:
+        """Undo hold."""
+        slot = self._find(worker)
+        if not slot.held:
+            raise Refused(f"worker {slot} is not held")
+        slot.log.info("resumed by %s", who)
+        slot.resume()
+        return f"worker {slot} serves again"
+
+    def kill(self, worker: str, who: str) -> str:
+        """SIGKILL to the process, whatever it does; `3-`: to what leaves place 3, `3+`: to what comes."""
+        slot = self._find(worker, even_closing=True)
+        chosen: dict[str, list[Instance | None]] = {"-": [*slot.leaving], "+": [slot.successor]}
+        instances = chosen.get(worker[-1:], [slot.instance])
+        alive = [
+            instance for instance in instances if instance and instance.process and not instance.process.exited.done()
+        ]
+        if not alive:
+            raise Refused(f"worker {worker} has no process now")
+        for instance in alive:
+            slot.log.warning("killed by %s", who)
+            instance.kill(f"killed by {who}")
+        again = "" if slot.stopping or worker[-1] in "+-" else ", and started again"
+        pids = ", ".join(str(instance.process.pid) for instance in alive if instance.process)
+        return f"worker {worker} (pid {pids}) is killed{again}"
+
+    def _find(self, worker: str, even_closing: bool = False) -> Slot:
+        name = worker.rstrip("+-")
+        for slot in self.slots:
+            if str(slot) == name:
+                return slot
+        for slot in self.closing:
+            if str(slot) == name:
+                if even_closing:
+                    return slot
+                raise Refused(f"worker {name} is going: it was scaled away")
+        numbers = ", ".join(str(slot) for slot in self.slots)
+        raise Refused(f"there is no worker {name}; there are {numbers}")
