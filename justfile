@@ -10,9 +10,9 @@ default:
 demo *options:
     {{ bin }}/faucet demo {{ options }}
 
-# Run all tests
+# Run all tests, in two processes; or with pytest's options, in one, those that they select
 test *options:
-    {{ bin }}/python -m pytest {{ options }}
+    {{ bin }}/python -m pytest {{ if options == "" { "-n 2 --dist loadgroup" } else { options } }}
 
 # Lint, format and types, all of them strict
 check:
@@ -37,9 +37,9 @@ images:
 chaos seconds="300" *seed:
     {{ bin }}/python -m tests.support.chaos {{ seconds }} {{ seed }}
 
-# Try README's first command, then the tests that need R, in a clean Debian (as root): trixie or bookworm; --clean
+# README's first command and the tests with R in a clean Debian: trixie or bookworm (as root); --clean deletes the cache
 fresh suite *options:
-    python3 tests/support/fresh.py {{ suite }} {{ options }}
+    python3 -m tests.support.fresh {{ suite }} {{ options }}
 
 # Compare with nginx and HAProxy: all, or plumber fast upload standard mix queue parser monitor ssh
 bench *names:

@@ -7,12 +7,13 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.cluster import cluster as cluster  # noqa: PLC0414
+from tests.support.quiet import room
 from tests.support.running import Faucet
 
 IN_CI = bool(os.environ.get("CI"))
@@ -27,10 +28,22 @@ def _need(present: bool, what: str) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs real R, so that `-m r` chooses it."""
+    """Mark what needs real R, so that `-m r` chooses it; and keep tests in one process that need the same thing."""
     for item in items:
-        if "plumber" in getattr(item, "fixturenames", ()):
+        fixtures = getattr(item, "fixturenames", ())
+        if "plumber" in fixtures:
             item.add_marker("r")
+        if "cluster" in fixtures:  # there is one on a machine
+            item.add_marker(pytest.mark.xdist_group("cluster"))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """With several processes (`-n 2`), let a quiet test run alone. The wait is no part of any test's own time limit."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return (yield)
+    with room(quiet=item.get_closest_marker("quiet") is not None):
+        return (yield)
 
 
 @pytest.fixture(scope="session")

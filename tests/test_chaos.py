@@ -11,6 +11,7 @@ from tests.conftest import IN_CI
 from tests.support.chaos import chaos, report
 
 
+@pytest.mark.quiet
 @pytest.mark.timeout(300)
 async def test_chaos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     seed = random.randrange(1 << 30)

@@ -105,6 +105,7 @@ def test_sixty_pods_are_all_found(cluster: Cluster) -> None:
     assert cluster.dns.ask(f"_http._tcp.{SERVICE}", "SRV", tcp=True) == (0, 60, False, 1)
 
 
+@pytest.mark.quiet
 def test_a_change_is_known_at_once(cluster: Cluster) -> None:
     began = monotonic()
     cluster.dns.set("plumber", ADDRESSES[7:9])

@@ -224,6 +224,7 @@ async def test_a_viewer_gets_everything_once_and_then_what_changes(faucet: Start
     await slow
 
 
+@pytest.mark.quiet
 def test_nobody_watches_nothing_is_made(faucet: Start) -> None:
     """Quiet, it takes no CPU but for the tick of once a second."""
     import psutil

@@ -256,5 +256,6 @@ def operations(waiting: int) -> float:
     return min(timeit(step, number=3000) for _ in range(7))
 
 
+@pytest.mark.quiet
 def test_each_operation_takes_the_same_time_however_many_wait() -> None:
     assert operations(10_000) < 2.0 * operations(100)

@@ -147,6 +147,7 @@ def test_without_r_and_with_a_command(tmp_path: Path, monkeypatch: pytest.Monkey
     assert report(findings) == 0
 
 
+@pytest.mark.quiet
 def test_r_that_hangs_is_ended_with_its_children(api: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(r, "PATIENCE", 0.5)
     pid_file = tmp_path / "pid"
@@ -187,6 +188,7 @@ def test_what_is_no_r(api: Path, tmp_path: Path, script: str, text: str, capsys:
     assert all(line.isprintable() for line in capsys.readouterr().out.splitlines())
 
 
+@pytest.mark.quiet
 def test_a_babbler_is_ended(api: Path, tmp_path: Path) -> None:
     began = monotonic()
     assert of(examine(api, ANY_PORT, fake_rscript(tmp_path, "exec yes")), "R").level == "broken"

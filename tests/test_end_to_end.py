@@ -33,6 +33,7 @@ async def everything_is_free(port: int, workers: int) -> None:
     assert monotonic() - began < 0.9
 
 
+@pytest.mark.quiet
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_never_two_requests_in_a_worker(faucet: Start, seed: int) -> None:
     """64 clients, 20,000 requests, a third of them abandoned at random moments."""
@@ -70,6 +71,7 @@ async def test_first_come_first_served(faucet: Start) -> None:
     assert sorted(order) == list(range(200))
 
 
+@pytest.mark.quiet
 async def test_the_queue_is_bounded_in_length_and_in_time(faucet: Start) -> None:
     service = faucet("--command", COUNTING, "-w", "1", "--queue-timeout", "1s").wait_ready()
     blocker = asyncio.ensure_future(fetch(service.port, "/slow?2"))
@@ -89,6 +91,7 @@ async def test_the_queue_is_bounded_in_length_and_in_time(faucet: Start) -> None
     assert (await fetch(service.port, "/served"))[1] == b"1"
 
 
+@pytest.mark.quiet
 async def test_slow_clients_hold_no_worker(faucet: Start) -> None:
     service = faucet("--command", COUNTING, "-w", "1").wait_ready()
     body = b"x" * 100_000
@@ -132,6 +135,7 @@ async def test_slow_clients_hold_no_worker(faucet: Start) -> None:
     assert beside < alone * 5 + 0.1
 
 
+@pytest.mark.quiet
 @pytest.mark.parametrize("policy", ["always", "safe"])
 async def test_a_killed_worker_costs_no_get_or_the_one_it_was_at_work_on(faucet: Start, policy: str) -> None:
     service = faucet("--command", COUNTING, "-w", "3", "--retry", policy)
@@ -262,6 +266,7 @@ async def test_sigterm_under_load_loses_no_request(faucet: Start) -> None:
     assert lost == 0
 
 
+@pytest.mark.quiet
 def test_a_second_signal_ends_at_once(faucet: Start) -> None:
     service = faucet("--command", COUNTING, "-w", "1").wait_ready()
     connection = http.client.HTTPConnection("127.0.0.1", service.port)
@@ -385,6 +390,7 @@ def test_other_clients(faucet: Start, tool: Callable[[str], str], command: str) 
     assert "Non-2xx" not in result.stdout
 
 
+@pytest.mark.quiet
 async def test_ten_thousand_idle_clients(faucet: Start) -> None:
     """They cost little memory, and slow nobody down."""
     import resource

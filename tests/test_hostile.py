@@ -17,6 +17,8 @@ from tests.support.running import Faucet, python_worker, resident_memory
 Start = Callable[..., Faucet]
 MIB = 1 << 20
 
+pytestmark = pytest.mark.quiet
+
 POST_CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 

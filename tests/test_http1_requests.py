@@ -426,6 +426,7 @@ def seconds_to_read(pieces: list[bytes]) -> float:
     return min(times)
 
 
+@pytest.mark.quiet
 @pytest.mark.parametrize(
     "worst",
     [

@@ -15,6 +15,8 @@ import faucet
 
 ROOT = Path(__file__).parents[1]
 
+pytestmark = pytest.mark.xdist_group("package")  # it is built once
+
 
 PROGRAM = """
 import http.server, os

@@ -51,6 +51,7 @@ def test_wrk_gets_only_200_from_both_workers(faucet: Start, tool: Callable[[str]
     assert "Socket errors" not in result.stdout
 
 
+@pytest.mark.quiet
 async def test_four_slow_requests_on_four_workers(faucet: Start) -> None:
     service = faucet("--dir", DEMO, "-w", "4")
     service.wait_workers(4)
@@ -60,6 +61,7 @@ async def test_four_slow_requests_on_four_workers(faucet: Start) -> None:
     assert monotonic() - began < 1.7
 
 
+@pytest.mark.quiet
 async def test_clients_that_leave_do_not_free_a_worker(faucet: Start) -> None:
     """R goes on sleeping for them, so the others' requests take their turn behind that."""
     service = faucet("--dir", DEMO, "-w", "2")
@@ -102,6 +104,7 @@ async def test_head_and_then_fifty_gets(faucet: Start, tmp_path: Path) -> None:
     await hang_up(writer)
 
 
+@pytest.mark.quiet
 def test_a_killed_worker_is_back_within_three_seconds(faucet: Start) -> None:
     service = faucet("--dir", DEMO, "-w", "2")
     pids = service.wait_workers(2)
@@ -201,6 +204,7 @@ def test_demo(faucet: Start) -> None:
     assert requests.get(f"http://127.0.0.1:{service.port}/hello?name=x", timeout=10).json()["hello"] == "x"
 
 
+@pytest.mark.quiet
 async def test_kept_connections_do_not_wait_for_delayed_acknowledgements(faucet: Start) -> None:
     """45 ms instead of 2.4 ms per request otherwise, each of them."""
     service = faucet("--dir", DEMO, "-w", "1").wait_ready()
@@ -247,6 +251,7 @@ function() {{ kept[[length(kept) + 1]] <<- runif(4e6); length(kept) }}
 """
 
 
+@pytest.mark.quiet
 async def test_reload_under_load(faucet: Start, tmp_path: Path) -> None:
     """New code within 5 s; a syntax error leaves the old workers serving, and R's message is in the log."""
     code = tmp_path / "plumber.R"

@@ -151,6 +151,7 @@ async def test_sixty_pods_are_all_found(serve: Serve, town: Cluster) -> None:
     assert {body.decode() for _, body in answers} == set(ADDRESSES)
 
 
+@pytest.mark.quiet
 @pytest.mark.parametrize("how", ["system", "direct"])
 async def test_dns_is_gone_for_a_while(serve: Serve, town: Cluster, how: str) -> None:
     service = serve("--resolve-interval", "1s", *(("--dns", DNS) if how == "direct" else ()))
@@ -171,6 +172,7 @@ async def test_dns_is_gone_for_a_while(serve: Serve, town: Cluster, how: str) ->
     assert stream.statuses.keys() == {200}
 
 
+@pytest.mark.quiet
 async def test_dns_that_says_nothing(serve: Serve, town: Cluster) -> None:
     """And the service ends at once all the same, though a thread still waits for an answer."""
     service = serve("--resolve-interval", "1s")
@@ -217,6 +219,7 @@ async def test_a_pod_that_has_vanished(serve: Serve, town: Cluster) -> None:
     assert stream.longest < 2
 
 
+@pytest.mark.quiet
 async def test_a_pod_that_never_answers_stays_locked_for_a_grace(serve: Serve, town: Cluster) -> None:
     town.dns.set("plumber", PODS[:2])
     service = serve("--request-timeout", "1s", "--lock-grace", "3s")
@@ -234,6 +237,7 @@ async def test_a_pod_that_never_answers_stays_locked_for_a_grace(serve: Serve, t
         assert 2 < monotonic() - answered < 6
 
 
+@pytest.mark.quiet
 async def test_a_pod_that_answers_too_late_is_unlocked_by_its_answer(serve: Serve, town: Cluster) -> None:
     town.dns.set("plumber", PODS[:1])
     service = serve("--request-timeout", "1s", "--lock-grace", "60s")

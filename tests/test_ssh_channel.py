@@ -402,6 +402,7 @@ async def until_none(cluster: Cluster) -> None:
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.quiet
 @pytest.mark.parametrize("sessions", [10, 0])
 async def test_the_far_side_does_not_hold_small_answers_back(cluster: Cluster, sessions: int) -> None:
     """sshd leaves Nagle's algorithm on until a session asks for something: 44 ms for head and body apart.

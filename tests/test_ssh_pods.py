@@ -174,6 +174,7 @@ async def test_slow_readers_do_not_stop_others(serve: Serve, laptop: Cluster) ->
         writer.transport.abort()
 
 
+@pytest.mark.quiet
 async def test_the_session_is_killed_under_load(serve: Serve, laptop: Cluster) -> None:
     """Ten requests a second: none is lost, and the longest wait is short."""
     service = serve()
@@ -229,6 +230,7 @@ async def test_an_answer_that_had_begun_is_cut(serve: Serve, laptop: Cluster) ->
     writer.transport.abort()
 
 
+@pytest.mark.quiet
 async def test_a_silent_cut(serve: Serve, laptop: Cluster) -> None:
     """Detected within ten seconds; what is asked meanwhile waits, and is answered, or told 503, in time."""
     service = serve("--ssh-wait", "6s", "--connect-timeout", "1s")

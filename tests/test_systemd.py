@@ -335,6 +335,7 @@ def test_who_has_gone_is_not_missed(manager: tuple[socket.socket, str]) -> None:
     notifier.watchdog()
 
 
+@pytest.mark.quiet
 def test_a_full_queue_holds_nobody_up(manager: tuple[socket.socket, str]) -> None:
     sock, name = manager
     notifier = Notifier({"NOTIFY_SOCKET": name})

@@ -285,6 +285,7 @@ def test_without_a_monitor_one_line_says_so(terminal: Open, port: int, variable:
     window.wait("stopped; every request in hand was finished")
 
 
+@pytest.mark.quiet
 def test_headless_imports_neither_textual_nor_asyncssh_and_starts_quickly(tmp_path: Path) -> None:
     """Until the workers are spawned: 0.2 s on a calm machine, of which what it stands on takes a third."""
     ours = (

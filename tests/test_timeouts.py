@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 from time import monotonic
 
+import pytest
+
 from faucet.proxy.deadlines import Timeouts
+
+pytestmark = pytest.mark.quiet
 
 
 async def test_each_expires_in_its_time_and_in_order() -> None:

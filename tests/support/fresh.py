@@ -1,226 +1,216 @@
-"""README's first command on a machine that has never seen it: a clean Debian, made by debootstrap.
+"""README's first command on a machine that has never seen Faucet: a clean Debian.
 
-    just fresh trixie             (or bookworm) the demo, all its workers, restarts, the monitor; then the tests with R
-    just fresh trixie -k layouts  only those tests
-    just fresh --clean            forget the base systems that were made
+    just fresh trixie               the demo in a terminal and without, all its workers, restarts; the tests with R
+    just fresh bookworm -k layouts  only those tests; all further words are pytest's
+    just fresh --clean              delete the cache: base systems and pip's downloads
 
-Everything happens in a mount and a process namespace of its own, on an overlay in memory: when it ends, however it
-ends, there is nothing left to unmount, to stop or to delete. Only the base system is kept, for a week, in a cache
-outside the checkout. The mirror, certificates and pip's settings are the machine's; the network is, too.
-Standard library only: it runs with the system's Python, before there is an environment.
+What is checked is the checkout as a fresh clone has it, and what is not committed yet on top of that: one wants to know
+before the commit. It needs root, takes two or three minutes, and leaves nothing but the cache.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+
+from tests.support.clean_debian import CACHE, Debian, Failed, archive, as_first_process, is_recent, isolated, run
+from tests.support.stranger import until
+from tests.support.terminal import Terminal
 
 CHECKOUT = Path(__file__).parents[2]
 
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or ("/var/cache" if os.getuid() == 0 else "~/.cache")).expanduser()
-
 SUITES = ("trixie", "bookworm")
 
-KEPT_SECONDS = 7 * 24 * 3600
-"""Age at which a base system is made again: Debian has moved on."""
+THERE = "/root/faucet"
+"""Where the checkout is in the clean system."""
 
-THERE = Path("/root/faucet")
-"""Where the checkout is, as the stranger sees it."""
+SIDE_BY_SIDE = ("-n", "2", "--dist", "loadgroup", "-p", "no:cacheprovider")
 
-CERTIFICATES = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-
-BUNDLE = "/etc/machine-certificates.pem"
-
-PASSED_ON = re.compile(r"PIP_.*|.*_proxy", re.IGNORECASE)
-"""Variables of the machine that the stranger's machine would have in its own way."""
-
-
-class Failed(Exception):
-    """A step did not succeed. The text says which."""
+USAGE = f"usage: just fresh {'|'.join(SUITES)} [options of pytest]; just fresh --clean"
 
 
 @contextlib.contextmanager
-def phase(name: str) -> Iterator[None]:
-    """Print what is done, and how long it took."""
+def phase(name: str, failures: list[str] | None = None) -> Iterator[None]:
+    """Print what is being done and, at the end, how long it took. If the rest can do without it, keep its failure."""
     began = time.monotonic()
     print(f"-- {name}", flush=True)
-    yield
-    print(f"   {time.monotonic() - began:.0f} s", flush=True)
-
-
-# -- the base system ----------------------------------------------------------------------------------------------
-
-
-def base_system(suite: str) -> Path:
-    """The directory of a clean Debian, made now or within the last week. Raises Failed."""
-    base = CACHE / "faucet-fresh" / suite
-    if base.is_dir() and time.time() - base.stat().st_mtime < KEPT_SECONDS:
-        return base
-    if shutil.which("debootstrap") is None:
-        raise Failed("debootstrap is missing: apt-get install debootstrap")
-    shutil.rmtree(base, ignore_errors=True)
-    base.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f"{suite}-", dir=base.parent))
     try:
-        with phase(f"debootstrap {suite}"):
-            run("debootstrap", "--variant=minbase", suite, str(partial / "root"), mirror())
-        (partial / "root").rename(base)
-        os.utime(base)
+        yield
+    except Failed as error:
+        if failures is None:
+            raise
+        print(f"   FAILED: {error}", flush=True)
+        failures.append(str(error).partition("\n")[0])
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return base
+        print(f"   {time.monotonic() - began:.0f} s", flush=True)
 
 
-def mirror() -> str:
-    """The mirror that this machine uses for Debian itself; empty: debootstrap's own choice."""
-    for path in (Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))):
-        text = path.read_text() if path.is_file() else ""
-        for line in text.splitlines():
-            words = line.split("#")[0].split()
-            if words[:1] in (["URIs:"], ["deb"]):
-                url = next((word for word in words if re.fullmatch(r"https?://\S+/debian/?", word)), None)
-                if url is not None:
-                    return url
-    return ""
-
-
-def run(*words: str, **more: object) -> None:
-    """Run a program; what it printed is shown if it fails. Raises Failed."""
-    result = subprocess.run(
-        [word for word in words if word], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
-        stdin=subprocess.DEVNULL, **more,  # type: ignore[call-overload]
-    )  # fmt: skip
-    if result.returncode:
-        print(result.stdout, flush=True)
-        raise Failed(f"{' '.join(words)}: exit code {result.returncode}")
-
-
-# -- in namespaces of their own -----------------------------------------------------------------------------------
-
-
-def mount_all(base: Path, root: Path) -> Path:
-    """Mount a writable copy of `base` below `root`, in memory, with what every system has. Returns where it is."""
-    mount("-t", "tmpfs", "-o", "size=80%", "tmpfs", str(root))
-    system, upper, work = root / "system", root / "upper", root / "work"
-    for path in (system, upper, work):
-        path.mkdir()
-    try:
-        mount("-t", "overlay", "-o", f"lowerdir={base},upperdir={upper},workdir={work}", "overlay", str(system))
-    except Failed:  # no overlays here: a plain copy will do
-        run("cp", "-a", f"{base}/.", str(system))
-    mount("-t", "proc", "proc", str(system / "proc"))
-    mount("--rbind", "/sys", str(system / "sys"))
-    mount("--rbind", "/dev", str(system / "dev"))
-    mount("-t", "tmpfs", "tmpfs", str(system / "tmp"))
-    mount("-t", "tmpfs", "tmpfs", str(system / "run"))
-    return system
-
-
-def mount(*words: str) -> None:
-    """Raises Failed."""
-    run("mount", *words)
-
-
-def settle_in(system: Path) -> dict[str, str]:
-    """Give the system what it needs to reach Debian's mirror and Python's index. Returns its environment."""
-    for name in ("resolv.conf", "hosts", "pip.conf"):
-        if (source := Path("/etc") / name).is_file():
-            shutil.copyfile(source, system / "etc" / name)
-    for path in Path("/etc/apt/apt.conf.d").glob("*"):
-        if "Acquire" in path.read_text(errors="replace"):
-            shutil.copyfile(path, system / "etc/apt/apt.conf.d" / path.name)
-    environment = {name: value for name, value in os.environ.items() if PASSED_ON.fullmatch(name)}
-    for name in CERTIFICATES:
-        bundle = Path(os.environ.get(name, ""))
-        if bundle.is_file():
-            shutil.copyfile(bundle, system / BUNDLE.lstrip("/"))
-            environment[name] = BUNDLE
-    for word in os.environ.get("PIP_FIND_LINKS", "").split():
-        if Path(word).is_dir():
-            (system / word.lstrip("/")).mkdir(parents=True)
-            mount("--bind", word, str(system / word.lstrip("/")))
-    path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-    return environment | {"PATH": path, "HOME": "/root", "LANG": "C.UTF-8", "TERM": "xterm-256color"}
-
-
-def clone(system: Path) -> None:
-    """A fresh clone, with what is not committed yet."""
-    there = system / THERE.relative_to("/")
-    git = ("git", "-c", f"safe.directory={CHECKOUT}", "-c", f"safe.directory={CHECKOUT / '.git'}", "-C", str(CHECKOUT))
-    run(*git, "clone", "--quiet", "--no-hardlinks", str(CHECKOUT), str(there))
-    listed = subprocess.run(
-        [*git, "ls-files", "--modified", "--others", "--exclude-standard", "-z"], capture_output=True, check=True
-    )
-    names = [os.fsdecode(name) for name in listed.stdout.split(b"\0") if name]
+def clone(debian: Debian) -> None:
+    """Clone the checkout, and copy what is not committed."""
+    there = debian.root / THERE.lstrip("/")
+    settings = debian.memory / "gitconfig"  # the checkout may belong to another user than root
+    settings.write_text("[safe]\n\tdirectory = *\n")
+    os.environ["GIT_CONFIG_GLOBAL"] = str(settings)
+    run("git", "clone", "--quiet", "--no-hardlinks", str(CHECKOUT), str(there))
+    words = ["git", "-C", str(CHECKOUT), "ls-files", "--modified", "--others", "--exclude-standard", "-z"]
+    listed = subprocess.run(words, capture_output=True, check=True).stdout
+    names = [os.fsdecode(name) for name in listed.split(b"\0") if name]
     if names:
-        print(f"   with {len(names)} files that are not committed", flush=True)
+        print(f"   plus {len(names)} files that are not committed: {', '.join(names[:5])} …", flush=True)
     for name in names:
-        (there / name).parent.mkdir(parents=True, exist_ok=True)
-        if (CHECKOUT / name).exists():
-            shutil.copy2(CHECKOUT / name, there / name)
-        else:
-            (there / name).unlink(missing_ok=True)
+        (there / name).unlink(missing_ok=True)
+        if (CHECKOUT / name).is_symlink() or (CHECKOUT / name).exists():
+            (there / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(CHECKOUT / name, there / name, follow_symlinks=False)
 
 
-def inside(base: Path, root: Path, chosen: Sequence[str]) -> None:
-    """The whole story, as process 1 of the new namespace. Raises Failed."""
-    system = mount_all(base, root)
-    environment = settle_in(system)
+def first_command() -> str:
+    """Return the command that README gives to a stranger. Raises Failed if it has none."""
+    found = re.search(r"^ *(\.ci/prepare run && \S.*?) *$", (CHECKOUT / "README.md").read_text(), re.MULTILINE)
+    if found is None:
+        raise Failed("README.md has no line `.ci/prepare run && …`.")
+    return found[1]
 
-    def there(*words: str, **more: str) -> None:
-        chroot = ["chroot", str(system), "/usr/bin/env", "-C", str(THERE), *words]
-        if subprocess.run(chroot, env=environment | more, stdin=subprocess.DEVNULL, check=False).returncode:
-            raise Failed(f"{' '.join(words)} failed")
 
-    with phase("a clone of the checkout"):
-        clone(system)
-    with phase(".ci/prepare run"):
-        there(".ci/prepare", "run")
-    with phase("faucet demo, as a stranger"):
-        there(".venv/bin/python", "tests/support/stranger.py")
-    with phase(".ci/prepare r"):
-        there(".ci/prepare", "r")
-    with phase("the tests that need R"):
-        there(".venv/bin/python", "-m", "pytest", "-q", "-m", "r", "-p", "no:cacheprovider", *chosen, CI="true")
+def free_port() -> int:
+    """Return a port that is free. The network is the machine's, so the usual one may be in use."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+# -- in a terminal ------------------------------------------------------------------------------------------------
+
+
+class Stranger:
+    """Somebody at a terminal of the clean system, who types README's command."""
+
+    def __init__(self, debian: Debian) -> None:
+        self.debian = debian
+        self.port = free_port()
+        os.environ["XDG_RUNTIME_DIR"] = str(debian.memory)  # tmux has its socket there
+        settings = {"TERM": "tmux-256color", "FAUCET_HOST": f"127.0.0.1:{self.port}"}
+        self.window = Terminal(debian.memory, shell=debian.command("/bin/sh", at=THERE, env=settings))
+
+    def type(self, command: str) -> None:
+        """Type a command and Enter; the shell then prints its exit code."""
+        self.window.type(f"{command}; echo ended with $?")
+        self.window.keys("Enter")
+
+    def wait(self, condition: Callable[[str], object], seconds: float, what: str) -> str:
+        """Wait until `condition` is true of the screen, and return that. Raises Failed if the command ends before."""
+
+        def holds() -> str:
+            screen = self.window.screen
+            if condition(screen):
+                return screen
+            if re.search(r"^ended with \d", screen, re.MULTILINE):
+                raise Failed(f"The command ended, and {what} did not appear:\n{screen.rstrip()}")
+            return ""
+
+        try:
+            return until(holds, seconds, f"{what} appears")
+        except AssertionError as error:
+            raise Failed(f"{error}\n{self.window.screen.rstrip()}") from None
+
+    def who_answers(self) -> int:
+        """Send a request and return the pid of the worker that answers. Raises Failed."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/hello", timeout=30) as response:
+                return int(json.load(response)["pid"])
+        except OSError as error:
+            raise Failed(f"a request failed: {error}\n{self.window.screen.rstrip()}") from None
+
+    def close(self) -> None:
+        """Close the terminal."""
+        self.window.close()
+
+
+def install_in_a_terminal(stranger: Stranger) -> None:
+    """Type README's command, and wait until the monitor has the screen."""
+    stranger.type(first_command())
+    stranger.wait(lambda _: stranger.window.full_screen, 900, "the monitor")
+
+
+def use_the_monitor(stranger: Stranger) -> None:
+    """Look at the monitor, roll by its key, and stop the service."""
+    screen = stranger.wait(lambda screen: "serving" in screen and "ready" in screen, 60, "a ready worker")
+    print("\n".join(f"   | {line}" for line in screen.splitlines()[:7]), flush=True)
+    first = {stranger.who_answers() for _ in range(20)}
+    stranger.window.keys("R")
+    stranger.wait(lambda _: stranger.who_answers() not in first, 30, "a worker that the key R has replaced")
+    stranger.debian.run(".venv/bin/faucet", "ctl", "stop", "--at", str(stranger.port), at=THERE)
+    stranger.wait(lambda screen: re.search(r"^ended with 0", screen, re.MULTILINE), 30, "the end of the monitor")
 
 
 # -- the command --------------------------------------------------------------------------------------------------
 
 
+def story(suite: str, options: Sequence[str]) -> None:
+    """Do it all. Raises Failed."""
+    debian = Debian(suite)
+    with phase(f"a clean Debian {suite}, {'unpacked' if is_recent(archive(suite)) else 'by debootstrap'}"):
+        debian.open()
+    with phase("a clone of the checkout"):
+        clone(debian)
+    failures: list[str] = []
+    with contextlib.closing(Stranger(debian)) as stranger:
+        with phase(f"{first_command()}, in a terminal"):
+            install_in_a_terminal(stranger)
+        print(f"   {debian.versions()}", flush=True)
+        with phase("the monitor", failures):
+            use_the_monitor(stranger)
+    with phase("the demo without a terminal: every worker, restarts, what is left", failures):
+        debian.run(".venv/bin/python", "-m", "tests.support.stranger", at=THERE)
+    with phase(".ci/prepare r"):
+        debian.run(".ci/prepare", "r", at=THERE)
+    with phase("the tests with R", failures):
+        pytest = [".venv/bin/python", "-m", "pytest", "-q", "-m", "r", *SIDE_BY_SIDE, *options]
+        debian.run(*pytest, at=THERE, env={"CI": "true"})
+    if failures:
+        raise Failed("\n       ".join((f"{len(failures)} of the steps failed on {suite}:", *failures)))
+    used = shutil.disk_usage(debian.memory).used
+    print(f"-- all of it works on {suite} ({used >> 20} MiB of memory for its files)", flush=True)
+
+
+def told(work: Callable[[], None]) -> int:
+    """Do `work`, print why it failed if it did, and return the exit code."""
+    try:
+        work()
+    except Failed as error:
+        print(f"fresh: {error}", file=sys.stderr, flush=True)
+        return 1
+    return 0
+
+
 def main(words: Sequence[str]) -> int:
-    """The exit code."""
-    if words[:1] == ["--inside"]:
-        inside(Path(words[1]), Path(words[2]), words[3:])
-        return 0
+    """Return the exit code."""
+    if words[:1] == ["--isolated"]:
+        return as_first_process(lambda: told(lambda: story(words[1], words[2:])))
     if words[:1] == ["--clean"]:
-        shutil.rmtree(CACHE / "faucet-fresh", ignore_errors=True)
+        shutil.rmtree(CACHE, ignore_errors=True)
         return 0
     if not words or words[0] not in SUITES:
-        print(f"usage: just fresh {'|'.join(SUITES)} [options of pytest]; just fresh --clean", file=sys.stderr)
+        print(USAGE, file=sys.stderr)
         return 2
     if os.getuid() != 0:
-        print("a clean Debian needs root: sudo just fresh ...", file=sys.stderr)
+        print("fresh: a clean Debian needs root. Run it as root: sudo .venv/bin/just fresh …", file=sys.stderr)
         return 1
-    base = base_system(words[0])
-    with tempfile.TemporaryDirectory(prefix="faucet-fresh-") as root:
-        spaces = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private"]
-        result = subprocess.run(
-            [*spaces, sys.executable, __file__, "--inside", str(base), root, *words[1:]], check=False
-        )
-    return result.returncode
+    try:
+        return isolated("tests.support.fresh", ["--isolated", *words])
+    except KeyboardInterrupt:
+        print("fresh: interrupted", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except Failed as error:
-        print(f"fresh: {error}", file=sys.stderr)
-        sys.exit(1)
+    sys.exit(main(sys.argv[1:]))

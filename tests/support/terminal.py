@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Event
 from time import monotonic
@@ -15,9 +16,11 @@ ROOT = Path(__file__).parents[2]
 
 
 class Terminal:
-    """One window."""
+    """One window, with `shell` in it."""
 
-    def __init__(self, directory: Path, width: int = 120, height: int = 36) -> None:
+    def __init__(
+        self, directory: Path, width: int = 120, height: int = 36, shell: Sequence[str] = ("/bin/sh",)
+    ) -> None:
         self._server = f"fct-{uuid4().hex[:8]}"
         # A directory of its own for tmux's socket: nothing of it is left behind.
         environment = {key: value for key, value in os.environ.items() if key not in ("CI", "TMUX", "NO_COLOR")}
@@ -29,7 +32,7 @@ class Terminal:
         }
         self._environment = environment
         self._tmux("-f", "/dev/null", "new-session", "-d", "-s", "t", "-x", str(width), "-y", str(height),
-                   "-c", str(directory), "/bin/sh")  # fmt: skip
+                   "-c", str(directory), *shell)  # fmt: skip
 
     def _tmux(self, *words: str) -> str:
         command = ["tmux", "-u", "-L", self._server, *words]
@@ -57,6 +60,11 @@ class Terminal:
     def screen(self) -> str:
         """What is to be seen."""
         return self._tmux("capture-pane", "-t", "t", "-p")
+
+    @property
+    def full_screen(self) -> bool:
+        """Whether a program has the whole screen, as the monitor has."""
+        return self._tmux("display-message", "-t", "t", "-p", "#{alternate_on}").strip() == "1"
 
     @property
     def shell(self) -> int:
