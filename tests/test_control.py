@@ -19,6 +19,7 @@ import pytest
 from faucet.control.client import Client, NoRuntime, Refusal
 from faucet.control.paths import directory, is_private, socket_path
 from faucet.control.protocol import COMMAND_LIMIT, PROTOCOL, ProtocolError, decode, encode
+from faucet.control.server import bind
 from faucet.log.recent import newest
 from faucet.status.snapshot import WorkerRow
 from tests.support.load import fetch
@@ -78,6 +79,24 @@ def test_the_socket_is_for_its_user_alone_and_goes_with_the_service(faucet: Star
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert service.stop() == 0
     assert not path.exists()
+    assert not path.parent.exists() or any(path.parent.iterdir()), "nobody else needs the directory"
+
+
+def test_a_directory_that_another_service_has_just_removed_is_made_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made = Path.mkdir
+    gone: list[Path] = []
+
+    def make(self: Path, *arguments: Any, **more: Any) -> None:
+        made(self, *arguments, **more)
+        if not gone:
+            gone.append(self)
+            self.rmdir()
+
+    monkeypatch.setattr(Path, "mkdir", make)
+    bind(tmp_path / "faucet" / "s.sock").close()
+    assert (tmp_path / "faucet" / "s.sock").is_socket()
 
 
 def test_a_stale_socket_is_replaced_a_live_one_is_not(faucet: Start, tmp_path: Path) -> None:

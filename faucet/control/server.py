@@ -8,6 +8,7 @@ are bounded, broken ones are answered with an error, and a client that does not 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import os
@@ -138,6 +139,9 @@ class ControlServer:
             self._server.close()
         if self.path is not None:
             self.path.unlink(missing_ok=True)
+            if self.path.parent == directory():
+                with contextlib.suppress(OSError):  # others are in it
+                    self.path.parent.rmdir()
         for connection in list(self.connections):
             connection.close()
 
@@ -314,12 +318,20 @@ def bind(path: Path) -> socket.socket:
     if path.parent == directory() and not is_private(path.parent):
         raise ControlError(f"{path.parent} is not yours alone (owner, mode 0700); name another place with --control")
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        sock = bind_unix(str(path), 0o600)
+        try:
+            sock = _bound(path)
+        except FileNotFoundError:  # another service, the last one in that directory, has just removed it
+            sock = _bound(path)
     except OSError as error:
         raise ControlError(_why_not(path, error)) from error
     sock.setblocking(False)
     return sock
+
+
+def _bound(path: Path) -> socket.socket:
+    """Raises OSError."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return bind_unix(str(path), 0o600)
 
 
 def _why_not(path: Path, error: OSError) -> str:
