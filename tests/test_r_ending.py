@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -66,6 +67,8 @@ async def test_a_restart_runs_all_hooks_and_takes_no_time(faucet: Start, tempora
     assert monotonic() - began < 1.5, "httpuv sleeps for two seconds, and has to be woken"
     for said in ("exit hook ran", "finalizer ran"):
         assert said in service.output
+    assert "Execution halted" not in service.output, "R says so of an interrupt, and it looks like an error"
+    assert not re.search(r"\| *$", service.output, re.MULTILINE)
     assert not before.parent.exists()
     assert not any(map(is_alive, pids))
 
