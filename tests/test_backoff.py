@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from faucet.backoff import Backoff
-from faucet.workers.slot import Place
+from faucet.workers.slot import Slot
 
 
 def test_the_pause_doubles_up_to_the_limit() -> None:
@@ -45,7 +45,7 @@ async def test_a_worker_that_has_crashed_so_often_is_still_started_again(failure
         proxy=SimpleNamespace(stats=SimpleNamespace(count_restart=lambda reason: None)),
         settings=SimpleNamespace(max_restarts=5),
     )
-    place = Place(1, cast("Any", pool))
+    place = Slot(1, cast("Any", pool))
     place.failures = failures
     lives = 0
     again = asyncio.Event()
@@ -74,7 +74,7 @@ async def test_a_bug_in_a_place_leaves_nobody_waiting_at_the_end(monkeypatch: py
     """Whatever goes wrong between two lives, the place tries again, and whoever waits for it is answered."""
     monkeypatch.setattr("faucet.workers.slot.BACKOFF", Backoff(0.001, 0.001))
     pool = SimpleNamespace(settings=SimpleNamespace(max_restarts=5))  # has no proxy: counting the restart fails
-    place = Place(1, cast("Any", pool))
+    place = Slot(1, cast("Any", pool))
     lives: asyncio.Queue[None] = asyncio.Queue()
 
     async def one_life() -> None:

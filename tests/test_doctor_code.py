@@ -363,15 +363,16 @@ def test_a_syntax_error_in_a_file_that_is_sourced(plumber: str, api: Path) -> No
 @pytest.mark.parametrize(
     ("yaml", "level", "said"),
     [
-        ("engine: jsonlite\n", "broken", "its engine jsonlite cannot serve it: it has no function launch_server()"),
+        ("engine: jsonlite\n", "broken", "its engine jsonlite cannot serve it: version "),
         ("engine: doesnotexist # 1\n", "broken", "there is no package called"),
         ("routes: api.R\n", "broken", "names no engine"),
-        ("engine: 'base'\n", "broken", "it has no function launch_server()"),
+        ("engine: 'base'\n", "broken", " has no function launch_server()"),
     ],
 )
 def test_the_engine_of_a_server(plumber: str, api: Path, yaml: str, level: str, said: str) -> None:
     found = of(look(api, plumber, yaml, "_server.yml"), "_server.yml")
     assert (found.level, said in found.found) == (level, True)
+    assert ("install" in found.advice) == ("no package" in found.found), "what is installed is not to be installed"
 
 
 def test_an_engine_that_is_there(api: Path, tmp_path: Path) -> None:

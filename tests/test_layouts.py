@@ -45,7 +45,7 @@ def test_each_layout_is_served_restarted_rolled_and_ended(
     subprocess.run(
         [sys.executable, "-m", "faucet", "ctl", "restart", "1", "--at", str(service.port)], check=True, timeout=30
     )
-    service.wait_line(r"worker 1: .*\(restarted by", 60)  # the old one has gone
+    service.wait_line(r"worker 1 stopped after .*\(restarted by", 60)  # the old one has gone
     pids.append(service.worker_pids)
     service.signal(signal.SIGHUP)
     service.wait_line("rolling restart: all 2 workers are replaced", 60)

@@ -30,6 +30,7 @@ def say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     (tmp_path / "both/entrypoint.R").touch()
     (tmp_path / "users.R").write_text("#* @get /\nfunction() 1\n")
     (tmp_path / "run.R").write_text("#* @get /\nfunction() 1\nplumber::pr_run(plumber::pr('users.R'))\n")
+    (tmp_path / "app.R").write_text("library(shiny)\nshinyApp(fluidPage(), identity)\n")
     (tmp_path / "serve me.py").touch()
     (tmp_path / "logs").mkdir()
     (tmp_path / "link").symlink_to("nowhere")
@@ -96,6 +97,7 @@ def test_a_word_of_ctl_is_never_a_directory(say: Say) -> None:
         ("my-api/plumber.R", "Faucet serves directories: faucet my-api"),
         ("both/plumber.R", "Faucet serves directories: faucet both, which runs entrypoint.R"),
         ("users.R", "rename it to plumber.R, then: faucet"),
+        ("app.R", "app.R is a Shiny app. Faucet serves Plumber APIs"),
         ("run.R", "To run it: faucet --command 'Rscript run.R'"),
         ("'serve me.py'", """To run it: faucet --command 'python3 '"'"'serve me.py'"'"''"""),
         ("plumber.R", "plumber.R does not exist; name the directory of your API"),
@@ -144,7 +146,14 @@ def test_the_overview_has_every_command(say: Say) -> None:
         ("--ssl-keyfile x", "put nginx or HAProxy in front"),
         ("--service-url http://x", "--service-url is an option of `faucet k8s`"),
         ("--at 3838", "faucet ctl status --at 3838"),
-        ("k8s -w 4", "--workers is an option of `faucet local`"),
+        ("k8s -w 4", "--workers is an option of `faucet local`, for example: `faucet local --workers 4`"),
+        ("k8s --child-port 8000 --rscript R", "for example: `faucet local --child-port 8000`"),
+        ("ctl restart 1 --port 4000", "by its port: `faucet ctl restart 1 --at 4000`"),
+        ("ctl status --host=127.0.0.1:4000 -j", "by its port: `faucet ctl status -j --at 4000`"),
+        ("attach --port 4000", "by its port: `faucet attach 4000`"),
+        ("attach --at 4000", "by its port: `faucet attach 4000`"),
+        ("doctor -w 4", "it reads the variable FAUCET_WORKERS: `FAUCET_WORKERS=4 faucet doctor`"),
+        ("doctor --child-port 8000", "`FAUCET_CHILD_PORT=8000 faucet doctor`"),
         ("attach --foo", "unknown option --foo\nTry `faucet attach --help`."),
         ("--queue-timeout -1s", "--queue-timeout: '-1s' is no duration: write 500ms, 30s, 5m or 1h"),
         ("--max-rss -1MiB", "--max-rss: '-1MiB' is no size"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -62,10 +63,12 @@ async def test_a_restart_runs_all_hooks_and_takes_no_time(faucet: Start, tempora
         await client.ask("restart", worker="1")
     await asyncio.to_thread(service.wait_line, "worker 1: ready on port")
     began = monotonic()
-    await asyncio.to_thread(service.wait_line, r"worker 1: stopped after .* \(restarted by")
+    await asyncio.to_thread(service.wait_line, r"worker 1 stopped after .* \(restarted by")
     assert monotonic() - began < 1.5, "httpuv sleeps for two seconds, and has to be woken"
     for said in ("exit hook ran", "finalizer ran"):
         assert said in service.output
+    assert "Execution halted" not in service.output, "R says so of an interrupt, and it looks like an error"
+    assert not re.search(r"\| *$", service.output, re.MULTILINE)
     assert not before.parent.exists()
     assert not any(map(is_alive, pids))
 

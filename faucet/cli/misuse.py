@@ -112,11 +112,32 @@ def _unknown_option(error: UnknownOptionError, arguments: Sequence[str]) -> str:
     meant = OPTIONS.get(name.replace("_", "-"), _SHORT.get(name))
     if meant is not None and meant.partition(" ")[0] in known:
         return f"unknown option {name}; did you mean `{_with_value(meant, given)}`?"
+    if line := _which_service(name, meant, arguments, known):
+        return f"unknown option {name}; which Faucet is meant is said by its port: `{line}`"
+    owned = next((option for option in (name, meant) if option and _owner(option) == "faucet local"), "")
+    if arguments[0] == "doctor" and owned:
+        variable = f"FAUCET_{owned.lstrip('-').replace('-', '_').upper()}"
+        line = f"{variable}={shlex.quote(given or 'true')} faucet doctor"
+        return f"`faucet doctor` has no option {name}, but it reads the variable {variable}: `{line}`"
     for owner in (name, meant):
         if owner is not None and owner not in known and (command := _owner(owner)):
-            return f"{owner} is an option of `{command}`, for example: {command} {_with_value(owner, given)}"
+            return f"{owner} is an option of `{command}`, for example: `{command} {_with_value(owner, given)}`"
     close = _close(name, known)
     return f"unknown option {name}; did you mean `{_with_value(close, given)}`?" if close else f"unknown option {name}"
+
+
+def _which_service(name: str, meant: str | None, arguments: Sequence[str], known: set[str]) -> str:
+    """`faucet ctl status --at 3838` for `ctl status --port 3838`: there, an option like that says which Faucet."""
+    if arguments[0] not in ("ctl", "attach") or ("--at" in known and name == "--at"):
+        return ""
+    if "--host" not in (name, meant) and name != "--at":
+        return ""
+    given = next(text for text in arguments if text == name or text.startswith(f"{name}="))
+    at = list(arguments).index(given)
+    value = given.partition("=")[2] or next(iter(arguments[at + 1 :]), "")
+    rest = [*arguments[:at], *arguments[at + (1 if "=" in given else 2) :]]
+    named = ["--at"] if arguments[0] == "ctl" else []
+    return shlex.join(["faucet", *rest, *named, value.rpartition(":")[2] or "3838"])
 
 
 _SHORT = {

@@ -14,15 +14,10 @@ from cyclopts import App, CycloptsError, UnknownCommandError, UnusedCliTokensErr
 
 from faucet.cli.synonyms import COMMANDS
 from faucet.machine import NO_CWD, has_cwd
+from faucet.workers import near_misses
 
 OWN = ("demo", "k8s", "attach", "doctor", "init", "config", "example", "completion")
 """Commands in the order in which people need them; `ctl` has its own."""
-
-MOST_TEXT = 1 << 20
-"""Bytes of a file that are looked at."""
-
-_RUNS = re.compile(r"\b(pr_run|api_run|runServer|ignite)\s*\(|\$(run|start|listen)\s*\(")
-_ROUTES = re.compile(r"^\s*#[*'] ?@(get|post|put|delete|use|plumber|any)\b", re.MULTILINE | re.IGNORECASE)
 
 
 def early(arguments: Sequence[str], app: App) -> str:
@@ -146,23 +141,15 @@ def _file(path: Path, chain: Sequence[str]) -> str:
     program = {".r": "Rscript", ".py": "python3", ".js": "node", ".sh": "sh"}.get(path.suffix.lower())
     if program is None:
         return f"{path} is a file; name the directory of your API: {_line(*where)}"
-    if program == "Rscript" and _routes_only(path):
+    if program == "Rscript" and near_misses.only_annotations(path):
         return (
             f"{path} has endpoints of Plumber, but not the name: rename it to {path.with_name('plumber.R')}, "
             f"then: {_line(*where)}"
         )
+    if program == "Rscript" and near_misses.is_shiny(path):
+        return f"{path} is a Shiny app. {near_misses.NO_SHINY}"
     command = ["--command", f"{program} {shlex.quote(path.name)}"]
     return f"{path} is a file, and Faucet serves directories. To run it: {_line(*where, *command)}"
-
-
-def _routes_only(path: Path) -> bool:
-    """It is what plumber.R would be: endpoints, and nothing that starts a server."""
-    try:
-        with path.open("rb") as file:
-            text = file.read(MOST_TEXT).decode("utf-8", "replace")
-    except OSError:
-        return False
-    return bool(_ROUTES.search(text)) and not _RUNS.search(text)
 
 
 def _similar(path: Path, chain: Sequence[str] = ()) -> str:

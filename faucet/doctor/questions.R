@@ -397,7 +397,7 @@ local(envir = .faucet, {
     ask("engine", {
       namespace <- loadNamespace(arguments[[1L]])
       if (!exists("launch_server", envir = namespace, mode = "function", inherits = FALSE)) {
-        stop("it has no function launch_server()")
+        stop(sprintf("version %s has no function launch_server()", utils$packageVersion(arguments[[1L]])))
       }
       as.character(utils$packageVersion(arguments[[1L]]))
     })

@@ -168,7 +168,9 @@ def _engine(engine: str, answers: Answers, settings: LocalSettings) -> list[Find
     answer = answers.one("engine") or "!R said nothing of it"
     if answer.startswith("!"):
         found = f"its engine {engine} cannot serve it: {answer[1:]}"
-        return [Finding("broken", served.name, found, install([engine], settings))]
+        lacks = "no function launch_server()" in answer
+        other = f"name another package behind `engine:`, or update {engine}"
+        return [Finding("broken", served.name, found, other if lacks else install([engine], settings))]
     return [Finding("ok", served.name, f"by {engine} {answer}")]
 
 

@@ -29,6 +29,8 @@ _NAMES_PORT = re.compile(r"\bport\s*=")
 
 USE_THE_PORT = 'Let it read its port: port = as.integer(Sys.getenv("FAUCET_PORT"))'
 
+NO_SHINY = "Faucet serves Plumber APIs; Shiny Server, ShinyProxy and Posit Connect serve Shiny apps"
+
 MOST_FILES = 200
 """Files that are read: whoever serves a home directory by mistake does not wait for long."""
 
@@ -60,6 +62,8 @@ def file_instead(path: Path) -> NearMiss:
         layout = _layout(directory)
         loses = kind is Kind.PLUMBER and layout is not None and layout.file != path.name
         return NearMiss(found, (_serve(directory, _plumb(path.name) if loses else ""),))
+    if path.suffix.lower() == ".r" and is_shiny(path):
+        return NearMiss(f"{path} is a Shiny app. {NO_SHINY}")
     for miss in _r_file(directory, path.name) if path.suffix.lower() == ".r" else ():
         return NearMiss(f"{found}. {miss.found}", miss.commands)
     return NearMiss(found)
@@ -138,20 +142,31 @@ def _rename(directory: Path, name: str, to: str) -> str:
     return shlex.join(["mv", _shown(directory / name), _shown(directory / to)])
 
 
+def only_annotations(path: Path) -> bool:
+    """Return whether a file is what plumber.R would be: endpoints, and nothing that starts a server."""
+    text = text_of(path)
+    return bool(ANNOTATION.search(text)) and not _RUNS.search(_COMMENT.sub("", text))
+
+
+def is_shiny(path: Path) -> bool:
+    """Return whether a file is a Shiny app, and no API besides."""
+    text = text_of(path)
+    return bool(_SHINY.search(_COMMENT.sub("", text))) and not ANNOTATION.search(text)
+
+
 def _shiny(directory: Path) -> Iterator[NearMiss]:
     """Apps. Each user of one has a WebSocket of their own for as long as they look at it."""
     names = {name.lower(): name for name in _names(directory)}
     app = names.get("app.r")
     if app is not None:
-        text = text_of(directory / app)
-        if not _SHINY.search(_COMMENT.sub("", text)) or ANNOTATION.search(text):
+        if not is_shiny(directory / app):
             return
         what = f"{app} is a Shiny app"
     elif {"ui.r", "server.r"} <= names.keys():
         what = f"{names['ui.r']} and {names['server.r']} are a Shiny app"
     else:
         return
-    yield NearMiss(f"{what}. Faucet serves Plumber APIs; Shiny Server, ShinyProxy and Posit Connect serve Shiny apps")
+    yield NearMiss(f"{what}. {NO_SHINY}")
 
 
 def _in_package(directory: Path) -> Iterator[NearMiss]:

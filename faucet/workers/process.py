@@ -28,7 +28,7 @@ from faucet.workers.kin import family
 from faucet.workers.output import Output
 from faucet.workers.reaper import Reaper, marked
 from faucet.workers.spawn import spawn
-from faucet.workers.stopping import Manner
+from faucet.workers.stopping import Manner, is_farewell
 
 _log = logging.getLogger("faucet")
 
@@ -240,6 +240,8 @@ class ChildProcess:
         assert pipe is not None
 
         def line(text: str) -> None:
+            if signal.SIGINT in self.asked_by and is_farewell(stream, text):
+                return
             self.last_lines.append(text)
             on_line(stream, text)
 

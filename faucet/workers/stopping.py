@@ -64,6 +64,11 @@ class Manner:
             self._waking.close()
 
 
+def is_farewell(stream: str, line: str) -> bool:
+    """Return whether a line is what R prints when it is interrupted: nobody should take that for an error."""
+    return stream == "err" and line.strip() in ("", "Execution halted")
+
+
 def _runs_r(pid: int, depth: int) -> bool:
     if _name(pid) in _R:
         return True
