@@ -28,11 +28,13 @@ def _need(present: bool, what: str) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs real R, so that `-m r` chooses it; and keep tests in one process that need the same thing."""
+    """Mark what needs R (`-m r`), what needs a quiet machine, and what must be in one process, by the fixtures used."""
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
         if "plumber" in fixtures:
             item.add_marker("r")
+        if {"terminal", "on_pty"} & set(fixtures):  # a screen shows what passes: on a busy machine, too briefly
+            item.add_marker("quiet")
         if "cluster" in fixtures:  # there is one on a machine
             item.add_marker(pytest.mark.xdist_group("cluster"))
 

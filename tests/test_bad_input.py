@@ -17,6 +17,7 @@ from tests.support.running import Faucet, python_worker
 Start = Callable[..., Faucet]
 
 
+@pytest.mark.quiet  # asyncio reports steps of more than 0.1 s, on standard error
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [

@@ -87,6 +87,7 @@ def test_when_nobody_serves_there(cluster: Cluster, ctl: Ctl) -> None:
     assert "is no host to log in to" in lost.stderr or lost.returncode != 0
 
 
+@pytest.mark.quiet
 def test_attach_shows_it_and_comes_back_after_a_cut(
     server: Faucet, bastion: SshServer, cluster: Cluster, tool: Callable[[str], str], tmp_path: Path
 ) -> None:
