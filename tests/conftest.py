@@ -37,6 +37,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("quiet")
         if "cluster" in fixtures:  # there is one on a machine
             item.add_marker(pytest.mark.xdist_group("cluster"))
+            item.add_marker("cluster")
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
