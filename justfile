@@ -10,9 +10,9 @@ default:
 demo *options:
     {{ bin }}/faucet demo {{ options }}
 
-# Run all tests, in two processes; or with pytest's options, in one, those that they select
+# Run all tests, side by side; or with pytest's options, in one process, those that they select
 test *options:
-    {{ bin }}/python -m pytest {{ if options == "" { "-n 2 --dist loadgroup" } else { options } }}
+    {{ bin }}/python -m {{ if options == "" { "tests.support.side_by_side" } else { "pytest " + options } }}
 
 # Lint, format and types, all of them strict
 check:

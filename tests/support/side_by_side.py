@@ -1,0 +1,30 @@
+"""All tests, in several processes; those that failed there, once more and alone.
+
+Most tests wait, for R and for timers, so three processes share two cores well. Tests that measure time have the mark
+`quiet` and run alone anyway; but any test may fail for want of a core when the machine does something else. What fails
+beside others and passes alone is printed as such, and is worth a look; what fails alone fails the run.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+PROCESSES = 3
+
+SOME_FAILED = 1
+"""pytest's exit code."""
+
+
+def main() -> int:
+    """The exit code of pytest."""
+    pytest = [sys.executable, "-m", "pytest"]
+    code = subprocess.run([*pytest, "-n", str(PROCESSES), "--dist", "loadgroup"], check=False).returncode
+    if code != SOME_FAILED:
+        return code
+    print("\nTests that failed beside others, once more and alone:", flush=True)
+    return subprocess.run([*pytest, "--last-failed", "--last-failed-no-failures", "none"], check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
