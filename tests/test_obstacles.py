@@ -103,7 +103,7 @@ def only_line(result: subprocess.CompletedProcess[str], code: int) -> str:
         ("k8s --headless --host :0 --service-url https://x:80 --ca-file api", "--ca-file api: "),
         ("k8s --headless --host :0 --service-url http://x:80 --via-ssh h --ssh-key denied/k", "--ssh-key: there is no"),
         ("k8s --headless --host :0 --service-url http://x:80 --via-ssh h --ssh-config secret", "secret may not be"),
-        ("ctl status --at denied/x.sock", "cannot talk to denied/x.sock: Permission denied"),
+        ("ctl status --at denied/x.sock", "cannot connect to denied/x.sock: Permission denied"),
         ("init denied/new", "denied/new: Permission denied; nothing was written"),
     ],
 )

@@ -19,7 +19,7 @@ import pytest
 from faucet.control.client import Client, NoRuntime, Refusal
 from faucet.control.paths import socket_path
 from faucet.workers.recycle import Overseer
-from faucet.workers.slot import Place
+from faucet.workers.slot import Slot
 from tests.bench.peers import consecutive_ports
 from tests.support.load import fetch
 from tests.support.running import Faucet, is_alive, python_worker, wait_gone
@@ -460,7 +460,7 @@ def test_a_worker_that_was_scaled_away_is_forgotten() -> None:
     async def remembered() -> int:
         overseer = Overseer(cast("Any", pool))
         for number in range(10):
-            place = Place(number, cast("Any", pool))
+            place = Slot(number, cast("Any", pool))
             overseer._asked[place] = 1.0
         del place
         gc.collect()
