@@ -136,7 +136,7 @@ def test_what_may_come_right_is_tried_again(laptop: Cluster, faucet: Callable[..
     assert b"the ssh link is reconnecting" in done.stdout
     laptop.ssh.main.start()
     service.wait_line(r"ssh link to .* is up", 20)
-    service.wait_line("joined, at 10.244.1.13:8000")
+    service.wait_line("joined at 10.244.1.13:8000")
 
 
 async def test_no_route(laptop: Cluster) -> None:

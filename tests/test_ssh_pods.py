@@ -242,7 +242,7 @@ async def test_a_silent_cut(serve: Serve, laptop: Cluster) -> None:
         async with asyncio.timeout(30):
             answers = await asyncio.gather(*waiting)
         assert {status for status, _ in answers} == {503}
-        assert b"There is no way to the workers: the ssh link is" in answers[0][1]
+        assert b"The workers are unreachable: the ssh link is" in answers[0][1]
         assert 5 < monotonic() - began < 20
         late = asyncio.ensure_future(fetch(service.port, "/"))
         status = await until(client, "waits", lambda s: s["totals"]["waiting"] == 1)
@@ -305,7 +305,7 @@ async def test_a_bastion_without_a_shell(serve: Serve, laptop: Cluster) -> None:
         await until(client, "three", ready(3))
         assert (await fetch(service.port, "/"))[0] == 200
     lost = serve(port=2224)
-    assert "name a DNS server with --dns" in lost.output
+    assert "set a DNS server with --dns" in lost.output
 
 
 async def test_pods_by_kubectl_on_the_bastion(
