@@ -124,7 +124,7 @@ def test_service_urls(text: str, url: ServiceUrl) -> None:
      "http://me@plumber", "http://-x", "http://" + "a" * 254, "http://x?y"],
 )  # fmt: skip
 def test_what_is_no_service_url(text: str) -> None:
-    with pytest.raises(ValueError, match="invalid service URL .*; expected e.g. http://plumber:8000"):
+    with pytest.raises(ValueError, match=r"invalid service URL .*; expected e\.g\. http://plumber:8000"):
         parse_service_url(text)
 
 

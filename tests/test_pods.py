@@ -463,8 +463,8 @@ async def test_what_pods_do_not_do(serve: Serve, town: Cluster) -> None:
     async with control(service) as client:
         for do, said in {
             "restart": "the name of the pod at 10.244.1.11:8000 is unknown; use --resolve kubernetes",
-            "kill": "drop 10.244.1.11", "rolling-restart": "kubectl rollout restart", "retry": "is not waiting for a retry",
-            "resume": "is not held", "drop": "there is no connection",
+            "kill": "drop 10.244.1.11", "rolling-restart": "kubectl rollout restart", "retry": "not waiting for",
+            "resume": "is not held", "drop": "has no open connection",
         }.items():  # fmt: skip
             with pytest.raises(Refusal, match=said):
                 await client.ask(do, worker=PODS[0], who="a test")

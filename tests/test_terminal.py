@@ -247,7 +247,7 @@ def test_a_stopped_monitor_slows_nobody(terminal: Open, port: int) -> None:
 def test_what_cannot_be_is_said_on_the_plain_terminal(terminal: Open, port: int) -> None:
     window = terminal()
     window.run("--host", "nonsense:")
-    window.wait("'nonsense:' is no address", "ended with 2")
+    window.wait("invalid address 'nonsense:'", "ended with 2")
     window.run("--dir", "nowhere")
     window.wait("nowhere does not exist", "ended with 1")
     window.run("--keys", "nonsense", "--command", "true")
