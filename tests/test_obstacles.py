@@ -97,8 +97,11 @@ def only_line(result: subprocess.CompletedProcess[str], code: int) -> str:
         ("api --config secret", "secret: permission denied"),
         ("api --config denied/x.toml", "--config: denied/x.toml: permission denied"),
         ("api --headless --command true --log-file api", "Is a directory; name another file with --log-file"),
-        ("api --headless --command true --control denied/x.sock", "denied/x.sock: Permission denied; name another"),
-        ("api --headless --command true --host unix:denied/x.sock", "Permission denied; choose another path with --host"),
+        ("api --headless --command true --control denied/x.sock", "denied/x.sock: Permission denied; choose another"),
+        (
+            "api --headless --command true --host unix:denied/x.sock",
+            "denied; choose another path with --host",
+        ),
         ("k8s --headless --host :0 --service-url https://x:80 --ca-file secret", "name a file of certificates in PEM"),
         ("k8s --headless --host :0 --service-url https://x:80 --ca-file api", "--ca-file api: "),
         ("k8s --headless --host :0 --service-url http://x:80 --via-ssh h --ssh-key denied/k", "--ssh-key: there is no"),

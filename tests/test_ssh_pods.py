@@ -104,7 +104,7 @@ async def test_pods_that_fail_behind_the_bastion(serve: Serve, laptop: Cluster) 
         stream = Stream(service.port, 4, method="POST")
         status = await until(client, "two aside", lambda s: {f"{PODS[0]} backoff", f"{HOLE} backoff"} <= set(states(s)))
         reasons = {row["name"]: row["reason"] for row in status["workers"]}
-        assert reasons[PODS[0]].startswith(f"refused, seen from root@{BASTION}:2222; next try at ")
+        assert reasons[PODS[0]].startswith(f"connection refused, seen from root@{BASTION}:2222; next try at ")
         assert reasons[HOLE].startswith("it did not answer in time")
         await stream.reach(50)
         await stream.end()
@@ -196,7 +196,7 @@ async def test_the_session_is_killed_under_load(serve: Serve, laptop: Cluster) -
         assert [status for status, _ in answers] == [200] * 40
         assert max(took for _, took in answers) < 2
         assert (await client.ask("status"))["service"]["link_state"] == "up"
-    assert "is lost; making it again" in service.output
+    assert "lost; reconnecting" in service.output
 
 
 async def test_a_pod_whose_request_was_cut_off_stays_locked(serve: Serve, laptop: Cluster) -> None:
