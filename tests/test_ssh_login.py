@@ -92,7 +92,7 @@ def test_an_encrypted_key_without_an_agent(fails: Callable[..., str], laptop: Cl
 
 
 def test_files_that_are_not_there_or_no_keys(fails: Callable[..., str], tmp_path: Path) -> None:
-    assert "--ssh-key: file /nowhere/key does not exist" in fails(f"root@{WHERE}", "--ssh-key", "/nowhere/key", key=False)
+    assert "file /nowhere/key does not exist" in fails(f"root@{WHERE}", "--ssh-key", "/nowhere/key", key=False)
     (tmp_path / "nonsense").write_text("nonsense")
     assert "Invalid private key" in fails(f"root@{WHERE}", "--ssh-key", str(tmp_path / "nonsense"), key=False)
 
