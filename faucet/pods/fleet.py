@@ -347,9 +347,9 @@ class Pods:
         return counted(self.count, "pod")
 
     def origin(self) -> Origin:
-        """How they are found, and how old that news is."""
+        """Return how pods are discovered, and when they were last resolved."""
         known = self.endpoint_set.known_since
-        described = self.resolver.described if self.resolver is not None else "nobody yet"
+        described = self.resolver.described if self.resolver is not None else "service discovery"
         origin = Origin(described, epoch(known) if known is not None else 0.0, self.endpoint_set.trouble)
         if self._link is None:
             return origin

@@ -126,12 +126,12 @@ class Pod:
 
     async def _retry(self) -> None:
         """Retry until it accepts a connection."""
-        told = ""
+        reported = ""
         while True:
             pause = BACKOFF.pause(max(self._failures, 1))
-            if self.trouble != told:
-                told = self.trouble
-                self.log.warning("unreachable: %s; retry in %s", told, format_duration(pause))
+            if self.trouble != reported:
+                reported = self.trouble
+                self.log.warning("unreachable: %s; retry in %s", reported, format_duration(pause))
             self.next_try = monotonic() + pause
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):

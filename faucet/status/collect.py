@@ -145,8 +145,8 @@ class Runtime:
     def queue(self) -> list[WaitingRow]:
         """Return the queued requests, the next one first; at most QUEUE_ROWS."""
         waiting = islice(self.proxy.dispatcher.queue(), QUEUE_ROWS)
-        told = ((since, exchange.account) for exchange, since in waiting)
-        return [WaitingRow(epoch(since), account.client, describe(account)) for since, account in told]
+        queued = ((since, exchange.account) for exchange, since in waiting)
+        return [WaitingRow(epoch(since), account.client, describe(account)) for since, account in queued]
 
     def snapshot(self) -> dict[str, Any]:
         """Return a new snapshot: its sections by name."""

@@ -73,7 +73,7 @@ def _scratch_file() -> IO[bytes]:
 def _start_runtime(
     arguments: Sequence[str], end: socket.socket, errors: IO[bytes], secrets: Secrets | None
 ) -> subprocess.Popen[bytes]:
-    told = [secrets.pipe()] if secrets is not None else []
+    descriptors = [secrets.pipe()] if secrets is not None else []
     try:
         # -P: a file in the user's directory must not be taken for a module.
         return subprocess.Popen(
@@ -81,16 +81,16 @@ def _start_runtime(
             env={
                 **os.environ,
                 OWNER_VARIABLE: str(end.fileno()),
-                **({SECRETS_VARIABLE: str(told[0])} if told else {}),
+                **({SECRETS_VARIABLE: str(descriptors[0])} if descriptors else {}),
             },
-            pass_fds=[end.fileno(), *told],
+            pass_fds=[end.fileno(), *descriptors],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=errors,
             start_new_session=True,
         )
     finally:
-        for descriptor in told:
+        for descriptor in descriptors:
             os.close(descriptor)
 
 

@@ -19,7 +19,7 @@ PATIENCE = 5.0
 
 NO_SUCH_NAME = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
 """What glibc calls NXDOMAIN and an empty answer. (A short name that does not exist may be EAI_AGAIN instead, where the
-search list leads to a server that fails; then nobody can tell it from trouble.)"""
+search list leads to a server that fails; then it looks like trouble.)"""
 
 
 def absolute(name: str) -> str:

@@ -79,7 +79,7 @@ class RemoteNames:
 
     def describe(self) -> str:
         """Return how the name is looked up, in a few words."""
-        return self._chosen.described if self._chosen is not None else "DNS (not resolved yet)"
+        return self._chosen.described if self._chosen is not None else "name resolution"
 
     async def lookup(self) -> Answer:
         """Look up the name on the far side and return the answer; failures are answers, too."""
