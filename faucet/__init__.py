@@ -1,3 +1,3 @@
-"""Faucet: one address in front of N R Plumber workers, each with one request at a time, and one fair queue."""
+"""Faucet: a proxy and supervisor for R Plumber APIs. One address, N workers with one request each, one fair queue."""
 
 __version__ = "0.1.0"

@@ -64,7 +64,7 @@ async def test_pages_while_every_worker_is_busy(faucet: Start, admin_port: int) 
         status, text = await asyncio.to_thread(ask, "/status")
         assert (status, json.loads(text)["totals"]["waiting"]) == (200, 1)
         assert (await asyncio.to_thread(ask, "/metrics?x"))[0] == 200
-        assert await asyncio.to_thread(ask, "/") == (404, "there are /livez /readyz /metrics /status\n")
+        assert await asyncio.to_thread(ask, "/") == (404, "Not found. Pages: /livez /readyz /metrics /status\n")
         for name in ("1", "2"):
             await client.ask("hold", worker=name, who="a test")
         await asyncio.gather(*slow[:2])
@@ -250,7 +250,7 @@ def test_options_that_make_no_sense(faucet: Start) -> None:
     for words, said in (
         (("--trust", "10.0.0.1/8"), "10.0.0.0/8"), (("--ip-from", "nobody"), "ip-from"),
         (("--admin", "x:99999"), "no address"),
-        (("--host", "unix:"), "is no Unix socket"), (("--host", "unix:/x?mode=9"), "is no Unix socket"),
+        (("--host", "unix:"), "invalid Unix socket"), (("--host", "unix:/x?mode=9"), "invalid Unix socket"),
     ):  # fmt: skip
         wrong = faucet("--command", ECHO, *words)
         assert wrong.wait_exit() == 2

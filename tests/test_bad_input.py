@@ -47,8 +47,8 @@ Start = Callable[..., Faucet]
         (["--log-file", "no/such/dir/log", "--command", "true"], 1, "cannot write the log to no/such/dir/log"),
         (["--wrokers", "3"], 2, "unknown option --wrokers; did you mean `--workers 3`?"),
         (["serve"], 2, "'serve' is not a faucet command. Did you mean: faucet"),
-        (["--host", "nonsense:", "--command", "true"], 2, "'nonsense:' is no address: write 127.0.0.1:3838"),
-        (["--host", "127.0.0.1:99999", "--command", "true"], 2, "is no address"),
+        (["--host", "nonsense:", "--command", "true"], 2, "invalid address 'nonsense:'; examples: 127.0.0.1:3838"),
+        (["--host", "127.0.0.1:99999", "--command", "true"], 2, "invalid address"),
         (["--host", "nonsense.invalid", "--command", "true"], 1, "the name 'nonsense.invalid' "),
         (["--host", "no.such.host.invalid:80", "--command", "true"], 1, "the name 'no.such.host.invalid' "),
         (["--host", "a" * 64 + ":80", "--command", "true"], 1, "is not a host name; use 127.0.0.1, localhost"),
@@ -147,7 +147,7 @@ def test_variables_that_mean_nothing_are_told(faucet: Start) -> None:
 def test_a_failure_is_in_the_log_file_and_on_the_terminal(faucet: Start, tmp_path: Path) -> None:
     service = faucet("--command", "false", "-w", "1", "--log-file", "log")
     assert service.wait_exit() == 1
-    assert service.lines[0] == "faucet: the log is in log"
+    assert service.lines[0] == "faucet: logging to log"
     assert "faucet: no worker could be started" in service.output
     assert "error: no worker could be started" in (tmp_path / "log").read_text()
 

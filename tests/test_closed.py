@@ -398,7 +398,7 @@ def test_a_full_disk_under_the_log(faucet: Start, tmp_path: Path, own_mounts: li
         assert float(page.partition("\nfaucet_log_lines_lost_total ")[2].split()[0]) > 0
         with (disk / "log").open("r+b") as log:
             log.truncate(0)
-        while "the log is written again" not in service.output:
+        while "the log can be written again" not in service.output:
             assert session.get(url, timeout=5).status_code == 200
             threading.Event().wait(0.05)
             assert monotonic() < deadline

@@ -106,19 +106,19 @@ def test_a_stale_socket_is_replaced_a_live_one_is_not(faucet: Start, tmp_path: P
     first = faucet("--command", COUNTING, "-w", "1", "--control", str(path)).wait_ready()
     second = faucet("--command", COUNTING, "-w", "1", "--control", str(path))
     assert second.wait_exit() == 1
-    assert f"another Faucet answers at {path}; name another place with --control" in second.output
+    assert f"another Faucet already listens on {path}; choose another path with --control" in second.output
     assert first.stop() == 0
     path.write_text("not a socket")
     third = faucet("--command", COUNTING, "-w", "1", "--control", str(path))
     assert third.wait_exit() == 1
-    assert "is there already, and is no socket" in third.output
+    assert "exists and is not a socket" in third.output
     assert path.read_text() == "not a socket"
     path.unlink()
 
 
 @pytest.mark.parametrize(
     ("path", "said"),
-    [("/proc/no/such/place", "cannot make the control socket"), ("x" * 200, "the path of a socket may have 100 bytes")],
+    [("/proc/no/such/place", "cannot create the control socket"), ("x" * 200, "is longer than 100 bytes")],
 )
 def test_a_socket_that_cannot_be(faucet: Start, path: str, said: str) -> None:
     service = faucet("--command", COUNTING, "--control", path)
@@ -177,19 +177,19 @@ def test_errors_do_no_harm(faucet: Start, raw: Callable[[Faucet], Raw]) -> None:
     for sent, said in [
         (b"nonsense\n", "not JSON"), (b"[]\n", "a JSON object"), (b"\n", "not JSON"),
         (b'{"do":"fly"}\n', "unknown command"),
-        (b'{"do":7}\n', "unknown command"), (b"{}\n", "unknown command"), (b'{"do":"restart"}\n', "which worker"),
+        (b'{"do":7}\n', "unknown command"), (b"{}\n", "unknown command"), (b'{"do":"restart"}\n', "no worker named"),
         (b'{"do":"restart","worker":"9"}\n', "there is no worker 9; there are 1"),
-        (b'{"do":"restart","worker":{}}\n', "which worker"), (b'{"do":"scale","count":[]}\n', "scale needs a count"),
-        (b'{"do":"watch","hz":1000}\n', "`hz` is a number up to 10"), (b'{"do":"watch","hz":NaN}\n', "`hz`"),
-        (b'{"do":"requests","last":-1}\n', "is a number from 1"), (b'{"do":"detach"}\n', "only the monitor"),
-        (b'{"do":"status","protocol":99}\n', "speaks protocol 3, not 99: use the same version"),
+        (b'{"do":"restart","worker":{}}\n', "no worker named"), (b'{"do":"scale","count":[]}\n', "invalid `count`"),
+        (b'{"do":"watch","hz":1000}\n', "expected a number up to 10"), (b'{"do":"watch","hz":NaN}\n', "`hz`"),
+        (b'{"do":"requests","last":-1}\n', "expected a number from 1"), (b'{"do":"detach"}\n', "only the monitor"),
+        (b'{"do":"status","protocol":99}\n', "control protocol 3, not 99: use the same version"),
     ]:  # fmt: skip
         client.send(sent)
         assert said in client.read()["error"], sent
     assert client.ask(id=5, do="health")["ok"]["ready"] == 1
     assert client.ask(id="x", do="details", worker=1)["id"] == "x"
     client.send(b"x" * (COMMAND_LIMIT + 1))
-    assert "a line may have" in client.read()["error"]
+    assert "line too long" in client.read()["error"]
     assert client.lines.readline() == b""
 
 
@@ -203,10 +203,10 @@ def test_a_runtime_of_another_version_is_told(tmp_path: Path) -> None:
             writer.close()
 
         async with await asyncio.start_unix_server(greet, tmp_path / "s"):
-            with pytest.raises(NoRuntime, match=r"is Faucet 9\.9 and speaks protocol 99, we speak 3"):
+            with pytest.raises(NoRuntime, match=r"is Faucet 9\.9 with control protocol 99, this one has 3"):
                 await Client.connect(tmp_path / "s")
             greeting.clear()
-            with pytest.raises(NoRuntime, match="no Faucet"):
+            with pytest.raises(NoRuntime, match="not Faucet"):
                 await Client.connect(tmp_path / "s")
 
     asyncio.run(main())
@@ -347,7 +347,7 @@ def ctl(*words: str, code: int = 0) -> str:
 
 
 async def test_ctl(faucet: Start) -> None:
-    assert "no Faucet of yours is running here" in ctl("status", code=1)
+    assert "no running Faucet found for " in ctl("status", code=1)
     service = faucet("--command", COUNTING, "-w", "2")
     service.wait_workers(2)
     await fetch(service.port, "/first?x=1")
@@ -373,7 +373,7 @@ async def test_ctl(faucet: Start) -> None:
     assert "there is no worker nosuch" in ctl("logs", "nosuch", code=1)
     assert "rolling restart: all 2 workers are replaced" in ctl("rolling-restart")
     assert "worker 1 is replaced as soon as another is ready; worker 2" in ctl("restart", "all")
-    assert "no Faucet of yours serves on port 1;" in ctl("status", "--at", "1", code=1)
+    assert "no running Faucet found on port 1;" in ctl("status", "--at", "1", code=1)
     ctl("status", "--at", "no/such/socket", code=1)
     assert "--at" in ctl("status", "--help")
     assert ctl("fly", code=2)
@@ -381,11 +381,11 @@ async def test_ctl(faucet: Start) -> None:
     several = ctl("status", code=1)
     assert f"  {service.port} " in several
     assert f"  {other.port} " in several
-    assert "the service ends when" in ctl("stop", "--at", str(other.port))
+    assert "stopping: requests in progress are finished first" in ctl("stop", "--at", str(other.port))
     assert other.wait_exit() == 0
     slow = asyncio.ensure_future(fetch(service.port, "/slow?20"))
     await asyncio.sleep(0.2)
-    assert await asyncio.to_thread(ctl, "stop", "--now") == "the service ends now\n"
+    assert await asyncio.to_thread(ctl, "stop", "--now") == "stopping now\n"
     assert (await slow)[0] == 503
     assert service.wait_exit() == 3
     assert any("(ctl): stopping" in line for line in service.lines)

@@ -124,7 +124,7 @@ def test_service_urls(text: str, url: ServiceUrl) -> None:
      "http://me@plumber", "http://-x", "http://" + "a" * 254, "http://x?y"],
 )  # fmt: skip
 def test_what_is_no_service_url(text: str) -> None:
-    with pytest.raises(ValueError, match="is no service URL: write http://plumber:8000"):
+    with pytest.raises(ValueError, match=r"invalid service URL .*; expected e\.g\. http://plumber:8000"):
         parse_service_url(text)
 
 
@@ -134,7 +134,7 @@ def test_dns_servers() -> None:
     assert parse_dns_server("fd00::a") == ("fd00::a", 53)
     assert parse_dns_server("[fd00::a]:54") == ("fd00::a", 54)
     for text in ("dns.example", "10.96.0.10:", "10.96.0.10:0", "10.96.0.10:x", ""):
-        with pytest.raises(ValueError, match="is no DNS server"):
+        with pytest.raises(ValueError, match="invalid DNS server"):
             parse_dns_server(text)
 
 
@@ -142,8 +142,8 @@ def test_dns_servers() -> None:
     ("words", "said"),
     [
         ([], "which service? faucet k8s --service-url http://plumber:8000"),
-        (["--service-url", "plumber"], "is no service URL"),
-        (["--service-url", "http://x", "--dns", "y"], "is no DNS server"),
+        (["--service-url", "plumber"], "invalid service URL"),
+        (["--service-url", "http://x", "--dns", "y"], "invalid DNS server"),
         (["--service-url", "http://x", "--insecure-skip-verify"], "are for https"),
         (["--service-url", "https://x", "--insecure-skip-verify", "--ca-file", "f"], "one of them is too much"),
     ],

@@ -168,7 +168,7 @@ def test_the_overview_has_every_command(say: Say) -> None:
         ("--keys kill=x,hold=x", "the key 'x' is in the list twice"),
         ("--keys kill=x,kill=y", "the action 'kill' is in the list twice"),
         ("ctl scale many", "COUNT: 'many' is invalid: a number from 1"),
-        ("my-api --host :4000 --admin :4000", "--admin :4000 and --host :4000 are the same address; name another port"),
+        ("my-api --host :4000 --admin :4000", "--admin :4000 and --host :4000 are the same address; use another port"),
         ("my-api --host 127.0.0.1:4000 --admin :4000", "are the same address"),
         ("my-api --host localhost:4000 --admin 127.0.0.1:4000", "are the same address"),
         ("my-api --host 127.0.0.1:4000,:4000", "--host :4000 and --host 127.0.0.1:4000 are the same address"),
@@ -185,7 +185,7 @@ def test_options(say: Say, typed: str, said: str, plumber: str) -> None:
     [
         ('workers = "many"', "faucet.toml: workers: 'many' is no number of workers"),
         ("queue-limit = -1", "faucet.toml: queue-limit: '-1' is invalid: must be at least 0"),
-        ('host = ["nonsense:", ":80"]', "faucet.toml: host: 'nonsense:' is no address"),
+        ('host = ["nonsense:", ":80"]', "faucet.toml: host: invalid address 'nonsense:'"),
         ('log-level = "loud"', "faucet.toml: log-level: 'loud' is invalid: choose from"),
         ("refresh = 100", "faucet.toml: refresh: '100' is invalid: must be at most 10"),
         ('[keys]\nfoo = "x"', "faucet.toml: keys: 'foo=x' is invalid: unknown action 'foo'"),

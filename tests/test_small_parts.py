@@ -12,6 +12,8 @@ import socket
 import threading
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -22,6 +24,7 @@ from faucet.net.binding import BACKLOG
 from faucet.net.listener import Listener, _waiting
 from faucet.proxy.stats import BUCKET_BOUNDS, Histogram, Record, Stats
 from faucet.settings import LogSettings
+from faucet.status.rows import slot_details
 from faucet.units import format_duration, format_size, parse_duration, parse_size
 from faucet.workers.advice import NONE, advice
 from faucet.workers.cpus import available_cpus
@@ -415,3 +418,15 @@ def test_exit_texts() -> None:
         "crashed (SIGABRT)", "was killed by SIGKILL, not by Faucet: out of memory? see dmesg",
         "was ended by SIGTERM, not by Faucet",
     ]  # fmt: skip
+
+
+def test_details_of_a_worker_without_a_process_name_no_port(tmp_path: Path) -> None:
+    """Port 0 would be wrong: it has none."""
+    slot = SimpleNamespace(
+        number=1, instance=None, instances=[], exits=["exited with code 1"], stopping=False, next_try=None, failed=True,
+        restarts=5, advice=NONE, last_lines=[],
+        pool=SimpleNamespace(program=Program(("Rscript", "x.R"), tmp_path, "x")),
+    )  # fmt: skip
+    details: dict[str, Any] = slot_details(cast("Any", slot), cast("Any", SimpleNamespace(stats=Stats())))
+    assert details["environment"]["FAUCET_WORKER_ID"] == "1"
+    assert "0" not in details["environment"].values()

@@ -253,9 +253,9 @@ async def test_an_exception_in_a_callback_ends_that_channel_only(
 async def test_what_cannot_be_opened(cluster: Cluster) -> None:
     async with linked(cluster) as link:
         cluster.pods.set(PODS[0], "refuse")
-        with pytest.raises(ConnectionRefusedError, match="refused, seen from root@10"):
+        with pytest.raises(ConnectionRefusedError, match="connection refused, seen from root@10"):
             await link.connect(Near, PODS[0], 8000, 5)
-        with pytest.raises(OSError, match="cannot be reached from root@10"):
+        with pytest.raises(OSError, match="no connection from root@10"):
             await link.connect(Near, "10.250.0.1", 8000, 5)
         with pytest.raises(TimeoutError):
             await link.connect(Near, HOLE, 8000, 0.3)
@@ -336,7 +336,7 @@ async def test_programs_on_the_far_side_end_with_us_and_not_before(cluster: Clus
         with pytest.raises(TimeoutError):
             await programs.run(["sleep", "4711"], 0.5)
         await asyncio.to_thread(wait_until, lambda: not running(cluster, "sleep 4711"), "they have ended", 5)
-        with pytest.raises(OSError, match="ended with code 3: no"):
+        with pytest.raises(OSError, match="exited with code 3: no"):
             _ = [line async for line in programs.lines(["sh", "-c", "echo no >&2; exit 3"])]
 
 
@@ -446,7 +446,7 @@ def test_targets() -> None:
     assert parse_target("a.b@[fd00::1]:22") == Target("fd00::1", "a.b", 22)
     assert [str(target) for target in parse_targets(["a, b@c", "[fd00::1]:2"])] == ["a", "b@c", "[fd00::1]:2"]
     for text in ("", "a b", "-oProxyCommand=x", "user@", "host:0", "host:99999", "host:x", "a@b@c d"):
-        with pytest.raises(ValueError, match="is no host to log in to"):
+        with pytest.raises(ValueError, match="invalid ssh target"):
             parse_target(text)
 
 

@@ -104,7 +104,7 @@ async def test_pods_that_fail_behind_the_bastion(serve: Serve, laptop: Cluster) 
         stream = Stream(service.port, 4, method="POST")
         status = await until(client, "two aside", lambda s: {f"{PODS[0]} backoff", f"{HOLE} backoff"} <= set(states(s)))
         reasons = {row["name"]: row["reason"] for row in status["workers"]}
-        assert reasons[PODS[0]].startswith(f"refused, seen from root@{BASTION}:2222; next try at ")
+        assert reasons[PODS[0]].startswith(f"connection refused, seen from root@{BASTION}:2222; next try at ")
         assert reasons[HOLE].startswith("it did not answer in time")
         await stream.reach(50)
         await stream.end()
@@ -197,7 +197,7 @@ async def test_the_session_is_killed_under_load(serve: Serve, laptop: Cluster) -
         assert [status for status, _ in answers] == [200] * 40
         assert max(took for _, took in answers) < 2
         assert (await client.ask("status"))["service"]["link_state"] == "up"
-    assert "is lost; making it again" in service.output
+    assert "lost; reconnecting" in service.output
 
 
 async def test_a_pod_whose_request_was_cut_off_stays_locked(serve: Serve, laptop: Cluster) -> None:
@@ -244,7 +244,7 @@ async def test_a_silent_cut(serve: Serve, laptop: Cluster) -> None:
         async with asyncio.timeout(30):
             answers = await asyncio.gather(*waiting)
         assert {status for status, _ in answers} == {503}
-        assert b"There is no way to the workers: the ssh link is" in answers[0][1]
+        assert b"The workers are unreachable: the ssh link is" in answers[0][1]
         assert 5 < monotonic() - began < 20
         late = asyncio.ensure_future(fetch(service.port, "/"))
         status = await until(client, "waits", lambda s: s["totals"]["waiting"] == 1)
@@ -307,7 +307,7 @@ async def test_a_bastion_without_a_shell(serve: Serve, laptop: Cluster) -> None:
         await until(client, "three", ready(3))
         assert (await fetch(service.port, "/"))[0] == 200
     lost = serve(port=2224)
-    assert "name a DNS server with --dns" in lost.output
+    assert "set a DNS server with --dns" in lost.output
 
 
 async def test_pods_by_kubectl_on_the_bastion(

@@ -1,1 +1,5 @@
-"""What machines ask a running Faucet: whether it lives, whether it is ready, and its numbers. A listener of its own."""
+"""The admin listener: /livez, /readyz, /metrics and /status, on a port of its own.
+
+Read-only: it never changes anything, and answers while every worker is busy or dead.
+Imported by `service` and the floors above it.
+"""

@@ -1,6 +1,6 @@
-"""The metrics page, made from the numbers that are kept anyway: a scrape costs something, a request nothing more.
+"""The metrics page, built from counters that exist anyway: a scrape has a cost, requests have none for it.
 
-Names and units are by Prometheus' conventions: base units, counters end in `_total`. No label is a client's to choose.
+Names and units follow Prometheus' conventions: base units, counters end in `_total`. No label comes from a client.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 STATES = ("starting", "ready", "busy", "held", "draining", "backoff", "failed")
 
 EVERY = 2 * BUCKETS_PER_DOUBLING
-"""Bounds that are shown: one for each four-fold time."""
+"""Every how many buckets a bound is exported: one for each fourfold duration."""
 
 
 class Metrics(Collector):
-    """Of one runtime."""
+    """The metrics of one runtime."""
 
     kind = CONTENT_TYPE_LATEST
 
@@ -42,15 +42,15 @@ class Metrics(Collector):
         self._registry.register(self)
 
     def text(self) -> bytes:
-        """The page."""
+        """Return the page in Prometheus' text format."""
         return generate_latest(self._registry)
 
     def describe(self) -> list[Metric]:
-        """Called by the registry: nothing else may have these names."""
+        """Called by the registry; it has no other collector, so names need no check."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Called by the registry for each page."""
+        """Called by the registry for each scrape."""
         rows = self._runtime.fleet.rows()
         yield self._requests()
         yield from self._histograms()
@@ -58,12 +58,14 @@ class Metrics(Collector):
         yield from self._workers(rows)
         yield from self._processes(rows)
         yield InfoMetricFamily(
-            "faucet_build", "The program.", {"version": __version__, "python": platform.python_version()}
+            "faucet_build",
+            "Faucet and Python.",
+            {"version": __version__, "python": platform.python_version()},
         )
 
     def _requests(self) -> Metric:
         family = CounterMetricFamily(
-            "faucet_requests", "Requests that have ended, by worker (none: no worker had it) and class of the status.",
+            "faucet_requests", "Finished requests, by worker (none: no worker got it) and status class.",
             labels=["worker", "status"],
         )  # fmt: skip
         for name, counts in sorted(self._runtime.proxy.stats.requests_by_worker().items()):
@@ -74,34 +76,34 @@ class Metrics(Collector):
 
     def _histograms(self) -> Iterator[Metric]:
         stats = self._runtime.proxy.stats
-        yield _histogram("faucet_service_seconds", "From the lock to the end of the answer.", stats.service)
-        yield _histogram("faucet_queue_wait_seconds", "Time that a request waited for a lock.", stats.waited)
-        yield _histogram("faucet_lock_held_seconds", "Time for which a worker's lock was held.", stats.held)
+        yield _histogram("faucet_service_seconds", "Time from the lock to the end of the response.", stats.service)
+        yield _histogram("faucet_queue_wait_seconds", "Time that a request was queued.", stats.waited)
+        yield _histogram("faucet_lock_held_seconds", "Time that a worker's lock was held.", stats.held)
 
     def _queue(self) -> Iterator[Metric]:
         proxy = self._runtime.proxy
-        yield GaugeMetricFamily("faucet_queue_length", "Requests that wait for a worker.", proxy.dispatcher.waiting)
-        yield GaugeMetricFamily("faucet_queue_limit", "Requests that may wait.", proxy.dispatcher.queue_limit)
+        yield GaugeMetricFamily("faucet_queue_length", "Queued requests.", proxy.dispatcher.waiting)
+        yield GaugeMetricFamily("faucet_queue_limit", "Requests that may be queued.", proxy.dispatcher.queue_limit)
         yield GaugeMetricFamily("faucet_locks_held", "Workers whose lock is held.", proxy.dispatcher.locked)
-        yield GaugeMetricFamily("faucet_client_connections", "Connections of clients.", len(proxy.clients))
-        yield GaugeMetricFamily("faucet_client_connections_limit", "Connections that may be.", proxy.max_clients)
-        yield GaugeMetricFamily("faucet_buffered_bytes", "Bytes in buffers, of those counted.", proxy.budget.used)
-        yield GaugeMetricFamily("faucet_buffered_bytes_limit", "Bytes that may be in buffers.", proxy.budget.total)
+        yield GaugeMetricFamily("faucet_client_connections", "Client connections.", len(proxy.clients))
+        yield GaugeMetricFamily("faucet_client_connections_limit", "Allowed client connections.", proxy.max_clients)
+        yield GaugeMetricFamily("faucet_buffered_bytes", "Used bytes of the buffer budget.", proxy.budget.used)
+        yield GaugeMetricFamily("faucet_buffered_bytes_limit", "The buffer budget in bytes.", proxy.budget.total)
         waiting = len(proxy.budget.bodies)
-        yield GaugeMetricFamily("faucet_bodies_waiting", "Request bodies that wait for room in buffers.", waiting)
-        yield GaugeMetricFamily("faucet_tunnels", "WebSockets.", len(proxy.tunnels))
+        yield GaugeMetricFamily("faucet_bodies_waiting", "Request bodies that wait for buffer space.", waiting)
+        yield GaugeMetricFamily("faucet_tunnels", "Open WebSocket connections.", len(proxy.tunnels))
         refused = CounterMetricFamily("faucet_refusals", "Requests answered with 503, by reason.", labels=["reason"])
         for reason, count in sorted(proxy.stats.refusals.items()):
             refused.add_metric([reason], count)
         yield refused
         shortages = CounterMetricFamily(
-            "faucet_descriptor_shortages", "File descriptors that were missing, by what for.", labels=["purpose"]
+            "faucet_descriptor_shortages", "Shortages of file descriptors, by purpose.", labels=["purpose"]
         )
         for purpose, count in sorted(proxy.descriptors.shortages.items()):
             shortages.add_metric([purpose], count)
         yield shortages
         yield CounterMetricFamily(
-            "faucet_log_lines_lost", "Lines that could not be written to the log.", self._runtime.recent_log.lost()
+            "faucet_log_lines_lost", "Log lines that could not be written.", self._runtime.recent_log.lost()
         )
 
     def _workers(self, rows: list[WorkerRow]) -> Iterator[Metric]:
@@ -115,7 +117,7 @@ class Metrics(Collector):
             restarts.add_metric([reason], count)
         yield restarts
         shortages = CounterMetricFamily(
-            "faucet_worker_start_shortages", "Starts of workers that failed for want of a resource of this machine.",
+            "faucet_worker_start_shortages", "Failed starts of workers, by the resource that this machine lacked.",
             labels=["resource"],
         )  # fmt: skip
         for resource in RESOURCES:
@@ -123,11 +125,11 @@ class Metrics(Collector):
         yield shortages
 
     def _processes(self, rows: list[WorkerRow]) -> Iterator[Metric]:
-        """CPU and memory of workers on this machine."""
+        """Yield CPU and memory of workers on this machine."""
         import psutil
 
         rss = GaugeMetricFamily(
-            "faucet_worker_resident_memory_bytes", "Memory of a worker's process.", labels=["worker"]
+            "faucet_worker_resident_memory_bytes", "Resident memory of a worker's process.", labels=["worker"]
         )
         for row in rows:
             if row.pid and row.name.isdecimal():
@@ -138,7 +140,7 @@ class Metrics(Collector):
                     rss.add_metric([row.name], process.memory_info().rss)
         cpu = CounterMetricFamily(
             "faucet_worker_cpu_seconds",
-            "CPU time of a worker, through all its processes, as far as scrapes have seen it.",
+            "CPU time of a worker, summed over its successive processes, as seen by scrapes.",
             labels=["worker"],
         )
         for name, spent in sorted(self._spent.items()):
@@ -148,7 +150,7 @@ class Metrics(Collector):
 
 
 class _Spent:
-    """CPU seconds of one worker: a sum over processes, so that a new one does not begin at 0."""
+    """CPU seconds of one worker, summed over its processes, so that a new one does not reset the counter."""
 
     def __init__(self) -> None:
         self._pid = 0
@@ -156,7 +158,7 @@ class _Spent:
         self._now = 0.0
 
     def see(self, pid: int, seconds: float) -> None:
-        """Take what a process has used up to now."""
+        """Record the CPU seconds of process `pid` until now."""
         if pid != self._pid:
             self._before += self._now
             self._pid = pid
@@ -164,12 +166,12 @@ class _Spent:
 
     @property
     def total(self) -> float:
-        """Of all processes."""
+        """CPU seconds of all processes."""
         return self._before + self._now
 
 
 def _histogram(name: str, text: str, histogram: Histogram) -> Metric:
-    """With fewer buckets than are kept."""
+    """Return `histogram` as a metric, with every EVERY-th bound only."""
     buckets: list[tuple[str, float]] = []
     seen = 0
     for index, (count, bound) in enumerate(zip(histogram.counts, BUCKET_BOUNDS, strict=False)):

@@ -1,6 +1,6 @@
-"""The admin listener: four pages, GET only, one request a connection. It answers while every worker is busy.
+"""The admin listener: four pages, GET and HEAD only, one request per connection. It answers while workers are busy.
 
-The main listener stays the app's alone: no path there is ours.
+The main listener belongs to the API alone: Faucet reserves no path there.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ PAGES = "/livez /readyz /metrics /status"
 
 
 class Page(NamedTuple):
-    """An answer."""
+    """A response."""
 
     status: int
     content: bytes
     kind: str = "text/plain; charset=utf-8"
     allow: str = ""
-    """The methods that are allowed, where the one that was used is not."""
+    """The allowed methods, for a 405 response."""
 
 
 class Admin:
-    """Makes the pages."""
+    """Builds the pages of one runtime."""
 
     def __init__(self, runtime: Runtime) -> None:
         from faucet.admin.metrics import Metrics
@@ -50,16 +50,16 @@ class Admin:
         }
 
     def answer(self, head: RequestHead) -> Page:
-        """The page that is asked for."""
+        """Return the page for a request."""
         page = self._pages.get(head.target.partition(b"?")[0])
         if page is None:
-            return Page(404, f"there are {PAGES}\n".encode())
+            return Page(404, f"Not found. Pages: {PAGES}\n".encode())
         if head.method not in (b"GET", b"HEAD"):
-            return Page(405, b"GET or HEAD\n", allow="GET, HEAD")
+            return Page(405, b"Method not allowed. Use GET or HEAD.\n", allow="GET, HEAD")
         return page()
 
     def _ready(self) -> Page:
-        """Whether requests should come: at least one worker takes them, and the service does not end."""
+        """Return 200 if at least one worker takes requests and the service is not stopping, else 503."""
         runtime = self._runtime
         rows = runtime.fleet.rows()
         ready = sum(row.state in ("ready", "busy") for row in rows)
@@ -73,7 +73,7 @@ class Admin:
 
 
 class AdminConnection(asyncio.Protocol):
-    """One request and its answer."""
+    """One connection: a request and its response."""
 
     def __init__(self, admin: Admin) -> None:
         self._admin = admin

@@ -1,4 +1,4 @@
-"""The other end of the control socket: for `faucet ctl` and the monitor."""
+"""The client of the control socket, for `faucet ctl` and the monitor."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ PATIENCE = 5.0
 
 
 class NoRuntime(Exception):
-    """Nobody to talk to, or nobody we understand. The text is for the user."""
+    """No running service was reached, or one with another protocol. The message is shown to the user."""
 
 
-class NobodyThere(NoRuntime):
-    """A socket that a runtime has left behind, or none at all."""
+class NotListening(NoRuntime):
+    """No process listens on the socket, or there is no socket."""
 
 
 class Refusal(Exception):
-    """The runtime says no. The text says why."""
+    """The runtime refused a command. The message says why."""
 
 
 class Greeting(NamedTuple):
-    """Who answers."""
+    """The first message of a runtime: its version, address and title."""
 
     version: str
     protocol: int
@@ -40,12 +40,12 @@ class Greeting(NamedTuple):
 
 
 class Client:
-    """One connection to a runtime. Make it with `connect`."""
+    """One connection to a runtime. Create it with `connect`."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, greeting: Greeting) -> None:
         self.greeting = greeting
         self.on_message: Callable[[Message], None] = lambda message: None
-        """Called with each message that answers nothing."""
+        """Called with each message that is not an answer: snapshots, changes, log lines, requests."""
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when the connection has ended."""
         self._reader = reader
@@ -56,36 +56,36 @@ class Client:
 
     @classmethod
     async def connect(cls, path: Path) -> Client:
-        """Connect to the socket at `path`. Raises NoRuntime."""
+        """Return a client connected to the socket at `path`. Raises NoRuntime."""
         try:
             streams = await asyncio.open_unix_connection(path, limit=MESSAGE_LIMIT)
         except (ConnectionRefusedError, FileNotFoundError) as error:
-            raise NobodyThere(f"nobody answers at {path}") from error
+            raise NotListening(f"no Faucet listens on {path}") from error
         except OSError as error:
-            raise NoRuntime(f"cannot talk to {path}: {error.strerror or error}") from error
+            raise NoRuntime(f"cannot connect to {path}: {error.strerror or error}") from error
         return await cls.greet(*streams)
 
     @classmethod
     async def greet(
         cls, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, patience: float = PATIENCE
     ) -> Client:
-        """Hear who is there, for `patience` seconds. Raises NoRuntime."""
+        """Return a client once the runtime has greeted, within `patience` seconds. Raises NoRuntime."""
         try:
             async with asyncio.timeout(patience):
                 greeting = _greeting(await reader.readline())
         except (OSError, TimeoutError, ValueError) as error:
             writer.close()
-            why = "does not answer" if isinstance(error, TimeoutError) else "is no Faucet, or a broken one"
-            raise NoRuntime(f"who is there {why}") from error
+            why = "does not answer" if isinstance(error, TimeoutError) else "is not Faucet, or it is broken"
+            raise NoRuntime(f"the process that listens there {why}") from error
         except NoRuntime:
             writer.close()
             raise
         return cls(reader, writer, greeting)
 
     async def ask(self, do: str, *, patience: float | None = PATIENCE, **arguments: Any) -> Any:
-        """Ask for something; the answer, waited for so many seconds (None: for ever).
+        """Send the command `do` and return its answer, within `patience` seconds (None: wait without limit).
 
-        Raises Refusal, or NoRuntime if the connection is lost.
+        Raises Refusal, or NoRuntime if the connection is lost or no answer comes in time.
         """
         self._number += 1
         number = self._number
@@ -104,7 +104,7 @@ class Client:
         return answer.result()
 
     async def close(self) -> None:
-        """Hang up."""
+        """Close the connection, and wait until it is closed."""
         self._writer.close()
         with contextlib.suppress(OSError):
             await self._writer.wait_closed()
@@ -118,7 +118,7 @@ class Client:
             pass
         finally:
             self._writer.close()
-            if not self.closed.done():  # whoever waited for it may have been cancelled
+            if not self.closed.done():  # a cancelled waiter has cancelled it
                 self.closed.set_result(None)
 
     def _take(self, message: Message) -> None:
@@ -141,10 +141,10 @@ def _greeting(line: bytes) -> Greeting:
                             int(message["pid"]), str(message["title"]), str(message["url"]),
                             str(message["mode"]))  # fmt: skip
     except (ProtocolError, KeyError, TypeError, ValueError) as error:
-        raise NoRuntime("who answers there is no Faucet") from error
+        raise NoRuntime("the process that listens there is not Faucet") from error
     if greeting.protocol != PROTOCOL:
         raise NoRuntime(
-            f"the service (pid {greeting.pid}) is Faucet {greeting.version} and speaks protocol {greeting.protocol}, "
-            f"we speak {PROTOCOL}: use the same version on both sides"
+            f"the service (pid {greeting.pid}) is Faucet {greeting.version} with control protocol {greeting.protocol}, "
+            f"this one has {PROTOCOL}: use the same version on both sides"
         )
     return greeting

@@ -1,4 +1,4 @@
-"""What can be asked of a runtime over its control socket. Each command answers with what will happen now."""
+"""The commands of the control socket. Each answers with data, or with a sentence about what happens next."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from faucet.log.recent import newest
 from faucet.status.collect import Runtime, log_row, now, request_row
 
 ROWS_LIMIT = 500
-"""Rows of one answer, which take some 3 ms to make."""
+"""Rows of one answer at most; they take about 3 ms to build."""
 
 
 class Commands:
-    """All commands."""
+    """Runs the commands for one runtime."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
@@ -37,20 +37,20 @@ class Commands:
         }
 
     def run(self, message: Message) -> Any:
-        """The answer: a sentence, or data, or a future of one. Raises Refused."""
+        """Run the command in `message["do"]`; return a sentence, data, or a future of one. Raises Refused."""
         name = message.get("do")
         command = self._known.get(name) if isinstance(name, str) else None
         if command is None:
-            raise Refused(f"unknown command {str(name)[:40]!r}; there are watch, {', '.join(sorted(self._known))}")
+            raise Refused(f"unknown command {str(name)[:40]!r}; expected watch, {', '.join(sorted(self._known))}")
         return command(message)
 
     # -- looking -----------------------------------------------------------------------------------------------
 
     def _status(self, _: Message) -> Any:
-        picture = self._runtime.picture()
+        snapshot = self._runtime.snapshot()
         named = {
             name: [row._asdict() for row in section] if isinstance(section, list) else section._asdict()
-            for name, section in picture.items()
+            for name, section in snapshot.items()
         }
         return {**named, "now": now()}
 
@@ -95,31 +95,31 @@ class Commands:
             return fleet.scale(fleet.count + int(wanted), _who(message))
         if isinstance(wanted, int) and not isinstance(wanted, bool):
             return fleet.scale(wanted, _who(message))
-        raise Refused("scale needs a count: a number, or a change as the text +1 or -1")
+        raise Refused('invalid `count`: expected a number, or a change such as "+1" or "-1"')
 
     def _stop(self, message: Message) -> Any:
         at_once = message.get("now") is True
         self._runtime.stop(_who(message), at_once)
-        return "the service ends now" if at_once else "the service ends when what is in hand is finished"
+        return "stopping now" if at_once else "stopping: requests in progress are finished first"
 
 
 def _worker(message: Message) -> str:
     worker = message.get("worker")
     if not isinstance(worker, str | int) or isinstance(worker, bool):
-        raise Refused("which worker? Name it in `worker`")
+        raise Refused("no worker named: set `worker`")
     return str(worker)[:200]
 
 
 def _who(message: Message) -> str:
-    """Who asks, for the log: one short line."""
+    """Return the name of the requester for the log: one short line."""
     who = message.get("who")
     if not isinstance(who, str):
-        return "somebody"
-    return "".join(letter for letter in who if letter.isprintable())[:60] or "somebody"
+        return "an unnamed client"
+    return "".join(letter for letter in who if letter.isprintable())[:60] or "an unnamed client"
 
 
 def _number(message: Message, name: str, default: int, most: int) -> int:
     value = message.get(name, default)
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise Refused(f"`{name}` is a number from 1")
+        raise Refused(f"invalid `{name}`: expected a number from 1")
     return min(value, most)

@@ -1,4 +1,4 @@
-"""Which runtime is meant: the only one, that on a port, or that at a socket; here, or on another machine."""
+"""Find a running service: the only one, the one on a port, or the one at a socket; here, or on another machine."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from faucet.control.client import Client, NobodyThere, NoRuntime
-from faucet.control.neighbours import others
-from faucet.control.paths import known_sockets, socket_path
+from faucet.control.client import Client, NoRuntime, NotListening
+from faucet.control.neighbours import others, user_name
+from faucet.control.paths import directory, known_sockets, socket_path
 from faucet.control.protocol import MESSAGE_LIMIT
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Place(Protocol):
-    """Where runtimes are looked for."""
+    """A machine on which to look for running services."""
 
     where: str
-    """`here`, or a name."""
+    """`here`, or `on` and a name, for messages."""
 
     async def known(self) -> list[Path]:
-        """The control sockets there, whether somebody listens or not. Raises NoRuntime."""
+        """Return the paths of its control sockets, stale ones included. Raises NoRuntime."""
         ...
 
     async def connect(self, path: Path) -> Streams:
-        """A connection to one. Raises OSError."""
+        """Return a connection to the socket at `path`. Raises OSError."""
         ...
 
     async def close(self) -> None:
-        """It is not needed any more."""
+        """Release what it holds, e.g. an SSH connection."""
         ...
 
 
@@ -56,14 +56,14 @@ HERE = Here()
 
 @dataclass
 class _Found:
-    """Who answers, and what is the matter with the others."""
+    """The services that answered, and what is wrong with the others."""
 
     clients: list[tuple[Path, Client]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
 async def find(which: str | None, place: Place = HERE) -> Client:
-    """A connection to the runtime on port `which`, or at the socket `which`, or to the only one. Raises NoRuntime."""
+    """Return a client of the service on port `which`, at the socket `which`, or of the only one. Raises NoRuntime."""
     if which is not None and not which.isdecimal():
         return await _talk(place, Path(which))
     known = await place.known()
@@ -75,15 +75,16 @@ async def find(which: str | None, place: Place = HERE) -> Client:
     if len(found.clients) == 1:
         return found.clients[0][1]
     if found.clients:
-        text = _listed(found, "there are several; name one by its port")
+        text = _listed(found, "several are running; choose one by its port with --at")
     elif found.problems:
         text = "\n".join(found.problems)
     elif which is None:
-        text = f"no Faucet of yours is running {place.where}; start one with `faucet`, or name its socket"
+        looked = f"for {user_name()} (looked in {directory()})" if place is HERE else place.where
+        text = f"no running Faucet found {looked}; start one with `faucet`, or name its socket with --at"
         text += await others(known) if place is HERE else ""
     else:
         found = await _connect(place, known)
-        text = f"no Faucet of yours serves on port {which}{_listed(found, '; there is')}"
+        text = f"no running Faucet found on port {which}{_listed(found, '; running')}"
         text += await others(known) if place is HERE else ""
     for _, client in found.clients:
         await client.close()
@@ -91,13 +92,13 @@ async def find(which: str | None, place: Place = HERE) -> Client:
 
 
 async def _talk(place: Place, path: Path) -> Client:
-    """A connection to the runtime at `path`. Raises NoRuntime."""
+    """Return a client of the service at `path`. Raises NoRuntime."""
     try:
         streams = await place.connect(path)
     except (ConnectionRefusedError, FileNotFoundError) as error:
-        raise NobodyThere(f"nobody answers at {path}" if place is HERE else str(error)) from error
+        raise NotListening(f"no Faucet listens on {path}" if place is HERE else str(error)) from error
     except OSError as error:
-        raise NoRuntime(f"cannot talk to {path}: {error.strerror or error}") from error
+        raise NoRuntime(f"cannot connect to {path}: {error.strerror or error}") from error
     return await Client.greet(*streams)
 
 
@@ -106,7 +107,7 @@ async def _connect(place: Place, paths: list[Path]) -> _Found:
     for path in dict.fromkeys(paths):
         try:
             found.clients.append((path, await _talk(place, path)))
-        except NobodyThere:
+        except NotListening:
             continue  # a killed runtime has left it
         except NoRuntime as error:
             found.problems.append(f"{path}: {error}")
@@ -114,7 +115,7 @@ async def _connect(place: Place, paths: list[Path]) -> _Found:
 
 
 def _listed(found: _Found, introduction: str) -> str:
-    """`introduction`, and a line for each; nothing if there are none."""
+    """Return `introduction` and a line for each service found; an empty text if none was."""
     lines = [
         f"  {client.greeting.port or path}   {client.greeting.title}, pid {client.greeting.pid}"
         for path, client in found.clients

@@ -1,7 +1,7 @@
-"""Faucets of other users on this machine: for root at night, and for everybody who asks as the wrong user.
+"""Running services of other users on this machine, for messages: root, or the wrong user, asked for a service.
 
-Nothing is changed, and nothing is sent: a socket may be anybody's, so it has a second to greet, and its greeting
-is made harmless before it is shown.
+It changes nothing and sends nothing: any user may have made such a socket, so it gets one second to greet, and
+its greeting is escaped before it is shown.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from faucet.control.protocol import MESSAGE_LIMIT
 from faucet.text import visible
 
 PATIENCE = 1.0
-"""Seconds for one to answer."""
+"""Seconds for one service to answer."""
 
 MOST = 50
-"""Sockets that are tried."""
+"""Sockets that are tried at most."""
 
 PLACES = (
     "/run/user/*/faucet/*.sock",
@@ -35,7 +35,7 @@ PLACES = (
     "/var/tmp/faucet-*/*.sock",
     "/tmp/systemd-private-*/tmp/faucet-*/*.sock",
 )
-"""Where runtimes put their sockets by themselves, and where a unit made from our example has it."""
+"""Where services put their sockets by default, and where a unit made from our example has it."""
 
 LISTENING = Path("/proc/net/unix")
 """Linux: every Unix socket with its path, also those in directories that we may not read."""
@@ -47,7 +47,7 @@ _OURS = re.compile(r"/.*/faucet(-\d+)?/[^/]+\.sock|/.*faucet.*/control\.sock")
 
 
 async def others(known: Sequence[Path]) -> str:
-    """A line for each Faucet at none of the sockets `known`, with the command for it; empty if there is none."""
+    """Return a line with a command for each service at none of the sockets `known`; an empty text if there is none."""
     paths = [path for path in _candidates() if path not in known][:MOST]
     lines = [line for line in await asyncio.gather(*map(_line, paths)) if line]
     return "\n".join(["", "Others on this machine:", *lines]) if lines else ""
@@ -62,7 +62,7 @@ def _candidates() -> list[Path]:
 
 
 def _listening(table: str) -> list[str]:
-    """The paths in LISTENING that somebody listens on."""
+    """Return the paths in LISTENING on which a process listens."""
     paths = []
     for line in table.splitlines()[1:]:
         fields = line.split(maxsplit=7)  # a path may have blanks in it
@@ -72,13 +72,13 @@ def _listening(table: str) -> list[str]:
 
 
 async def _line(path: Path) -> str:
-    """What is to be said of the runtime at `path`; empty if there is none."""
+    """Return a line about the service at `path`; an empty text if there is none."""
     try:
         async with asyncio.timeout(PATIENCE):
             streams = await asyncio.open_unix_connection(path, limit=MESSAGE_LIMIT)
         client = await Client.greet(*streams, patience=PATIENCE)
     except PermissionError:
-        return _of_somebody(path)
+        return _of_another_user(path)
     except (OSError, TimeoutError, NoRuntime):
         return ""
     title, pid, user = client.greeting.title, client.greeting.pid, _owner(path)
@@ -87,15 +87,15 @@ async def _line(path: Path) -> str:
     return visible(f"  {title} of {user}, pid {pid}: {command}")
 
 
-def _of_somebody(path: Path) -> str:
-    """One that we may not talk to; whether it lives, only its owner can see."""
+def _of_another_user(path: Path) -> str:
+    """Return a line about a socket that this user may not open; only its owner can see whether the service lives."""
     user = _owner(path)
     command = shlex.join(["sudo", "-u", user, "faucet", "ctl", "status", "--at", str(path)])
     return visible(f"  one of {user}: {command}")
 
 
 def _owner(path: Path) -> str:
-    """The user whose socket it is, or whose the first directory above it is that may be looked at."""
+    """Return the owner of the socket, or of the closest directory above it that this user may look at."""
     for place in (path, *path.parents):
         with contextlib.suppress(OSError):
             status = place.lstat()
@@ -105,7 +105,7 @@ def _owner(path: Path) -> str:
 
 
 def user_name(uid: int | None = None) -> str:
-    """The name of a user; a number where it has none, as in many a container. None: this process's."""
+    """Return the name of user `uid` (None: this process's); `#1000` if it has none, as in many containers."""
     uid = os.geteuid() if uid is None else uid
     try:
         return pwd.getpwuid(uid).pw_name

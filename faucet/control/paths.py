@@ -1,4 +1,4 @@
-"""Where control sockets are: in the user's own runtime directory, one for each port that is served."""
+"""The paths of control sockets: one for each served port, in the user's own runtime directory."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import stat
 from pathlib import Path
 
 PATH_LIMIT = 100
-"""Bytes of a Unix socket's path: 108 on Linux, 104 on macOS, the end included."""
+"""Longest path of a Unix socket, in bytes: 108 on Linux, 104 on macOS, the final NUL included."""
 
 
 def directory() -> Path:
-    """The directory for the sockets of this user. It may not exist yet."""
+    """Return the directory for the control sockets of this user. It may not exist yet."""
     runtime = os.environ.get("XDG_RUNTIME_DIR")  # after `su`, another user's
     if runtime and len(runtime) < PATH_LIMIT - 30 and _usable(runtime):
         return Path(runtime) / "faucet"
@@ -19,7 +19,10 @@ def directory() -> Path:
 
 
 def temporary_directory() -> Path:
-    """Where temporary files go; /tmp if nowhere. Unlike tempfile's, never the current directory: `ctl` has another."""
+    """Return the directory for temporary files, /tmp if none is usable.
+
+    Unlike tempfile's it is never the current directory, which is another one for `faucet ctl`.
+    """
     named = [os.environ.get(name, "") for name in ("TMPDIR", "TEMP", "TMP")]
     return next((Path(path) for path in (*named, "/tmp", "/var/tmp") if path and _usable(path)), Path("/tmp"))
 
@@ -29,7 +32,7 @@ def _usable(path: str) -> bool:
 
 
 def is_private(path: Path) -> bool:
-    """Whether nobody else can put a socket into the directory `path`: in /tmp, another user could have made it."""
+    """Whether only this user can create sockets in the directory `path`: in /tmp, another user may have made it."""
     try:
         status = path.lstat()
     except FileNotFoundError:
@@ -40,12 +43,12 @@ def is_private(path: Path) -> bool:
 
 
 def socket_path(port: int) -> Path:
-    """Where the runtime that serves on `port` has its socket."""
+    """Return the path of the control socket of the service on `port`."""
     return directory() / f"{port}.sock"
 
 
 def known_sockets() -> list[Path]:
-    """The sockets that are there, whether somebody listens or not."""
+    """Return the control sockets of this user, stale ones included, sorted by path."""
     where = directory()
     if not is_private(where):
         return []

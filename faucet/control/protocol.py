@@ -1,9 +1,9 @@
-"""JSON lines: one object a line, each way. What may be said, and how long it may be.
+"""The control socket's protocol: JSON lines, one object per line, both ways.
 
-A runtime greets with `{"faucet": version, "protocol": n, …}`. A client says `{"id": n, "do": name, …}` and gets
-`{"id": n, "ok": …}` or `{"id": n, "error": text}`, in order. After `watch` the runtime also sends, by itself,
-`{"snapshot": {…}}` once, and then, when there is something to tell, `{"changes": {…}}`, `{"log": […], "skipped": n}`
-and `{"requests": […], "skipped": n}`.
+A runtime greets with `{"faucet": version, "protocol": n, …}`. A client sends `{"id": n, "do": name, …}` and gets
+`{"id": n, "ok": …}` or `{"id": n, "error": text}`, in order. After `watch` the runtime also sends, unasked,
+`{"snapshot": {…}}` once, and then, when something has changed, `{"changes": {…}}`, `{"log": […], "skipped": n}` and
+`{"requests": […], "skipped": n}`.
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ import json
 from typing import Any
 
 PROTOCOL = 3
-"""Both sides must speak the same. It changes with every field of `faucet.status.snapshot`."""
+"""Version of the protocol; both sides must have the same. It changes with every field of `faucet.status.snapshot`."""
 
 COMMAND_LIMIT = 64 * 1024
-"""Bytes of a line that a runtime takes from a client."""
+"""Longest line that a runtime accepts from a client, in bytes."""
 
 MESSAGE_LIMIT = 16 * 1024 * 1024
-"""Bytes of a line that a client takes from a runtime."""
+"""Longest line that a client accepts from a runtime, in bytes."""
 
 Message = dict[str, Any]
 
 
 class ProtocolError(Exception):
-    """A line that means nothing. The text is for whoever sent it."""
+    """A line that is not a message. The text is sent back to the client."""
 
 
 def encode(message: Message) -> bytes:
-    """One line."""
+    """Return `message` as one line of JSON, with its newline."""
     return json.dumps(message, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 
 
 def decode(line: bytes) -> Message:
-    """The object of one line. Raises ProtocolError."""
+    """Return the message in one line of JSON. Raises ProtocolError."""
     try:
         message = json.loads(line)
     except (ValueError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""The control sockets of Faucets on another machine: found by asking there, reached through a channel."""
+"""The control sockets of services on another machine: found by a shell command there, reached over SSH channels."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from faucet.ssh.login import Login
 from faucet.ssh.target import Target
 
 PATIENCE = 10.0
+"""Seconds to find a socket, and to connect to it."""
 
 LIST = """\
 for d in "${XDG_RUNTIME_DIR:-/run/user/$(id -u)}/faucet" "${TMPDIR:-/tmp}/faucet-$(id -u)" "/tmp/faucet-$(id -u)"; do \
 [ -d "$d" ] && [ -O "$d" ] && ls -1d "$d"/*.sock 2>/dev/null; done; true"""
-"""Where `control.places` puts them. With no session of a desktop or of systemd, XDG_RUNTIME_DIR is not set."""
+"""Lists the sockets in all places of `control.paths`. XDG_RUNTIME_DIR is set only in desktop and systemd sessions."""
 
 
 class FarSide:
-    """A Place (control.find). Its link belongs to the loop that uses it first."""
+    """A Place (control.find) on another machine. Its SSH link belongs to the event loop that uses it first."""
 
     def __init__(self, targets: Sequence[Target], login: Login) -> None:
         self.where = f"on {targets[0]}"
@@ -62,7 +63,7 @@ class FarSide:
             await link.close()
 
     async def _open(self) -> Link:
-        """The link, up. Raises NoWay, OSError."""
+        """Return the link once it is up. Raises NoWay, OSError."""
         loop = asyncio.get_running_loop()
         if self._link is None or self._loop is not loop:
             link = Link(self._targets, self._login)

@@ -1,8 +1,8 @@
-"""The runtime's end of the control socket.
+"""The server of the control socket.
 
-Whoever may open the socket may do everything: it is for the user who runs the service, and for nobody else (the
-directory is 0700, the socket 0600). What comes over it may still be anything, and must not disturb the service: lines
-are bounded, broken ones are answered with an error, and a client that does not read is told nothing until it does.
+A client that can open the socket may do everything, so only the user who runs the service can open it (the directory
+is 0700, the socket 0600). Its input may still be anything, and must not disturb the service: lines are bounded,
+malformed ones are answered with an error, and a client that does not read is sent nothing until it does.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from faucet import __version__
 from faucet.control.commands import Commands
 from faucet.control.paths import PATH_LIMIT, directory, is_private
 from faucet.control.protocol import COMMAND_LIMIT, PROTOCOL, Message, ProtocolError, decode, encode
-from faucet.control.subscription import Viewer
+from faucet.control.subscription import Subscriber
 from faucet.fleet import Refused
 from faucet.net.unix_socket import bind_unix
 from faucet.status.collect import Runtime
@@ -30,26 +30,27 @@ from faucet.status.collect import Runtime
 _log = logging.getLogger("faucet")
 
 UNREAD_LIMIT = 64 * 1024
-"""Bytes that a client may leave unread before it is told nothing more."""
+"""Bytes that a client may leave unread before no more is sent to it."""
 
 MOST_HZ, USUAL_HZ = 10.0, 2.0
-"""How often a viewer may be told something in a second."""
+"""Updates per second for a subscriber: at most, and by default."""
 
 MOST_CONNECTIONS = 100
+"""Clients at once. With one more, an idle one is disconnected, or the new one is refused."""
 
 LINES_AHEAD = 100
-"""Lines that a client may send before they are looked at."""
+"""Lines of a client that may be queued before reading from it is paused."""
 
 SHARE = 0.1
-"""Of the time that commands may take, if there are many: the service has the rest."""
+"""Share of the time that commands may take if there are many: the service has the rest."""
 
 
 class ControlError(Exception):
-    """The socket cannot be made. The text is for the user."""
+    """The socket cannot be created. The message is shown to the user."""
 
 
 class ControlServer:
-    """Everybody who watches or steers a runtime."""
+    """The control socket of one runtime, with all its clients."""
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
@@ -62,7 +63,7 @@ class ControlServer:
         self._next_command = 0.0
 
     async def open(self, path: Path) -> None:
-        """Listen at `path`. Raises ControlError."""
+        """Listen on a Unix socket at `path`. Raises ControlError."""
         sock = bind(path)
         try:
             self._server = await asyncio.get_running_loop().create_unix_server(self._connection, sock=sock)
@@ -75,7 +76,7 @@ class ControlServer:
         return ControlConnection(self)
 
     async def own(self, descriptor: int) -> None:
-        """Talk to the owner, over an inherited socket. When it goes without a `detach`, the service ends."""
+        """Serve the owner over the inherited socket `descriptor`. If it goes without a `detach`, the service ends."""
         sock = socket.socket(fileno=descriptor)
         sock.setblocking(False)
         loop = asyncio.get_running_loop()
@@ -84,27 +85,27 @@ class ControlServer:
         self.runtime.owned = True
 
     def start_ticking(self) -> None:
-        """Keep the last minute."""
+        """Update the runtime's statistics of the last minute, once per second from now on."""
         self._ticker = asyncio.get_running_loop().call_later(1.0, self.start_ticking)
         try:
             self.runtime.tick()
         except Exception:  # the next second is counted all the same
-            _log.exception("a second could not be counted")
+            _log.exception("updating the statistics of the last minute failed")
 
     def detach(self, connection: ControlConnection) -> str:
-        """The owner leaves, and the service stays. Raises Refused."""
+        """Let the owner leave while the service goes on; return the control socket's path. Raises Refused."""
         if connection is not self._owner:
-            raise Refused("only the monitor that has started the service can detach; others just leave")
+            raise Refused("only the monitor that started the service can detach; others can just disconnect")
         if self.runtime.proxy.draining:
-            raise Refused("the service is ending: there will be nothing to come back to")
+            raise Refused("cannot detach: the service is stopping")
         if self.path is None:
-            raise Refused("the service has no control socket to attach to again (--control none): it would be lost")
+            raise Refused("cannot detach: with --control none there is no control socket to attach to again")
         self._owner = None
         self.runtime.owned = False
         return str(self.path)
 
     def welcome(self, connection: ControlConnection) -> bool:
-        """Take a connection in; if there are too many, one that does nothing has to go."""
+        """Whether `connection` is accepted. If there are too many, an idle one is disconnected for it."""
         if len(self.connections) >= MOST_CONNECTIONS:
             idle = next((other for other in self.connections if other.idle and other is not self._owner), None)
             if idle is None:
@@ -116,22 +117,22 @@ class ControlServer:
 
     @property
     def pause(self) -> float:
-        """Seconds until the next command may be looked at."""
+        """Seconds until the next command may run."""
         return max(self._next_command - monotonic(), 0.0)
 
     def spent(self, seconds: float) -> None:
-        """A command has taken so long."""
+        """Account for a command that took `seconds`."""
         self._next_command = max(self._next_command, monotonic()) + seconds * (1 / SHARE - 1)
 
     def lost(self, connection: ControlConnection) -> None:
-        """A connection has ended."""
+        """Forget a connection that has ended; if it was the owner's, stop the service."""
         self.connections.discard(connection)
         if connection is self._owner:
             self._owner = None
             self.runtime.stop("the monitor is gone", False)
 
     def close(self) -> None:
-        """Tell everybody goodbye."""
+        """Stop listening, remove the socket, and close all connections after their last updates."""
         self._owner = None
         if self._ticker is not None:
             self._ticker.cancel()
@@ -157,15 +158,15 @@ class ControlConnection(asyncio.Protocol):
         self._lines: deque[bytes] = deque()
         self._scheduled = False  # `_next_line` will be called
         self._full = False  # it does not read its answers
-        self._ended = False  # it sends no more
-        self._viewer: Viewer | None = None
+        self._ended = False  # it has sent EOF
+        self._subscriber: Subscriber | None = None
         self._interval = 1 / USUAL_HZ
         self._timer: asyncio.Handle | None = None
 
     @property
     def idle(self) -> bool:
-        """Nobody would miss it."""
-        return self._viewer is None and not self._lines
+        """Whether it neither subscribes nor waits for an answer."""
+        return self._subscriber is None and not self._lines
 
     # -- events ------------------------------------------------------------------------------------------------
 
@@ -174,7 +175,7 @@ class ControlConnection(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)
         self.transport.set_write_buffer_limits(high=UNREAD_LIMIT)
         if not self._server.welcome(self):
-            self._send({"error": "too many clients are connected already"})
+            self._send({"error": f"too many clients: {MOST_CONNECTIONS} are connected already"})
             self.transport.close()
             return
         service = self._server.runtime.service()
@@ -185,7 +186,7 @@ class ControlConnection(asyncio.Protocol):
         """Called by the loop."""
         if self._timer is not None:
             self._timer.cancel()
-        self._viewer = None
+        self._subscriber = None
         self._lines.clear()
         self._server.lost(self)
 
@@ -194,7 +195,7 @@ class ControlConnection(asyncio.Protocol):
         *lines, self._rest = (self._rest + data).split(b"\n")
         self._lines += lines
         if len(self._rest) > COMMAND_LIMIT or any(len(line) > COMMAND_LIMIT for line in lines):
-            self._send({"error": f"a line may have {COMMAND_LIMIT} bytes"})
+            self._send({"error": f"line too long: at most {COMMAND_LIMIT} bytes are allowed"})
             self.transport.close()
             return
         if len(self._lines) > LINES_AHEAD:
@@ -202,7 +203,7 @@ class ControlConnection(asyncio.Protocol):
         self._schedule()
 
     def eof_received(self) -> bool:
-        """Called by the loop: what it has sent is still answered."""
+        """Called by the loop: commands already received are still answered."""
         self._ended = True
         return bool(self._lines)
 
@@ -218,7 +219,7 @@ class ControlConnection(asyncio.Protocol):
     # -- commands ----------------------------------------------------------------------------------------------
 
     def _schedule(self) -> None:
-        """Look at the next line, as soon as all clients together have used no more than their share of the time."""
+        """Run the next command as soon as all clients together have used no more than their share of the time."""
         if self._lines and not (self._scheduled or self._full or self.transport.is_closing()):
             self._scheduled = True
             asyncio.get_running_loop().call_later(self._server.pause, self._next_line)
@@ -247,7 +248,7 @@ class ControlConnection(asyncio.Protocol):
             return
         except Exception:  # the lines behind this one are answered all the same
             _log.exception("the command %r failed", message.get("do"))
-            self._reply(message, {"error": "Faucet failed to do this; its log says why"})
+            self._reply(message, {"error": "the command failed; see the service's log"})
             return
         if isinstance(answer, asyncio.Future):
             answer.add_done_callback(lambda done: self._answer_late(message, done))
@@ -266,7 +267,7 @@ class ControlConnection(asyncio.Protocol):
     def _obey(self, message: Message) -> Any:
         spoken = message.get("protocol", PROTOCOL)
         if spoken != PROTOCOL:
-            raise Refused(f"this is Faucet {__version__}, which speaks protocol {PROTOCOL}, not {str(spoken)[:20]}: "
+            raise Refused(f"this is Faucet {__version__} with control protocol {PROTOCOL}, not {str(spoken)[:20]}: "
                           "use the same version on both sides")  # fmt: skip
         if message.get("do") == "watch":
             return self._watch(message)
@@ -277,25 +278,25 @@ class ControlConnection(asyncio.Protocol):
     def _watch(self, message: Message) -> str:
         hz = message.get("hz", USUAL_HZ)
         if not isinstance(hz, int | float) or isinstance(hz, bool) or not 0 < hz <= MOST_HZ:
-            raise Refused(f"`hz` is a number up to {MOST_HZ:g}")
+            raise Refused(f"invalid `hz`: expected a number up to {MOST_HZ:g}")
         self._interval = 1 / hz
-        if self._viewer is None:
-            self._viewer = Viewer(self._server.runtime)
+        if self._subscriber is None:
+            self._subscriber = Subscriber(self._server.runtime)
             self._timer = asyncio.get_running_loop().call_soon(self._tell)
         return "watching"
 
     def _tell(self) -> None:
-        if self._viewer is None or self.transport.is_closing():
+        if self._subscriber is None or self.transport.is_closing():
             return
         self._timer = asyncio.get_running_loop().call_later(self._interval, self._tell)
         try:
-            self._tell_news(self._viewer)
-        except Exception:  # the next update may succeed, and this viewer waits for it
-            _log.exception("an update for a viewer could not be made")
+            self._send_updates(self._subscriber)
+        except Exception:  # the next update may succeed, and this subscriber waits for it
+            _log.exception("building an update for a subscriber failed")
 
-    def _tell_news(self, viewer: Viewer) -> None:
+    def _send_updates(self, subscriber: Subscriber) -> None:
         if self.transport.get_write_buffer_size() <= UNREAD_LIMIT:
-            for message in viewer.news():
+            for message in subscriber.updates():
                 self._send(message)
 
     def _send(self, message: Message) -> None:
@@ -303,20 +304,24 @@ class ControlConnection(asyncio.Protocol):
             self.transport.write(encode(message))
 
     def close(self) -> None:
-        """Say what there is to be said, and hang up."""
-        if self._viewer is not None:
-            self._tell_news(self._viewer)
+        """Send the last updates, and close the connection."""
+        if self._subscriber is not None:
+            self._send_updates(self._subscriber)
         self.transport.close()
         if self.transport.get_write_buffer_size():
             self.transport.abort()  # it does not read
 
 
 def bind(path: Path) -> socket.socket:
-    """A socket at `path`, for us alone. A socket that nobody listens on is replaced. Raises ControlError."""
+    """Return a socket bound to `path`, for this user only. A stale socket is replaced. Raises ControlError."""
     if len(os.fsencode(path)) > PATH_LIMIT:
-        raise ControlError(f"the path of a socket may have {PATH_LIMIT} bytes; choose a shorter one than {path}")
+        raise ControlError(
+            f"the control socket's path {path} is longer than {PATH_LIMIT} bytes; choose a shorter one with --control"
+        )
     if path.parent == directory() and not is_private(path.parent):
-        raise ControlError(f"{path.parent} is not yours alone (owner, mode 0700); name another place with --control")
+        raise ControlError(
+            f"{path.parent} is not private to you (owner, mode 0700); choose another path with --control"
+        )
     try:
         try:
             sock = _bound(path)
@@ -336,10 +341,10 @@ def _bound(path: Path) -> socket.socket:
 
 def _why_not(path: Path, error: OSError) -> str:
     if error.errno == errno.EEXIST:
-        return f"{path} is there already, and is no socket; name another place with --control"
+        return f"{path} exists and is not a socket; choose another path with --control"
     if error.errno == errno.EADDRINUSE:
-        return f"another Faucet answers at {path}; name another place with --control"
+        return f"another Faucet already listens on {path}; choose another path with --control"
     return (
-        f"cannot make the control socket {path}: {error.strerror or error}; "
-        "name another place with --control PATH, or do without: --control none"
+        f"cannot create the control socket {path}: {error.strerror or error}; "
+        "choose another path with --control PATH, or disable it with --control none"
     )

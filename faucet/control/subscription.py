@@ -1,8 +1,7 @@
-"""What one viewer has been told, and what it has to be told next.
+"""A subscription to a runtime: what was sent to one subscriber, and what to send next.
 
-A viewer gets a whole picture once, and then what has changed. It is never waited for: while it does not read, it is
-told nothing, and afterwards what is true then. Of the lines that were said meanwhile it gets the newest, and the
-number of the others.
+A subscriber gets a whole snapshot once, and then changes. It is never waited for: while it does not read, nothing is
+sent, and afterwards the state as it is then. After a stall it gets the newest lines and how many were skipped.
 """
 
 from __future__ import annotations
@@ -14,55 +13,55 @@ from faucet.log.recent import Entry, newest
 from faucet.status.collect import Runtime, log_row, now, request_row
 
 FIRST_LINES = 200
-"""Lines of the log, and requests, that a viewer gets at first."""
+"""Log lines, and requests, in a subscriber's first update."""
 
 LINES_PER_TURN = 100
-"""Of the log, and of requests, that are told at once: more than anybody can read. Takes 1 ms."""
+"""Log lines, and requests, in each later update: more than a reader can follow. They take 1 ms."""
 
 
-class Viewer:
-    """One that watches."""
+class Subscriber:
+    """One subscriber of `runtime`: remembers what was sent to it."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._told: dict[str, Any] = {}
+        self._sent: dict[str, Any] = {}
         self._log_seen = max(runtime.recent_log.total - FIRST_LINES, 0)
         self._requests_seen = max(runtime.proxy.stats.exchanges - FIRST_LINES, 0)
 
-    def news(self) -> list[Message]:
-        """What it has not been told yet: messages, perhaps none."""
+    def updates(self) -> list[Message]:
+        """Return the messages that bring the subscriber up to date; none if nothing has changed."""
         messages = []
-        first = not self._told
-        picture = self._runtime.shared_picture()
-        picture["workers"] = {row.key: row for row in picture["workers"]}
-        changes = picture if first else self._changes(picture)
-        self._told = picture
+        first = not self._sent
+        snapshot = self._runtime.shared_snapshot()
+        snapshot["workers"] = {row.key: row for row in snapshot["workers"]}
+        changes = snapshot if first else self._changes(snapshot)
+        self._sent = snapshot
         if changes:
             messages.append({"snapshot" if first else "changes": changes, "now": now()})
         messages += self._log(FIRST_LINES if first else LINES_PER_TURN)
         messages += self._requests(FIRST_LINES if first else LINES_PER_TURN)
         return messages
 
-    def _changes(self, picture: dict[str, Any]) -> dict[str, Any]:
-        """The sections that differ; of the workers the rows that differ, null for those that are gone."""
-        told = self._told
-        changes = {name: section for name, section in picture.items() if section != told[name]}
+    def _changes(self, snapshot: dict[str, Any]) -> dict[str, Any]:
+        """Return the sections that differ; of the workers only rows that differ, null for those that are gone."""
+        sent = self._sent
+        changes = {name: section for name, section in snapshot.items() if section != sent[name]}
         if "workers" in changes:
-            before, after = told["workers"], picture["workers"]
+            before, after = sent["workers"], snapshot["workers"]
             rows = {key: row for key, row in after.items() if before.get(key) != row}
             changes["workers"] = rows | dict.fromkeys(before.keys() - after.keys())
         return changes
 
     def _log(self, most: int) -> list[Message]:
-        """Where there is more than can be told, what Faucet says itself goes first."""
+        """Return the new log lines; if there are too many, Faucet's own messages are preferred."""
         recent_log = self._runtime.recent_log
         unseen, lost = newest(recent_log.entries, recent_log.total, self._log_seen, len(recent_log.entries))
         entries = list(unseen)
         self._log_seen = recent_log.total
         if not entries:
             return []
-        told = entries if len(entries) <= most else _most_important(entries, most)
-        return [{"log": [log_row(entry) for entry in told], "skipped": lost + len(entries) - len(told)}]
+        sent = entries if len(entries) <= most else _most_important(entries, most)
+        return [{"log": [log_row(entry) for entry in sent], "skipped": lost + len(entries) - len(sent)}]
 
     def _requests(self, most: int) -> list[Message]:
         stats = self._runtime.proxy.stats
@@ -73,7 +72,7 @@ class Viewer:
 
 
 def _most_important(entries: list[Entry], most: int) -> list[Entry]:
-    """The newest `most`, but all that Faucet itself has said before others."""
+    """Return the newest `most` entries, in order; Faucet's own messages are chosen before workers' output."""
     own = [number for number, entry in enumerate(entries) if entry.source not in ("out", "err")][-most:]
     others = [number for number, entry in enumerate(entries) if entry.source in ("out", "err")]
     chosen = sorted([*own, *others[len(others) - (most - len(own)) :]])

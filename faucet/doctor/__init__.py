@@ -1,8 +1,8 @@
-"""`faucet doctor`: looks at everything that a service needs here, before anything is served.
+"""`faucet doctor`: checks this machine and directory for everything that a service needs, before anything is served.
 
-Nothing is changed, nothing is left running, and nothing that is looked at can hang or crash this: R has ten seconds, a
-name to be resolved has five, and what fails in a way that nobody thought of is told as a warning. What is examined is
-what would be in force: flags, then variables, then `faucet.toml`.
+It changes nothing, leaves nothing running, and can neither hang nor crash: R has ten seconds, resolving a name five,
+and a check that fails unexpectedly is reported as a warning. It examines the options that would be in force: flags,
+then variables, then `faucet.toml`. Imported by `cli` only.
 """
 
 from __future__ import annotations

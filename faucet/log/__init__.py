@@ -1,1 +1,5 @@
-"""The log."""
+"""The log: the access log and messages as text or JSON, written by a thread, and a ring of recent entries.
+
+A slow or full log output must never delay a request.
+Imported by `status`, `workers`, `pods` and the floors above them; everything below uses the `logging` module.
+"""

@@ -1,7 +1,7 @@
-"""The log: one line when ready, one per request, and each worker's life and output. Nothing else.
+"""The log: one line per request, workers' output, and Faucet's messages, as text or JSON.
 
-A request costs a list append and its share of one write (`sink.py`). Whatever comes from outside (targets, workers'
-output) is made harmless: a log line has no control characters but its own colours.
+A request costs a list append and its share of one write (`writer.py`). Text from outside (targets, workers' output) is
+escaped: a log line has no control characters but its own colours.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _DIM, _RED, _YELLOW, _GREEN, _CYAN, _RESET = "\x1b[2m", "\x1b[31m", "\x1b[33m", 
 
 
 class TextFormat:
-    """Lines for people."""
+    """Formats log lines as text, for people."""
 
     def __init__(self, colour: bool) -> None:
         self._colour = colour
@@ -38,7 +38,7 @@ class TextFormat:
         self._clock = ""
 
     def request(self, record: Record) -> str:
-        """`time client "GET / HTTP/1.1" status bytes queue=… service=… worker=…`. Once per request: kept short."""
+        """Return `time client "GET / HTTP/1.1" status bytes queue=… service=… worker=…`. Runs once per request."""
         status: int | str = record.status
         if self._colour:
             status = self._paint(str(status), _status_colour(record.status))
@@ -52,11 +52,11 @@ class TextFormat:
         return f"{line} ({record.note})" if record.note else line
 
     def output(self, worker: int, stream: str, line: str) -> str:
-        """A line that a worker wrote."""
+        """Return a line of a worker's output."""
         return f"{self._time(time())} {self._paint(f'worker {worker} {stream} |', _DIM)} {_harmless(line)}"
 
     def message(self, level: int, text: str, worker: str | None) -> str:
-        """A line of our own; the text names the worker already."""
+        """Return a message of Faucet; its text names the worker already."""
         prefix = ""
         if level >= logging.ERROR:
             prefix = self._paint("error: ", _RED)
@@ -65,7 +65,7 @@ class TextFormat:
         return f"{self._time(time())} {prefix}{text}"
 
     def _time(self, when: float) -> str:
-        """Local time in milliseconds. The text of a millisecond is made once."""
+        """Return the local time with milliseconds; the text is cached for a millisecond."""
         millisecond = int(when * 1000)
         if millisecond != self._millisecond:
             self._millisecond = millisecond
@@ -78,10 +78,10 @@ class TextFormat:
 
 
 class JsonFormat:
-    """One JSON object a line. Names are stable; durations are seconds, sizes bytes."""
+    """Formats log lines as JSON, one object per line. Names are stable; durations are in seconds, sizes in bytes."""
 
     def request(self, record: Record) -> str:
-        """`event` is `request`."""
+        """Return the line of a request: `event` is `request`."""
         return self._line(
             record.ended,
             "info",
@@ -101,11 +101,11 @@ class JsonFormat:
         )
 
     def output(self, worker: int, stream: str, line: str) -> str:
-        """`event` is `output`."""
+        """Return a line of a worker's output: `event` is `output`."""
         return self._line(time(), "info", "output", worker=str(worker), stream=stream, text=line)
 
     def message(self, level: int, text: str, worker: str | None) -> str:
-        """`event` is `message`."""
+        """Return a message of Faucet: `event` is `message`."""
         return self._line(time(), logging.getLevelName(level).lower(), "message", worker=worker, text=text)
 
     @staticmethod
@@ -115,10 +115,10 @@ class JsonFormat:
 
 
 class Log(logging.Handler):
-    """Everything that is logged goes through here: messages by `logging`, the frequent kinds directly."""
+    """The log: receives messages from `logging`; requests and workers' output, which are frequent, directly."""
 
     def __init__(self, settings: LogSettings, quiet: bool = False) -> None:
-        """`quiet`: write to the file only, if there is one. Raises OSError if that cannot be opened."""
+        """Open the log. `quiet`: write to the file only, if any. Raises OSError if that cannot be opened."""
         super().__init__()
         self.recent_log = RecentLog()
         self._quiet = quiet
@@ -144,13 +144,13 @@ class Log(logging.Handler):
         self._least = number
         for name in ("faucet", "asyncio"):
             logger = logging.getLogger(name)
-            # The journal hears what the log may be spared.
+            # The ring of recent entries gets messages from INFO on, whatever the log's own level.
             logger.setLevel(min(number, logging.INFO) if name == "faucet" else max(number, logging.WARNING))
             logger.handlers = [self]
             logger.propagate = False
 
     def _open_file(self, settings: LogSettings) -> FileOutput:
-        """The file; while it cannot be written, standard error instead, or nothing beside a monitor. Raises OSError."""
+        """Open the file; until it can be written, use standard error or, with a monitor, nothing. Raises OSError."""
         assert settings.log_file is not None
         null = os.open(os.devnull, os.O_WRONLY)
         try:
@@ -162,28 +162,28 @@ class Log(logging.Handler):
         if output.problem:
             self._on_stderr = not self._quiet
             where = "it is kept in memory only" if self._quiet else "it goes to standard error"
-            text = f"cannot write the log to {settings.log_file} ({output.problem}): {where} until that can be written"
+            text = f"cannot write the log to {settings.log_file} ({output.problem}): {where} until that is possible"
             self.recent_log.add(time(), "warning", "", text)
         else:
-            text = f"the log is in {settings.log_file}"
+            text = f"logging to {settings.log_file}"
         if not self._quiet:
             print_error(text)
         return output
 
     def _in_trouble(self, text: str) -> None:
-        """The log cannot be written, or can be again: say so where it can be heard."""
+        """Report that the log cannot be written, or can be again: in the recent log, and on standard error."""
         self.recent_log.add(time(), "warning", "", text)
         if self._in_file and not self._quiet:
             print_error(text)
 
     def announce(self, text: str, level: int = logging.INFO) -> None:
-        """Log what whoever started Faucet should see: on standard error too, if the log goes elsewhere."""
+        """Log a message for the user who started Faucet: also on standard error, if the log goes elsewhere."""
         _log.log(level, "%s", text)
         if self._in_file and not (self._quiet or self._on_stderr):
             print_error(text)
 
     def failure(self, text: str) -> None:
-        """Why there will be no service: in the log, and for people on standard error."""
+        """Report why the service cannot start: in the log, and for people on standard error."""
         if self._in_file or not self._for_people:
             _log.error("%s", text)
         if self._in_file or self._for_people:
@@ -207,12 +207,12 @@ class Log(logging.Handler):
             self._sink.write(self._format.message(record.levelno, text, worker))
 
     def reopen(self) -> None:
-        """The file was renamed: go on in a new one."""
+        """Reopen the log file, which was renamed."""
         if self._sink is not None:
             self._sink.output.reopen()
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write what is pending, and close the output."""
         super().close()
         if self._sink is not None:
             self._sink.close()
@@ -230,18 +230,18 @@ def _status_colour(status: int) -> str:
 
 
 def _visible(octets: bytes) -> str:
-    """Visible octets by grammar; a quote would end the quoted request line."""
+    """Return octets as text: visible by grammar, but a quote would end the quoted request line."""
     text = octets.decode("latin-1")
     return text.replace('"', "%22") if '"' in text else text
 
 
 def _harmless(text: str) -> str:
-    """Control characters as text."""
+    """Return `text` with control characters escaped."""
     return _CONTROLS.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
 
 
 def print_error(text: str) -> None:
-    """One message on standard error, if that is still there, for what happens beside the log."""
+    """Print one message on standard error, if that is still open, for what is not in the log."""
     with contextlib.suppress(OSError):
         colour = sys.stderr.isatty() and "NO_COLOR" not in os.environ
         prefix = f"{_RED}faucet:{_RESET}" if colour else "faucet:"

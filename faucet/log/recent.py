@@ -1,7 +1,7 @@
-"""What was said lately: the messages of Faucet and the output of its workers, for whoever looks in later.
+"""The recent log: Faucet's messages and its workers' output, kept for subscribers that come later.
 
-A ring of the latest entries, numbered, so that a viewer can ask for what it has not seen. Requests are not in here:
-`stats` remembers them.
+A ring of the latest entries, numbered, so that a subscriber can ask for those it has not seen. Requests are not in it:
+`proxy.stats` keeps them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from itertools import islice
 from typing import NamedTuple, TypeVar
 
 SIZE = 5000
-"""Entries remembered."""
+"""Entries that are kept."""
 
 Item = TypeVar("Item")
 
@@ -25,30 +25,30 @@ class Entry(NamedTuple):
     source: str
     """`out` or `err` of a worker; `info`, `warning` or `error` of Faucet itself."""
     worker: str
-    """Name of the worker it is from or about; may be empty."""
+    """Name of the worker that it is from or about; may be empty."""
     text: str
 
 
 class RecentLog:
-    """The latest entries."""
+    """The latest SIZE entries of the log."""
 
     def __init__(self) -> None:
         self.entries: deque[Entry] = deque(maxlen=SIZE)
         self.total = 0
-        """Entries ever written; the last one in `entries` has this number."""
+        """Entries ever added; the last one in `entries` has this number."""
         self.lost: Callable[[], int] = int
-        """Lines that could not be written to the log, ever. They are in here, as long as there is room."""
+        """Returns the number of lines that could not be written to the log. They are in here, while there is room."""
 
     def add(self, when: float, source: str, worker: str, text: str) -> None:
-        """Write one entry."""
+        """Add one entry."""
         self.total += 1
         self.entries.append(Entry(when, source, worker, text))
 
 
 def newest(ring: Sequence[Item] | deque[Item], total: int, seen: int, most: int) -> tuple[Iterable[Item], int]:
-    """Of a ring whose last item has the number `total`: those behind number `seen`, `most` of them at most.
+    """Return at most `most` items after number `seen`, in order, and how many older ones are left out.
 
-    Returns the newest of them in order, and how many older ones are left out.
+    The last item of `ring` has the number `total`.
     """
     unseen = max(total - seen, 0)
     count = min(unseen, len(ring), most)

@@ -1,7 +1,7 @@
-"""Where the log's lines go: collected for a moment, and written together by a thread of their own.
+"""Writes the log: lines are collected for a moment, and written together by a thread of their own.
 
-The thread holds nothing but finished bytes. A pipe that nobody reads, or a disk that is full, stops it and nobody else:
-what does not fit is dropped and counted, and the log says so as soon as it can be written again.
+The thread holds only finished bytes. An unread pipe or a full disk blocks it and nothing else: what does not fit is
+dropped and counted, and the log says so as soon as it can be written again.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from typing import Generic, TypeVar
 Entry = TypeVar("Entry")
 
 FLUSH_SECONDS = 0.05
-"""How long a line may wait for others to be written with it."""
+"""Seconds that a line may wait for others to be written with it."""
 
 TOGETHER = 64
-"""Entries whose text is made together. Not more, since all requests wait for so long."""
+"""Entries that are formatted together. Not more, since formatting delays all requests."""
 
 BACKLOG_LIMIT = 8 << 20
-"""Bytes that may wait for a stuck output."""
+"""Bytes that may wait for a stuck output; beyond that, lines are dropped."""
 
 CLOSE_SECONDS = 2.0
-"""How long a stuck output may hold up the end."""
+"""Seconds that a stuck output may delay the exit."""
 
 
 UNWRITABLE = frozenset({errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT})
-"""What is the matter with a file system, and not with a name: nobody has mistyped anything."""
+"""Errors of the file system, not of a mistyped name: they may go away."""
 
 
 class Output:
-    """A file descriptor that was open before us: standard error."""
+    """Writes to a file descriptor that it does not own: standard error."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
@@ -52,19 +52,19 @@ class Output:
                 threading.Event().wait(FLUSH_SECONDS)
 
     def reopen(self) -> None:
-        """Only for files."""
+        """Do nothing: only files are reopened."""
 
     def close(self) -> None:
-        """It is not ours to close."""
+        """Do nothing: the descriptor is not ours to close."""
 
 
 class FileOutput(Output):
-    """A file that is appended to. When it has `max_size` bytes, it becomes `name.1`, that `name.2`, … up to `keep`."""
+    """Appends to a file. At `max_size` bytes it is renamed to `name.1`, that to `name.2`, … up to `keep`."""
 
     def __init__(self, path: Path, max_size: int = 0, keep: int = 5, instead: int | None = None) -> None:
-        """`max_size` 0: it grows for ever. Raises OSError.
+        """Open the file at `path`. `max_size` 0: never rotate. Raises OSError.
 
-        Where the file cannot be opened now, but may be some day, lines go to the descriptor `instead` until then.
+        If the file cannot be opened for an error in UNWRITABLE, lines go to the descriptor `instead` until it can.
         """
         self._path = path.absolute()
         self._max_size = max_size
@@ -91,11 +91,11 @@ class FileOutput(Output):
         return descriptor
 
     def reopen(self) -> None:
-        """Somebody has renamed the file: go on in a new one. Called from any thread; done before the next write."""
+        """Reopen the file, which was renamed, before the next write. Thread-safe."""
         self._reopen.set()
 
     def write(self, batch: bytes) -> None:
-        """As Output.write. Where the file can be neither rotated nor opened anew, it goes on in the one it has."""
+        """Write as Output does. If the file can be neither rotated nor reopened, keep writing to the old one."""
         with contextlib.suppress(OSError):
             if self._reopen.is_set():
                 self._replace_descriptor()
@@ -106,8 +106,8 @@ class FileOutput(Output):
         self._size += len(batch)
 
     def _rotate(self) -> None:
-        """The file at hand is moved first: if that fails, no older one has been touched."""
-        with contextlib.suppress(FileNotFoundError):  # somebody has taken it away
+        """Rotate the files. The current one is moved first: if that fails, no older one has been touched."""
+        with contextlib.suppress(FileNotFoundError):  # it was deleted
             if self._keep:
                 aside = self._path.with_name(f"{self._path.name}.0")
                 self._path.rename(aside)
@@ -131,12 +131,12 @@ class FileOutput(Output):
 
 
 class Sink(Generic[Entry]):
-    """Takes lines, and entries that `line_of` makes lines of, and has them written in the order they came."""
+    """Takes lines, and entries that `line_of` formats, and writes them in order through a thread."""
 
     def __init__(
         self, output: Output, line_of: Callable[[Entry], str] = str, on_trouble: Callable[[str], None] = lambda _: None
     ) -> None:
-        """`on_trouble` is called with a sentence when lines cannot be written, and when they can be again."""
+        """Start the thread. `on_trouble` is called with a message when writing fails, and when it works again."""
         self.output = output
         self._on_trouble = on_trouble
         self._in_trouble = False
@@ -151,7 +151,7 @@ class Sink(Generic[Entry]):
         self._dropped = 0  # lines that never got to the thread
         self._failed = 0  # lines that the thread could not write
         self._failure = ""
-        self._lost_before = 0  # lines of both kinds that were told of in the log
+        self._lost_before = 0  # lines of both kinds that the log has reported
         self._thread = threading.Thread(target=self._write_batches, name="faucet-log", daemon=True)
         self._thread.start()
 
@@ -163,7 +163,7 @@ class Sink(Generic[Entry]):
             self._flush_soon()
 
     def add(self, entry: Entry) -> None:
-        """Add one entry. Its text is made with that of others: that is cheaper, and nobody waits for it."""
+        """Add one entry. It is formatted together with others, which is cheaper, and not while a request waits."""
         entries = self._entries
         entries.append(entry)
         if self._timer is None:
@@ -189,7 +189,7 @@ class Sink(Generic[Entry]):
         return self._handed - self._done
 
     def flush(self) -> None:
-        """Hand what has been collected to the thread."""
+        """Hand the collected lines to the thread."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -202,7 +202,7 @@ class Sink(Generic[Entry]):
             self._dropped += len(lines)
             return
         if self._dropped:
-            lines.append(f"log: {self._dropped} lines were dropped, since nobody read them")
+            lines.append(f"log: {self._dropped} lines were dropped, since the output was stuck")
             self._lost_before += self._dropped
             self._dropped = 0
         batch = ("\n".join(lines) + "\n").encode("utf-8", "replace")
@@ -210,18 +210,18 @@ class Sink(Generic[Entry]):
         self._batches.put((batch, len(lines)))
 
     def lost(self) -> int:
-        """Lines that were not written, ever."""
+        """Return the number of lines that could not be written since the start."""
         return self._lost_before + self._dropped + self._failed
 
     def _tell_trouble(self) -> None:
         trouble = self._failed > 0
         if trouble != self._in_trouble:
             self._in_trouble = trouble
-            self._on_trouble(f"the log cannot be written ({self._failure}): its lines are dropped, and counted"
-                             if trouble else "the log is written again")  # fmt: skip
+            self._on_trouble(f"the log cannot be written ({self._failure}): lines are dropped and counted"
+                             if trouble else "the log can be written again")  # fmt: skip
 
     def close(self) -> None:
-        """Write what is left, and end the thread; a stuck output is given up after a while."""
+        """Write what is pending and end the thread, but wait at most CLOSE_SECONDS for a stuck output."""
         self.flush()
         self._batches.put(None)
         self._thread.join(CLOSE_SECONDS)

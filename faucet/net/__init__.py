@@ -1,1 +1,5 @@
-"""How things are reached: addresses, listening sockets, connectors."""
+"""Addresses, listening sockets, connectors, TLS, and programs that are run to learn something.
+
+Knows nothing of HTTP, workers or requests.
+Imported by everything above it; it may import only the files of the root.
+"""

@@ -1,4 +1,4 @@
-"""Sockets for the addresses to listen on: bound, or the reason why not and who is there already."""
+"""Binds sockets to the addresses to listen on; errors name the reason and the process in the way."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from faucet.net.address import Address, AddressError, UnixAddress
 from faucet.net.unix_socket import bind_unix
 
 BACKLOG = 4096
-"""Connections the kernel may keep for us. A burst of that many is not refused; net.core.somaxconn caps it."""
+"""Connections that the kernel may queue. A burst of that many is not refused; net.core.somaxconn caps it."""
 
 PORT_TRIES = 20
-"""Ports that the kernel is asked for when a name has several addresses, and one of them has no such port free."""
+"""Ports to try with port 0, when a name has several addresses and the port is not free on all of them."""
 
 _NOT_HERE = frozenset((errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT))
-"""No interface of this machine has the address, or the kernel does not know its family: IPv6 is off, most often."""
+"""No interface of this machine has the address, or the kernel lacks its family: mostly since IPv6 is off."""
 
 _Target = tuple[int, tuple[Any, ...]]
-"""An address family, and an address of it: a host, a port, and what the family has besides."""
+"""An address family, and a socket address of it: host, port, and for IPv6 flow and scope."""
 
 
 def bind(address: Address | UnixAddress, taken: Collection[tuple[str, int]] = ()) -> list[socket.socket]:
@@ -38,13 +38,13 @@ def bind(address: Address | UnixAddress, taken: Collection[tuple[str, int]] = ()
 
 
 def notice_the_vanished(sock: socket.socket) -> None:
-    """Accepted connections inherit it: a client that vanished without a word is noticed in the end."""
+    """Enable TCP keepalive, which accepted connections inherit, so that vanished clients are noticed."""
     if sock.family != socket.AF_UNIX:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
 
 def listen(sock: socket.socket, address: Address | UnixAddress) -> None:
-    """Start listening. Raises AddressError: somebody else may have been faster since `bind`."""
+    """Start listening. Raises AddressError: another process may have been faster since `bind`."""
     try:
         sock.listen(BACKLOG)
     except OSError as error:
@@ -52,7 +52,7 @@ def listen(sock: socket.socket, address: Address | UnixAddress) -> None:
 
 
 def bound_address(sockets: Sequence[socket.socket], asked: Address | UnixAddress) -> Address | UnixAddress:
-    """Return the address with the port that port 0 became, and the numeric addresses that its name has."""
+    """Return the address with the actual port instead of 0, and the numeric addresses of its name."""
     if isinstance(asked, UnixAddress) or not sockets:
         return asked
     names = [sock.getsockname() for sock in sockets]
@@ -60,7 +60,7 @@ def bound_address(sockets: Sequence[socket.socket], asked: Address | UnixAddress
 
 
 def _bound_unix(address: UnixAddress) -> socket.socket:
-    """One that nobody listens on any more is replaced. Raises AddressError."""
+    """Bind a Unix socket; a stale one is replaced. Raises AddressError."""
     try:
         return bind_unix(address.path, address.mode)
     except OSError as error:
@@ -68,7 +68,7 @@ def _bound_unix(address: UnixAddress) -> socket.socket:
 
 
 def _bound_together(address: Address, taken: Collection[tuple[str, int]]) -> list[socket.socket]:
-    """One socket for each address that the host has. With port 0 they try until they find one that is free on all."""
+    """Bind a socket to each address of the host. With port 0, try until a port is free on all of them."""
     targets = _targets(address)
     free = [target for target in targets if (target[1][0], address.port) not in taken]
     for left in reversed(range(PORT_TRIES)):
@@ -85,20 +85,20 @@ def _is_in_use(error: BaseException | None) -> bool:
 
 
 def _targets(address: Address) -> list[_Target]:
-    """The addresses that its host has."""
+    """Return the socket addresses of its host. Raises AddressError."""
     if not address.host:
         if socket.has_dualstack_ipv6():
             return [(socket.AF_INET6, ("::", address.port))]
         return [(socket.AF_INET, ("0.0.0.0", address.port))]
     try:
         found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except (OSError, ValueError) as error:  # ValueError: no name at all, e.g. with a part of more than 63 letters
+    except (OSError, ValueError) as error:  # ValueError: invalid name, e.g. a label of more than 63 letters
         raise AddressError(_unresolved(address, error)) from error
     return list(dict.fromkeys((int(family), target) for family, _, _, _, target in found))
 
 
 def _bound_once(address: Address, targets: Sequence[_Target], may_miss_all: bool) -> list[socket.socket]:
-    """Addresses that this machine does not have are left out, unless there are no others."""
+    """Bind all `targets` to one port. Addresses that this machine lacks are left out, unless it lacks all."""
     bound: list[socket.socket] = []
     missing: AddressError | None = None
     port = address.port
@@ -139,7 +139,7 @@ def _numeric(sock: socket.socket) -> str:
 
 
 def _unresolved(address: Address, error: Exception) -> str:
-    """Why its host has no address."""
+    """Return a message about a host that could not be resolved."""
     begin = f"cannot listen on {address}: "
     if isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN:
         return (
@@ -155,9 +155,9 @@ def _unresolved(address: Address, error: Exception) -> str:
 
 
 def _why_not(address: Address | UnixAddress, error: OSError, numeric: str = "") -> str:
-    """Why it could not be bound. `numeric` is the one of its addresses that failed."""
+    """Return a message about an address that could not be bound. `numeric` is the one of its addresses that failed."""
     if isinstance(address, UnixAddress):
-        return f"cannot listen on {address}: {error.strerror or error}; name another path with --host"
+        return f"cannot listen on {address}: {error.strerror or error}; choose another path with --host"
     host = numeric.rpartition(":")[0].strip("[]")
     which = f" ({numeric})" if address.host and host != address.host else ""
     begin = f"cannot listen on {address}{which}: "
@@ -168,7 +168,7 @@ def _why_not(address: Address | UnixAddress, error: OSError, numeric: str = "") 
         by = f" by {owner}" if owner else ""
         return f"{begin}the port is in use{by}; choose another with --host"
     if error.errno == errno.EACCES:
-        return f"{begin}ports below 1024 are for root; choose another with --host"
+        return f"{begin}ports below 1024 need root; choose another with --host"
     if error.errno in _NOT_HERE:
         return f"{begin}no interface of this machine has that address; choose another with --host"
     return f"{begin}{error.strerror}"

@@ -1,4 +1,4 @@
-"""Programs that are run to learn something, e.g. kubectl: here, or on another machine."""
+"""Runs programs for their output, e.g. kubectl: here, or on another machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 from faucet.text import visible
 
 LINE_LIMIT = 16 << 20
-"""Bytes of a line: an EndpointSlice of 100 endpoints has some 50 KiB."""
+"""Longest line of output, in bytes: an EndpointSlice of 100 endpoints has some 50 KiB."""
 
 
 class Result(NamedTuple):
@@ -25,12 +25,12 @@ class Result(NamedTuple):
 
     @property
     def said(self) -> str:
-        """What it said for people, without what a terminal would obey."""
+        """Its message for people (stderr, else stdout), with control characters escaped."""
         return "\n".join(visible(line) for line in (self.errors or self.output).strip().splitlines())
 
 
 class Programs(Protocol):
-    """Runs programs."""
+    """Runs programs on one machine."""
 
     @property
     def where(self) -> str:
@@ -38,15 +38,15 @@ class Programs(Protocol):
         ...
 
     async def find(self, program: str) -> bool:
-        """Whether there is such a program."""
+        """Whether `program` is installed."""
         ...
 
     async def run(self, argv: Sequence[str], patience: float) -> Result:
-        """Run to the end. Raises OSError, or TimeoutError after `patience` seconds; the program is ended then."""
+        """Run a program to its end. Raises OSError, or TimeoutError after `patience` seconds, and kills it then."""
         ...
 
     def lines(self, argv: Sequence[str]) -> AsyncGenerator[bytes, None]:
-        """The lines it writes, until it ends; it is ended with the iterator. Raises OSError if it ends badly."""
+        """Yield the lines of a program's output; it is killed with the iterator. Raises OSError if it fails."""
         ...
 
 
@@ -71,16 +71,16 @@ class LocalPrograms:
             assert process.stdout is not None
             assert process.stderr is not None
             async for line in process.stdout:
-                if line.endswith(b"\n"):  # else it was cut in the middle, as the exit code will say
+                if line.endswith(b"\n"):  # else it was cut in the middle, and the exit code shows that
                     yield line
             said = (await process.stderr.read(4096)).decode("utf-8", "replace").strip()
             if await process.wait():
-                raise OSError(f"{argv[0]} ended with code {process.returncode}: {said}")
+                raise OSError(f"{argv[0]} exited with code {process.returncode}: {said}")
 
 
 @contextlib.asynccontextmanager
 async def _started(argv: Sequence[str]) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A running program, which is gone afterwards."""
+    """Run a program within the block; it is killed at its end."""
     process = await asyncio.create_subprocess_exec(
         *argv, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         limit=LINE_LIMIT, start_new_session=True,

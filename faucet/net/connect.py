@@ -1,4 +1,4 @@
-"""How a backend is reached: TCP, and TLS over it. Whatever else there is looks the same from above."""
+"""Connectors, which open connections to backends, and their errors: here over TCP. TLS and SSH look the same."""
 
 from __future__ import annotations
 
@@ -13,54 +13,54 @@ from typing import Protocol
 ProtocolFactory = Callable[[], asyncio.Protocol]
 
 KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES = 15, 5, 3
-"""Seconds of silence before the kernel asks whether another machine is still there, between its questions, and how
-many unanswered ones end the connection: a pod that has vanished is known to be gone after half a minute."""
+"""Seconds of silence before the first keepalive probe, seconds between probes, and unanswered probes that end the
+connection: a pod that has vanished is detected after half a minute."""
 
 UNACKNOWLEDGED_MS = 60_000
-"""Milliseconds in which another machine has to take what was sent (RFC 5482): a request that meets a vanished pod on a
-kept connection fails then, and not after a quarter of an hour. Linux counts a peer that acknowledges but does not read
-its body for so long as well, so this must not be short."""
+"""Milliseconds in which another machine must acknowledge sent data (RFC 5482): a request to a vanished pod on a kept
+connection fails then, and not after a quarter of an hour. Linux also counts a peer that acknowledges but does not read
+its body for so long, so this must not be short."""
 
 
 class NoWay(Exception):
-    """There is no way to any backend, and there will be none. The text is for the user."""
+    """Backends are unreachable for good. The message is shown to the user."""
 
 
 class LinkDown(OSError):
-    """There is no way to any backend now; this one has done nothing wrong."""
+    """Backends are unreachable for now, since the link to them is down; this is not a backend's fault."""
 
 
 class LinkLost(ConnectionResetError):
-    """The way to a backend was lost while it was used; the backend may still be at work."""
+    """The link to a backend was lost during use; the backend may still be busy with the request."""
 
 
 class Connector(Protocol):
-    """Opens connections."""
+    """Opens connections to backends."""
 
     async def __call__(
         self, protocol_factory: ProtocolFactory, host: str, port: int, timeout: float
     ) -> tuple[asyncio.BaseTransport, asyncio.BaseProtocol]:
-        """A connected transport and its protocol. Raises OSError, TimeoutError after `timeout` seconds, or LinkDown."""
+        """Return a connected transport and its protocol. Raises OSError, LinkDown, TimeoutError after `timeout` s."""
 
 
 async def connect_tcp(
     protocol_factory: ProtocolFactory, host: str, port: int, timeout: float
 ) -> tuple[asyncio.BaseTransport, asyncio.BaseProtocol]:
-    """A Connector for plain TCP. The loop sets TCP_NODELAY itself."""
+    """Connect over plain TCP: a Connector. The loop sets TCP_NODELAY itself."""
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(timeout):
         transport, protocol = await loop.create_connection(protocol_factory, host, port)
     if transport.get_extra_info("sockname") == transport.get_extra_info("peername"):
-        # Nobody listens, and the kernel chose the port itself to connect from: TCP's simultaneous open, with itself.
+        # No process listens, and the kernel chose that port to connect from: TCP's simultaneous open, with itself.
         transport.abort()
-        raise ConnectionRefusedError(f"nobody listens on {host}:{port}")
+        raise ConnectionRefusedError(f"no process listens on {host}:{port}")
     return transport, protocol
 
 
 async def connect_remote(
     protocol_factory: ProtocolFactory, host: str, port: int, timeout: float
 ) -> tuple[asyncio.BaseTransport, asyncio.BaseProtocol]:
-    """A Connector for another machine, which may vanish without a word."""
+    """Connect over TCP with keepalive, for another machine, which may vanish silently: a Connector."""
     transport, protocol = await connect_tcp(protocol_factory, host, port, timeout)
     _watch(transport)
     return transport, protocol
@@ -83,13 +83,13 @@ def _watch(transport: asyncio.BaseTransport) -> None:
 
 
 def why_not(error: Exception) -> str:
-    """Why a connection could not be opened, in a few words."""
+    """Return why a connection could not be opened, in a few words."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not accepted: {error.verify_message}; --ca-file names the CA to trust"
     if isinstance(error, ssl.SSLError):
-        return f"it does not speak TLS as it should: {error.reason or error}"
+        return f"TLS handshake failed: {error.reason or error}"
     if isinstance(error, TimeoutError) and not str(error):
         return "it did not answer in time"
     if isinstance(error, OSError) and error.errno is not None and not isinstance(error, socket.gaierror):
-        return os.strerror(error.errno)  # asyncio puts other words into `strerror` than uvloop
+        return os.strerror(error.errno)  # asyncio and uvloop differ in `strerror`
     return str(error) or type(error).__name__

@@ -1,7 +1,7 @@
-"""File descriptors run out: clients must not use up those that the service itself needs, and nobody else is to blame.
+"""Accounting of file descriptors: clients must not use up those that the service itself needs.
 
-A few are kept back from clients: for connections to workers, for starting workers, for the log and the control socket.
-What fails all the same for want of a descriptor is our own shortage, and is told as such: in the log once in a while,
+A few are reserved: for connections to workers, for starting workers, for the log and the control socket. A failure for
+lack of a descriptor is our own shortage, not a worker's fault, and is reported as such: in the log, at most every 30 s,
 and in a counter.
 """
 
@@ -17,22 +17,22 @@ from time import monotonic
 _log = logging.getLogger("faucet")
 
 LEAST_KEPT, MOST_KEPT = 8, 64
-"""Descriptors that clients do not get: an eighth of all, within these limits."""
+"""Limits of the number of reserved descriptors: an eighth of all."""
 
 COUNT_SECONDS, MANY = 0.1, 4096
-"""For how long a count is good enough; where there may be more than so many, which take longer, for longer."""
+"""Seconds for which a count is reused; 20 times longer if the limit is MANY or more, since counting takes longer."""
 
 TELL_SECONDS = 30.0
-"""Between two lines in the log."""
+"""Seconds between two lines in the log."""
 
 
 def is_shortage(error: BaseException | None) -> bool:
-    """Whether something failed for want of a descriptor: of this process, or of the whole system."""
+    """Whether `error` is a lack of file descriptors, of this process or of the whole system."""
     return isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
 
 
 def _in_use(limit: int) -> int:
-    """How many of this process' descriptors are in use; `limit`, if there is none left to look with."""
+    """Return the number of descriptors in use by this process; `limit`, if none is left to count with."""
     for directory in ("/proc/self/fd", "/dev/fd"):
         try:
             return len(os.listdir(directory)) - 1  # noqa: PTH208
@@ -43,22 +43,22 @@ def _in_use(limit: int) -> int:
 
 
 class Descriptors:
-    """Those of this process."""
+    """The file descriptors of this process."""
 
     def __init__(self) -> None:
         self.limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self.kept = min(max(self.limit // 8, LEAST_KEPT), MOST_KEPT)
         self.unproblematic = max(self.limit // 2 - MOST_KEPT, 0)
-        """So many clients need not be counted exactly."""
+        """Up to this many clients, no exact count is needed."""
         self._room = 0
         self._counted = -COUNT_SECONDS
         self.shortages: dict[str, int] = {}
-        """How often something went without one, by what it was for."""
+        """How often a descriptor was missing, by purpose."""
         self._untold = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def too_many(self, clients: int) -> int:
-        """How many of so many clients are too many; 0 or less if none."""
+        """Return how many of `clients` connections are too many; 0 or less if none."""
         if monotonic() - self._counted > (COUNT_SECONDS if self.limit < MANY else COUNT_SECONDS * 20):
             self._room = self.limit - self.kept - (_in_use(self.limit) - clients)
             self._counted = monotonic()
@@ -66,7 +66,7 @@ class Descriptors:
         return clients - self._room
 
     def note(self, purpose: str) -> None:
-        """One was missing for `purpose`: `client`, `worker`."""
+        """Record that a descriptor was missing for `purpose`: `client` or `worker`."""
         self.shortages[purpose] = self.shortages.get(purpose, 0) + 1
         if self._timer is not None:
             self._untold += 1
@@ -88,6 +88,6 @@ class Descriptors:
             _log.info("there are enough file descriptors again")
 
     def close(self) -> None:
-        """Set no more timers."""
+        """Cancel the timer."""
         if self._timer is not None:
             self._timer.cancel()

@@ -1,4 +1,4 @@
-"""The listening sockets, and their careful end: what the kernel has accepted for us is ours to answer."""
+"""The listening sockets, and their graceful close: connections that the kernel has accepted are answered."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Factory = Callable[[], asyncio.Protocol]
 
 
 class Listener:
-    """Bound at once, so that an address in use is known before anything is started; listening from `open` on.
+    """One address to listen on: bound at once, so that conflicts show before anything starts; listening from `open` on.
 
-    There are several sockets if the address is a name that has several addresses.
+    A name with several addresses has several sockets.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class Listener:
         inherited: socket.socket | None = None,
         taken: Collection[tuple[str, int]] = (),
     ) -> None:
-        """`inherited`: a socket that listens on it already; `taken`: what others listen on. Raises AddressError."""
+        """Bind. `inherited`: a socket that listens already; `taken`: addresses to leave out. Raises AddressError."""
         self.sockets = bind(address, taken) if inherited is None else [inherited]
         self._inherited = inherited is not None
         self.address = bound_address(self.sockets, address)
@@ -40,12 +40,12 @@ class Listener:
 
     @property
     def taken(self) -> set[tuple[str, int]]:
-        """The numeric addresses and ports that it has."""
+        """The numeric addresses and ports that it is bound to."""
         names = [sock.getsockname() for sock in self.sockets]
         return {(name[0], name[1]) for name in names if isinstance(name, tuple)}
 
     async def open(self, factory: Factory) -> None:
-        """Accept connections from now on. Raises AddressError."""
+        """Start accepting connections. Raises AddressError."""
         for sock in () if self._inherited else self.sockets:
             listen(sock, self.address)
         self._factory = factory
@@ -59,7 +59,7 @@ class Listener:
                 self._servers.append(await loop.create_server(factory, sock=own, backlog=BACKLOG))
 
     async def close(self) -> None:
-        """Stop accepting, after accepting what already waits: closing would reset those connections."""
+        """Accept the connections that already wait, since closing would reset them, then close."""
         for server in self._servers:
             server.close()
         if self._servers:
@@ -73,14 +73,14 @@ class Listener:
             sock.close()
 
     def _remove_path(self) -> None:
-        """A Unix socket leaves its name behind; one that was given to us is its giver's."""
+        """Remove the path of a Unix socket, unless it was inherited."""
         is_open = self.sockets[0].fileno() >= 0
         if is_open and isinstance(self.address, UnixAddress) and not self._inherited:
             with contextlib.suppress(OSError):
                 Path(self.address.path).unlink()
 
     async def _accept_waiting(self) -> None:
-        """Accept as many as wait now. Clients that keep coming must not keep us from the end."""
+        """Accept the connections that wait now, and no later ones: new clients must not delay the end."""
         assert self._factory is not None
         loop = asyncio.get_running_loop()
         accepted: list[socket.socket] = []
@@ -98,7 +98,7 @@ class Listener:
 
 
 def _waiting(sock: socket.socket) -> int:
-    """Connections that the kernel keeps for us; or how many it may keep, where it does not tell."""
+    """Return the number of connections in the kernel's accept queue; where that is unknown, its limit."""
     if sys.platform == "linux" and sock.family in (socket.AF_INET, socket.AF_INET6):
         with contextlib.suppress(OSError, struct.error):
             info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_WAITING + 4)
@@ -108,10 +108,10 @@ def _waiting(sock: socket.socket) -> int:
 
 
 class Listeners:
-    """Several at once. The first one's address stands for all, where one has to."""
+    """Several listeners as one. `address` is the first one's that has a port, else the first."""
 
     def __init__(self, addresses: Sequence[str], inherited: Sequence[socket.socket] = ()) -> None:
-        """On `addresses`, or where the sockets `inherited` listen already. Raises AddressError."""
+        """Bind `addresses`, or take over the sockets `inherited`, which listen already. Raises AddressError."""
         self._all: list[Listener] = []
         try:
             for sock in inherited:
@@ -126,7 +126,7 @@ class Listeners:
         self.address = next((one.address for one in self._all if one.address.port), self._all[0].address)
 
     def _add(self, listener: Listener) -> None:
-        """One that has nothing of its own is no more than another name: localhost beside 127.0.0.1, say."""
+        """Add a listener, unless it has no socket of its own: e.g. localhost after 127.0.0.1."""
         if listener.sockets:
             self._all.append(listener)
 
@@ -136,7 +136,7 @@ class Listeners:
 
     @property
     def described(self) -> str:
-        """All addresses."""
+        """All addresses, for messages."""
         return " and ".join(listener.address.described for listener in self._all)
 
     async def open(self, factory: Factory) -> None:

@@ -1,6 +1,6 @@
-"""Who listens on which port: to name the culprit, never to decide anything that must be right.
+"""Finds the process that listens on a port: for messages, never for decisions.
 
-Everything here may be unknown (another user's process, no /proc): the answers then are None or empty.
+It may be unknown (another user's process, no /proc): then the result is None.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from typing import Any
 
 
 def who_listens(port: int, host: str = "") -> str | None:
-    """`nginx (pid 812)`, or None if that cannot be told.
+    """Return the process that listens on `port` as `nginx (pid 812)`; None if it is unknown.
 
-    Several may listen on the port, each at an address of its own: the one at `host` is in the way of who wants to
-    listen there, else one that listens everywhere, else any.
+    Several may listen on the port, each at another address: the one at `host` is preferred, then one that listens on
+    all addresses, then any.
     """
     import psutil
 

@@ -1,12 +1,12 @@
-"""The PROXY protocol, versions 1 and 2: a load balancer says at the start of a connection whose connection it was.
+"""The PROXY protocol, versions 1 and 2: a load balancer sends the client's address at the start of a connection.
 
-Bytes in, the client's address out; no sockets, no clock. The rules are those of HAProxy's proxy-protocol.txt, and the
-sections below are its. A header that is not exactly right is refused, at the first byte that cannot belong to one, and
-what comes out never depends on how the bytes were split. The memory for an unfinished header is bounded.
+Bytes in, the client's address out; no sockets, no clock. The rules are those of HAProxy's proxy-protocol.txt; section
+numbers below refer to it. An invalid header is rejected at the first byte that cannot belong to one, and the result
+never depends on how the bytes were split. The memory for an unfinished header is bounded.
 
-Whether a header must come is a setting and never a guess (section 5): a client that may choose can be anybody.
-What is behind the addresses of version 2 (TLVs) is skipped. That includes its CRC32C, which is for receivers that
-want it: TCP has checksums of its own, and the sender is one we were told to believe.
+Whether a header must come is a setting and never guessed (section 5): otherwise a client could claim any address.
+TLVs after the addresses of version 2 are skipped. That includes the CRC32C, which is optional for receivers: TCP has
+checksums of its own, and the sender is configured as trusted.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import NamedTuple
 
 V1_LIMIT = 107
-"""Bytes of a line of version 1, its CRLF included: the longest that section 2.1 allows."""
+"""Longest line of version 1 by section 2.1, in bytes, its CRLF included."""
 
 V2_LIMIT = 4 * 1024
-"""Bytes behind the first 16 of version 2. The addresses take 216 at most; the rest is for TLVs, of which the largest
-in use is a client's certificate. The format has room for 64 KiB, which nobody needs and 10,000 connections could."""
+"""Bytes after the first 16 of version 2. The addresses take 216 at most; the rest is for TLVs, of which the largest
+in use is a client's certificate. The format allows 64 KiB, too much memory with 10,000 connections."""
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 """How version 2 begins (section 2.2)."""
@@ -36,19 +36,19 @@ _ADDRESS_SIZES = {0x11: 12, 0x12: 12, 0x21: 36, 0x22: 36, 0x31: 216, 0x32: 216}
 
 
 class ProxyHeaderError(Exception):
-    """No header, or not a right one: the connection must be ended (section 2.1). The text is for the log."""
+    """A missing or invalid header: the connection must be closed (section 2.1). The message is for the log."""
 
 
 class Peer(NamedTuple):
     """The address of a client."""
 
     host: str
-    """As it is in the log: IPv6 in its shortest form (RFC 5952), IPv4 in IPv6 as IPv4."""
+    """As in the log: IPv6 in its shortest form (RFC 5952), IPv4-mapped IPv6 as IPv4."""
     port: int
 
 
 class ProxyHeaderReader:
-    """Reads the header of one connection, in whatever pieces it comes."""
+    """Reads the header of one connection, however its bytes are split."""
 
     __slots__ = ("_data",)
 
@@ -57,14 +57,14 @@ class ProxyHeaderReader:
 
     @property
     def started(self) -> bool:
-        """Some bytes of a header are here, but not all."""
+        """Whether some bytes of a header have come, but not all."""
         return bool(self._data)
 
     def feed(self, data: bytes) -> tuple[Peer | None, bytes] | None:
-        """The client's address and the bytes behind the header, None if more is needed. Raises ProxyHeaderError.
+        """Return the client's address and the bytes after the header; None if more is needed. Raises ProxyHeaderError.
 
-        The address is None where the header tells none (UNKNOWN, LOCAL, AF_UNSPEC, UDP, Unix sockets): then that of
-        the connection itself counts. After an answer or an error the reader has done its work.
+        The address is None if the header has none (UNKNOWN, LOCAL, AF_UNSPEC, UDP, Unix sockets): then use that of
+        the connection itself. Do not call it again after a result or an error.
         """
         self._data += data
         found = (_version_2 if self._data.startswith(SIGNATURE[:1]) else _version_1)(self._data)
@@ -123,7 +123,7 @@ def _version_1(data: bytes) -> tuple[Peer | None, int] | None:
 
 
 def _told_by_line(rest: bytes, form: _Form) -> Peer | None:
-    """What a complete line says. The destination must be right too, though nobody wants to know it."""
+    """Return the address in a complete line. The destination must be valid, too, though it is not used."""
     if form.address is None:
         return None
     words = rest.decode("ascii").split(" ")
@@ -167,12 +167,12 @@ def _family(octets: bytes) -> int:
 
 
 def _told_by_block(family: int, block: bytes) -> Peer | None:
-    """What the addresses say: source, destination, source port, destination port, in network order."""
+    """Return the source address of a block: source, destination, source port, destination port, in network order."""
     if family == _TCP4:
         return Peer(str(IPv4Address(block[:4])), int.from_bytes(block[8:10], "big"))
     if family == _TCP6:
         return Peer(_text(IPv6Address(block[:16])), int.from_bytes(block[32:34], "big"))
-    return None  # section 2.2: what is right, but of no use here, is like AF_UNSPEC
+    return None  # section 2.2: valid but unused here, so treated like AF_UNSPEC
 
 
 def _text(address: IPv4Address | IPv6Address) -> str:

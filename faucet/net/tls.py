@@ -1,4 +1,4 @@
-"""TLS over whatever a connector opens: over TCP by the loop, over a channel by asyncio's own protocol for it."""
+"""TLS over another connector's connections, whether TCP or SSH channels, by asyncio's own TLS protocol."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from faucet.net.connect import Connector, ProtocolFactory
 
 
 class TlsConnector:
-    """A Connector for TLS over what `below` opens. The certificate is to be for `server_name`, whatever the address."""
+    """A Connector for TLS over `below`. The certificate must be valid for `server_name`, whatever the address."""
 
     def __init__(self, below: Connector, server_name: str, context: ssl.SSLContext) -> None:
         self._below = below
@@ -35,7 +35,7 @@ class TlsConnector:
             return layers[0]  # type: ignore[no-any-return]
 
         deadline = loop.time() + timeout
-        transport, _ = await self._below(layer, host, port, timeout)  # which has to see its own timeout
+        transport, _ = await self._below(layer, host, port, timeout)  # it must notice its own timeout
         try:
             async with asyncio.timeout_at(deadline):
                 await ready
@@ -46,9 +46,9 @@ class TlsConnector:
 
 
 def tls_context(ca_file: Path | None, verify: bool = True) -> ssl.SSLContext:
-    """What is accepted of backends: certificates of the system's CAs, or those of `ca_file` only.
+    """Return the TLS settings for backends: trust the system's CAs, or those in `ca_file` only.
 
-    Raises OSError if the file cannot be read, ssl.SSLError (an OSError) if there is no certificate in it.
+    Raises OSError if the file cannot be read, ssl.SSLError (an OSError) if it has no certificate.
     """
     context = ssl.create_default_context(cafile=ca_file)
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # Python 3.13: stricter than many a private CA is

@@ -1,4 +1,4 @@
-"""Unix sockets to listen on: bound for whom they are meant, and never over one that is still in use."""
+"""Binds Unix sockets to listen on, with the right permissions, and never replaces one that is in use."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 
 
 def bind_unix(path: str, mode: int | None = None) -> socket.socket:
-    """Return a socket bound to `path`, not listening yet; a socket there that nobody listens on is replaced.
+    """Return a socket bound to `path`, not listening yet; a stale socket there is replaced.
 
-    `mode` is what the socket has from its first moment; None: as the umask says. Raises OSError: EEXIST if there is
-    something else than a socket, EADDRINUSE if a process listens there.
+    The socket has the permissions `mode` from the first moment; None: by the umask. Raises OSError: EEXIST if another
+    kind of file is there, EADDRINUSE if a process listens there.
     """
     remove_stale(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -48,7 +48,7 @@ def is_listening(path: str) -> bool:
     """Whether a process listens on the socket at `path`. Never waits for that process, which may hang.
 
     Connecting to a Unix socket succeeds or fails at once (unix(7)): EAGAIN means that its queue of connections is
-    full, so somebody holds it, whether or not they ever accept.
+    full, so a process holds it, whether or not it ever accepts.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)

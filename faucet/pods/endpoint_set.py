@@ -1,7 +1,7 @@
-"""Which endpoints get requests: what follows from the answers of a resolver, one after the other.
+"""The endpoints that get requests: what follows from a resolver's answers, one after the other.
 
-Additions count at once. Trouble changes nothing: the last set is better than none. A name that is missing may be a
-moment of its server, so it counts when it is missing twice in a row.
+Additions count at once. Trouble changes nothing: the last set is better than none. A missing name may be a hiccup of
+the name server, so it counts only when it is missing twice in a row.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ from faucet.pods.discovery.endpoints import Answer, Endpoint, Found, Missing
 MISSING_TWICE = 2
 
 STRANGE_LIMIT = 3
-"""Answers in a row with addresses of another IP version that are not believed."""
+"""Answers in a row with only addresses of another IP version that are ignored."""
 
 
 class EndpointSet:
-    """The endpoints as far as they are known. Times are of the caller's clock."""
+    """The endpoints as far as they are known. Times are by the caller's clock."""
 
     def __init__(self) -> None:
         self.endpoints: dict[tuple[str, int], Endpoint] = {}
-        """All that the last good answer named, ready or not."""
+        """All endpoints in the last good answer, ready or not."""
         self.known_since: float | None = None
-        """When the last good answer came; None: there was none yet."""
+        """When the last good answer came; None: never."""
         self.trouble = ""
-        """Why nothing newer is known; empty if that is no wonder."""
+        """Why the last answer was not good; empty if it was."""
         self._missing = 0
         self._strange = 0
 
     def apply(self, answer: Answer, now: float) -> bool:
-        """Take in one answer. Whether the set of endpoints is another one now."""
+        """Apply one answer; return whether the set of endpoints has changed."""
         if not isinstance(answer, Found):
             self.trouble = answer.text
             self._missing = self._missing + 1 if isinstance(answer, Missing) else 0
@@ -37,7 +37,7 @@ class EndpointSet:
             answer = Found(())
         elif self._is_other_family(answer) and self._strange < STRANGE_LIMIT:
             self._strange += 1
-            self.trouble = "only addresses of another IP version are told: waiting whether that lasts"
+            self.trouble = "the answer has only addresses of another IP version; keeping the old ones unless this lasts"
             return False
         else:
             self._missing = self._strange = 0
@@ -55,5 +55,5 @@ class EndpointSet:
 
     @property
     def ready(self) -> list[Endpoint]:
-        """Those that want requests."""
+        """The endpoints that are ready for requests."""
         return [endpoint for endpoint in self.endpoints.values() if endpoint.ready]

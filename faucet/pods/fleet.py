@@ -1,7 +1,7 @@
-"""The pods of a service: as many as a resolver names, each with one lock, whatever the resolver says meanwhile.
+"""The pods of a service as a fleet: one pod per endpoint that discovery reports, each with one lock.
 
 A pod is kept by its address for as long as anything holds its lock. So a record that comes and goes cannot give a
-second lock to a pod that is at work, and a pod that leaves finishes what it has in hand.
+second lock to a busy pod, and a pod that leaves finishes its request in progress.
 """
 
 from __future__ import annotations
@@ -34,30 +34,30 @@ from faucet.units import counted, format_duration
 _log = logging.getLogger("faucet")
 
 LINK_AGAIN = 1.0
-"""Seconds before the far side is asked again how it resolves names, while there is no link to it."""
+"""Seconds between two attempts to choose a resolver while the SSH link is down."""
 
 FOLLOW_AGAIN = 5.0
-"""Seconds after a bug in a resolver before it is used again."""
+"""Seconds before a resolver is used again after it failed for good or through a bug."""
 
 ONE_ADDRESS = """\
-%s is one address, %s. If there should be more pods, the service is not headless: set `clusterIP: None` in it, so that \
-its name stands for the pods themselves; behind the one address of the service, they share this one lock."""
+%s resolves to one address, %s. If there should be several pods, the service is not headless: set `clusterIP: None`, \
+so that its name resolves to the pods themselves. Behind the service's one address they share one lock."""
 
 
 HOLD_KEPT = 60.0
 """Seconds for which a pod that has left is still held when it comes back: DNS may have lost it for a moment. Later, or
-under another name, it is another pod that has got its address."""
+under another name, it is another pod with the same address."""
 
 
 class _Hold(NamedTuple):
-    """A hold on a pod that is not here."""
+    """A hold on a pod that has left."""
 
     name: str
     until: float
 
 
 class LinkLike(Protocol):
-    """What is asked of the way to the pods (net.ssh.link.Link, which this file must not import)."""
+    """The part of faucet.ssh.link.Link that is used here; this file must not import it."""
 
     on_change: Callable[[], None]
     state: Any
@@ -65,39 +65,39 @@ class LinkLike(Protocol):
 
     @property
     def target(self) -> object:
-        """Where it leads."""
+        """The bastion."""
         ...
 
     @property
     def is_up(self) -> bool:
-        """It can be used."""
+        """Whether it can be used now."""
         ...
 
     async def open(self) -> None:
-        """Raises NoWay."""
+        """Make the first connection. Raises NoWay."""
         ...
 
     async def close(self) -> None:
-        """End it."""
+        """Close the connection for good."""
         ...
 
     def described(self) -> str:
-        """Its state, and why."""
+        """Return its state, and why it is not up."""
         ...
 
     def detail(self) -> str:
-        """Cipher and round trip."""
+        """Return cipher and round-trip time, as text."""
         ...
 
     async def connect(
         self, protocol_factory: ProtocolFactory, host: str, port: int, timeout: float
     ) -> tuple[asyncio.BaseTransport, asyncio.BaseProtocol]:
-        """A Connector."""
+        """Connect to `host` and `port` through the link, as a Connector does."""
         ...
 
 
 class Pods:
-    """A Fleet. `find_resolver` is called once, when it starts."""
+    """The Fleet of pods of one service. `find_resolver` is called when it starts."""
 
     def __init__(
         self, url: ServiceUrl, settings: K8sSettings, proxy: Proxy, connector: Connector, programs: Programs,
@@ -123,14 +123,14 @@ class Pods:
     # -- life cycle --------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin to follow the service."""
+        """Start service discovery."""
         self._following = tasks.start(self._follow(), f"resolution of {self.url.host}")
 
     def prepare_to_end(self) -> None:
-        """The service ends. Its pods go on, and what they have in hand is heard."""
+        """Do nothing: pods keep running, and their requests in progress are finished."""
 
     async def stop(self) -> None:
-        """Let go of all pods."""
+        """Stop discovery, close the link, and disconnect from all pods."""
         if self._following is not None:
             await tasks.end(self._following)
         if self._link is not None:
@@ -151,10 +151,10 @@ class Pods:
             self.first_ready.set_exception(StartFailed(str(error)))
             return
         except Exception as error:
-            _log.exception("the resolution of %s could not begin", self.url.host)
+            _log.exception("service discovery of %s could not start", self.url.host)
             self.first_ready.set_exception(StartFailed(f"{self.url}: {error}"))
             return
-        _log.info("asking for the pods of %s: %s", self.url, self.resolver.described)
+        _log.info("discovering pods of %s via %s", self.url, self.resolver.described)
         while True:
             try:
                 async with aclosing(self.resolver.answers()) as answers:
@@ -168,14 +168,14 @@ class Pods:
                     self.first_ready.set_exception(StartFailed(str(error)))
                     return
                 _log.error("%s", error)
-            except Exception:  # a bug of ours must not leave the service with what it knows now for ever
-                _log.exception("the resolution of %s failed in an unforeseen way", self.url.host)
+            except Exception:  # a bug of ours must not freeze the set of pods for ever
+                _log.exception("service discovery of %s failed unexpectedly; retrying", self.url.host)
             await asyncio.sleep(FOLLOW_AGAIN)
 
-    # -- the way to them ---------------------------------------------------------------------------------------
+    # -- the SSH link ------------------------------------------------------------------------------------------
 
     async def _try_forwarding(self, answer: Answer) -> None:
-        """A bastion that lets nobody through is found out at the start. Raises StartFailed."""
+        """Detect at the start a bastion that forbids TCP forwarding. Raises StartFailed."""
         if self._link is None or not isinstance(answer, Found) or not answer.endpoints:
             return
         first = answer.endpoints[0]
@@ -186,7 +186,7 @@ class Pods:
         except PermissionError as error:
             raise StartFailed(str(error)) from error
         except (OSError, TimeoutError):
-            return  # which is the pod's trouble, or will be seen soon
+            return  # a problem of the pod, or one that its next request will report
         transport.close()
 
     def _link_changed(self) -> None:
@@ -197,14 +197,14 @@ class Pods:
             pod.linked = up
             pod.settle()
             if up and self._was_down:
-                pod.retry()  # what failed may have been the link
+                pod.retry()  # the failure may have been the link's
         self._was_down = link.state.value == "down"
         if up:
             self.proxy.resume_after_interruption()
             self._hurry()
         else:
             self.proxy.interrupt(
-                self.settings.ssh_wait, lambda: f"There is no way to the workers: the ssh link is {link.described()}."
+                self.settings.ssh_wait, lambda: f"The workers are unreachable: the ssh link is {link.described()}."
             )
 
     async def _resolver_when_there_is_a_way(self) -> Resolver:
@@ -214,7 +214,7 @@ class Pods:
                 return await self._find_resolver()
             except LinkDown:
                 if not self.first_ready.done():
-                    self.first_ready.set_result(None)  # whoever asks is told why there is nobody
+                    self.first_ready.set_result(None)  # requests are answered with the reason
                 await asyncio.sleep(LINK_AGAIN)
 
     # -- which pods there are ----------------------------------------------------------------------------------
@@ -224,14 +224,10 @@ class Pods:
         changed = self.endpoint_set.apply(answer, monotonic())
         trouble = self.endpoint_set.trouble
         if trouble and trouble != before:
-            age = (
-                f"; going on with what was known {format_duration(monotonic() - known_since)} ago"
-                if known_since
-                else ""
-            )
+            age = f"; keeping the pods known {format_duration(monotonic() - known_since)} ago" if known_since else ""
             _log.warning("%s%s", trouble, "" if changed else age)
         elif before and not trouble:
-            _log.info("the pods of %s are known again", self.url.host)
+            _log.info("service discovery of %s works again", self.url.host)
         if isinstance(answer, Found):
             self._remark(answer)
         if changed:
@@ -249,7 +245,7 @@ class Pods:
                 _log.warning(ONE_ADDRESS, self.url.host, only.host)
 
     def _sync(self) -> None:
-        """Make the pods those of the roster."""
+        """Make the pods match the endpoint set."""
         ready = {endpoint.key: endpoint for endpoint in self.endpoint_set.ready}
         for key, pod in list(self._pods.items()):
             endpoint = ready.get(key)
@@ -266,7 +262,7 @@ class Pods:
                 self._join(endpoint)
 
     def _why_not(self, key: tuple[str, int]) -> str:
-        """Why a pod is not in the set any more."""
+        """Return why a pod is no longer among the ready endpoints."""
         endpoint = self.endpoint_set.endpoints.get(key)
         return "gone" if endpoint is None else "terminating" if endpoint.terminating else "not ready"
 
@@ -277,13 +273,13 @@ class Pods:
             settings.lock_grace, self._hurry,
         )  # fmt: skip
         self._pods[endpoint.key] = pod
-        pod.log.info("joined, at %s", endpoint)
+        pod.log.info("joined at %s", endpoint)
         pod.held = self._was_held(endpoint)
         pod.linked = self._link is None or self._link.is_up
         pod.settle()
 
     def _was_held(self, endpoint: Endpoint) -> bool:
-        """Whether this is a pod that was held when it left, a moment ago."""
+        """Whether this pod was held when it left, less than HOLD_KEPT ago."""
         hold = self._absent_holds.pop(endpoint.key, None)
         return hold is not None and hold.name == endpoint.name and monotonic() < hold.until
 
@@ -293,7 +289,7 @@ class Pods:
         return next(name for name in names if name and (name not in taken or name == names[-1]))
 
     def _return(self, pod: Pod) -> None:
-        """It is listed again before it had left."""
+        """List a pod again that had not finished leaving."""
         leaving = self._leaving.pop(pod, None)
         if leaving is not None:
             leaving.cancel()
@@ -302,10 +298,10 @@ class Pods:
         pod.settle()
 
     def _leave(self, pod: Pod, why: str) -> None:
-        """No new requests; what it has in hand, it finishes."""
+        """Give a pod no new requests; its request in progress is finished."""
         pod.listed, pod.why = False, why
         pod.settle()
-        pod.log.info("leaves (%s)%s", pod.why, ", when it has answered" if pod.locked else "")
+        pod.log.info("leaving (%s)%s", pod.why, " after its request in progress" if pod.locked else "")
         if pod.locked:
             self._leaving[pod] = tasks.start(self._retire(pod), f"end of pod {pod}")
         else:
@@ -351,9 +347,9 @@ class Pods:
         return counted(self.count, "pod")
 
     def origin(self) -> Origin:
-        """How they are found, and how old that news is."""
+        """Return how pods are discovered, and when they were last resolved."""
         known = self.endpoint_set.known_since
-        described = self.resolver.described if self.resolver is not None else "nobody yet"
+        described = self.resolver.described if self.resolver is not None else "service discovery"
         origin = Origin(described, epoch(known) if known is not None else 0.0, self.endpoint_set.trouble)
         if self._link is None:
             return origin
@@ -363,23 +359,23 @@ class Pods:
         )
 
     def notice(self) -> str:
-        """That there is no way to them, or that nothing newer is known, if that is so."""
+        """Return what is wrong with the link or with discovery; an empty text if nothing is."""
         if self._link is not None and not self._link.is_up:
             return f"ssh link to {self._link.target}: {self._link.described()}"
         return self.endpoint_set.trouble
 
     def rows(self) -> list[WorkerRow]:
-        """All pods, by name."""
+        """Return the rows of all pods, sorted by name."""
         return [pod_row(pod, self.proxy) for pod in sorted(self._pods.values(), key=str)]
 
     def details(self, worker: str) -> dict[str, Any]:
-        """Everything there is to know about one."""
+        """Return all details of one pod. Raises Refused if there is no such pod."""
         return pod_details(self._find(worker), self.proxy)
 
-    # -- what can be asked -------------------------------------------------------------------------------------
+    # -- commands ----------------------------------------------------------------------------------------------
 
     def hold(self, worker: str, who: str) -> str:
-        """Give a pod no more requests."""
+        """Give a pod no more requests until it is resumed. Raises Refused."""
         pod = self._find(worker)
         if not pod.held:
             pod.log.info("held by %s", who)
@@ -388,7 +384,7 @@ class Pods:
         return f"pod {pod} gets no more requests until it is resumed"
 
     def resume(self, worker: str, who: str) -> str:
-        """Undo hold."""
+        """Give a held pod requests again. Raises Refused."""
         pod = self._find(worker)
         if not pod.held:
             raise Refused(f"pod {pod} is not held")
@@ -398,38 +394,38 @@ class Pods:
         return f"pod {pod} serves again"
 
     def drop(self, worker: str, who: str) -> str:
-        """Cut the connection to a pod. A request that waits for its answer is sent elsewhere if it may be, else 502;
-        the lock stays for a while, since the pod may be at work on it."""
+        """Drop the connection to a pod. Its request in progress is retried on another pod if that is safe, else
+        answered with 502; the lock stays for a while, since the pod may still be busy with it. Raises Refused."""
         pod = self._find(worker)
         busy = pod.locked
         if not pod.backend.drop():
-            raise Refused(f"there is no connection to pod {pod} now")
+            raise Refused(f"pod {pod} has no open connection")
         pod.log.warning("connection dropped by %s", who)
-        return f"the connection to pod {pod} is cut" + ("; it stays locked while it may be at work" if busy else "")
+        return f"connection to pod {pod} dropped" + ("; it stays locked while it may be busy" if busy else "")
 
     def retry(self, worker: str, who: str) -> str:
-        """Try a pod that was put aside now."""
+        """Retry an unreachable pod now. Raises Refused."""
         pod = self._find(worker)
         if not pod.retry():
-            raise Refused(f"pod {pod} is not put aside")
-        pod.log.info("tried at once, asked by %s", who)
-        return f"pod {pod} is tried now"
+            raise Refused(f"pod {pod} is not waiting for a retry")
+        pod.log.info("retry requested by %s", who)
+        return f"retrying pod {pod} now"
 
     def restart(self, worker: str, who: str) -> asyncio.Future[str]:
-        """Delete a pod, so that its controller starts another: kubectl's words."""
+        """Delete a pod, so that its controller starts another; the future has kubectl's output. Raises Refused."""
         if worker == "all":
             self._not_ours("kubectl rollout restart deployment/…")
         pod = self._find(worker)
         if not pod.endpoint.name:
             raise Refused(
-                f"the name of the pod at {pod.endpoint} is not known, which `--resolve kubernetes` would tell; to find "
-                f"it: kubectl get pods --output wide | grep {shlex.quote(pod.endpoint.host)}"
+                f"the name of the pod at {pod.endpoint} is unknown; use --resolve kubernetes, or find it with: "
+                f"kubectl get pods --output wide | grep {shlex.quote(pod.endpoint.host)}"
             )
         return self._act(self._delete(pod, who), f"deletion of pod {pod}")
 
     async def _delete(self, pod: Pod, who: str) -> str:
         if not await self._programs.find("kubectl"):
-            raise Refused("to restart a pod is to delete it, which takes kubectl, and there is none here")
+            raise Refused("restarting a pod means deleting it with kubectl, which is not installed here")
         kubectl = Kubectl(self._programs)
         labels = self.url.host.split(".")
         namespace = labels[1] if len(labels) > 1 else await kubectl.namespace()
@@ -437,13 +433,13 @@ class Pods:
         try:
             return await kubectl.delete(pod.endpoint.name, service_of(self.url.host, namespace).namespace)
         except TimeoutError:
-            raise Refused("kubectl did not answer in time") from None
+            raise Refused("kubectl did not answer in time; try again") from None
         except OSError as error:
-            pod.log.error("not deleted: %s", error)
+            pod.log.error("could not be deleted: %s", error)
             raise Refused(str(error)) from error
 
     def _act(self, coroutine: Coroutine[Any, Any, str], name: str) -> asyncio.Future[str]:
-        """Its result is whoever's who asked, and its Refused, too."""
+        """Run `coroutine`; its result, or its Refused, is for the requester."""
         task = asyncio.ensure_future(coroutine)
         task.set_name(name)
         return task
@@ -453,8 +449,8 @@ class Pods:
         self._not_ours("kubectl rollout restart deployment/…")
 
     def roll_anew(self, why: str) -> None:
-        """There is nothing to roll; but whoever asks wants things to be as they are now."""
-        _log.info("%s: asking for the pods again", why)
+        """Resolve again at once: pods are not ours to restart, but the caller wants a fresh state."""
+        _log.info("%s: resolving pods again", why)
         self._hurry()
 
     def scale(self, count: int, who: str) -> str:
@@ -466,11 +462,11 @@ class Pods:
         self._not_ours(f"restart {worker} (which deletes it), or drop {worker} (which cuts the connection to it)")
 
     def _not_ours(self, instead: str) -> NoReturn:
-        raise Refused(f"pods are the cluster's to start and end: {instead}")
+        raise Refused(f"Faucet does not start or stop pods; use: {instead}")
 
     def _find(self, worker: str) -> Pod:
         for pod in self._pods.values():
             if worker in (str(pod), str(pod.endpoint), pod.endpoint.host):
                 return pod
         names = ", ".join(sorted(str(pod) for pod in self._pods.values())) or "none"
-        raise Refused(f"there is no pod {worker}; there are {names}")
+        raise Refused(f"no pod {worker}; known pods: {names}")

@@ -1,7 +1,7 @@
-"""One pod: an address that Faucet did not start, with a lock.
+"""One pod: an endpoint with a lock, not started by Faucet.
 
-It gets requests while the service lists it, nobody holds it, and it accepts connections. One that does not is put
-aside, tried again after a while and, when that succeeds, given requests again.
+It gets requests while the service lists it, it is not held, and it accepts connections. An unreachable pod is retried
+with back-off, and gets requests again when a connection succeeds.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 _log = logging.getLogger("faucet")
 
 BACKOFF = Backoff(1.0, 30.0)
-"""Before a pod that accepts no connection is tried again."""
+"""Pauses before an unreachable pod is retried, in seconds."""
 
 FORGIVEN_AFTER = 30.0
-"""Seconds without trouble after which earlier failures are forgotten."""
+"""Seconds without a failure after which earlier ones no longer count."""
 
 
 class PodLog(logging.LoggerAdapter[logging.Logger]):
@@ -44,7 +44,7 @@ class PodLog(logging.LoggerAdapter[logging.Logger]):
 
 
 class Pod:
-    """A pod and its lock. `on_trouble()` is called when it accepts no connection: the set may be another by now."""
+    """A pod and its lock. `on_trouble()` is called when it is unreachable: the endpoints may have changed."""
 
     def __init__(
         self, endpoint: Endpoint, name: str, proxy: Proxy, connector: Connector, timeout: float, grace: float,
@@ -52,20 +52,20 @@ class Pod:
     ) -> None:  # fmt: skip
         self.endpoint = endpoint
         self.listed = True
-        """The service says that it wants requests."""
+        """Whether the service lists it as ready."""
         self.why = ""
         """Why it is not listed."""
         self.held = False
         self.linked = True
-        """There is a way to it."""
+        """Whether the link to the pods is up; always, without one."""
         self.trouble = ""
-        """Why it could not be reached the last time; empty when it can be."""
+        """Why it was unreachable the last time; empty while it is reachable."""
         self.next_try: float | None = None
-        """When it is tried again, while it is put aside (monotonic)."""
+        """When it is retried, while it is unreachable (monotonic)."""
         self.since = monotonic()
-        """When it joined."""
+        """When it joined (monotonic)."""
         self.unreached = 0
-        """How often it could not be reached."""
+        """How often it was unreachable."""
         self.log = PodLog(_log, {"worker": name})
         self._proxy = proxy
         self._connector = connector
@@ -78,38 +78,38 @@ class Pod:
         self.backend = Backend(name, endpoint.host, endpoint.port, connector, timeout, grace)
         self.backend.on_unreachable = self._unreachable
         self.backend.on_hung = lambda record: self.log.warning(
-            "did not answer %s in time; it stays locked, as it is at work", serving(record)
+            "did not answer %s in time; it stays locked, since it is still busy", serving(record)
         )
-        proxy.add(self.backend, held=True)  # until `settle`: it may be held, or there may be no way to it
+        proxy.add(self.backend, held=True)  # until `settle`: it may be held, or the link may be down
 
     def __str__(self) -> str:
         return self.backend.name
 
     @property
     def locked(self) -> bool:
-        """Its lock is held."""
+        """Whether its lock is held."""
         return self._proxy.dispatcher.holder(self.backend) is not None
 
     def settle(self) -> None:
-        """Give it requests, or none, as its state says."""
+        """Resume or hold its backend, as its state demands."""
         if self.listed and self.linked and not self.held and self._retrying is None:
             self._proxy.resume(self.backend)
         else:
             self._proxy.hold(self.backend)
 
     def close(self) -> None:
-        """It is gone: what it says no more matters to anybody."""
+        """Forget the pod, and close its connection whatever is in progress."""
         if self._retrying is not None:
             self._retrying.cancel()
         self._proxy.remove(self.backend)
         self.backend.close(whatever=False)
 
-    # -- put aside ---------------------------------------------------------------------------------------------
+    # -- unreachable -------------------------------------------------------------------------------------------
 
     def _unreachable(self, error: Exception) -> None:
-        """It accepted no connection. The proxy holds it already."""
+        """Start retrying after a failed connection. The proxy holds the backend already."""
         if isinstance(error, LinkDown | LinkLost):
-            self.settle()  # which is nothing that it has done
+            self.settle()  # not the pod's fault
             return
         if monotonic() - self._failed_at > FORGIVEN_AFTER:
             self._failures = 0
@@ -125,13 +125,13 @@ class Pod:
         self.trouble = why_not(error)
 
     async def _retry(self) -> None:
-        """Until it accepts a connection."""
-        told = ""
+        """Retry until it accepts a connection."""
+        reported = ""
         while True:
             pause = BACKOFF.pause(max(self._failures, 1))
-            if self.trouble != told:
-                told = self.trouble
-                self.log.warning("cannot be reached: %s; next try in %s", told, format_duration(pause))
+            if self.trouble != reported:
+                reported = self.trouble
+                self.log.warning("unreachable: %s; retry in %s", reported, format_duration(pause))
             self.next_try = monotonic() + pause
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
@@ -142,19 +142,19 @@ class Pod:
                     asyncio.Protocol, self.endpoint.host, self.endpoint.port, self._timeout
                 )
             except (LinkDown, LinkLost):
-                continue  # as long as before: nothing new is known
+                continue  # with the same pause: nothing new is known about the pod
             except (OSError, TimeoutError) as error:
                 self._failed(error)
             else:
                 transport.close()
                 break
-        self.log.info("can be reached again")
+        self.log.info("reachable again")
         self.trouble = ""
         self.next_try = self._retrying = None
         self.settle()
 
     def retry(self) -> bool:
-        """Forget the pauses, and try now. False if it is not put aside."""
+        """Retry now, and reset the back-off; return False if it was not unreachable."""
         self._failures = 0
         self._at_once.set()
         if self._retrying is None:

@@ -1,4 +1,4 @@
-"""One attempt to log in to a bastion: with what, and what was seen on the way, so that a failure can be explained."""
+"""One attempt to log in to a bastion: its credentials and what happened, so that a failure can be explained."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Options = asyncssh.SSHClientConnectionOptions
 
 @dataclass(frozen=True)
 class SshFiles:
-    """Files that the user named. None: the usual ones."""
+    """Files given by options. None: OpenSSH's default ones."""
 
     config: Path | None = None
     key: Path | None = None
@@ -27,26 +27,26 @@ class SshFiles:
 
 @dataclass
 class Attempt(asyncssh.SSHClient):
-    """What one attempt to log in has seen, for telling why it failed."""
+    """The state of one login attempt, from which `errors.explain` builds its message."""
 
     target: Target
     files: SshFiles = SshFiles()
     keys: list[Path] = field(default_factory=list)
-    """The private keys that are tried, as far as they are there."""
+    """The existing private keys that are tried."""
     password: bool = False
-    """There is one to try."""
+    """Whether there is a password to try."""
     host_key: asyncssh.SSHKey | None = None
-    """One that is not trusted."""
+    """The bastion's host key, if it is not trusted."""
     address: str = ""
     options: Options | None = None
     skipped: list[Path] = field(default_factory=list)
-    """Keys that are encrypted, and whose passphrase nobody knows."""
+    """Encrypted keys with an unknown passphrase."""
 
     hops: list[asyncssh.SSHClientConnection] = field(default_factory=list)
-    """Connections that this one goes through."""
+    """The connections that this one is tunnelled through (ProxyJump)."""
 
     def close(self, connection: asyncssh.SSHClientConnection | None = None) -> None:
-        """End it, and what it goes through."""
+        """Abort `connection` and the hops that it is tunnelled through."""
         if connection is not None:
             connection.abort()
         for hop in reversed(self.hops):
@@ -55,25 +55,25 @@ class Attempt(asyncssh.SSHClient):
 
     @property
     def host(self) -> str:
-        """The host name that counts, after the ssh config."""
+        """The host name after applying the ssh config."""
         return (self.options.host if self.options else "") or self.target.host
 
     @property
     def port(self) -> int:
-        """The port that counts."""
+        """The port after applying the ssh config."""
         return self.options.port if self.options else self.target.port or SSH_PORT
 
     @property
     def user(self) -> str:
-        """Who logs in."""
+        """The user name after applying the ssh config."""
         return self.options.username if self.options else self.target.user or ""
 
     @property
     def where(self) -> str:
-        """`host:port`."""
+        """Host and port as `host:port`."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
-        """Called for a key that is not in known_hosts, or is another one than there."""
+        """Called by asyncssh for a host key that is not in known_hosts, or differs: remember and reject it."""
         self.host_key, self.address = key, addr
         return False

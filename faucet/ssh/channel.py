@@ -1,10 +1,10 @@
-"""A channel of an SSH connection as an asyncio transport: the same events in the same order as TCP has.
+"""An SSH channel as an asyncio transport, with the same events in the same order as TCP.
 
-asyncssh's own channel is nearly that. What differs, each measured with asyncssh 2.24 and OpenSSH 9.2: an exception in
-a callback would end the whole connection with every channel; an abort after a close does nothing; a close with unsent
-bytes waits for ever for a peer that does not read; a write after the end raises; `connection_lost` comes when the far
-side says so, which may be never; errors are no OSErrors. One thing stays different: a reset of the far side looks like
-its end.
+asyncssh's own channel is nearly that. These differences, each measured with asyncssh 2.24 and OpenSSH 9.2, are evened
+out: an exception in a callback would end the whole connection with every channel; an abort after a close does nothing;
+a close with unsent bytes waits for ever for a peer that does not read; a write after the end raises; `connection_lost`
+comes when the far side confirms, which may be never; errors are not OSErrors. One difference stays: a reset by the far
+side looks like EOF.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from faucet.net.connect import LinkLost
 _log = logging.getLogger("faucet")
 
 PAUSED_LOW, PAUSED_HIGH = 16 * 1024, 64 * 1024
-"""asyncio's usual marks for a write buffer, in bytes."""
+"""asyncio's default low and high marks of a write buffer, in bytes."""
 
 
 class ChannelTransport(asyncio.Transport, asyncssh.SSHTCPSession[bytes]):
@@ -30,7 +30,7 @@ class ChannelTransport(asyncio.Transport, asyncssh.SSHTCPSession[bytes]):
     def __init__(
         self, protocol: asyncio.BaseProtocol, peer: tuple[str, int] | str, acknowledge: Callable[[], None] | None = None
     ) -> None:
-        """`acknowledge` is called after each read, where that hurries the far side."""
+        """Create a transport. `acknowledge` is called after each read, if the far side waits for TCP ACKs."""
         super().__init__()
         self._acknowledge = acknowledge
         self._protocol = protocol
@@ -38,9 +38,9 @@ class ChannelTransport(asyncio.Transport, asyncssh.SSHTCPSession[bytes]):
         self._channel: asyncssh.SSHTCPChannel[bytes] | None = None
         self._loop = asyncio.get_running_loop()
         self._closing = False
-        self._ended = False  # we have said that we send no more
-        self._eof = False  # the far side has
-        self._lost = False  # the protocol has been told of the end
+        self._ended = False  # we have sent EOF
+        self._eof = False  # the far side has sent EOF
+        self._lost = False  # the protocol's connection_lost was called
         self._reading = True
         self._limits = (PAUSED_LOW, PAUSED_HIGH)
 
@@ -52,7 +52,7 @@ class ChannelTransport(asyncio.Transport, asyncssh.SSHTCPSession[bytes]):
         chan.set_write_buffer_limits(high=self._limits[1], low=self._limits[0])
 
     def session_started(self) -> None:
-        """From here on there may be data."""
+        """The session has started: data may come."""
         self._tell(self._protocol.connection_made, self)
 
     def data_received(self, data: bytes, datatype: object = None) -> None:
@@ -76,7 +76,7 @@ class ChannelTransport(asyncio.Transport, asyncssh.SSHTCPSession[bytes]):
             protocol.buffer_updated(count)
 
     def eof_received(self) -> bool:
-        """The far side sends no more. We close, if that is wanted: asyncssh would send an end of its own only."""
+        """The far side has sent EOF. Close unless the protocol objects: asyncssh itself would only send EOF."""
         self._eof = True
         if self._lost:
             return True
@@ -88,21 +88,21 @@ class ChannelTransport(asyncio.Transport, asyncssh.SSHTCPSession[bytes]):
     def connection_lost(self, exc: Exception | None) -> None:
         """The channel is closed, or the connection below it is lost."""
         if exc is None and not self._eof and not self._closing:
-            exc = LinkLost("the bastion closed the channel")  # what a pod does comes with an end first
+            exc = LinkLost("the bastion closed the channel")  # if the pod closes, EOF comes first
         elif exc is not None:
             exc = LinkLost(f"ssh: {exc}")
         self._end(exc)
 
     def pause_writing(self) -> None:
-        """As much as may waits to be sent."""
+        """The write buffer is full."""
         self._tell(self._protocol.pause_writing)
 
     def resume_writing(self) -> None:
-        """There is room again."""
+        """The write buffer has room again."""
         self._tell(self._protocol.resume_writing)
 
     def _tell(self, callback: Callable[..., Any], *arguments: Any) -> Any:
-        """Call the protocol. Nothing may leave this into asyncssh's packet loop."""
+        """Call the protocol. No exception may reach asyncssh's packet loop."""
         try:
             return callback(*arguments)
         except Exception as error:
@@ -118,7 +118,7 @@ class ChannelTransport(asyncio.Transport, asyncssh.SSHTCPSession[bytes]):
     # -- what the protocol calls -------------------------------------------------------------------------------
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Send, unless it is too late: that is what its end tells."""
+        """Send `data`; after a close or EOF it is dropped, and `connection_lost` tells the protocol."""
         if self._closing or self._ended or self._channel is None:
             return
         try:
@@ -127,15 +127,15 @@ class ChannelTransport(asyncio.Transport, asyncssh.SSHTCPSession[bytes]):
             self._fail(ConnectionResetError("the channel is closed"))
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
-        """Send one after the other."""
+        """Send the items, one after the other."""
         self.write(b"".join(list_of_data))
 
     def can_write_eof(self) -> bool:
-        """SSH has half-closed channels, as TCP has connections."""
+        """Whether EOF can be sent: always, since SSH channels can be half-closed, like TCP connections."""
         return True
 
     def write_eof(self) -> None:
-        """No more will be sent; what comes is still received."""
+        """Send EOF; data is still received."""
         if not (self._closing or self._ended) and self._channel is not None:
             self._ended = True
             try:
@@ -144,7 +144,7 @@ class ChannelTransport(asyncio.Transport, asyncssh.SSHTCPSession[bytes]):
                 self._fail(ConnectionResetError("the channel is closed"))
 
     def close(self) -> None:
-        """Close when what was written is sent."""
+        """Close once all written data is sent."""
         if self._closing:
             return
         self._closing = True
@@ -153,7 +153,7 @@ class ChannelTransport(asyncio.Transport, asyncssh.SSHTCPSession[bytes]):
         if self._channel.get_write_buffer_size():
             # A close would wait for a peer that may never read, and an abort could not follow it.
             self._protocol = _Closing(self._protocol, self)
-            self._channel.resume_reading()  # or the far side's end would never be seen
+            self._channel.resume_reading()  # else the far side's EOF would never be seen
             self._channel.set_write_buffer_limits(high=0)
         else:
             self._close_now()
@@ -164,11 +164,11 @@ class ChannelTransport(asyncio.Transport, asyncssh.SSHTCPSession[bytes]):
         self._loop.call_soon(self._end, None)
 
     def abort(self) -> None:
-        """Close at once, and tell the protocol so without waiting for the far side, which may be gone."""
+        """Close at once, and call `connection_lost` without waiting for the far side, which may be gone."""
         self._fail(None)
 
     def _force_close(self, exc: Exception | None) -> None:
-        """What asyncio's TLS layer calls where something goes wrong."""
+        """Called by asyncio's TLS layer on errors."""
         self._fail(exc)
 
     def _fail(self, exc: Exception | None) -> None:
@@ -180,35 +180,35 @@ class ChannelTransport(asyncio.Transport, asyncssh.SSHTCPSession[bytes]):
         self._loop.call_soon(self._end, exc)
 
     def is_closing(self) -> bool:
-        """Whether nothing can be written any more."""
+        """Whether it is closing or closed, so that nothing can be written."""
         return self._closing
 
     def pause_reading(self) -> None:
-        """Let the far side wait."""
+        """Stop reading, so that the far side has to wait."""
         if self._reading and not self._closing and self._channel is not None:
             self._reading = False
             self._channel.pause_reading()
 
     def resume_reading(self) -> None:
-        """Undo that."""
+        """Read again after `pause_reading`."""
         if not self._reading and not self._closing and self._channel is not None:
             self._reading = True
             self._channel.resume_reading()
 
     def is_reading(self) -> bool:
-        """Whether the far side may send."""
+        """Whether data is read."""
         return self._reading and not self._closing
 
     def get_write_buffer_size(self) -> int:
-        """Bytes that wait to be sent."""
+        """Return the number of bytes that wait to be sent."""
         return 0 if self._channel is None else self._channel.get_write_buffer_size()
 
     def get_write_buffer_limits(self) -> tuple[int, int]:
-        """Low and high mark, in bytes."""
+        """Return the low and the high mark, in bytes."""
         return self._limits
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """When the protocol is told to pause, and to resume."""
+        """Set the marks, in bytes, at which the protocol is paused and resumed."""
         if high is None:
             high = PAUSED_HIGH if low is None else 4 * low
         self._limits = (high // 4 if low is None else low, high)
@@ -216,20 +216,20 @@ class ChannelTransport(asyncio.Transport, asyncssh.SSHTCPSession[bytes]):
             self._channel.set_write_buffer_limits(high=high, low=self._limits[0])
 
     def get_protocol(self) -> asyncio.BaseProtocol:
-        """Who is told what happens."""
+        """Return the current protocol."""
         return self._protocol
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Tell another one from now on."""
+        """Use another protocol from now on."""
         self._protocol = protocol
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Only the peer is known: the socket below is everybody's."""
+        """Return `peername`, else `default`: the socket is shared by all channels."""
         return self._peer if name == "peername" else default
 
 
 class _Closing(asyncio.Protocol):
-    """Waits for the last bytes to be sent, then closes; in the place of the protocol, which hears the end only."""
+    """Stands in for the protocol of a closing transport: closes once the last bytes are sent."""
 
     def __init__(self, protocol: asyncio.BaseProtocol, transport: ChannelTransport) -> None:
         self._protocol = protocol

@@ -1,4 +1,4 @@
-"""Programs on the bastion. Each ends with us: by itself a remote command goes on when its connection is gone."""
+"""Runs programs on the bastion. Each ends with us: otherwise a remote command survives its connection."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _WATCHED = (
     "exec 3<&0; {} </dev/null 3<&- & p=$!; (while read -r _; do :; done <&3; kill $p 2>/dev/null) & w=$!; "
     "exec 3<&-; wait $p; c=$?; kill $w 2>/dev/null; exit $c"
 )
-"""Runs a command, and ends it when standard input ends, as it does when the connection is lost. By descriptor 3, since
-a shell gives /dev/null to what it runs in the background; by `read`, which leaves no process behind."""
+"""Runs a command, and kills it when standard input ends, as it does when the connection is lost. Through descriptor 3,
+since a shell gives /dev/null to background commands; by `read`, which leaves no process behind."""
 
 
 class RemotePrograms:
-    """Runs programs on the bastion of `link` (see net.programs.Programs)."""
+    """Runs programs on the bastion of `link` (see net.commands.Programs)."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
@@ -33,7 +33,7 @@ class RemotePrograms:
         return str(self._link.target)
 
     async def find(self, program: str) -> bool:
-        """Whether there is such a program. Raises LinkDown."""
+        """Whether `program` is installed there. Raises LinkDown."""
         try:
             result = await self.run(["sh", "-c", f"command -v {shlex.quote(program)}"], 10.0)
         except LinkDown:
@@ -43,24 +43,24 @@ class RemotePrograms:
         return result.code == 0
 
     async def run(self, argv: Sequence[str], patience: float) -> Result:
-        """Run to the end. Raises OSError, TimeoutError."""
+        """Run a program to its end. Raises OSError, or TimeoutError after `patience` seconds."""
         async with self._started(argv) as process, asyncio.timeout(patience):
             output, errors = await asyncio.gather(process.stdout.read(), process.stderr.read())
             return Result(await self._code(process), _text(output), _text(errors))
 
     async def lines(self, argv: Sequence[str]) -> AsyncGenerator[bytes, None]:
-        """The lines it writes, until it ends; it is ended with the iterator. Raises OSError if it ends badly."""
+        """Yield the lines of a program's output; it is killed with the iterator. Raises OSError if it fails."""
         async with self._started(argv) as process:
             async for line in process.stdout:
                 if line.endswith(b"\n"):
                     yield line
             errors = await process.stderr.read(4096)
             if code := await self._code(process):
-                raise OSError(f"{argv[0]} on {self.where} ended with code {code}: {_text(errors).strip()}")
+                raise OSError(f"{argv[0]} on {self.where} exited with code {code}: {_text(errors).strip()}")
 
     @contextlib.asynccontextmanager
     async def _started(self, argv: Sequence[str]) -> AsyncIterator[asyncssh.SSHClientProcess[bytes]]:
-        """A running program, which ends with this block. What goes wrong in it is an OSError."""
+        """Run a program within the block; it is killed at its end. Errors of asyncssh become OSErrors."""
         process = await self.converse(_watched(argv))
         try:
             yield process
@@ -70,14 +70,14 @@ class RemotePrograms:
             process.channel.abort()
 
     async def _code(self, process: asyncssh.SSHClientProcess[bytes]) -> int:
-        """How it ended. Raises OSError if nobody knows."""
+        """Return the exit code. Raises OSError if the connection was lost before it came."""
         await process.wait_closed()
         if process.exit_status is None:
             raise ConnectionResetError(f"the connection to {self.where} was lost")
         return process.exit_status
 
     async def converse(self, command: str) -> asyncssh.SSHClientProcess[bytes]:
-        """A program that is talked to. Raises OSError."""
+        """Start a program with open pipes and return it. Raises OSError."""
         connection = self._link.connection()
         try:
             return await connection.create_process(command, encoding=None, request_pty=False)
@@ -91,7 +91,7 @@ def _watched(argv: Sequence[str]) -> str:
 
 def _as_os_error(error: asyncssh.Error) -> OSError:
     if isinstance(error, asyncssh.ChannelOpenError):
-        return PermissionError(f"the bastion runs no programs for us: {error.reason}")
+        return PermissionError(f"the bastion does not allow running programs: {error.reason}")
     return OSError(str(error))
 
 

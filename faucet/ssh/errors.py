@@ -1,4 +1,4 @@
-"""Why a bastion could not be logged in to: what is wrong, where, and what to do next, in one message."""
+"""Explains failed logins to a bastion: what is wrong, where, and what to do next, in one message."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from faucet.text import visible
 
 
 class SshError(NoWay):
-    """The text is for the user. `permanent`: it will be the same the next time."""
+    """A failed login. The message is shown to the user. `permanent`: a retry will fail in the same way."""
 
     def __init__(
         self, text: str, permanent: bool = False, methods: tuple[str, ...] = (), skipped: Sequence[Path] = (),
         refused: bool | None = None,
     ) -> None:  # fmt: skip
-        super().__init__(visible(text))  # a server that nobody has trusted yet may have its words in it
+        super().__init__(visible(text))  # it may quote a server that is not trusted yet
         self.permanent = permanent
         self.refused = permanent if refused is None else refused
-        """Somebody was there, and does not want to be asked again and again."""
+        """Whether the bastion answered and refused us, so that frequent retries may get us banned."""
         self.methods = methods
-        """How the bastion lets people log in, where it refused us."""
+        """The authentication methods that the bastion offers, if it refused us."""
         self.skipped = tuple(skipped)
-        """Keys that are encrypted, with a passphrase nobody has told."""
+        """Encrypted keys that were skipped, since their passphrase is unknown."""
 
 
 async def explain(error: Exception, attempt: Attempt) -> SshError:
-    """The error for the user."""
+    """Return the error to show to the user."""
     where = attempt.where
     match error:
         case asyncssh.HostKeyNotVerifiable():
@@ -43,18 +43,18 @@ async def explain(error: Exception, attempt: Attempt) -> SshError:
         case asyncssh.PermissionDenied():
             return await _denied(attempt)
         case asyncssh.KeyExchangeFailed() | asyncssh.ProtocolError():
-            return SshError(f"{where} and Faucet have no common language: {error}", permanent=True)
+            return SshError(f"{where} and Faucet have no SSH protocol or algorithm in common: {error}", permanent=True)
         case asyncssh.ConfigParseError():
-            return SshError(f"the ssh config is wrong: {error}", permanent=True)
+            return SshError(f"invalid ssh config: {error}", permanent=True)
         case asyncssh.ConnectionLost() | asyncssh.DisconnectError() | ConnectionResetError():
             return SshError(
-                f"{where} closed the connection before anybody could log in: it is no ssh server, or it limits "
+                f"{where} closed the connection before the login: it is not an ssh server, or it limits "
                 f"connections (MaxStartups, PerSourcePenalties): {error}"
             )
         case socket.gaierror():
             return SshError(
-                f"--via-ssh: the bastion {attempt.host!r} cannot be resolved ({error.strerror}). Is it a Host alias? "
-                "~/.ssh/config, or the file that --ssh-config names, is read",
+                f"--via-ssh: the bastion {attempt.host!r} cannot be resolved ({error.strerror}). If it is a Host "
+                "alias, define it in ~/.ssh/config or in the file given by --ssh-config",
                 permanent=True,
                 refused=False,
             )
@@ -73,7 +73,7 @@ def _host_key(attempt: Attempt) -> str:
     where = attempt.where if attempt.port != 22 else attempt.host
     assert options is not None
     if key is None:
-        return f"{where} offers a host key that is revoked"
+        return f"{where} offers a revoked host key; ask its administrator"
     name = options.host_key_alias or attempt.host
     offered = f"{key.get_algorithm()} {key.get_fingerprint()}"
     known: list[object] = []
@@ -83,14 +83,14 @@ def _host_key(attempt: Attempt) -> str:
     if known:
         file = f" -f {shlex.quote(str(attempt.files.known_hosts))}" if attempt.files.known_hosts else ""
         return (
-            f"THE HOST KEY OF {where} HAS CHANGED. Somebody may be in between, or the machine was installed anew. It "
-            f"offers {offered}. If that is right, forget the old one: ssh-keygen{file} -R {shlex.quote(entry)}"
+            f"THE HOST KEY OF {where} HAS CHANGED. The connection may be intercepted, or the machine was reinstalled. "
+            f"It offers {offered}. If that is right, remove the old one: ssh-keygen{file} -R {shlex.quote(entry)}"
         )
     file = str(attempt.files.known_hosts or "~/.ssh/known_hosts")
     port = f"-p {attempt.port} " if attempt.port != 22 else ""
     option = f"-o UserKnownHostsFile={shlex.quote(file)} " if attempt.files.known_hosts else ""
     return (
-        f"{where} is not in {file}. It offers {offered}. Compare that with what its owner says, then: "
+        f"{where} is not in {file}. It offers {offered}. Verify that with its administrator, then: "
         f"ssh {option}{port}{attempt.user}@{attempt.host}"
     )
 
@@ -120,7 +120,7 @@ async def _denied(attempt: Attempt) -> SshError:
 
 
 async def agent_keys() -> int:
-    """How many keys the agent has; 0 without one."""
+    """Return the number of keys in the ssh agent; 0 without an agent."""
     if not os.environ.get("SSH_AUTH_SOCK"):
         return 0
     with contextlib.suppress(OSError, asyncssh.Error, TimeoutError):

@@ -1,9 +1,9 @@
-"""The one SSH connection: made, watched, made again; and what goes through it.
+"""The SSH link: one connection to a bastion, kept up with reconnection, and the channels through it.
 
     CONNECTING ──▶ UP ⇄ SUSPECT ──▶ DOWN ──▶ UP …      `on_change` is called at each arrow
 
-A link that looks up may have died in silence: then connections to different pods time out while nothing comes from the
-bastion. It is *suspect* until something does, or keepalive gives it up, and nobody is told to use it meanwhile.
+A link that looks up may have died silently: then connections to different pods time out while nothing comes from the
+bastion. It is *suspect* until something does, or until keepalive gives up, and no request uses it meanwhile.
 """
 
 from __future__ import annotations
@@ -35,28 +35,28 @@ from faucet.units import format_duration
 _log = logging.getLogger("faucet")
 
 BACKOFF = Backoff(0.25, 15.0, jitter=0.25)
-"""Before the link is made again."""
+"""Pauses before reconnecting, in seconds."""
 
 PERMANENT_PAUSE = 30.0
-"""Seconds at least after a refusal: OpenSSH 9.8 bans those who are refused again and again."""
+"""Least seconds after a refusal: OpenSSH 9.8 bans clients that are refused repeatedly."""
 
 STEADY_AFTER = 10.0
-"""Seconds for which a link has to be up before the pauses begin anew."""
+"""Seconds that a link has to be up to reset the back-off."""
 
 FAILURES_PER_TARGET = 2
-"""Failed attempts after which the next bastion has its turn."""
+"""Failed attempts after which the next bastion is tried."""
 
 FIRST_EXEC_PATIENCE = 10.0
 
 PROBE_PORT = 9
-"""`discard`: nobody listens there, and being told so is the proof that the bastion is alive."""
+"""`discard`: no process listens there, and the refusal proves that the bastion is alive."""
 
 NAMED_TCP_INFO = {"last_data_recv": 52, "rtt": 68}
 """Offsets in Linux' struct tcp_info, in bytes: milliseconds since the last data, microseconds of round trip."""
 
 
 class State(Enum):
-    """What the link is."""
+    """The state of the link."""
 
     CONNECTING = "connecting"
     UP = "up"
@@ -65,14 +65,14 @@ class State(Enum):
 
 
 class Link:
-    """A connection to the first of `targets` that lets us in. `on_change()` is called when the state is another one."""
+    """A connection to the first of `targets` that accepts us. `on_change()` is called when the state has changed."""
 
     def __init__(self, targets: Sequence[Target], login: Login, on_change: Callable[[], None] = lambda: None) -> None:
         self.targets = list(targets)
         self.on_change = on_change
         self.state = State.CONNECTING
         self.since = monotonic()
-        """When it came into that state."""
+        """When it entered that state (monotonic)."""
         self.why = ""
         """Why it is not up."""
         self.next_try: float | None = None
@@ -80,33 +80,33 @@ class Link:
         self._login = login
         self._connection: asyncssh.SSHClientConnection | None = None
         self._up = asyncio.Event()
-        self._timed_out: dict[str, float] = {}  # since something was heard: which hosts, and when
+        self._timed_out: dict[str, float] = {}  # hosts that timed out, and when, since the last sign of life
         self._task: asyncio.Task[None] | None = None
         self._failures = 0
-        self._refused = 0  # in a row, for good
+        self._refused = 0  # refusals in a row
         self._acknowledge: Callable[[], None] | None = None
         self._probe: asyncio.Task[None] | None = None
 
     # -- life --------------------------------------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Make the first connection, and keep it up from then on. Raises SshError if that can never succeed."""
+        """Connect, and keep the link up from then on. Raises SshError if that can never succeed."""
         first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._task = tasks.start(self._live(first), "ssh link")
         await asyncio.wait([first, self._task], return_when=asyncio.FIRST_COMPLETED)
         if first.done():
             first.result()
         else:
-            self._task.result()  # a bug of ours: whoever waits is to know
+            self._task.result()  # a bug of ours: let the caller know
 
     async def close(self) -> None:
-        """End it."""
+        """Close the link for good."""
         for task in (self._task, self._probe):
             if task is not None:
                 await tasks.end(task)
 
     async def _live(self, first: asyncio.Future[None]) -> None:
-        """Keep the link up until cancelled. Raises what nobody foresaw before the first connection, never later."""
+        """Keep the link up until cancelled. Unexpected errors are raised before the first connection, never later."""
         while True:
             try:
                 return await self._keep_up(first)
@@ -130,7 +130,7 @@ class Link:
                     first.set_exception(error)
                     return
                 if not first.done() and not error.permanent:
-                    first.set_result(None)  # it may come up later; whoever asks is told why there is nobody
+                    first.set_result(None)  # it may come up later; until then requests get the reason
                 await self._failed(error)
                 continue
             try:
@@ -145,9 +145,9 @@ class Link:
             await self._pause(0.0)
 
     async def _wake(self, connection: asyncssh.SSHClientConnection) -> None:
-        """sshd leaves Nagle's algorithm on until a session asks for something, which would cost 44 ms a request.
+        """Make sshd turn off Nagle's algorithm, which would cost 44 ms per request, by running a command.
 
-        An account that has no sessions is helped by acknowledging at once, as far as it can be.
+        For an account that may not run commands, immediate TCP ACKs help in part.
         """
         self._acknowledge = None
         try:
@@ -170,7 +170,7 @@ class Link:
     def _went_down(self, attempt: Attempt) -> None:
         self._connection = None
         self._failures = 0 if monotonic() - self.since > STEADY_AFTER else self._failures + 1
-        _log.warning("ssh link to %s is lost; making it again", self.target)
+        _log.warning("ssh link to %s lost; reconnecting", self.target)
         self._enter(State.DOWN, "the connection was lost")
 
     async def _failed(self, error: SshError) -> None:
@@ -201,15 +201,15 @@ class Link:
             self._up.clear()
         self.on_change()
 
-    # -- what can be seen --------------------------------------------------------------------------------------
+    # -- its state ---------------------------------------------------------------------------------------------
 
     @property
     def is_up(self) -> bool:
-        """It can be used."""
+        """Whether it can be used now."""
         return self.state is State.UP
 
     def described(self) -> str:
-        """`up`, `reconnecting in 4s: why`."""
+        """Return the state for messages: `up`, `reconnecting in 4s: why`."""
         if self.state is State.UP:
             return "up"
         if self.state is State.SUSPECT:
@@ -220,7 +220,7 @@ class Link:
         )
 
     def detail(self) -> str:
-        """What encrypts what we send, and how long it takes to the bastion and back, as the kernel measures that."""
+        """Return the cipher and the kernel's round-trip time to the bastion: `aes128-gcm, 12ms`; empty if down."""
         if self._connection is None:
             return ""
         cipher = str(self._connection.get_extra_info("send_cipher", "")).partition("@")[0]
@@ -228,7 +228,7 @@ class Link:
         return f"{cipher}, {format_duration(round_trip / 1e6)}" if round_trip else cipher
 
     def _tcp_info(self, name: str) -> int:
-        """One number of the kernel's about our socket; 0 if there is none (macOS, a proxy command)."""
+        """Return a field of the kernel's tcp_info of our socket; 0 if unavailable (macOS, a proxy command)."""
         sock = self._connection.get_extra_info("socket") if self._connection is not None else None
         if sock is None or not sys.platform.startswith("linux"):
             return 0
@@ -239,7 +239,7 @@ class Link:
         return 0
 
     async def wait_up(self, seconds: float) -> None:
-        """Wait until it can be used. Raises LinkDown."""
+        """Wait until it can be used, for at most `seconds`. Raises LinkDown."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._up.wait()
@@ -247,7 +247,7 @@ class Link:
             raise LinkDown(f"the ssh link to {self.target} is {self.described()}")
 
     def connection(self) -> asyncssh.SSHClientConnection:
-        """To be used at once. Raises LinkDown."""
+        """Return the connection, to be used at once. Raises LinkDown."""
         if self._connection is None:
             raise LinkDown(f"the ssh link to {self.target} is {self.described()}")
         return self._connection
@@ -257,7 +257,7 @@ class Link:
     async def connect(
         self, protocol_factory: ProtocolFactory, host: str, port: int, timeout: float
     ) -> tuple[asyncio.BaseTransport, asyncio.BaseProtocol]:
-        """A Connector: a direct-tcpip channel to an address that the bastion can reach."""
+        """Open a direct-tcpip channel to an address that the bastion can reach: a Connector."""
         transport = ChannelTransport(protocol_factory(), (host, port), self._acknowledge)
         opening = self.connection().create_connection(lambda: transport, host, port)
         try:
@@ -271,7 +271,7 @@ class Link:
         return transport, transport.get_protocol()
 
     async def connect_unix(self, protocol_factory: ProtocolFactory, path: str, timeout: float) -> ChannelTransport:
-        """A channel to a Unix socket of the bastion. Raises OSError, TimeoutError."""
+        """Open a channel to a Unix socket on the bastion. Raises OSError, TimeoutError."""
         transport = ChannelTransport(protocol_factory(), path)
         session = cast("asyncssh.SSHUNIXSession[bytes]", transport)
         opening = self.connection().create_unix_connection(lambda: session, path)
@@ -279,16 +279,16 @@ class Link:
             await _opened(opening, transport, timeout)
         except (asyncssh.Error, OSError) as error:
             said = visible(str(error)) or "no answer"
-            raise ConnectionRefusedError(f"{self.target} opens no connection to {path}: {said}") from error
+            raise ConnectionRefusedError(f"{self.target} cannot connect to {path}: {said}") from error
         return transport
 
     # -- silence -----------------------------------------------------------------------------------------------
 
     def _heard_nothing_of(self, host: str, timeout: float) -> None:
-        """A connection to `host` was not answered. It may be the host; if it is not alone, it may be the link."""
+        """Record a timeout of `host`. A single one may be the host's fault; several hosts suggest the link."""
         now = monotonic()
         if self._tcp_info("last_data_recv") / 1000 < timeout:
-            # The bastion lives, so it is the host; or nobody can tell, and keepalive will.
+            # The bastion is alive, so it is the host; or that is unknown, and keepalive will find out.
             self._timed_out.clear()
             return
         self._timed_out[host] = now
@@ -298,7 +298,7 @@ class Link:
             self._probe = tasks.start(self._wait_for_life(), "ssh link probe")
 
     async def _wait_for_life(self) -> None:
-        """Ask for something that the bastion itself refuses; any answer will do."""
+        """Probe the bastion with a connection that it refuses itself: any answer is a sign of life."""
         connection = self._connection
         if connection is None:
             return
@@ -307,12 +307,12 @@ class Link:
             channel.abort()
         if self.state is State.SUSPECT and self._connection is connection and not connection.is_closed():
             self._timed_out.clear()
-            _log.info("ssh link to %s gives signs of life again", self.target)
+            _log.info("ssh link to %s responds again", self.target)
             self._enter(State.UP, "")
 
 
 def _acknowledge_at_once(sock: Any) -> None:
-    """The option wears off: to be set again after each read."""
+    """Set TCP_QUICKACK, which wears off, so it is set again after each read."""
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
@@ -320,7 +320,7 @@ def _acknowledge_at_once(sock: Any) -> None:
 async def _opened(opening: Coroutine[Any, Any, Any], transport: ChannelTransport, timeout: float) -> None:
     """Wait until a channel is open. Raises what asyncssh does, or TimeoutError.
 
-    One that opens when nobody waits for it any more would stay open for good, here and on the bastion.
+    A channel that opens after the timeout is aborted: otherwise it would stay open for good, here and on the bastion.
     """
 
     def too_late(future: asyncio.Future[Any]) -> None:
@@ -337,7 +337,7 @@ async def _opened(opening: Coroutine[Any, Any, Any], transport: ChannelTransport
 
 
 def _as_os_error(error: Exception, target: Target, host: str, port: int) -> OSError:
-    """What TCP would raise."""
+    """Return the OSError that TCP would raise."""
     if isinstance(error, asyncssh.ChannelOpenError):
         if error.code == asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED:
             return PermissionError(
@@ -345,10 +345,10 @@ def _as_os_error(error: Exception, target: Target, host: str, port: int) -> OSEr
                 "PermitOpen, or `restrict` in authorized_keys)"
             )
         if "refused" in error.reason.lower():
-            return ConnectionRefusedError(f"refused, seen from {target}")
+            return ConnectionRefusedError(f"connection refused, seen from {target}")
         if "closed" in error.reason.lower():
             return LinkDown(error.reason)
-        return OSError(f"cannot be reached from {target}: {visible(error.reason)}")
+        return OSError(f"no connection from {target}: {visible(error.reason)}")
     if isinstance(error, asyncssh.Error):
         return LinkDown(str(error))
     return LinkDown(str(error)) if isinstance(error, OSError) else OSError(str(error))

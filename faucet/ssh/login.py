@@ -1,6 +1,6 @@
-"""Logging in to a bastion: what the ssh config, the agent, the keys and known_hosts say counts, and nothing else.
+"""Logs in to a bastion by the ssh config, the agent, the keys and known_hosts, as OpenSSH would.
 
-Host keys are always checked. Nothing is asked here: whoever has a terminal may fill in `secrets` and try again.
+Host keys are always checked. It never prompts: a caller with a terminal can fill in `secrets` and try again.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from faucet.ssh.secrets import Secrets
 from faucet.ssh.target import Target, parse_targets
 
 KEEPALIVE_INTERVAL, KEEPALIVE_COUNT = 3, 2
-"""A bastion that says nothing is given up after 3 s x (2 + 1)."""
+"""Seconds between keepalive messages, and how many may be missed: a silent bastion is given up after 3 s x (2 + 1)."""
 
 FAST_CIPHERS = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"
-"""In front of the defaults: chacha20, which would be chosen, takes twice the CPU and gives half the throughput."""
+"""Preferred over the defaults: chacha20, the default choice, takes twice the CPU and has half the throughput."""
 
 
 class Login:
-    """How to log in."""
+    """Logs in to bastions with the given files and secrets."""
 
     def __init__(self, files: SshFiles, secrets: Secrets) -> None:
         self.files = files
         self.secrets = secrets
 
     async def connect(self, target: Target) -> tuple[asyncssh.SSHClientConnection, Attempt]:
-        """A connection. Raises SshError."""
+        """Log in to `target`; return the connection and its attempt. Raises SshError."""
         return await self._connect(target, None)
 
     async def _connect(
         self, target: Target, through: asyncssh.SSHClientConnection | None
     ) -> tuple[asyncssh.SSHClientConnection, Attempt]:
-        """Hops (ProxyJump) are logged in to one after the other, by ourselves: each with the same checks."""
+        """Log in to the hops (ProxyJump) one after the other, each with the same checks, then to `target`."""
         attempt = Attempt(target, self.files, password=bool(self.secrets.passwords.get(str(target))))
         try:
             attempt.options = options = self._options(target, attempt)
@@ -57,13 +57,13 @@ class Login:
             raise
 
     def _options(self, target: Target, attempt: Attempt) -> Options:
-        """Raises ValueError (config, keys), OSError."""
+        """Return the options of the connection. Raises ValueError (config, keys), OSError."""
         try:
             return self._make_options(target, attempt)
         except PermissionError as error:
             home = os.environ.get("HOME", "")
             raise ValueError(
-                f"{error.filename} may not be read by this user; HOME is {home!r}: is that another user's?"
+                f"{error.filename} is not readable by this user; HOME is {home!r}: is that another user's?"
             ) from error
 
     def _make_options(self, target: Target, attempt: Attempt) -> Options:
@@ -95,22 +95,22 @@ class Login:
     def _must_exist(self, path: Path, option: str) -> Path:
         path = Path(os.path.expanduser(path))  # noqa: PTH111, see _that_exist
         if not os.path.isfile(path):  # noqa: PTH113
-            raise ValueError(f"{option}: there is no file {path}")
+            raise ValueError(f"{option}: file {path} does not exist")
         if not os.access(path, os.R_OK):
-            raise ValueError(f"{option}: {path} may not be read by this user")
+            raise ValueError(f"{option}: {path} is not readable by this user")
         return path
 
     def _passphrase(self, filename: str) -> str | None:
         return self.secrets.passphrases.get(str(filename))
 
     def key_files(self, options: Options) -> list[Path]:
-        """The private keys that would be tried, as far as they are there."""
+        """Return the existing private keys that would be tried."""
         named = [self.files.key] if self.files.key else cast("list[str]", options.config.get("IdentityFile") or [])
         usual = [Path("~/.ssh") / name for name in ("id_ed25519", "id_ecdsa", "id_rsa")]
         return [Path(path) for path in _that_exist([str(path) for path in named or usual])]
 
     def _is_locked(self, path: Path) -> bool:
-        """It is encrypted, and the passphrase is not known."""
+        """Whether the key is encrypted and its passphrase unknown."""
         try:
             asyncssh.read_private_key(path, self._passphrase(str(path)))
         except asyncssh.KeyEncryptionError:
@@ -123,22 +123,22 @@ class Login:
 
 
 def _hops(options: Options) -> list[Target]:
-    """What ProxyJump names."""
+    """Return the hops given by ProxyJump."""
     jump = options.tunnel
     return parse_targets([jump]) if isinstance(jump, str) and jump.lower() != "none" else []
 
 
 def _that_exist(known_hosts: object) -> list[str]:
-    """The files of known hosts that are there, as OpenSSH has it. Where the config says `none`, which would switch all
-    checks off: none."""
+    """Return the files of known hosts that exist, as OpenSSH does. `none` in the config, which would turn all checks
+    off, yields no files."""
     names = [known_hosts] if isinstance(known_hosts, str) else known_hosts or []
-    # Not Path's functions: they raise something where there is no home, or one that may not be looked at (after `su`).
+    # Not Path's functions: they raise without a home directory, or with an unreadable one (after `su`).
     paths = [os.path.expanduser(str(name)) for name in names]  # type: ignore[attr-defined]  # noqa: PTH111
     return [path for path in paths if os.path.isfile(path)]  # noqa: PTH113
 
 
 def unlocks(path: Path, passphrase: str) -> bool:
-    """Whether it is the passphrase of that key. Raises ValueError if no passphrase would help."""
+    """Whether `passphrase` decrypts the key at `path`. Raises ValueError if the key is invalid."""
     try:
         asyncssh.read_private_key(path, passphrase)
     except asyncssh.KeyEncryptionError:

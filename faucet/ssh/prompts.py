@@ -1,6 +1,6 @@
-"""Asks for what is needed to log in, on the terminal, before anything else uses that: a passphrase, or a password.
+"""Prompts on the terminal for passphrases and passwords to log in with, before anything else uses the terminal.
 
-It logs in for a moment to find out: most people have an agent, and nothing to type.
+It logs in once to find out what is needed: with an agent, nothing is.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ BY_TYPING = ("password", "keyboard-interactive")
 
 
 def ask_what_is_needed(login: Login, targets: Sequence[Target]) -> None:
-    """Fill in `login.secrets` until the first of `targets` that can be reached lets us in. Raises SshError.
+    """Fill in `login.secrets` until the first reachable one of `targets` accepts us. Raises SshError.
 
-    Errors that typing does not mend are left to whoever connects next: they may be gone by then. Each attempt has a
-    loop of its own: what is typed is read by the main thread, where Ctrl-C works.
+    Errors that no secret can fix are left to the next connection: they may be gone by then. Each attempt has an event
+    loop of its own: input is read by the main thread, where Ctrl-C works.
     """
     for target in targets:
         try:
@@ -36,7 +36,7 @@ def ask_what_is_needed(login: Login, targets: Sequence[Target]) -> None:
 
 
 def _log_in(login: Login, target: Target) -> None:
-    """Raises SshError."""
+    """Log in to `target`, prompting as needed. Raises SshError."""
     for _ in range(TRIES + 1):
         try:
             asyncio.run(_try(login, target))
@@ -48,14 +48,14 @@ def _log_in(login: Login, target: Target) -> None:
 
 
 async def _try(login: Login, target: Target) -> None:
-    """Raises SshError."""
+    """Log in to `target` once, and disconnect. Raises SshError."""
     connection, attempt = await login.connect(target)
     attempt.close(connection)
     await connection.wait_closed()
 
 
 def _ask(login: Login, target: Target, error: SshError) -> bool:
-    """Ask for one thing more. False if there is nothing more to ask for."""
+    """Prompt for one more secret; return False if there is none left to ask for."""
     if "publickey" in error.methods:
         for path in error.skipped:
             if _ask_passphrase(login, path):
@@ -67,7 +67,7 @@ def _ask(login: Login, target: Target, error: SshError) -> bool:
 
 
 def _ask_passphrase(login: Login, path: Path) -> bool:
-    """An empty line: not this key."""
+    """Prompt for the passphrase of a key; return False if the user skips it with an empty line, or fails."""
     for _ in range(TRIES):
         passphrase = ask(f"passphrase of {path}")
         if not passphrase:

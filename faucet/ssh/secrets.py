@@ -1,6 +1,6 @@
-"""What the user typed to log in: passphrases of keys, and passwords. Kept in memory only, for reconnects.
+"""The secrets for logins: passphrases of keys, and passwords. Kept in memory only, for reconnects.
 
-The process that has the terminal asks; the runtime is its child and gets them through a pipe, never by its environment
+The process with the terminal prompts; the runtime is its child and gets them through a pipe, never by its environment
 or its command line, which others may read.
 """
 
@@ -14,12 +14,12 @@ from collections.abc import MutableMapping
 from dataclasses import asdict, dataclass, field
 
 VARIABLE = "FAUCET_SECRETS"
-"""Tells a runtime the descriptor of the pipe."""
+"""Environment variable with the descriptor of the pipe."""
 
 
 @dataclass
 class Secrets:
-    """All of them."""
+    """The secrets that the user has typed."""
 
     passphrases: dict[str, str] = field(default_factory=dict)
     """By the path of the key."""
@@ -27,7 +27,7 @@ class Secrets:
     """By `user@host`."""
 
     def pipe(self) -> int:
-        """The reading end of a pipe with all of it in. A few hundred bytes: they fit into the pipe's buffer."""
+        """Return the reading end of a pipe with all secrets: a few hundred bytes, which fit into the pipe's buffer."""
         reader, writer = os.pipe()
         with os.fdopen(writer, "wb") as pipe:
             pipe.write(json.dumps(asdict(self)).encode())
@@ -35,7 +35,7 @@ class Secrets:
 
 
 def inherited(environment: MutableMapping[str, str]) -> Secrets:
-    """What the process that started this one was told, if anything. To be called once."""
+    """Return the secrets passed by the parent process, if any. To be called once."""
     text = environment.pop(VARIABLE, "")
     if not text.isdecimal():
         return Secrets()
@@ -43,14 +43,14 @@ def inherited(environment: MutableMapping[str, str]) -> Secrets:
         with os.fdopen(int(text), "rb") as pipe:
             return Secrets(**json.loads(pipe.read()))
     except (OSError, ValueError, TypeError):
-        return Secrets()  # somebody else's variable
+        return Secrets()  # not our variable
 
 
 def can_ask() -> bool:
-    """Whether there is somebody to ask."""
+    """Whether there is a terminal to prompt on."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def ask(question: str) -> str:
-    """What is typed, unseen. Blocks."""
+    """Prompt for a secret without echo and return it. Blocks."""
     return getpass.getpass(f"faucet: {question}: ")

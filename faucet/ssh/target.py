@@ -1,4 +1,4 @@
-"""`[user@]host[:port]`, as --via-ssh has it. No asyncssh: the command line reads it, too."""
+"""Parses `[user@]host[:port]`, the value of --via-ssh. It does not import asyncssh, since the command line uses it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ SSH_PORT = 22
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A bastion. What is not said, the ssh config says."""
+    """A bastion. Missing parts come from the ssh config."""
 
     host: str
-    """A host alias of the ssh config, a name or an address."""
+    """A Host alias of the ssh config, a name or an address."""
     user: str | None = None
     port: int | None = None
 
@@ -28,13 +28,13 @@ class Target:
 
 
 def parse_target(text: str) -> Target:
-    """Raises ValueError."""
+    """Parse one target. Raises ValueError."""
     match = _TARGET.fullmatch(text)
     if match is None or int(match["port"] or 1) not in range(1, 65536):
-        raise ValueError(f"{text!r} is no host to log in to: write host, user@host or user@host:2222")
+        raise ValueError(f"invalid ssh target {text!r}; expected host, user@host or user@host:2222")
     return Target(match["six"] or match["host"], match["user"], int(match["port"]) if match["port"] else None)
 
 
 def parse_targets(texts: Iterable[str]) -> list[Target]:
-    """Several, also with commas between. Raises ValueError."""
+    """Parse several targets, also separated by commas. Raises ValueError."""
     return [parse_target(part.strip()) for text in texts for part in text.split(",") if part.strip()]

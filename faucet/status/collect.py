@@ -1,7 +1,6 @@
-"""The picture of a runtime: made when somebody looks, never otherwise.
+"""The snapshot of a runtime, built only when it is asked for.
 
-Only the counters of the last minute are kept going by a tick of once a second, so that a viewer that has just come
-sees where things come from.
+Only the counters of the last minute are updated once per second, so that a new subscriber gets a history.
 """
 
 from __future__ import annotations
@@ -27,24 +26,24 @@ from faucet.status.snapshot import LogRow, RequestRow, SecondRow, Service, Total
 _log = logging.getLogger("faucet")
 
 RATE_SECONDS = 10
-"""Over which requests a second are counted."""
+"""Seconds over which the request rate is averaged."""
 
-PICTURE_AGE = 0.02
-"""Seconds for which a picture is good enough for the next viewer."""
+SNAPSHOT_AGE = 0.02
+"""Seconds for which a snapshot is reused for other subscribers."""
 
 REFUSALS_SECONDS = 10.0
-"""Between two events about refused requests."""
+"""Seconds between two events about refused requests."""
 
 QUEUE_ROWS = 200
-"""Waiting requests that are shown; the number of all is told."""
+"""Queued requests in a snapshot; `Totals.waiting` counts all of them."""
 
 TEXT_LIMIT = 2000
-"""Characters of one line of output that are shown."""
+"""Characters of one line of output, and of a request target, in a snapshot."""
 
 
 @dataclass
 class Runtime:
-    """What the control socket knows of the runtime it belongs to."""
+    """One running service, as the control socket and the admin listener see it."""
 
     proxy: Proxy
     fleet: Fleet
@@ -55,18 +54,18 @@ class Runtime:
     url: str
     port: int
     stop: Callable[[str, bool], None]
-    """Called with who asks, and whether at once."""
+    """Stops the service; called with the name of the requester, and whether to stop at once."""
     owned: bool = False
     state: str = "starting"
     started: float = 0.0
     _seconds: deque[SecondRow] = field(default_factory=lambda: deque(maxlen=HISTORY_SECONDS))
     _refusals_told: int = 0
     _tell_next: float = 0.0
-    _picture: dict[str, Any] | None = None
+    _snapshot: dict[str, Any] | None = None
     _taken: float = 0.0
 
     def service(self) -> Service:
-        """What is served."""
+        """Return what is served, where, and its state."""
         return Service(
             title=self.title,
             detail=self.detail,
@@ -88,7 +87,7 @@ class Runtime:
         return "failing" if self.proxy.outage or self.fleet.failing else self.state
 
     def tick(self) -> None:
-        """Once a second."""
+        """Update the history of the last minute; to be called once per second."""
         dispatcher, history = self.proxy.dispatcher, self.proxy.stats.history
         self.proxy.stats.tick(dispatcher.locked, dispatcher.waiting)
         if len(history) > 1:
@@ -96,7 +95,7 @@ class Runtime:
         self._tell_refusals()
 
     def _tell_refusals(self) -> None:
-        """Refusals are events; where there are many, one event for those of some seconds."""
+        """Log refused requests: one event for all of the last REFUSALS_SECONDS."""
         refused = self.proxy.stats.refused - self._refusals_told
         if not refused or self.proxy.draining or monotonic() < self._tell_next:
             return
@@ -108,7 +107,7 @@ class Runtime:
         self._tell_next = monotonic() + REFUSALS_SECONDS
 
     def totals(self) -> Totals:
-        """The numbers at the top."""
+        """Return the totals of the last minute and of now."""
         stats, dispatcher = self.proxy.stats, self.proxy.dispatcher
         past = stats.history[0] if stats.history else None
         minute = _difference(stats.service.counts, past.service) if past else stats.service.counts
@@ -140,17 +139,17 @@ class Runtime:
         return (history[-1].exchanges - history[-1 - seconds].exchanges) / seconds
 
     def seconds(self) -> list[SecondRow]:
-        """The last minute, oldest first; shorter if there is not so much yet."""
+        """Return a row for each second of the last minute, oldest first; fewer if the service is younger."""
         return list(self._seconds)
 
     def queue(self) -> list[WaitingRow]:
-        """Who waits, the next to be served first."""
+        """Return the queued requests, the next one first; at most QUEUE_ROWS."""
         waiting = islice(self.proxy.dispatcher.queue(), QUEUE_ROWS)
-        told = ((since, exchange.account) for exchange, since in waiting)
-        return [WaitingRow(epoch(since), account.client, describe(account)) for since, account in told]
+        queued = ((since, exchange.account) for exchange, since in waiting)
+        return [WaitingRow(epoch(since), account.client, describe(account)) for since, account in queued]
 
-    def picture(self) -> dict[str, Any]:
-        """All of it."""
+    def snapshot(self) -> dict[str, Any]:
+        """Return a new snapshot: its sections by name."""
         return {
             "service": self.service(),
             "totals": self.totals(),
@@ -159,20 +158,20 @@ class Runtime:
             "seconds": self.seconds(),
         }
 
-    def shared_picture(self) -> dict[str, Any]:
-        """As `picture`; one that was made for another viewer a moment ago will do."""
-        if self._picture is None or monotonic() - self._taken > PICTURE_AGE:
-            self._picture, self._taken = self.picture(), monotonic()
-        return dict(self._picture)
+    def shared_snapshot(self) -> dict[str, Any]:
+        """Return a snapshot that is at most SNAPSHOT_AGE old; subscribers share it."""
+        if self._snapshot is None or monotonic() - self._taken > SNAPSHOT_AGE:
+            self._snapshot, self._taken = self.snapshot(), monotonic()
+        return dict(self._snapshot)
 
 
 def now() -> float:
-    """The clock that all times in a picture are of: it does not jump."""
+    """Return seconds since the epoch by the clock of all times in a snapshot, which never jumps."""
     return epoch(monotonic())
 
 
 def request_row(record: Record) -> RequestRow:
-    """A record as text."""
+    """Return a request's record as a row of a snapshot."""
     return RequestRow(
         ended=round(record.ended, 3),
         client=record.client,
@@ -189,7 +188,7 @@ def request_row(record: Record) -> RequestRow:
 
 
 def log_row(entry: Entry) -> LogRow:
-    """An entry of the journal, not longer than can be looked at."""
+    """Return a log entry as a row of a snapshot, its text cut to TEXT_LIMIT."""
     return LogRow(round(entry.when, 3), entry.source, entry.worker, entry.text[:TEXT_LIMIT])
 
 

@@ -1,4 +1,4 @@
-"""Workers as a table of text: the same columns for `faucet ctl` and the monitor."""
+"""The columns of the worker table: the same for `faucet ctl` and the monitor."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ASCII_GLYPHS = {
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What the text of a column is made from."""
+    """One worker, with what the columns need to format it."""
 
     row: WorkerRow
     now: float
@@ -31,15 +31,15 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column."""
+    """A column: its title, and how to format and sort its cells."""
 
     id: str
     title: str
     width: int
-    """0: what is left."""
+    """Characters; 0: the rest of the line."""
     text: Callable[[Cell], str]
     order: Callable[[Cell], Any]
-    """What it is sorted by."""
+    """The sort key."""
     right: bool = True
 
 
@@ -48,7 +48,7 @@ def _age(moment: float, now: float) -> str:
 
 
 def format_age(seconds: float) -> str:
-    """`87ms`, `1.24s`, `31s`, `11m04s`, `2h13m`, `3d04h`: seven characters at most."""
+    """Return a duration in at most seven characters: `87ms`, `1.24s`, `31.0s`, `11m04s`, `2h13m`, `3d04h`."""
     if seconds < 60:
         return format_duration(max(seconds, 0)) if seconds < 9.995 else f"{seconds:.1f}s"
     minutes, rest = divmod(int(seconds), 60)
@@ -73,7 +73,7 @@ def _rate(rate: float) -> str:
 
 
 def _name_order(cell: Cell) -> Any:
-    """By number, and what comes or goes behind what is there: `2`, `2+`, `10`."""
+    """Sort by number; a starting or draining process comes after the one in service: `2`, `2+`, `10`."""
     number = cell.row.name.rstrip("+-")
     return (0, int(number), cell.row.key) if number.isdecimal() else (1, number, cell.row.key)
 
@@ -109,19 +109,19 @@ POD_COLUMNS = (
 
 
 def columns_of(mode: str) -> tuple[Column, ...]:
-    """All columns for workers of that kind: `local`, or `k8s`."""
+    """Return all columns for workers of the kind `mode`: `local` or `k8s`."""
     return COLUMNS if mode == "local" else POD_COLUMNS
 
 
 DROPPED_FIRST = ("address", "port", "up", "requests", "rps", "p50", "rss", "cpu", "restarts", "pid", "errors", "p95")
-"""What a narrow terminal does without, in this order."""
+"""Columns that a narrow terminal hides, in this order."""
 
 LEAST_REQUEST = 18
-"""Characters that the request should have before another column is shown."""
+"""Characters for the REQUEST column; other columns are hidden until it has them."""
 
 
 def columns_for(width: int, mode: str = "local") -> tuple[Column, ...]:
-    """The columns that fit into `width` characters, with one between them."""
+    """Return the columns that fit into `width` characters, with one blank between two columns."""
     shown = columns_of(mode)
     for name in DROPPED_FIRST:
         if sum(column.width + 1 for column in shown) + LEAST_REQUEST <= width:

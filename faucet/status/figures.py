@@ -1,4 +1,4 @@
-"""Numbers and texts of a worker that any kind of worker has, as a viewer sees them."""
+"""The fields of a WorkerRow that local workers and pods have in common."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ if TYPE_CHECKING:
     from faucet.proxy.exchange import Exchange
 
 EPOCH = time() - monotonic()
-"""The moment of the epoch at which the monotonic clock read 0."""
+"""Seconds since the epoch at which the monotonic clock read 0."""
 
 RATE_SECONDS = 10.0
+"""Seconds over which the request rate is averaged."""
 QUANTILE_SECONDS = 60.0
+"""Seconds over which quantiles of the service time are taken."""
 
 NOTHING = WorkerStats()
-"""Of a worker that has served nothing yet."""
+"""The statistics of a worker that has served no request."""
 
 
 class Figures(TypedDict):
-    """Fields of a WorkerRow."""
+    """The fields of a WorkerRow about the requests it has served."""
 
     requests: int
     errors: int
@@ -32,7 +34,7 @@ class Figures(TypedDict):
 
 
 class LockFigures(TypedDict):
-    """Fields of a WorkerRow."""
+    """The fields of a WorkerRow about its lock."""
 
     locked: float
     request: str
@@ -40,7 +42,7 @@ class LockFigures(TypedDict):
 
 
 def figures(stats: WorkerStats) -> Figures:
-    """What it has served."""
+    """Return the fields about the requests in `stats`."""
     now = time()
     latest = [(when, seconds) for when, seconds in stats.recent if when > now - QUANTILE_SECONDS]
     durations = sorted(seconds for _, seconds in latest)
@@ -54,7 +56,7 @@ def figures(stats: WorkerStats) -> Figures:
 
 
 def lock_figures(holder: Exchange | None) -> LockFigures:
-    """Who holds its lock, if somebody does."""
+    """Return the fields about the exchange that holds the lock; None: it is free."""
     if holder is None:
         return LockFigures(locked=0.0, request="", client="")
     account = holder.account
@@ -62,7 +64,7 @@ def lock_figures(holder: Exchange | None) -> LockFigures:
 
 
 def _rate(latest: list[tuple[float, float]], now: float) -> float:
-    """Requests a second. Where the ring is too short for the whole time, over the time it covers."""
+    """Return requests per second. If the ring is too short for RATE_SECONDS, over the time it covers."""
     recent = [when for when, _ in latest if when > now - RATE_SECONDS]
     if not recent:
         return 0.0
@@ -70,5 +72,5 @@ def _rate(latest: list[tuple[float, float]], now: float) -> float:
 
 
 def epoch(moment: float) -> float:
-    """A reading of the monotonic clock as seconds since the epoch, to the hundredth: always the same for the same."""
+    """Return a reading of the monotonic clock as seconds since the epoch, to the hundredth; stable for one reading."""
     return round(EPOCH + moment, 2)

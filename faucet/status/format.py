@@ -1,4 +1,4 @@
-"""Text from outside, made fit for a terminal: it must show what was said, and must not steer anything."""
+"""Log lines and requests as text, shared by `faucet ctl` and the monitor."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from faucet.units import format_duration, format_size
 
 
 def clock(when: float) -> str:
-    """`12:04:01.259`, local time."""
+    """Return the local time of `when` (seconds since the epoch) as `12:04:01.259`."""
     return datetime.fromtimestamp(when).strftime("%H:%M:%S.%f")[:-3]
 
 
 def log_prefix(row: LogRow) -> str:
-    """Where a line is from: `worker 2 out | `, `warning: `."""
+    """Return the prefix that names the source of a line: `worker 2 out | `, `warning: `, or nothing."""
     if row.source in ("out", "err"):
         return f"worker {row.worker} {row.source} | "
     return "" if row.source == "info" else f"{row.source}: "
 
 
 def request_text(row: RequestRow) -> str:
-    """One exchange, in the order of importance for who watches many of them."""
+    """Return one request as a line: status, method, target, service time, queue time, bytes sent, and any note."""
     text = (
         f"{row.status} {row.method} {row.target} {format_duration(row.service)} "
         f"q={format_duration(row.waited)} {format_size(row.sent)}"

@@ -1,4 +1,4 @@
-"""Pods as a viewer sees them."""
+"""Pods as rows of a snapshot."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from faucet.status.figures import NOTHING, epoch, figures, lock_figures
 from faucet.status.snapshot import WorkerRow
+from faucet.units import counted
 
 if TYPE_CHECKING:
     from faucet.pods.pod import Pod
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def pod_row(pod: Pod, proxy: Proxy) -> WorkerRow:
-    """Its line."""
+    """Return the row of one pod."""
     state, reason = _state(pod)
     return WorkerRow(
         key=str(pod.endpoint),
@@ -32,20 +33,20 @@ def pod_row(pod: Pod, proxy: Proxy) -> WorkerRow:
 
 
 def _state(pod: Pod) -> tuple[str, str]:
-    """Its state, and why it gets no requests, if it gets none."""
+    """Return the pod's state, and why it gets no requests (empty if it gets some)."""
     if not pod.listed:
         return "draining", pod.why
     if pod.held and pod.next_try is not None:
-        return "held", f"and cannot be reached: {pod.trouble}"
+        return "held", f"also unreachable: {pod.trouble}"
     if pod.next_try is not None:
         return "backoff", f"{pod.trouble}; next try at {strftime('%H:%M:%S', localtime(epoch(pod.next_try)))}"
     if pod.held:
-        return "held", "" if pod.locked else "gets no requests until it is resumed"
+        return "held", "" if pod.locked else "no requests until resumed"
     return ("busy" if pod.locked else "ready"), ""
 
 
 def pod_details(pod: Pod, proxy: Proxy) -> dict[str, Any]:
-    """Everything there is to know about a pod."""
+    """Return all details of a pod: its row, facts, and latest service times in seconds."""
     stats = proxy.stats.workers.get(str(pod), NOTHING)
     connection = pod.backend.connection
     return {
@@ -53,7 +54,7 @@ def pod_details(pod: Pod, proxy: Proxy) -> dict[str, Any]:
         "facts": [
             ["address", str(pod.endpoint)],
             ["connection", "none" if connection is None else "open, new" if connection.fresh else "open, kept"],
-            ["unreachable", f"{pod.unreached} times" + (f", now: {pod.trouble}" if pod.trouble else "")],
+            ["unreachable", counted(pod.unreached, "time") + (f", now: {pod.trouble}" if pod.trouble else "")],
         ],
         "took": 0.0,
         "durations": [seconds for _, seconds in stats.recent],

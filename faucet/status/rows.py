@@ -1,4 +1,4 @@
-"""Local workers as a viewer sees them."""
+"""Local workers as rows of a snapshot."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def slot_rows(slot: Slot, proxy: Proxy) -> list[WorkerRow]:
-    """The rows of one place: its worker, and while it is being replaced, the other processes."""
+    """Return the rows of one slot: its worker, and while that is being replaced, the other processes."""
     rows = [_slot_row(slot, proxy)]
     rows += [_instance_row(slot, instance) for instance in slot.instances if instance is not slot.instance]
     return rows
@@ -29,14 +29,14 @@ def _slot_row(slot: Slot, proxy: Proxy) -> WorkerRow:
 
 
 def _instance_row(slot: Slot, instance: Instance) -> WorkerRow:
-    """A process beside the one in service: one that comes, or one that goes."""
+    """Return the row of a process beside the one in service: its replacement, or a draining predecessor."""
     if instance is slot.successor:
         return _row(slot, instance, f"{slot}+", "starting", "replacement")
     return _row(slot, instance, f"{slot}-", "draining", instance.ending)
 
 
 def _row(slot: Slot, instance: Instance | None, name: str, state: str, reason: str) -> WorkerRow:
-    """What there is to be seen of one process, or of none; its numbers are its place's, and not in here."""
+    """Return the row of one process, or of none, without request counts: those belong to the slot."""
     pid = 0 if instance is None or instance.process is None else instance.process.pid
     return WorkerRow(
         key=f"{name}{pid}",
@@ -54,7 +54,7 @@ def _row(slot: Slot, instance: Instance | None, name: str, state: str, reason: s
 
 
 def _state(slot: Slot) -> tuple[str, str]:
-    """The state of the worker, and why it is not ready, if it is not."""
+    """Return the worker's state, and why it is not ready (empty if it is)."""
     instance = slot.instance
     last = slot.exits[-1] if slot.exits else ""
     if instance is None and slot.stopping:
@@ -71,16 +71,19 @@ def _state(slot: Slot) -> tuple[str, str]:
     if instance.state is State.OVER:
         return "backoff", last
     if slot.held:
-        return "held", "" if instance.holder else "gets no requests until it is resumed"
+        return "held", "" if instance.holder else "no requests until resumed"
     return ("busy" if instance.holder else "ready"), ""
 
 
 def slot_details(slot: Slot, proxy: Proxy) -> dict[str, Any]:
-    """Everything there is to know about a worker."""
+    """Return all details of a worker: its row, command, environment, exits, latest service times, last lines."""
     instance, program = slot.instance, slot.pool.program
     stats = proxy.stats.workers.get(str(slot), NOTHING)
     row = _slot_row(slot, proxy)
     given = program.environment(row.port, slot.number)
+    if not row.port:  # no process, so no port yet: leave out what is made from it
+        other = program.environment(1, slot.number)
+        given = {name: value for name, value in given.items() if other[name] == value}
     lines = slot.last_lines if instance is None or instance.process is None else list(instance.process.last_lines)
     return {
         "row": row,

@@ -1,7 +1,7 @@
-"""What a viewer sees of a runtime: plain tuples of numbers and text, made by one process and shown by another.
+"""The sections and rows of a snapshot: plain tuples of numbers and text, built by one process and shown by another.
 
-They travel as JSON arrays in the order of their fields. Whoever changes a field changes `control.protocol.PROTOCOL`.
-Times are seconds since the epoch, so that what stands still need not be sent again; durations are seconds.
+They travel as JSON arrays in the order of their fields: with any change of a field, change `control.protocol.PROTOCOL`.
+Times are seconds since the epoch, so that an unchanged row need not be sent again; durations are seconds.
 """
 
 from __future__ import annotations
@@ -10,26 +10,26 @@ from typing import NamedTuple
 
 
 class Service(NamedTuple):
-    """What is served, and by whom."""
+    """What is served, where, and its state."""
 
     title: str
-    """What is served: a directory, or the URL of a service."""
+    """The directory that is served, or the URL of a service."""
     detail: str
-    """How: `entrypoint.R`, a command."""
+    """How it is served: `entrypoint.R`, a command."""
     url: str
-    """Where, for people."""
+    """The address, for people."""
     port: int
     state: str
-    """`starting`, `serving`, `failing` (no worker can be started), `draining`."""
+    """`starting`, `serving`, `failing` (no worker can be started) or `draining`."""
     started: float
     pid: int
     version: str
     mode: str
     """`local` or `k8s`."""
     owned: bool
-    """It ends with the monitor that started it."""
+    """Whether it ends with the monitor that started it."""
     notice: str
-    """A sentence about what goes on, e.g. a rolling restart; empty if nothing does."""
+    """A sentence about what is happening, e.g. a rolling restart; may be empty."""
     resolved_by: str
     resolved: float
     trouble: str
@@ -37,44 +37,44 @@ class Service(NamedTuple):
     link_state: str
     link_since: float
     link_detail: str
-    """As in Origin."""
+    """These seven are as in `fleet.Origin`."""
 
 
 class WorkerRow(NamedTuple):
     """One worker, or one process of it while it is being replaced."""
 
     key: str
-    """Unlike any other row's."""
+    """Unique among the rows."""
     name: str
-    """What commands call it."""
+    """Its name in commands."""
     state: str
-    """`starting`, `ready`, `busy`, `held`, `draining`, `backoff`, `failed`."""
+    """`starting`, `ready`, `busy`, `held`, `draining`, `backoff` or `failed`."""
     reason: str
     """Why it is not ready; empty if it is."""
     pid: int
-    """0: none."""
+    """0: no process on this machine."""
     port: int
     since: float
-    """When it came into service, or into a state before that."""
+    """When it became ready or, before that, when it was started."""
     locked: float
     """When its lock was taken; 0: it is free."""
     request: str
-    """What holds the lock: `POST /predict`."""
+    """The request that holds the lock: `POST /predict`."""
     client: str
     requests: int
     errors: int
     rps: float
-    """Requests a second, over the last ten seconds."""
+    """Requests per second, over the last ten seconds."""
     p50: float
     p95: float
-    """Quantiles of the service time of the last minute."""
+    """Quantiles of the service time over the last minute, in seconds."""
     restarts: int
     address: str
-    """Where it is, if not on this machine: `10.244.1.11:8000`."""
+    """`10.244.1.11:8000`; empty for a worker on this machine."""
 
 
 class WaitingRow(NamedTuple):
-    """One request in the queue."""
+    """One queued request."""
 
     since: float
     client: str
@@ -82,7 +82,7 @@ class WaitingRow(NamedTuple):
 
 
 class RequestRow(NamedTuple):
-    """One exchange that has ended."""
+    """One finished request."""
 
     ended: float
     client: str
@@ -98,7 +98,7 @@ class RequestRow(NamedTuple):
 
 
 class LogRow(NamedTuple):
-    """One line of a worker's output, or of Faucet's own."""
+    """One line of a worker's output, or one message of Faucet."""
 
     when: float
     source: str
@@ -107,34 +107,36 @@ class LogRow(NamedTuple):
 
 
 class Totals(NamedTuple):
-    """The numbers at the top."""
+    """The totals of the whole service."""
 
     rps: float
-    """Requests a second, over the last ten seconds."""
+    """Requests per second, over the last ten seconds."""
     p50: float
     p95: float
     p99: float
-    """Quantiles of the service time over the last minute."""
+    """Quantiles of the service time over the last minute, in seconds."""
     locked: int
+    """Workers whose lock is held."""
     workers: int
-    """Workers that can be locked."""
+    """Workers that the proxy knows, whatever their state."""
     waiting: int
+    """Queued requests."""
     queue_limit: int
     oldest: float
-    """Since when the first in the queue waits; 0: nobody does."""
+    """When the first queued request was queued; 0: the queue is empty."""
     errors: int
     refused: int
     """In the last minute."""
     requests: int
-    """In all."""
+    """Since the start."""
     clients: int
-    """Connections."""
+    """Client connections."""
     max_clients: int
-    """As many as may be."""
+    """Client connections that are allowed."""
     buffered: int
-    """Bytes of the budget for buffers that are used; what each client may have in any case is not counted."""
+    """Used bytes of the buffer budget; what each client is granted in any case is not counted."""
     buffer_total: int
-    """All of that budget."""
+    """Bytes of the whole buffer budget."""
 
 
 class SecondRow(NamedTuple):
@@ -145,4 +147,4 @@ class SecondRow(NamedTuple):
     locked: int
     waiting: int
     errors: int
-    """Answers 5xx and refusals."""
+    """Responses with 5xx, and refused requests."""

@@ -1,4 +1,4 @@
-"""What processes use. Asked by whoever looks, never by the runtime: it costs 0.2 ms for each."""
+"""CPU and memory of processes. Sampled by the monitor and `ctl`, never by the service: it costs 0.2 ms per process."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import NamedTuple
 
 
 class Usage(NamedTuple):
-    """What a process uses."""
+    """CPU and memory of one process."""
 
     cpu: float
     """Per cent of one core."""
     rss: int
-    """Bytes of resident memory."""
+    """Resident memory in bytes."""
 
 
 def sample_usage(pids: Mapping[int, object], seen: dict[int, object]) -> dict[int, Usage]:
-    """CPU since the last call with the same `seen`, and memory now. Processes that are not ours are left out."""
+    """Return usage by pid: CPU since the last call with the same `seen`, memory now. Unreadable pids are left out."""
     import psutil
 
     usage = {}

@@ -1,1 +1,5 @@
-"""The monitor: a picture of a runtime in the terminal, and keys to steer it. Knows the control socket, nothing else."""
+"""The monitor: the live state of one running service in the terminal, and keys to control it.
+
+It talks to the service only through the control socket, and never touches proxy, workers or pods directly.
+Imported by `cli` and `doctor` only; Textual takes long to import, so import `tui.app` lazily.
+"""

@@ -1,4 +1,4 @@
-"""What the monitor can do to workers: keys become questions to the runtime; some ask the user first."""
+"""The monitor's actions on workers: keys become commands to the runtime, some after a confirmation."""
 
 from __future__ import annotations
 
@@ -17,16 +17,21 @@ from faucet.tui.screens import Question
 from faucet.tui.table import WorkerTable
 
 ACTING = {"restart", "roll", "scale", "hold", "kill", "drop", "retry"}
-"""Actions that change something: not with --read-only."""
+"""Actions that change something; disabled with --read-only."""
 
 OURS_ONLY, PODS_ONLY = {"roll", "scale", "kill"}, {"drop", "retry"}
-"""Actions that only workers of our own, or only pods, have."""
+"""Actions that exist only for local workers, and only for pods."""
 
 
 class Acting(App[str]):
-    """The half of the monitor that acts."""
+    """The half of the monitor that acts on workers."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
+        # These two first: a narrow footer cuts the end. `ctrl+q` is apart, since the footer shows a binding for as long
+        # as any of its keys works, and `q` does not while the filter is typed.
+        Binding("question_mark,f1", "help", "Help", id="help", key_display="?"),
+        Binding("q", "leave", "Quit", id="quit"),
+        Binding("ctrl+q", "leave", "Quit", show=False),
         Binding("r", "restart", "Restart", id="restart"),
         Binding("R", "roll", "Rolling", id="rolling-restart"),
         Binding("plus,equals_sign", "scale(1)", "+1", id="scale-up", key_display="+"),
@@ -44,11 +49,11 @@ class Acting(App[str]):
 
     @property
     def behind(self) -> Screen[Any]:
-        """The picture, whatever is open in front of it."""
+        """The main screen, whatever is open in front of it."""
         return self.screen_stack[0]
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Called by Textual: whether an action is there."""
+        """Called by Textual: whether an action is available."""
         if self.read_only and action in ACTING:
             return False
         return action not in (PODS_ONLY if self.mode == "local" else OURS_ONLY)
@@ -77,12 +82,12 @@ class Acting(App[str]):
 
     @property
     def mode(self) -> str:
-        """What kind of workers there are: `local` or `k8s`."""
+        """The kind of workers: `local` or `k8s`."""
         return self.model.service.mode if self.model.service is not None else "local"
 
     @work(group="questions")
     async def action_restart(self) -> None:
-        """Replace the selected worker; a pod is deleted for that, which is asked first."""
+        """Restart the selected worker: its replacement is ready before it ends. A pod is deleted, after a question."""
         name = self._selected()
         if name is None:
             return
@@ -100,33 +105,33 @@ class Acting(App[str]):
         self._act_on_selected("drop")
 
     def action_retry(self) -> None:
-        """Try the selected pod now, which was put aside."""
+        """Retry the selected pod now, if it was unreachable."""
         self._act_on_selected("retry")
 
     def action_roll(self) -> None:
-        """Replace all workers, one after the other."""
+        """Restart all workers, one after the other."""
         self._act("rolling-restart")
 
     def action_scale(self, by: int) -> None:
-        """One worker more, or less."""
+        """Add a worker, or remove one."""
         self._act("scale", count=f"{by:+d}")
 
     def action_hold(self) -> None:
-        """Hold the selected worker, or resume it."""
+        """Hold the selected worker (it gets no more requests), or resume it."""
         name = self._selected()
         held = any(row.name == name and row.state == "held" for row in self.model.rows)
         self._act_on_selected("resume" if held else "hold")
 
     @work(group="questions")
     async def action_kill(self) -> None:
-        """End the selected worker now."""
+        """Kill the selected worker now (SIGKILL); the request it is serving fails."""
         cell = self.behind.query_one(WorkerTable).selected
         if cell is None:
             return
         name, row = cell.row.name, cell.row
         if self.settings.confirm:
-            lost = f" {row.request} would be lost." if row.locked else ""
-            question = f"End worker {name} (pid {row.pid}) now, whatever it does?{lost}"
+            lost = f" {row.request} from {row.client} will fail." if row.locked else ""
+            question = f"Kill worker {name} (pid {row.pid})?{lost}"
             if await self.push_screen_wait(Question(question, [("cancel", "Cancel"), ("kill", "Kill")])) != "kill":
                 return
         self._act("kill", worker=name)

@@ -1,4 +1,4 @@
-"""The monitor itself: puts the picture together twice a second, and turns keys into questions to the runtime."""
+"""The monitor itself: redraws the screen a few times per second, and turns keys into commands to the runtime."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ from faucet.tui.top import HeaderLine, OriginLine, TabLine, Tiles
 from faucet.units import format_size
 
 USAGE_SECONDS = 2.0
-"""Between two looks at CPU and memory: 0.2 ms for each worker."""
+"""Seconds between two samples of CPU and memory, which cost 0.2 ms per worker."""
 
 IDLE_SECONDS = 1.0
-"""After which the picture is drawn again even if nothing was heard: ages grow."""
+"""Seconds after which the screen is redrawn even without an update: ages grow."""
 
 TABS = ("log", "requests", "queue", "events")
 
 LEFT, STOPPED, LOST, GONE = "left", "stopped", "lost", "gone"
-"""How the monitor ends: the service goes on; it was asked to stop; it is gone; the terminal is gone."""
+"""How the monitor ends: the service goes on; it was asked to stop; the connection is lost; the terminal is gone."""
 
 
 class Monitor(Acting):
-    """The picture. Returns LEFT, STOPPED, LOST or GONE."""
+    """The monitor. Its `run` returns LEFT, STOPPED, LOST or GONE."""
 
     CSS_PATH = "monitor.tcss"
     TITLE = "faucet"
@@ -65,7 +65,7 @@ class Monitor(Acting):
         Binding("slash", "filter", "Filter", id="filter", key_display="/"),
         Binding("f", "follow", "Follow", id="follow", show=False),
         Binding("o", "only", "Only this worker", id="only", show=False),
-        Binding("v", "source", "Kinds of lines", id="source", show=False),
+        Binding("v", "source", "Kind of lines", id="source", show=False),
         Binding("w", "wrap", "Wrap", id="wrap", show=False),
         Binding("m", "mark", "Mark", id="mark", show=False),
         Binding("c", "clear", "Clear", id="clear", show=False),
@@ -74,14 +74,12 @@ class Monitor(Acting):
         Binding("s", "sort", "Sort", id="sort", show=False),
         Binding("space", "pause", "Pause", id="pause", show=False),
         *(Binding(str(n), f"tab('{name}')", name.title(), id=name, show=False) for n, name in enumerate(TABS, 1)),
-        Binding("question_mark,f1", "help", "Help", id="help", key_display="?"),
-        Binding("q,ctrl+q", "leave", "Quit", id="quit", key_display="q"),
         Binding("ctrl+c", "leave", "Quit", show=False),
         Binding("ctrl+z", "suspend_process", "Suspend", show=False),
     ]
 
     def __init__(self, connect: Connect, settings: MonitorSettings, owner: bool, read_only: bool = False) -> None:
-        """`owner`: the service ends with this monitor, unless it detaches."""
+        """Create the monitor. `owner`: the service ends with this monitor, unless it detaches."""
         super().__init__()
         self.settings = settings
         self.owner = owner
@@ -112,11 +110,11 @@ class Monitor(Acting):
         yield TabLine("tabs")
         with ContentSwitcher(initial="log"):
             plain = self.plain
-            yield LineView(lambda item: log_line(item, self.only, self.source), "nothing was said yet", "log", plain)
-            yield LineView(request_line, "no request yet", "requests", plain)
-            yield LineView(self._waiting_line, "nobody waits", "queue", plain, follow=False)
-            yield LineView(partial(event_line, plain=plain), "nothing has happened yet", "events", plain)
-        yield Input(placeholder="show only lines with … (a regular expression); empty: all", id="filter", compact=True,
+            yield LineView(lambda item: log_line(item, self.only, self.source), "no log lines yet", "log", plain)
+            yield LineView(request_line, "no requests yet", "requests", plain)
+            yield LineView(self._waiting_line, "The queue is empty.", "queue", plain, follow=False)
+            yield LineView(partial(event_line, plain=plain), "no events yet", "events", plain)
+        yield Input(placeholder="filter lines by a regular expression; empty: show all", id="filter", compact=True,
                     select_on_focus=False)  # fmt: skip
         yield Footer(compact=True)
 
@@ -126,7 +124,7 @@ class Monitor(Acting):
         self.set_class(self.plain, "-plain")
         self.query_one("#filter", Input).display = False
         self.set_interval(1 / self.settings.refresh, self._refresh)
-        self.set_interval(USAGE_SECONDS, self._look_at_usage)
+        self.set_interval(USAGE_SECONDS, self._sample_usage)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
@@ -134,7 +132,7 @@ class Monitor(Acting):
         self._feed()
 
     def terminal_is_gone(self) -> None:
-        """Called from another thread: there is nothing to draw on any more."""
+        """End the monitor, since its terminal is gone. Thread-safe."""
         loop = self._loop
         if loop is not None:
             loop.call_soon_threadsafe(self.exit, GONE)
@@ -148,11 +146,11 @@ class Monitor(Acting):
         else:
             self.exit(STOPPED if self.stopping else LOST)
 
-    # -- the picture -------------------------------------------------------------------------------------------
+    # -- drawing -----------------------------------------------------------------------------------------------
 
     def _refresh(self) -> None:
         if self.paused or not self.screen_stack or not self.behind.query(HeaderLine):
-            return  # where nothing is left to draw on, it is closing, and its timers end after its screens
+            return  # without a screen the app is closing: its timers end after its screens
         model = self.model
         clock_runs = bool(model.queue) or any(row.locked for row in model.workers.values())
         if model.version == self._drawn and not clock_runs and not model.link and monotonic() < self._draw_again:
@@ -167,13 +165,13 @@ class Monitor(Acting):
         now = model.now()
         remark = "read only" if self.read_only else ""
         self.behind.query_one(HeaderLine).show_model(
-            model, "paused: space goes on" if self.paused else remark, self.plain
+            model, "paused, press space to resume" if self.paused else remark, self.plain
         )
         self.behind.query_one(OriginLine).show_service(model.service, now, self.plain)
         self.behind.query_one(Tiles).show_model(model, self.plain)
         cells = [Cell(row, now, self._usage.get(row.pid), self.plain) for row in model.rows]
         if self.behind.query_one(WorkerTable).show_kind(self.mode):
-            self.refresh_bindings()  # other workers, other actions
+            self.refresh_bindings()  # local workers and pods have different actions
         self.behind.query_one(WorkerTable).show(cells)
         self.behind.query_one("#log", LineView).feed(model.log, model.counts["log"])
         self.behind.query_one("#requests", LineView).feed(model.requests, model.counts["requests"])
@@ -200,11 +198,11 @@ class Monitor(Acting):
 
     @property
     def view(self) -> LineView:
-        """The lines that are seen."""
+        """The view of the active tab."""
         return self.behind.query_one(f"#{self.tab}", LineView)
 
-    def _look_at_usage(self) -> None:
-        """CPU and memory of the workers, where they are on this machine."""
+    def _sample_usage(self) -> None:
+        """Sample CPU and memory of the workers, if they are on this machine."""
         service = self.model.service
         if service is None or service.mode != "local" or self.paused:
             return
@@ -215,7 +213,7 @@ class Monitor(Acting):
         usage = self._usage.get(pid)
         return f", CPU {usage.cpu:.0f} %, memory {format_size(usage.rss)}" if usage else ""
 
-    # -- looking -----------------------------------------------------------------------------------------------
+    # -- views -------------------------------------------------------------------------------------------------
 
     @on(WorkerTable.Picked)
     @work(group="details", exclusive=True)
@@ -259,7 +257,7 @@ class Monitor(Acting):
         self._refresh()
 
     def action_filter(self) -> None:
-        """Show only some lines."""
+        """Show only the lines that match a regular expression."""
         field = self.query_one("#filter", Input)
         field.value = self.filters[self.tab]
         field.display = True
@@ -267,7 +265,7 @@ class Monitor(Acting):
 
     @on(Input.Changed, "#filter")
     def _filter_changed(self, event: Input.Changed) -> None:
-        """May come after the Enter that ends the filter, where somebody types fast."""
+        """May come after the Enter that closes the filter, if the user types fast."""
         if event.value != self.filters[self.tab]:
             self.filters[self.tab] = event.value
             self.view.filter(event.value)
@@ -279,7 +277,7 @@ class Monitor(Acting):
         self.query_one("#filter", Input).display = False
 
     def on_key(self, event: events.Key) -> None:
-        """Escape ends the filter, or takes it away. What is typed fast after `/` belongs to it, too."""
+        """Called by Textual: Escape closes and clears the filter. Keys typed fast after `/` go to the filter, too."""
         field = self.query_one("#filter", Input)
         if len(self.screen_stack) > 1:
             return
@@ -290,49 +288,49 @@ class Monitor(Acting):
             self._draw_now()
             event.stop()
         elif self.focused is field and event.is_printable and event.character:
-            # It was on its way to whatever had the focus before.
+            # It was sent to the widget that had the focus before.
             field.insert_text_at_cursor(event.character)
 
     def action_only(self) -> None:
-        """The log of the selected worker only, or of all."""
+        """Show the log of the selected worker only, or of all."""
         self.only = None if self.only is not None else self._selected()
         self.query_one("#log", LineView).refill()
         self.action_tab("log")
 
     def action_source(self) -> None:
-        """Which kinds of lines the log shows: the next."""
+        """Show the next kind of lines in the log: everything, output, requests, trouble."""
         self.source = SOURCES[(SOURCES.index(self.source) + 1) % len(SOURCES)]
         self.query_one("#log", LineView).refill()
         self.action_tab("log")
         self.notify(f"the log shows {self.source}")
 
     def action_follow(self) -> None:
-        """Stay at the newest line, or stay where one is."""
+        """Follow the newest line, or stay at the current one."""
         self.view.action_follow(not self.view.following)
         self._draw_tabs()
 
     def action_wrap(self) -> None:
-        """Wrap long lines, or do not."""
-        self.notify("long lines are wrapped" if self.view.wrap() else "long lines are cut; ← and → move")
+        """Wrap long lines, or cut them."""
+        self.notify("long lines are wrapped" if self.view.wrap() else "long lines are cut; ← and → scroll")
 
     def action_mark(self) -> None:
-        """Put a mark into the lines."""
+        """Insert a mark with the time after the newest line."""
         dashes = "----" if self.plain else "────"
         self.view.mark(Line([(f"{dashes} {strftime('%H:%M:%S')} {dashes}", "warning")]))
 
     def action_clear(self) -> None:
-        """Show only lines that come from now on."""
+        """Clear the view: show only lines that come from now on."""
         self.view.clear()
 
     def action_copy(self) -> None:
-        """Copy the line under the cursor (OSC 52: also over ssh)."""
+        """Copy the line under the cursor to the clipboard (OSC 52: also over ssh)."""
         line = self.view.current
         if line is not None:
             self.copy_to_clipboard(line.text)
             self.notify("copied", timeout=2)
 
     def action_save(self) -> None:
-        """Save the lines of this view."""
+        """Save all lines of this view to a file in the current directory."""
         path = Path.cwd() / f"faucet-{self.tab}-{strftime('%Y%m%d-%H%M%S')}.txt"
         try:
             path.write_text("\n".join(self.view.texts) + "\n")
@@ -346,19 +344,19 @@ class Monitor(Acting):
         self.notify(f"sorted by {self.query_one(WorkerTable).sort_by_next()}", timeout=2)
 
     def action_pause(self) -> None:
-        """Stop the picture, and let it go on."""
+        """Pause the screen, or resume it."""
         self.paused = not self.paused
         self._draw()
 
     def action_help(self) -> None:
-        """The keys."""
+        """Show all keys."""
         self.push_screen(TextScreen("Help", help_text(self.plain)))
 
     # -- leaving -----------------------------------------------------------------------------------------------
 
     @work(group="questions", exclusive=True)
     async def action_leave(self) -> None:
-        """Detach, or stop the service, or go on."""
+        """Leave: detach, or stop the service."""
         alone = self.feed.client is None
         if self.read_only or alone or (not self.owner and not self.settings.confirm):
             self.exit(LEFT)
@@ -373,12 +371,12 @@ class Monitor(Acting):
             self.feed.reconnect = self.feed.reconnect and not self.stopping
 
     def _leave_question(self) -> tuple[str, list[tuple[str, str]]]:
-        """The question, and its answers."""
+        """Return the question, and its answers: names and labels."""
         totals, service = self.model.totals, self.model.service
-        busy = f"\n{totals.locked} in hand, {totals.waiting} waiting." if totals and totals.locked else ""
+        busy = f"\n{totals.locked} in progress, {totals.waiting} queued." if totals and totals.locked else ""
         if service is not None and service.state == "draining":
             return f"The service is stopping.{busy}", [
-                ("cancel", "Wait for it"), ("now", "Stop now"), ("leave", "Leave it to end by itself"),
+                ("cancel", "Wait for it"), ("now", "Stop now"), ("leave", "Leave; it stops by itself"),
             ]  # fmt: skip
         return f"Leave the service running, or stop it?{busy}", [
             ("detach", "Detach, keep serving" if self.owner else "Leave, keep serving"), ("stop", "Stop, drain first"),
@@ -397,7 +395,7 @@ class Monitor(Acting):
             self.exit(LEFT)
 
     def action_screenshot(self, filename: str | None = None, path: str | None = None) -> None:
-        """Save a picture of the screen as SVG."""
+        """Save the screen as an SVG image."""
         name = f"faucet-{strftime('%Y%m%d-%H%M%S')}.svg"
         try:
             where = self.save_screenshot(name, str(Path.cwd()))
@@ -407,9 +405,9 @@ class Monitor(Acting):
             self.notify(f"saved to {where}", markup=False)
 
     def get_system_commands(self, screen: Screen[Any]) -> Any:
-        """Called by Textual: what the palette offers. Its own ways to quit do not ask."""
+        """Called by Textual: the commands of the palette. Textual's own are left out: its `Quit` would not ask."""
         yield SystemCommand("Theme", "Change the colours", self.action_change_theme)
-        yield SystemCommand("Screenshot", "Save a picture of the screen as SVG", self.action_screenshot)
+        yield SystemCommand("Screenshot", "Save the screen as an SVG image", self.action_screenshot)
         for binding in (*Acting.BINDINGS, *self.BINDINGS):
             if isinstance(binding, Binding) and binding.id and self.check_action(binding.action.partition("(")[0], ()):
                 action: Callable[[], Any] = partial(self.run_action, binding.action)

@@ -1,4 +1,4 @@
-"""The connection to the runtime: kept up, and made again when it breaks."""
+"""The monitor's connection to the runtime, with reconnection."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from faucet.control.client import Client, NoRuntime, Refusal
 from faucet.tui.model import Model
 
 BACKOFF = Backoff(0.25, 5.0)
-"""Before the next attempt to connect."""
+"""Pauses before reconnecting, in seconds."""
 
 Connect = Callable[[], Awaitable[Client]]
 
 
 class Feed:
-    """Fills a model. While `reconnect` is set, a lost connection is made again."""
+    """Keeps a model up to date. While `reconnect` is set, it reconnects when the connection is lost."""
 
     def __init__(self, model: Model, connect: Connect, hz: float, reconnect: bool) -> None:
         self.model = model
@@ -27,7 +27,7 @@ class Feed:
         self.reconnect = reconnect
 
     async def run(self) -> None:
-        """Until the connection is lost for good. Raises NoRuntime if there never was one."""
+        """Run until the connection is lost for good. Raises NoRuntime if the first attempt to connect fails."""
         failures = 0
         first = True
         while True:
@@ -37,7 +37,7 @@ class Feed:
             except (NoRuntime, Refusal) as error:
                 if first:
                     raise NoRuntime(str(error)) from error
-                self.model.link = f"{error}; trying again"
+                self.model.link = f"{error}; reconnecting"
             if not self.reconnect:
                 return
             failures += 1
@@ -52,12 +52,12 @@ class Feed:
             self.model.link = ""
             await asyncio.wait([client.closed])
         finally:
-            self.model.link = "the connection is lost"
+            self.model.link = "connection lost"
             self.client = None
             await client.close()
 
     async def ask(self, do: str, **arguments: Any) -> Any:
-        """Ask the runtime. Raises Refusal, NoRuntime."""
+        """Send a command to the runtime and return its answer. Raises Refusal, NoRuntime."""
         if self.client is None:
-            raise NoRuntime("there is no connection to the service now")
+            raise NoRuntime("not connected to the service; reconnecting")
         return await self.client.ask(do, **arguments)

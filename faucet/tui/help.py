@@ -1,4 +1,4 @@
-"""The keys, for people."""
+"""The text of the monitor's help screen."""
 
 from __future__ import annotations
 
@@ -6,39 +6,42 @@ from faucet.status.columns import ASCII_GLYPHS, GLYPHS
 
 _HELP = """\
 Workers
-  ↑ ↓  click        select a worker            ⏎  double click   everything about it
-  r                 restart: another is ready before it ends
-  R                 rolling restart: all of them, one after the other
-  h                 hold: no more requests, the process stays; again: resume
-  K                 kill, with what it has in hand (asks first)
-  + -               one worker more, one less (it finishes what it has)
-  d  t              pods: drop the connection; try one now that was put aside (and r deletes one: asks first)
-  s  click header   sort by the next column, by this column
+  ↑ ↓  click        select a worker              ⏎  double click   show its details
+  r                 restart: the replacement is ready before the old process ends
+  R                 rolling restart: all workers, one after the other
+  h                 hold (no more requests, the process stays), or resume
+  K                 kill; the request in progress fails (asks first)
+  + -               add a worker, or remove one (it finishes its request)
+  d  t  r           pods: drop the connection; retry now; delete the pod (asks first)
+  s  click header   sort by the next column, or by this one
 
 Log, requests, queue, events
-  1 2 3 4  click    which of them              tab            to the lines, and back to the workers
-  /                 filter by a regular expression            esc   all lines again
-  o                 the log of the selected worker only       v     everything, output, requests, trouble
-  f                 follow the newest line, or stay here      end   to the newest
-  w                 wrap long lines            ← →            move sideways
-  m                 put in a mark              c              clear
-  y                 copy the line (OSC 52)     S              save all lines to a file
-  ⏎                 everything about a request
+  1 2 3 4  click    switch the view              tab     focus the lines, or the workers
+  /                 filter by a regular expression       esc   clear the filter
+  o                 log of the selected worker only      v     everything, output, requests, trouble
+  f                 follow the newest line, or stay      end   go to the newest line
+  w                 wrap long lines              ← →     scroll sideways
+  m                 insert a mark                c       clear
+  y                 copy the line (OSC 52)       S       save all lines to a file
+  ⏎                 details of a request or line
 
-All
-  space             pause the picture          ctrl+p         all commands, and the themes
-  q  ctrl+c         detach, or stop; ctrl+c again goes on to the next answer       ?   this
+General
+  space             pause the screen             ctrl+p  all commands and themes
+  q  ctrl+c         detach or stop; ctrl+c again selects the next answer
+  ?                 this help
 
 States
   {states}
 
-LOCK is how long the request has held the worker's lock. It is released when the whole answer was read, not when
-the client leaves: R is still at work.
+LOCK is how long the request has held the worker's lock. The worker is free again when it has
+answered completely, not when the client disconnects: R cannot be interrupted.
+rps counts the last 10 s; p50/95/99 at the top the last minute; P50 and P95 of a worker its latest
+requests.
 """
 
 
 def help_text(plain: bool) -> str:
-    """The keys, and what the states look like here."""
+    """Return the help text: the keys, and the states with their glyphs."""
     glyphs = ASCII_GLYPHS if plain else GLYPHS
     text = _HELP.format(states="    ".join(f"{glyph} {state}" for state, glyph in glyphs.items()))
     arrows = {"↑": "up", "↓": "down", "←": "left", "→": "right", "⏎ ": "enter"}

@@ -1,4 +1,4 @@
-"""Items as lines: what a line of the log, a request, a waiting request and an event look like."""
+"""Items as lines: log lines, requests, queued requests and events."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from faucet.tui.model import LogItem
 from faucet.units import format_duration, format_size
 
 SOURCES = ("everything", "output", "requests", "trouble")
-"""What the log can be limited to."""
+"""The kinds of lines that the log view can be limited to."""
 
 
 def status_paint(status: int) -> str:
-    """The paint of a status code."""
+    """Return the paint of an HTTP status code."""
     return "error" if status >= 500 else "warning" if status >= 400 else "ok"
 
 
 def log_line(item: LogItem, worker: str | None, source: str) -> Line | None:
-    """A line of the log, if it is about `worker` (None: any) and of that `source`."""
+    """Return a log line, or None if it is not about `worker` (None: any) or not of the kind `source`."""
     if worker is not None and item.worker != worker:
         return None
     if isinstance(item, RequestRow):
@@ -29,15 +29,16 @@ def log_line(item: LogItem, worker: str | None, source: str) -> Line | None:
         return _request_in_log(item)
     if source == "requests" or (source == "trouble" and item.source in ("out", "info")):
         return None
-    return _said(item)
+    return _message(item)
 
 
 def worker_tag(name: str) -> str:
-    """What marks the lines of a worker: `w3`, or the name of a pod, whose end tells it from others."""
+    """Return the short name of a worker in log lines: `w3`, or the end of a pod's name, which is unique."""
     return f"w{name}" if name.isdecimal() else name[-TAG_LIMIT:] or "-"
 
 
 TAG_LIMIT = 15
+"""Characters of a pod's name in log lines."""
 
 
 def _request_in_log(item: RequestRow) -> Line:
@@ -52,7 +53,7 @@ def _request_in_log(item: RequestRow) -> Line:
 PAINT_OF_SOURCE = {"err": "warning", "warning": "warning", "error": "error", "info": "title", "skipped": "dim"}
 
 
-def _said(item: LogRow) -> Line:
+def _message(item: LogRow) -> Line:
     own = item.source not in ("out", "err")
     where = "faucet  " if own else f"{worker_tag(item.worker):<3} {item.source:<4}"
     paint = PAINT_OF_SOURCE.get(item.source, "text")
@@ -60,7 +61,7 @@ def _said(item: LogRow) -> Line:
 
 
 def event_line(item: LogRow, plain: bool) -> Line:
-    """A line of the events."""
+    """Return an event as a line."""
     glyph = {"warning": "!", "error": "x" if plain else "✖"}.get(item.source, " ")
     return Line(
         [(f"{clock(item.when)} ", "dim"), (f"{glyph} ", PAINT_OF_SOURCE[item.source]),
@@ -69,7 +70,7 @@ def event_line(item: LogRow, plain: bool) -> Line:
 
 
 def request_line(item: RequestRow) -> Line:
-    """A line of the requests: time, worker, status, wait, service time, bytes, and what was asked."""
+    """Return a finished request as a line: time, worker, status, queue time, service time, bytes, and request."""
     return Line(
         [(f"{clock(item.ended)} ", "dim"), (f"{worker_tag(item.worker):<3} ", "title"),
          (f"{item.status} ", status_paint(item.status)),
@@ -81,7 +82,7 @@ def request_line(item: RequestRow) -> Line:
 
 
 def waiting_line(item: WaitingRow, position: int, now: float) -> Line:
-    """A line of the queue."""
+    """Return a queued request as a line: position, age, and request."""
     return Line(
         [(f"{position:>4}  ", "title"), (f"{format_age(now - item.since):>8}  ", "busy"),
          (visible(item.request), "strong"), (f"  {item.client}", "dim")], item,
@@ -89,7 +90,7 @@ def waiting_line(item: WaitingRow, position: int, now: float) -> Line:
 
 
 def request_details(item: RequestRow) -> str:
-    """Everything that is known of a request."""
+    """Return all details of a finished request."""
     return "\n".join(
         (
             f"{item.method} {visible(item.target)}",
@@ -102,6 +103,6 @@ def request_details(item: RequestRow) -> str:
             f"in the worker  {format_duration(item.service)}",
             f"request        {format_size(item.received)}",
             f"response       {format_size(item.sent)}",
-            f"remark         {visible(item.note) or 'none'}",
+            f"note           {visible(item.note) or 'none'}",
         )
     )

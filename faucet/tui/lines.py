@@ -1,6 +1,6 @@
-"""Lines that come and come: the log, the requests, the queue, the events. Filtered, followed, wrapped, copied.
+"""A view of a growing list of lines: the log, the requests, the queue, the events. Filtered, followed, wrapped.
 
-It scrolls by itself instead of telling Textual of each new line: a line more costs nothing that is not seen.
+It scrolls by itself instead of telling Textual of each new line: a new line outside the view costs nothing.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from textual.widget import Widget
 from faucet.tui.paint import PAINTS, over, strip_of
 
 LINES = 5000
-"""Lines that are kept; when there are `TRIM` more, the oldest go."""
+"""Lines that are kept; with `TRIM` more, the oldest are dropped."""
 
 TRIM = 500
 
 WHEEL = 3
-"""Lines that one turn of the wheel scrolls."""
+"""Lines to scroll per turn of the mouse wheel."""
 
 
 @dataclass(slots=True)
 class Line:
-    """One line: what it says, in parts with the paint of each, and what it is about."""
+    """One line: its text in parts with the paint of each, and the item it shows."""
 
     parts: Sequence[tuple[str, str]]
     item: Any = None
@@ -41,17 +41,17 @@ class Line:
 
     @property
     def text(self) -> str:
-        """All it says."""
+        """The whole text."""
         return "".join(text for text, _ in self.parts)
 
     @property
     def searched(self) -> str:
-        """What a filter looks at: not the time, which comes first."""
+        """The text that a filter searches: all but the time, which comes first."""
         return "".join(text for text, _ in self.parts[1:])
 
     @property
     def is_remark(self) -> bool:
-        """It says something about the lines, and is seen whatever the filter is."""
+        """Whether it is about other lines (a mark, skipped lines), and so shown whatever the filter is."""
         return self.item is None or getattr(self.item, "source", "") == "skipped"
 
 
@@ -59,7 +59,7 @@ Render = Callable[[Any], Line | None]
 
 
 class LineView(Widget, can_focus=True):
-    """A window on lines. `render` makes a line of an item, or None of one that is not to be seen."""
+    """A scrolling view of lines. `render` makes a line of an item, or returns None to hide it."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = set(PAINTS)
 
@@ -72,11 +72,11 @@ class LineView(Widget, can_focus=True):
         Binding("end,G", "follow(True)", "Last", show=False),
         Binding("left", "shift(-8)", "Left", show=False),
         Binding("right", "shift(8)", "Right", show=False),
-        Binding("enter", "pick", "Details", show=False),
+        Binding("enter", "pick", "Details", key_display="enter"),
     ]
 
     class Picked(Message):
-        """Somebody wants to know all about an item."""
+        """The user asks for the details of an item."""
 
         def __init__(self, item: Any) -> None:
             super().__init__()
@@ -101,7 +101,7 @@ class LineView(Widget, can_focus=True):
     # -- filling -----------------------------------------------------------------------------------------------
 
     def feed(self, ring: deque[Any], total: int) -> None:
-        """Show what was added to `ring`, into which `total` items were ever put."""
+        """Show the items added to `ring` since the last call; `total` is how many were ever added."""
         if total == self._seen:
             return
         if total < self._seen:
@@ -112,12 +112,12 @@ class LineView(Widget, can_focus=True):
         self._add(islice(ring, len(ring) - count, None))
 
     def replace(self, items: list[Any]) -> None:
-        """Show these items, and no others."""
+        """Show these items instead of all earlier ones."""
         self._ring = items
         self.refill()
 
     def refill(self) -> None:
-        """Make all lines anew: something has changed about how they are made."""
+        """Render all lines again, after a change of the filter or of `render`."""
         cursor_item = self.current.item if self.current else None
         self._lines, self._rows, self._cursor = [], [], -1
         self._add(self._ring)
@@ -126,15 +126,15 @@ class LineView(Widget, can_focus=True):
         self._show_from(self._top)
 
     def clear(self) -> None:
-        """Show nothing of what was until now."""
+        """Remove all lines; only new ones are shown."""
         if self._lines:
-            self._empty = "cleared: what comes from now on is shown here"
+            self._empty = "cleared: only new lines are shown"
         self._ring = ()
         self._lines, self._rows, self._cursor, self._top = [], [], -1, 0
         self.refresh()
 
     def mark(self, line: Line) -> None:
-        """Put in a line of our own."""
+        """Insert a line that belongs to no item after the newest one."""
         self._append(line)
         self._lines_added()
 
@@ -173,27 +173,27 @@ class LineView(Widget, can_focus=True):
     def _lay_out(self) -> None:
         self._rows = [row for number in range(len(self._lines)) for row in self._rows_of(number)]
 
-    # -- what is seen ------------------------------------------------------------------------------------------
+    # -- what is shown -----------------------------------------------------------------------------------------
 
     @property
     def count(self) -> int:
-        """Lines that are there to be seen."""
+        """The number of lines that pass the filter."""
         return len(self._lines)
 
     @property
     def texts(self) -> list[str]:
-        """What all lines say."""
+        """The texts of all lines that pass the filter."""
         return [line.text for line in self._lines]
 
     @property
     def current(self) -> Line | None:
-        """The line under the cursor; the last one if there is no cursor."""
+        """The line under the cursor; without a cursor the last one, None if there are no lines."""
         if 0 <= self._cursor < len(self._lines):
             return self._lines[self._cursor]
         return self._lines[-1] if self._lines else None
 
     def filter(self, text: str) -> None:
-        """Show only lines in which `text` is found: a regular expression, or as it stands if it is none."""
+        """Show only lines that match the regular expression `text`; an invalid one is searched for literally."""
         try:
             self._pattern = re.compile(text, re.IGNORECASE) if text else None
         except re.error:
@@ -201,7 +201,7 @@ class LineView(Widget, can_focus=True):
         self.refill()
 
     def wrap(self) -> bool:
-        """Wrap long lines, or do not; whether they are now."""
+        """Toggle wrapping of long lines; return whether they are wrapped now."""
         self.wrapped = not self.wrapped
         self._left = 0
         self._lay_out()
@@ -255,7 +255,7 @@ class LineView(Widget, can_focus=True):
         return (self._bar if start <= y < start + size else " "), style
 
     def notify_style_update(self) -> None:
-        """Called by Textual: another theme."""
+        """Called by Textual when the theme has changed."""
         super().notify_style_update()
         for line in self._lines:
             line.strip = None
@@ -269,7 +269,7 @@ class LineView(Widget, can_focus=True):
         self._show_from(self._top)
 
     def action_move(self, by: int) -> None:
-        """Move the cursor."""
+        """Move the cursor by `by` lines."""
         if not self._lines:
             return
         here = (
@@ -290,22 +290,22 @@ class LineView(Widget, can_focus=True):
         self._show_from(self._top)
 
     def action_page(self, pages: int) -> None:
-        """Scroll by pages."""
+        """Scroll by `pages` pages."""
         self._scroll_by(pages * max(self.size.height - 1, 1))
 
     def action_shift(self, by: int) -> None:
-        """Scroll to the side."""
+        """Scroll sideways by `by` characters."""
         self._left = max(self._left + by, 0)
         self.refresh()
 
     def action_follow(self, follow: bool) -> None:
-        """Stay at the end, or stay here."""
+        """Follow the newest line, or stay at the current one."""
         self.following = follow
         self._cursor = -1
         self._show_from(self._top)
 
     def action_pick(self) -> None:
-        """Show the details."""
+        """Ask for the details of the line under the cursor."""
         if self.current is not None and self.current.item is not None:
             self.post_message(self.Picked(self.current.item))
 
@@ -323,7 +323,7 @@ class LineView(Widget, can_focus=True):
         self._scroll_by(WHEEL)
 
     def on_click(self, event: events.Click) -> None:
-        """A click puts the cursor on a line, a second one shows what it is about."""
+        """Called by Textual: a click moves the cursor to a line, a double click shows its details."""
         index = self._top + event.y
         if index < len(self._rows):
             self._cursor = self._rows[index][0]

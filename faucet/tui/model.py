@@ -1,4 +1,4 @@
-"""What the monitor knows: made of the messages of a runtime, and of nothing else."""
+"""The state that the monitor shows, built only from the messages of a runtime."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from faucet.control.protocol import Message
 from faucet.status.snapshot import LogRow, RequestRow, SecondRow, Service, Totals, WaitingRow, WorkerRow
 
 LINES = 5000
-"""Lines of the log that are kept."""
+"""Log lines that are kept."""
 
 REQUESTS = 1000
+"""Requests, and events, that are kept."""
 
 OWN_SOURCES = ("info", "warning", "error")
-"""What Faucet says itself: the events."""
+"""Sources of Faucet's own messages, which are the events."""
 
 LogItem = LogRow | RequestRow
 
 
 class Model:
-    """The state of one runtime, as far as it was told."""
+    """The state of one runtime, as of its latest message."""
 
     def __init__(self) -> None:
         self.service: Service | None = None
@@ -33,25 +34,25 @@ class Model:
         self.requests: deque[RequestRow] = deque(maxlen=REQUESTS)
         self.events: deque[LogRow] = deque(maxlen=REQUESTS)
         self.counts = {"log": 0, "requests": 0, "events": 0}
-        """Items ever put into each."""
+        """Items ever added to each."""
         self.link = "connecting"
-        """Empty while all is well; else what is the matter with the connection."""
+        """What is wrong with the connection; empty while it is up."""
         self.version = 0
         """Changes with every message."""
         self._offset = 0.0  # from our clock to the runtime's
         self._pending: list[tuple[float, LogItem]] = []
 
     def now(self) -> float:
-        """The runtime's clock."""
+        """Return the time by the runtime's clock, in seconds since the epoch."""
         return time() + self._offset
 
     @property
     def rows(self) -> list[WorkerRow]:
-        """All workers."""
+        """The rows of all workers."""
         return list(self.workers.values())
 
     def apply(self, message: Message) -> None:
-        """Take one message."""
+        """Update the state from one message."""
         self.version += 1
         if "now" in message:
             self._offset = message["now"] - time()
@@ -75,14 +76,14 @@ class Model:
                 self._add("requests", self.requests, request)
 
     def settle(self) -> None:
-        """Put what came together into the log, in the order of time."""
+        """Add pending lines and requests to the log, ordered by time."""
         self._pending.sort(key=lambda pair: pair[0])
         for _, item in self._pending:
             self._add("log", self.log, item)
         self._pending.clear()
 
     def forget(self) -> None:
-        """Another connection tells everything anew."""
+        """Clear all lines: a new connection sends them again."""
         for name, ring in (("log", self.log), ("requests", self.requests), ("events", self.events)):
             ring.clear()
             self.counts[name] = 0
@@ -106,7 +107,7 @@ class Model:
     def _skipped(self, message: Message) -> None:
         kind = "log" if "log" in message else "requests"
         rows = message[kind]
-        # At first everything older is left out, of course.
+        # The first message always leaves out everything older.
         if message.get("skipped") and rows and self.counts[kind]:
             when = float(rows[0][0])
             what = "lines" if kind == "log" else "requests"

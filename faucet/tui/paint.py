@@ -1,4 +1,4 @@
-"""Strips of styled text: the one way our own widgets draw, and the names of their colours."""
+"""Strips of styled text, with which our own widgets draw, and the names of their colours."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ Part = tuple[str, Style]
 
 
 def ascii_only() -> bool:
-    """Whether the terminal takes ASCII only, or is to be spared anything else."""
+    """Whether to draw ASCII only: FAUCET_ASCII is set, or the terminal's encoding is not UTF-8."""
     if os.environ.get("FAUCET_ASCII", "") not in ("", "0"):
         return True
     return (getattr(sys.__stdout__, "encoding", "") or "").lower().replace("-", "") != "utf8"
 
 
 def strip_of(parts: Sequence[Part], width: int, base: Style) -> Strip:
-    """One line of `width` cells: cut, or filled with `base`."""
+    """Return one line of `width` cells: cut, or padded in style `base`."""
     strip = Strip([Segment(text, style) for text, style in parts if text])
     return strip.adjust_cell_length(width, base)
 
 
 def over(strip: Strip, style: Style) -> Strip:
-    """`strip` with the background of `style`, whatever it had before."""
+    """Return `strip` with the background of `style` instead of its own."""
     ground = Style(bgcolor=style.bgcolor, reverse=style.reverse)
     return Strip([Segment(text, (own or Style()) + ground) for text, own, _ in strip], strip.cell_length)
 
 
 def fit(text: str, width: int, right: bool = False, plain: bool = False) -> str:
-    """`text` in exactly `width` cells; if it is too long, it ends with an ellipsis."""
+    """Return `text` in exactly `width` cells: padded, or cut with an ellipsis (`~` if `plain`)."""
     length = cell_len(text)
     if length <= width:
         return " " * (width - length) + text if right else text + " " * (width - length)
@@ -55,7 +55,7 @@ BARS, ASCII_BARS = "▁▂▃▄▅▆▇█", "_.:-=+*#"
 
 
 def sparkline(values: Sequence[float], width: int, plain: bool) -> str:
-    """`values` as bars, the newest at the right; where there are too many, the largest of neighbours."""
+    """Return `values` as bars, the newest at the right; if they are too many, the largest of neighbours."""
     bars = ASCII_BARS if plain else BARS
     if not values or width < 1:
         return ""

@@ -1,4 +1,4 @@
-"""What comes up in front of the picture: details, questions, help."""
+"""The screens in front of the main one: details, questions, help."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from faucet.status.snapshot import RequestRow, WorkerRow
 from faucet.text import visible
 from faucet.tui.items import request_line
 from faucet.tui.paint import sparkline
-from faucet.units import format_duration
+from faucet.units import counted, format_duration
 
 Fetch = Callable[[], Awaitable[dict[str, Any]]]
 
 
 class Question(ModalScreen[str]):
-    """A question with a few answers. The first is the safe one; Ctrl-C goes on to the next."""
+    """A question with a few answers. The first is the safe one; Ctrl-C selects the next."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "answer('cancel')", "Cancel"),
@@ -34,7 +34,7 @@ class Question(ModalScreen[str]):
     ]
 
     def __init__(self, question: str, answers: list[tuple[str, str]]) -> None:
-        """`answers` are names and labels."""
+        """Create a question. `answers` are names and labels; the result is the name of the chosen one."""
         super().__init__()
         self._question = question
         self._answers = answers
@@ -51,12 +51,12 @@ class Question(ModalScreen[str]):
         self.dismiss(event.button.id or "cancel")
 
     def action_answer(self, name: str) -> None:
-        """Answer by key."""
+        """Answer with the answer `name`."""
         self.dismiss(name)
 
 
 class TextScreen(ModalScreen[str]):
-    """A text to read, and to scroll."""
+    """A text that can be scrolled."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,enter", "close", "Close"),
@@ -76,12 +76,12 @@ class TextScreen(ModalScreen[str]):
                 yield Static(self._text, markup=False)
 
     def action_close(self) -> None:
-        """Back to the picture."""
+        """Go back to the main screen."""
         self.dismiss("close")
 
 
 class WorkerScreen(ModalScreen[str]):
-    """Everything there is to know about one worker, as long as one looks."""
+    """All details of one worker, updated every second."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,enter", "leave('close')", "Close"),
@@ -107,7 +107,7 @@ class WorkerScreen(ModalScreen[str]):
         with Vertical(classes="wide") as box:
             box.border_title = f"Worker {self._name_of_worker}"
             with VerticalScroll():
-                yield Static("asking …", id="text", markup=False)
+                yield Static("loading …", id="text", markup=False)
             with Horizontal():
                 for name, label in [*self._actions, ("close", "Close")]:
                     yield Button(label, id=name, compact=True)
@@ -130,16 +130,16 @@ class WorkerScreen(ModalScreen[str]):
         self.dismiss(event.button.id or "close")
 
     def action_leave(self, answer: str) -> None:
-        """Back to the picture, perhaps with something to do."""
+        """Go back to the main screen; `answer` is the action to run there."""
         allowed = {name for name, _ in self._actions} | {"close"}
         if answer in allowed:
             self.dismiss(answer)
 
 
 def worker_details(details: dict[str, Any], usage: Callable[[int], str], width: int, plain: bool) -> str:
-    """The text about one worker."""
+    """Return the details of one worker as text."""
     row, now = WorkerRow(**details["row"]), details["now"]
-    lock = f"held for {format_age(now - row.locked)} by {row.request} from {row.client}" if row.locked else "free"
+    lock = f"held {format_age(now - row.locked)} by {row.request} from {row.client}" if row.locked else "free"
     since = f", in service since {clock(row.since)}" if details["took"] and row.since else ""
     reason = f": {visible(row.reason)}" if row.reason else ""
     requests = [request_line(RequestRow(**request)).text for request in details["requests"]]
@@ -151,20 +151,21 @@ def worker_details(details: dict[str, Any], usage: Callable[[int], str], width: 
             if "command" in details
             else ()
         ),
-        f"requests     {row.requests}, {row.errors} errors, {row.rps:.1f} a second, {row.restarts} restarts",
+        f"requests     {row.requests}, {counted(row.errors, 'error')}, {row.rps:.1f} per second",
+        f"restarts     {row.restarts}",
         *(f"{name:<12} {visible(value)}" for name, value in details.get("facts", ())),
         *(_command(details) if "command" in details else ()),
         "",
         *_latencies(details["durations"], width, plain),
-        *_section("Its latest processes ended:", details.get("exits"), "none has ended yet"),
+        *_section("Latest exits of its processes:", details.get("exits"), "none yet"),
         *_section("Latest requests:", requests, "none yet"),
-        *_section("Last words:", details.get("last_lines"), "none"),
+        *_section("Last lines of output:", details.get("last_lines"), "none"),
     ]
     return "\n".join(lines)
 
 
 def _command(details: dict[str, Any]) -> list[str]:
-    """How a process on this machine was started."""
+    """Return how a process on this machine is started."""
     environment = ", ".join(f"{name}={visible(value)}" for name, value in details["environment"].items())
     return [
         f"command      {visible(' '.join(details['command']))}",
@@ -174,16 +175,16 @@ def _command(details: dict[str, Any]) -> list[str]:
 
 
 def _section(title: str, lines: list[str] | None, nothing: str) -> list[str]:
-    """A list with its title; nothing at all if there is no such list."""
+    """Return a list with its title, `nothing` in place of an empty one; no lines if there is no such list."""
     if lines is None:
         return []
     return ["", title, *([f"  {visible(text)}" for text in lines] or [f"  {nothing}"])]
 
 
 def _latencies(durations: list[float], width: int, plain: bool) -> list[str]:
-    """The distribution of the latest service times as bars, from the fastest to the slowest bucket."""
+    """Return the distribution of the latest service times as bars, from the fastest to the slowest bucket."""
     if not durations:
-        return ["No request yet."]
+        return ["No requests yet."]
     ordered = sorted(durations)
     histogram = Histogram()
     histogram.add(ordered)

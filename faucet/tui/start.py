@@ -1,7 +1,7 @@
-"""Two processes: the runtime in a session of its own, and the monitor that started it and watches it.
+"""Starts the monitor: attached to a running service, or with a runtime of its own as a child process.
 
-A socket pair ties them. If this end of it closes without a `detach` before (a crash, a closed terminal, SIGKILL), the
-runtime drains and ends. Nothing that happens to the terminal reaches the runtime by itself.
+A socket pair connects the two processes. If the monitor's end closes without a `detach` (a crash, a closed terminal,
+SIGKILL), the runtime drains and ends. It has a session of its own, so nothing else of the terminal reaches it.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ if TYPE_CHECKING:
     from faucet.tui.app import Monitor
 
 OWNER_VARIABLE = "FAUCET_OWNER"
-"""Tells a runtime the descriptor of its end of the socket pair."""
+"""Environment variable with the descriptor of the runtime's end of the socket pair."""
 
 NICENESS = 10
-"""The monitor leaves the CPU to whoever serves."""
+"""Niceness of the monitor: the service goes first."""
 
 
 def no_monitor_because() -> str:
-    """Why there cannot be a monitor; empty if there can."""
+    """Return why the monitor cannot run here; an empty text if it can."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        return "standard input or output is no terminal"
+        return "standard input or output is not a terminal"
     if os.environ.get("TERM", "dumb") == "dumb":
-        return "the terminal can show lines only (TERM=dumb)"
+        return "the terminal cannot move the cursor (TERM=dumb)"
     return "the variable CI is set" if os.environ.get("CI") else ""
 
 
 def run_with_monitor(arguments: Sequence[str], settings: MonitorSettings, secrets: Secrets | None = None) -> int:
-    """Start the runtime for the command line `arguments`, and watch it. The exit code."""
+    """Start a runtime with the command line `arguments`, and run the monitor on it. Return the exit code."""
     reaper = orphans.Reaper()
-    if os.getpid() == 1:  # everybody's orphans come to us; those of workers go to the runtime
+    if os.getpid() == 1:  # all orphans of the container are ours to reap; those of workers go to the runtime
         reaper.start()
     own, other = socket.socketpair()
     with _scratch_file() as errors:
@@ -61,7 +61,7 @@ def run_with_monitor(arguments: Sequence[str], settings: MonitorSettings, secret
 
 
 def _scratch_file() -> IO[bytes]:
-    """A file that is nowhere: there may be no directory that we may write to."""
+    """Return a file without a name: no directory may be writable."""
     if hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("faucet-errors"), "w+b")
     try:
@@ -73,7 +73,7 @@ def _scratch_file() -> IO[bytes]:
 def _start_runtime(
     arguments: Sequence[str], end: socket.socket, errors: IO[bytes], secrets: Secrets | None
 ) -> subprocess.Popen[bytes]:
-    told = [secrets.pipe()] if secrets is not None else []
+    descriptors = [secrets.pipe()] if secrets is not None else []
     try:
         # -P: a file in the user's directory must not be taken for a module.
         return subprocess.Popen(
@@ -81,21 +81,21 @@ def _start_runtime(
             env={
                 **os.environ,
                 OWNER_VARIABLE: str(end.fileno()),
-                **({SECRETS_VARIABLE: str(told[0])} if told else {}),
+                **({SECRETS_VARIABLE: str(descriptors[0])} if descriptors else {}),
             },
-            pass_fds=[end.fileno(), *told],
+            pass_fds=[end.fileno(), *descriptors],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=errors,
             start_new_session=True,
         )
     finally:
-        for descriptor in told:
+        for descriptor in descriptors:
             os.close(descriptor)
 
 
 def owner_descriptor() -> int | None:
-    """The descriptor that a monitor has left to this process, if one has."""
+    """Return the descriptor that a parent monitor has passed to this process; None if there is none."""
     text = os.environ.pop(OWNER_VARIABLE, "")
     return int(text) if text.isdecimal() else None
 
@@ -105,9 +105,9 @@ class _Outcome(NamedTuple):
 
     how: str
     greeting: Greeting | None
-    """Of the runtime it watched, if that ever answered."""
-    last_words: str
-    """What the runtime said last."""
+    """The greeting of its runtime, if that ever answered."""
+    last_event: str
+    """The runtime's last event, if it is about its end."""
 
 
 def _watch(own: socket.socket, settings: MonitorSettings) -> _Outcome:
@@ -130,8 +130,8 @@ def _watch(own: socket.socket, settings: MonitorSettings) -> _Outcome:
 
 
 def _show(app: Monitor) -> str | None:
-    """Run the monitor until it ends, or its terminal does. How it ended."""
-    _give_way()
+    """Run the monitor until it ends, or its terminal is gone. Return how it ended."""
+    _lower_priority()
     draw_on_a_terminal()
     ended = watch_terminal(app.terminal_is_gone)
     try:
@@ -140,26 +140,26 @@ def _show(app: Monitor) -> str | None:
         ended.set()
 
 
-def _give_way() -> None:
-    """To whoever serves."""
+def _lower_priority() -> None:
+    """Leave the CPU to the service."""
     with contextlib.suppress(OSError):
         os.nice(NICENESS)
 
 
 OWN_PATIENCE = 30.0
-"""Seconds for a runtime of our own to greet: it may have to import much from a cold disk."""
+"""Seconds for a runtime of our own to greet: it may have to load its imports from a cold disk."""
 
 
 def _after(runtime: subprocess.Popen[bytes], outcome: _Outcome, errors: IO[bytes]) -> int:
-    """What is to be said when the picture is gone. The exit code."""
+    """Print how the service ended, or that it goes on, after the monitor is gone. Return the exit code."""
     from faucet.tui.app import GONE, LEFT
 
     greeting = outcome.greeting
     if outcome.how == GONE:
-        return EXIT_GONE  # nobody is left to wait with us: the service finishes what is in progress by itself
+        return EXIT_GONE  # the user is gone, too: the service finishes requests in progress by itself
     if outcome.how == LEFT and greeting is not None:
-        print(f"faucet goes on serving {greeting.title} on {greeting.url} (pid {runtime.pid}).")
-        print(f"Look: faucet attach {greeting.port}   end it: faucet ctl stop --at {greeting.port}")
+        print(f"faucet keeps serving {greeting.title} on {greeting.url} (pid {runtime.pid}).")
+        print(f"Monitor: faucet attach {greeting.port}   Stop: faucet ctl stop --at {greeting.port}")
         return 0
     try:
         code = runtime.wait(timeout=0.5)
@@ -171,17 +171,17 @@ def _after(runtime: subprocess.Popen[bytes], outcome: _Outcome, errors: IO[bytes
     if said:
         print(said, file=sys.stderr)
     elif code < 0:
-        print_error(f"the service was ended by signal {-code}")
+        print_error(f"the service was killed by signal {-code}")
     else:
-        print_error(outcome.last_words or "stopped")
+        print_error(outcome.last_event or "stopped")
     return code if code >= 0 else 1
 
 
 def attach(which: str | None, settings: MonitorSettings, read_only: bool, place: Place) -> int:
-    """Watch a runtime that is there already. The exit code."""
+    """Run the monitor on a running service. Return the exit code."""
     problem = no_monitor_because()
     if problem:
-        print_error(f"no monitor here: {problem}; `faucet ctl status` tells the same in lines")
+        print_error(f"the monitor cannot run here: {problem}; use `faucet ctl status` instead")
         return 1
     from faucet.tui.app import GONE, LOST, Monitor
 
@@ -198,7 +198,7 @@ def attach(which: str | None, settings: MonitorSettings, read_only: bool, place:
 
 
 async def _try(which: str | None, place: Place) -> None:
-    """Say at once, and on the plain terminal, if there is nobody to watch."""
+    """Connect once before the screen is taken over. Raises NoRuntime."""
     try:
         client = await find(which, place)
         await client.close()

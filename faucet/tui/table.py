@@ -1,6 +1,6 @@
-"""The workers, a line each, with their locks. Drawn line by line: only what has changed is drawn again.
+"""The worker table: a line per worker. Only lines that have changed are drawn again.
 
-A DataTable would cost 60 ms a refresh at 16 workers; this costs 2 ms with one changed line, and nothing with none.
+A DataTable would cost 60 ms per refresh at 16 workers; this costs 2 ms with one changed line, and nothing with none.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from faucet.tui.paint import PAINTS, Part, fit, over, strip_of
 
 
 class WorkerTable(ScrollView, can_focus=True):
-    """One line per worker, and a header that stays."""
+    """The worker table, with a fixed header."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = set(PAINTS)
 
@@ -33,7 +33,7 @@ class WorkerTable(ScrollView, can_focus=True):
     ]
 
     class Picked(Message):
-        """Somebody wants to know all about a worker."""
+        """The user asks for the details of the selected worker."""
 
     def __init__(self, slow: float, plain: bool, id: str) -> None:
         super().__init__(id=id)
@@ -49,7 +49,7 @@ class WorkerTable(ScrollView, can_focus=True):
     # -- what is shown -----------------------------------------------------------------------------------------
 
     def show_kind(self, mode: str) -> bool:
-        """Which kind of workers will be shown. Whether that is another one than before."""
+        """Use the columns for workers of the kind `mode`; return whether that is a change."""
         if mode == self._mode:
             return False
         self._mode = mode
@@ -59,7 +59,7 @@ class WorkerTable(ScrollView, can_focus=True):
         return True
 
     def show(self, cells: list[Cell]) -> None:
-        """Show these workers; the cursor stays with the one it is on."""
+        """Show these workers; the cursor stays on its worker."""
         key = self.selected.row.key if self.selected else None
         self._cells = sorted(cells, key=lambda cell: (self._sorted_by.order(cell), COLUMNS[0].order(cell)))
         keys = [cell.row.key for cell in self._cells]
@@ -80,16 +80,16 @@ class WorkerTable(ScrollView, can_focus=True):
 
     @property
     def selected(self) -> Cell | None:
-        """The worker under the cursor."""
+        """The worker under the cursor; None if there are no workers."""
         return self._cells[self._cursor] if self._cursor < len(self._cells) else None
 
     @property
     def sorted_by(self) -> str:
-        """Title of the column that orders the lines."""
+        """The title of the column that the table is sorted by."""
         return self._sorted_by.title
 
     def sort_by_next(self) -> str:
-        """Sort by the next of the columns shown; its title."""
+        """Sort by the next visible column; return its title."""
         index = self._columns.index(self._sorted_by) if self._sorted_by in self._columns else -1
         self._sort_by(self._columns[(index + 1) % len(self._columns)])
         return self._sorted_by.title
@@ -160,7 +160,7 @@ class WorkerTable(ScrollView, can_focus=True):
         self.refresh()
 
     def action_move(self, by: int) -> None:
-        """Move the cursor."""
+        """Move the cursor by `by` lines."""
         self._cursor = min(max(self._cursor + by, 0), max(len(self._cells) - 1, 0))
         self._keep_in_sight()
         self.refresh()
@@ -173,12 +173,12 @@ class WorkerTable(ScrollView, can_focus=True):
             self.scroll_to(y=self._cursor - visible + 1, animate=False)
 
     def action_pick(self) -> None:
-        """Show the details."""
+        """Ask for the details of the selected worker."""
         if self.selected is not None:
             self.post_message(self.Picked())
 
     def on_click(self, event: events.Click) -> None:
-        """A click on a line selects it, a second one shows its details; one on the header sorts."""
+        """Called by Textual: a click selects a line, a double click shows its details; one on the header sorts."""
         if event.y == 0:
             self._click_header(event.x)
             return

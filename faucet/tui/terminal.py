@@ -1,9 +1,9 @@
-"""The terminal under the monitor: whether it is there, and what happens when it goes.
+"""Watches the monitor's terminal, and ends the monitor when it is gone.
 
-A terminal may go without a signal: SIGHUP is ignored (nohup), or it reaches the shell only. Then every read returns at
-once with nothing, Textual's input thread reads again and again, its output thread dies of EIO, and whoever waits for
-that waits for ever. So a thread of our own waits for the hang-up, asks the monitor to end, and if that is stuck ends
-the process. It costs nothing while it waits.
+A terminal may vanish without a signal: SIGHUP is ignored (nohup), or it reaches the shell only. Then every read returns
+at once with nothing, Textual's input thread reads again and again, its output thread dies of EIO, and waiting for that
+thread never ends. So a thread of our own waits for the hang-up, asks the monitor to end, and if that is stuck ends the
+process. It costs nothing while it waits.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ import threading
 from collections.abc import Callable
 
 LOOK_SECONDS = 1.0
-"""Between two looks, where the system does not tell of a hang-up."""
+"""Seconds between two checks, on systems that do not report a hang-up."""
 
 END_SECONDS = 2.0
-"""For an orderly end; then a disorderly one."""
+"""Seconds for the monitor to end; then the process exits."""
 
 EXIT_GONE = 129
-"""As a shell says of a program that SIGHUP has ended."""
+"""Exit code when the terminal is gone: as a shell reports a program killed by SIGHUP."""
 
 
 def draw_on_a_terminal() -> None:
-    """Textual draws on standard error. Where that is a file, and standard output is none, draw there."""
+    """Make Textual draw on standard output if standard error, its default, is not a terminal."""
     if sys.__stderr__ is None or not sys.__stderr__.isatty():
         sys.__stderr__ = sys.__stdout__  # type: ignore[misc]
 
 
 def watch_terminal(ask_to_end: Callable[[], None]) -> threading.Event:
-    """Call `ask_to_end` from a thread when the terminal is gone. If the event is not set soon after that, exit."""
+    """Call `ask_to_end` from a thread when the terminal is gone; exit unless the returned event is set soon after."""
     ended = threading.Event()
     silence_dead_output()
     threading.Thread(target=_watch, args=(ask_to_end, ended), name="faucet-terminal", daemon=True).start()
@@ -49,7 +49,7 @@ def _watch(ask_to_end: Callable[[], None], ended: threading.Event) -> None:
 
 
 def is_gone(seconds: float = 0.0) -> bool:
-    """Whether the terminal that was standard input is gone; waits so long for that to happen."""
+    """Whether the terminal on standard input is gone; waits up to `seconds` for that."""
     poller = select.poll()
     poller.register(0, 0)
     if any(state & (select.POLLHUP | select.POLLERR) for _, state in poller.poll(seconds * 1000)):
@@ -62,7 +62,7 @@ def is_gone(seconds: float = 0.0) -> bool:
 
 
 def silence_dead_output() -> None:
-    """What Textual's thread says when it cannot write any more would be a traceback on whatever is standard error."""
+    """Suppress the traceback of Textual's output thread when it cannot write to the terminal any more."""
     before = threading.excepthook
 
     def hook(arguments: threading.ExceptHookArgs) -> None:

@@ -1,4 +1,4 @@
-"""The top of the monitor: one line that says what is served, and the tiles with their last minute."""
+"""The top of the monitor: the header, the origin of the workers, the tiles with their last minute, and the tabs."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from faucet.tui.paint import PAINTS, fit, sparkline, strip_of
 from faucet.units import format_duration, format_size
 
 Parts = Sequence[tuple[str, str]]
-"""Texts, and the paint of each."""
+"""Pairs of a text and its paint."""
 
 
 class PaintedLines(Widget):
-    """A few lines that are drawn again only when they change."""
+    """A few lines that are redrawn only when they change."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = set(PAINTS)
 
@@ -31,7 +31,7 @@ class PaintedLines(Widget):
         self._lines: list[Parts] = []
 
     def show(self, lines: list[Parts]) -> None:
-        """Show these lines."""
+        """Show these lines, and redraw if they have changed."""
         if lines != self._lines:
             self._lines = lines
             self.refresh()
@@ -44,16 +44,16 @@ class PaintedLines(Widget):
 
 
 ROOMY = 70
-"""Columns from which the whole address is shown."""
+"""Terminal width, in columns, from which the whole address is shown."""
 
 GLYPHS = {"serving": ("●", "ok"), "starting": ("◌", "warning"), "draining": ("▽", "warning"), "failing": ("✖", "error")}
 
 
 class HeaderLine(PaintedLines):
-    """What is served, where, since when; or what is the matter."""
+    """What is served, where, and since when; or what is wrong."""
 
     def show_model(self, model: Model, remark: str, plain: bool) -> None:
-        """Show the state of `model`; a `remark` at the right, if there is one."""
+        """Show the state of `model`, with `remark` at the right unless it is empty."""
         service = model.service
         width = self.size.width
         if service is None or model.link:
@@ -67,24 +67,24 @@ class HeaderLine(PaintedLines):
         ]  # fmt: skip
         room = max(width - sum(len(text) for text, _ in left) - 3, 0)
         own_trouble = service.trouble if not service.resolved_by else ""  # has a line of its own
-        news = remark or (service.notice if service.notice != own_trouble else "")
+        notice = remark or (service.notice if service.notice != own_trouble else "")
         age = f"up {format_age(model.now() - service.started)}  pid {service.pid}"
         load = _load(model.totals)
         if load and len(load) + len(age) + 2 <= room:
             age = f"{load}  {age}"
-        right = fit(news, room, right=True, plain=plain) if news else age.rjust(room) if len(age) <= room else ""
-        self.show([[*left, ("  ", "text"), (right, "warning" if news else "dim")]])
+        right = fit(notice, room, right=True, plain=plain) if notice else age.rjust(room) if len(age) <= room else ""
+        self.show([[*left, ("  ", "text"), (right, "warning" if notice else "dim")]])
 
 
 def _load(totals: Totals | None) -> str:
-    """What clients take of what they may, at a glance."""
+    """Return the number of clients and the buffers in use, as text."""
     if totals is None:
         return ""
     return f"{totals.clients} clients  buffers {format_size(totals.buffered)}/{format_size(totals.buffer_total)}"
 
 
 def _short(title: str, width: int, plain: bool) -> str:
-    """The end of a path tells more than its beginning."""
+    """Return `title`, a path shortened to its last parts."""
     parts = title.split("/")
     kept = 2 if width >= ROOMY else 1
     if len(parts) <= kept + 1 or "://" in title:
@@ -94,37 +94,36 @@ def _short(title: str, width: int, plain: bool) -> str:
 
 
 class OriginLine(PaintedLines):
-    """Where workers come from that are not our own: how they are found, through what they are reached. Else what is
-    wrong with ours, until it is not any more."""
+    """For pods: how they are discovered and reached. For local workers: what is wrong, as long as it is."""
 
     def show_service(self, service: Service | None, now: float, plain: bool) -> None:
-        """Show it, if there is something to show."""
+        """Show the line, or hide it if there is nothing to show."""
         self.display = service is not None and bool(service.resolved_by or service.trouble)
         if service is None or not self.display:
             return
         if not service.resolved_by:
             text = f" {'x' if plain else '✖'} {visible(service.trouble)}"
-            # Its own width is none until it is displayed.
+            # Its own width is 0 until it is displayed.
             self.show([[(fit(text, self.app.size.width, plain=plain), "error")]])
             return
         parts: list[tuple[str, str]] = [(" ", "text")]
         if service.link:
             state = "ok" if service.link_state == "up" else "error"
             age = format_age(now - service.link_since)
-            parts += [("through ", "dim"), (service.link, "text"), (f"  {service.link_state} {age}", state)]
+            parts += [("via ", "dim"), (service.link, "text"), (f"  {service.link_state} {age}", state)]
             parts += [(f"  {service.link_detail}", "dim"), ("   ", "text")]
-        told = f"told {format_age(now - service.resolved)} ago" if service.resolved else "nothing told yet"
-        parts += [("pods by ", "dim"), (service.resolved_by.partition(", from ")[0], "text")]
-        parts += [(f", {told}", "warning" if service.trouble else "dim")]
+        resolved = f"resolved {format_age(now - service.resolved)} ago" if service.resolved else "not resolved yet"
+        parts += [("pods from ", "dim"), (service.resolved_by.partition(", from ")[0], "text")]
+        parts += [(f", {resolved}", "warning" if service.trouble else "dim")]
         self.show([parts])
 
 
 class Tile(NamedTuple):
-    """One number with its last minute."""
+    """One figure with its last minute."""
 
     label: str
     share: int
-    """Of the width, in per cent."""
+    """Share of the width, in per cent."""
     text: Callable[[Totals, float], str]
     value: Callable[[SecondRow], float]
     alarm: Callable[[Totals], bool]
@@ -135,7 +134,7 @@ def _rate(totals: Totals, now: float) -> str:
 
 
 def _queue_text(totals: Totals, now: float) -> str:
-    age = f"  {format_age(now - totals.oldest)}" if totals.oldest else ""
+    age = f" {format_age(now - totals.oldest)}" if totals.oldest else ""
     return f"{totals.waiting}{age}"
 
 
@@ -144,21 +143,21 @@ def _latencies(totals: Totals, now: float) -> str:
 
 
 TILES = (
-    Tile("rps", 15, _rate, lambda s: s.rps, lambda t: False),
-    Tile("p50/95/99", 30, _latencies, lambda s: s.p95, lambda t: False),
-    Tile("locks", 16, lambda t, now: f"{t.locked}/{t.workers}", lambda s: s.locked, lambda t: False),
-    Tile("queue", 21, _queue_text, lambda s: s.waiting, lambda t: t.waiting > t.workers),
+    Tile("rps", 13, _rate, lambda s: s.rps, lambda t: False),
+    Tile("p50/95/99", 36, _latencies, lambda s: s.p95, lambda t: False),
+    Tile("busy", 14, lambda t, now: f"{t.locked}/{t.workers}", lambda s: s.locked, lambda t: False),
+    Tile("queue", 20, _queue_text, lambda s: s.waiting, lambda t: t.waiting > t.workers),
     Tile(
-        "5xx/503", 18, lambda t, now: f"{t.errors}/{t.refused}", lambda s: s.errors, lambda t: t.errors + t.refused > 0
+        "5xx/503", 17, lambda t, now: f"{t.errors}/{t.refused}", lambda s: s.errors, lambda t: t.errors + t.refused > 0
     ),
 )
 
 
 class Tiles(PaintedLines):
-    """The numbers that matter, side by side; where there is room, with a sparkline of the last minute below each."""
+    """The main figures side by side; where there is room, with a sparkline of the last minute below each."""
 
     def show_model(self, model: Model, plain: bool) -> None:
-        """Show the numbers of `model`."""
+        """Show the totals of `model`."""
         totals = model.totals
         if totals is None:
             return
@@ -174,10 +173,10 @@ class Tiles(PaintedLines):
 
 
 class TabLine(PaintedLines):
-    """The names of the views, one of them marked; a click chooses."""
+    """The names of the views, with the active one marked; a click selects."""
 
     class Chosen(Message):
-        """A view was chosen."""
+        """The user has selected a view."""
 
         def __init__(self, name: str) -> None:
             super().__init__()
@@ -188,7 +187,7 @@ class TabLine(PaintedLines):
         self._ends: list[tuple[int, str]] = []
 
     def show_tabs(self, tabs: list[tuple[str, str]], active: str, hint: str) -> None:
-        """`tabs` are names and labels."""
+        """Show `tabs` (names and labels), with the name `active` marked and `hint` at the right."""
         parts: list[tuple[str, str]] = []
         self._ends = []
         end = 0

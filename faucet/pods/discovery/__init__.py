@@ -1,1 +1,5 @@
-"""Which endpoints a service has: the pods behind a name, by DNS or from the Kubernetes API, and how that changes."""
+"""Service discovery: the ready endpoints of a service, from DNS or EndpointSlices, locally or over SSH.
+
+Reports answers only; `pods.endpoint_set` decides what follows from them. Never opens a connection to a pod.
+Imported by `pods` and the floors above it.
+"""

@@ -1,4 +1,4 @@
-"""The resolver that a service URL and the options ask for."""
+"""Chooses the resolver for a service URL and the options."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _NAME = re.compile(
 
 
 class CannotResolve(Exception):
-    """What was asked for cannot be done here. The text is for the user."""
+    """The requested way of discovery is not available here. The message is shown to the user."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceUrl:
-    """`http://plumber:8000`."""
+    """A parsed service URL, e.g. `http://plumber:8000`."""
 
     scheme: str
     host: str
@@ -47,8 +47,11 @@ class ServiceUrl:
 
 
 def parse_service_url(text: str) -> ServiceUrl:
-    """Raises ValueError."""
-    problem = f"{text!r} is no service URL: write http://plumber:8000, or http://plumber.default.svc.cluster.local:8000"
+    """Return the parts of a service URL. Raises ValueError."""
+    problem = (
+        f"invalid service URL {text!r}; expected e.g. http://plumber:8000 or "
+        "http://plumber.default.svc.cluster.local:8000"
+    )
     try:
         parts = urlsplit(text)
         port = parts.port
@@ -58,24 +61,24 @@ def parse_service_url(text: str) -> ServiceUrl:
     if parts.scheme not in ("http", "https") or not (is_address(host) or _NAME.fullmatch(host)):
         raise ValueError(problem)
     if parts.path not in ("", "/") or parts.query or parts.fragment or parts.username:
-        raise ValueError(f"{problem}; a path is each client's to choose")
+        raise ValueError(f"{problem}, without path, query or user: clients choose the path")
     return ServiceUrl(parts.scheme, host, port)
 
 
 def parse_dns_server(text: str) -> tuple[str, int]:
-    """`10.96.0.10`, `10.96.0.10:5353`, `[fd00::a]:53`. Raises ValueError."""
+    """Return host and port of `10.96.0.10`, `10.96.0.10:5353` or `[fd00::a]:53`. Raises ValueError."""
     host, colon, port = text.rpartition(":") if text.count(":") == 1 or "]:" in text else (text, "", "")
     try:
         address = ipaddress.ip_address(host.strip("[]"))
     except ValueError:
-        raise ValueError(f"{text!r} is no DNS server: write its address, 10.96.0.10 or 10.96.0.10:53") from None
+        raise ValueError(f"invalid DNS server {text!r}; expected its address, 10.96.0.10 or 10.96.0.10:53") from None
     if colon and not (port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
-        raise ValueError(f"{text!r} is no DNS server: there is no port {port}")
+        raise ValueError(f"invalid DNS server {text!r}; expected a port from 1 to 65535, not {port!r}")
     return str(address), int(port) if colon else DNS_PORT
 
 
 async def choose(url: ServiceUrl, how: How, dns: str | None, interval: float) -> Resolver:
-    """Raises CannotResolve."""
+    """Return the resolver for `url`, which resolves every `interval` seconds. Raises CannotResolve."""
     if is_address(url.host):
         return Fixed(Endpoint(url.host, url.port or usual_port(url)))
     if how == "kubernetes":
@@ -88,7 +91,7 @@ async def choose(url: ServiceUrl, how: How, dns: str | None, interval: float) ->
 
 
 def _may_be_service(host: str) -> bool:
-    """Whether it can be the name of a service of the cluster: `plumber`, `plumber.api`, `plumber.api.svc.…`."""
+    """Whether `host` may name a service of the cluster: `plumber`, `plumber.api`, `plumber.api.svc.…`."""
     labels = host.rstrip(".").split(".")
     return host != "localhost" and (len(labels) < 3 or labels[2] == "svc")
 
@@ -100,12 +103,15 @@ async def _kubernetes(url: ServiceUrl, dns: str | None, interval: float) -> Reso
         return Fallback(slices, _by_dns(url, dns, interval))
     resolver = await by_kubectl(url, LocalPrograms())
     if resolver is None:
-        raise CannotResolve("--resolve kubernetes: this is no pod with a service account, and there is no kubectl here")
+        raise CannotResolve(
+            "--resolve kubernetes needs a pod with a service account, or kubectl; this is no such pod, and there is "
+            "no kubectl here. Install kubectl, or use --resolve dns"
+        )
     return Fallback(resolver, _by_dns(url, dns, interval))
 
 
 async def by_kubectl(url: ServiceUrl, commands: Programs) -> Slices | None:
-    """Through kubectl, if it is there."""
+    """Return a resolver through kubectl; None if it is not installed."""
     if not await commands.find("kubectl"):
         return None
     kubectl = Kubectl(commands)
@@ -114,7 +120,7 @@ async def by_kubectl(url: ServiceUrl, commands: Programs) -> Slices | None:
 
 
 def _by_dns(url: ServiceUrl, dns: str | None, interval: float) -> Polling:
-    """By the server that was named; else by the system, which knows no ports: without one, as resolv.conf says."""
+    """Resolve by the DNS server `dns`; else by the system or, to look up a port, by the server of resolv.conf."""
     if dns is None and url.port is not None:
         return Polling(SystemNames(url.host, url.port).lookup, "DNS", interval)
     conf = _resolv_conf()
@@ -136,5 +142,5 @@ def _resolv_conf() -> ResolvConf:
 
 
 def usual_port(url: ServiceUrl) -> int:
-    """Of its scheme."""
+    """Return the default port of the URL's scheme."""
     return 443 if url.scheme == "https" else 80

@@ -1,4 +1,4 @@
-"""Names by asking a DNS server ourselves: it tells TTLs, ports (SRV), and a missing name from a failing server."""
+"""Name resolution by our own DNS queries: with TTLs, ports (SRV), and missing names told from failing servers."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
 
 class _Nothing(Exception):
-    """There is no such name, or it has no such records."""
+    """The name does not exist, or has no such records."""
 
 
 @dataclass(frozen=True)
 class ResolvConf:
-    """What a resolv.conf says."""
+    """The settings in a resolv.conf."""
 
     servers: tuple[str, ...] = ()
     search: tuple[str, ...] = ()
     ndots: int = 1
 
     def candidates(self, name: str) -> list[str]:
-        """The absolute names that `name` may stand for, in the order to try them (resolv.conf(5))."""
+        """Return the absolute names that `name` may stand for, in the order to try them (resolv.conf(5))."""
         name = absolute(name)
         if name.endswith("."):
             return [name]
@@ -37,7 +37,7 @@ class ResolvConf:
 
 
 def parse_resolv_conf(text: str) -> ResolvConf:
-    """The lines that matter; the last `search` (or `domain`) counts. What cannot be read is left out."""
+    """Parse the text of a resolv.conf. The last `search` (or `domain`) counts; invalid lines are ignored."""
     servers: list[str] = []
     search: tuple[str, ...] = ()
     ndots = 1
@@ -61,11 +61,11 @@ class _Records:
     rrset: dns.rrset.RRset
     ttl: float
     additional: dict[str, list[str]] = field(default_factory=dict)
-    """Addresses by name, that came along."""
+    """Addresses by name, from the reply's additional section."""
 
 
 class DirectNames:
-    """Looks up one name at one server. Without a `port`, the SRV records of `service` (`http`) tell it."""
+    """Looks up one name at one server. Without a `port`, it is taken from the SRV records of `service` (`http`)."""
 
     def __init__(self, name: str, port: int | None, server: DnsServer, conf: ResolvConf, service: str = "http") -> None:
         self._name = name
@@ -73,10 +73,10 @@ class DirectNames:
         self._server = server
         self._conf = conf
         self._service = service
-        self._by_srv = False  # SRV records have told the ports
+        self._by_srv = False  # the ports came from SRV records
 
     async def lookup(self) -> Answer:
-        """What the server says now."""
+        """Query the server and return the answer; errors of DNS are answers, too."""
         import dns.exception
 
         try:
@@ -131,16 +131,16 @@ class DirectNames:
         return one_family(record.address for record in records.rrset), records.ttl
 
     async def _first(self, names: list[str], kind: str) -> _Records:
-        """The records of the first of `names` that has some. Raises _Nothing."""
+        """Return the records of the first of `names` that has some. Raises _Nothing."""
         for name in names:
             records = _read(await self._server.ask(name, kind), name)
             if records is not None:
                 return records
-        raise _Nothing(f"there is no {names[0].rstrip('.')}, says the DNS server {self._server}")
+        raise _Nothing(f"the DNS server {self._server} does not know {names[0].rstrip('.')}")
 
 
 def _read(reply: dns.message.Message, name: str) -> _Records | None:
-    """The records in a reply, None if there are none. Raises OSError if the server failed."""
+    """Return the records in a reply; None if there are none. Raises OSError if the server failed."""
     import dns.rcode
 
     code = reply.rcode()

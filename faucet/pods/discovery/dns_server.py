@@ -1,7 +1,7 @@
-"""DNS messages to a server and back: over UDP, and over TCP where the answer is too long for that or UDP is no way.
+"""DNS queries to one server: over UDP, and over TCP if the answer is too long or only TCP is available.
 
-dnspython makes and reads the messages; how the bytes travel is a Connector's business, so that they can also go
-through a tunnel, where only TCP goes.
+dnspython builds and parses the messages; a Connector carries the bytes, so that they can also go through a tunnel,
+which carries TCP only.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ TRUNCATED = 2
 """The bit TC in the third byte of a message (RFC 1035, 4.1.1)."""
 
 UDP_PAYLOAD = 1232
-"""Bytes of an answer over UDP that pass every network unfragmented (DNS Flag Day 2020)."""
+"""Bytes of a UDP answer that passes every network unfragmented (DNS Flag Day 2020)."""
 
 
 class DnsServer:
-    """One server. Over TCP only, if `connector` is not for plain TCP."""
+    """One DNS server, queried over TCP only if `connector` is not for plain TCP."""
 
     def __init__(self, host: str, port: int = DNS_PORT, connector: Connector = connect_tcp) -> None:
         self.host = host
@@ -39,9 +39,9 @@ class DnsServer:
         return self.host if self.port == DNS_PORT else f"{self.host}:{self.port}"
 
     async def ask(self, name: str, kind: str) -> dns.message.Message:
-        """The answer to the question for records `kind` (`A`, `SRV`) of an absolute name.
+        """Query records of type `kind` (`A`, `SRV`) of the absolute `name`, and return the reply.
 
-        Raises OSError, TimeoutError, or dns.exception.DNSException if it is no answer.
+        Raises OSError, TimeoutError, or dns.exception.DNSException for an invalid reply.
         """
         import dns.flags
         import dns.message
@@ -54,7 +54,7 @@ class DnsServer:
         return await self._ask_tcp(query)
 
     async def _ask_udp(self, query: dns.message.Message) -> dns.message.Message | None:
-        """None: it was cut in the middle of a record, so nothing but that can be read."""
+        """Return the reply; None if it was cut in the middle of a record and so cannot be parsed."""
         loop = asyncio.get_running_loop()
         transport, exchange = await loop.create_datagram_endpoint(
             lambda: _Datagrams(query), remote_addr=(self.host, self.port)
@@ -79,12 +79,12 @@ class DnsServer:
         finally:
             cast("asyncio.Transport", transport).abort()
         if not query.is_response(reply):
-            raise OSError(f"the DNS server {self} answered another question")
+            raise OSError(f"the DNS server {self} sent the answer to another query")
         return reply
 
 
 class _Datagrams(asyncio.DatagramProtocol):
-    """Waits for the reply to `query`; anything else that comes is somebody's guess."""
+    """Waits for the reply to `query`; ignores any other datagram, which may be forged."""
 
     def __init__(self, query: dns.message.Message) -> None:
         self._query = query
@@ -110,7 +110,7 @@ class _Datagrams(asyncio.DatagramProtocol):
 
 
 class _OneMessage(asyncio.Protocol):
-    """Waits for one message with its length in front (RFC 7766, 8)."""
+    """Waits for one message with a length prefix (RFC 7766, section 8)."""
 
     def __init__(self) -> None:
         self._data = b""
@@ -125,4 +125,4 @@ class _OneMessage(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.reply.done():
             self.reply.set_exception(exc or ConnectionResetError("the DNS server closed the connection"))
-            self.reply.exception()  # whoever waited may have given up
+            self.reply.exception()  # marked as retrieved: the waiter may have timed out

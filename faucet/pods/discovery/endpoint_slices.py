@@ -1,4 +1,4 @@
-"""EndpointSlices as Kubernetes tells them: the objects of a list and of a watch, merged into endpoints. No I/O."""
+"""EndpointSlices: the objects of a Kubernetes list and watch, merged into endpoints. No I/O."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from faucet.pods.discovery.endpoints import Endpoint, Found, Unusable, one_famil
 GROUP = "discovery.k8s.io"
 
 GONE = 410
-"""The watch began at a version that is forgotten: list anew."""
+"""HTTP status of a watch from a version that has expired: list again."""
 
 WATCH_SECONDS = 240
-"""After which the server ends a watch, so that one whose connection has silently died is noticed."""
+"""Seconds after which the server ends a watch, so that a silently dead connection is noticed."""
 
 ROLE = """\
 apiVersion: rbac.authorization.k8s.io/v1
@@ -29,7 +29,7 @@ rules:
 
 
 class ApiError(Exception):
-    """The API server refused. `status` is that of HTTP, the text the server's own."""
+    """The API server refused. `status` is the HTTP status, the message the server's own."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
@@ -47,7 +47,7 @@ class ServiceName:
         return f"{self.namespace}/{self.name}"
 
     def path(self, watch_from: str = "") -> str:
-        """What to ask the API for; `watch_from`: the version behind which to tell what changes."""
+        """Return the API path that lists the service's slices, or watches them from version `watch_from` on."""
         query = {"labelSelector": f"kubernetes.io/service-name={self.name}"}
         if watch_from:
             query |= {"watch": "1", "resourceVersion": watch_from, "allowWatchBookmarks": "true"}
@@ -56,19 +56,19 @@ class ServiceName:
 
 
 def service_of(host: str, namespace: str) -> ServiceName:
-    """The service that a host name means inside a cluster: `plumber`, `plumber.api`, `plumber.api.svc.…`."""
+    """Return the service that a host name means in a cluster: `plumber`, `plumber.api`, `plumber.api.svc.…`."""
     labels = host.rstrip(".").split(".")
     return ServiceName(labels[0], labels[1] if len(labels) > 1 else namespace)
 
 
 def parse_object(text: bytes) -> dict[str, Any]:
-    """One JSON object. Raises ApiError if it is a Status that tells of a failure, Unusable if it is none."""
+    """Return one JSON object. Raises ApiError for a Status of failure, Unusable if it is not a JSON object."""
     try:
         found = json.loads(text)
     except ValueError as error:
-        raise Unusable(f"no JSON: {text[:80]!r}") from error
+        raise Unusable(f"invalid JSON: {text[:80]!r}") from error
     if not isinstance(found, dict):
-        raise Unusable(f"no object: {text[:80]!r}")
+        raise Unusable(f"not a JSON object: {text[:80]!r}")
     if found.get("kind") == "Status" and found.get("status") != "Success":
         raise ApiError(int(found.get("code") or 500), str(found.get("message") or "it failed"))
     return found
@@ -76,7 +76,7 @@ def parse_object(text: bytes) -> dict[str, Any]:
 
 @dataclass
 class SliceSet:
-    """All slices of one service. `port`: the one that the user named; None: the only one, or that named `scheme`."""
+    """All slices of one service. `port`: the user's; None: the only port, or the one named like `scheme`."""
 
     port: int | None
     scheme: str = "http"
@@ -84,12 +84,12 @@ class SliceSet:
     _slices: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def load(self, listing: dict[str, Any]) -> None:
-        """Start from a list."""
+        """Replace all slices by those of a list."""
         self._slices = {item["metadata"]["name"]: item for item in listing.get("items") or ()}
         self.version = str(listing.get("metadata", {}).get("resourceVersion", ""))
 
     def apply(self, event: dict[str, Any]) -> bool:
-        """Take in one event of a watch. Whether something has changed. Raises ApiError if the watch is over."""
+        """Apply one event of a watch; return whether a slice has changed. Raises ApiError if the watch is over."""
         kind, item = event.get("type"), event.get("object") or {}
         if kind == "ERROR":
             raise ApiError(int(item.get("code") or 500), str(item.get("message") or "the watch failed"))
@@ -105,13 +105,13 @@ class SliceSet:
 
     @property
     def is_empty(self) -> bool:
-        """There is not one slice, not even one without endpoints."""
+        """Whether there is no slice at all, not even one without endpoints."""
         return not self._slices
 
     def found(self) -> Found:
-        """The endpoints. An address that is in two slices (it moves between them) is one endpoint.
+        """Return the endpoints. An address in two slices (it moves between them) is one endpoint.
 
-        Raises Unusable if the port cannot be told.
+        Raises Unusable if the port is ambiguous.
         """
         endpoints: dict[tuple[str, int], Endpoint] = {}
         remark = ""
@@ -144,8 +144,8 @@ class SliceSet:
         if not ports and self.port is not None:
             return self.port, ""
         if not ports:
-            raise Unusable("the service has no port: name it in --service-url, and in the service")
-        raise Unusable(f"the service has several ports ({listed}): name one of them in --service-url")
+            raise Unusable("the service has no port: set one in --service-url, and in the service")
+        raise Unusable(f"the service has several ports ({listed}): choose one in --service-url")
 
 
 def _endpoints(item: dict[str, Any], port: int) -> Iterator[Endpoint]:

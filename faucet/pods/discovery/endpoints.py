@@ -1,6 +1,6 @@
-"""What a resolver says: the endpoints of a service, or why it cannot tell them.
+"""The answers of a resolver: the endpoints of a service, or why they are unknown.
 
-A resolver yields an answer whenever it has news, by itself; whoever listens decides what follows from it (`roster`).
+A resolver yields an answer whenever something may have changed; `pods.endpoint_set` decides what follows from it.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from typing import NamedTuple, Protocol
 
 
 class Endpoint(NamedTuple):
-    """One address that serves."""
+    """The address of one pod."""
 
     host: str
-    """An IP address, never a name: a name could be another address each time, and the lock is on one."""
+    """An IP address, never a name: a name could resolve differently each time, and the lock is on one address."""
     port: int
     name: str = ""
-    """Of the pod, where it is known."""
+    """The pod's name, if it is known."""
     ready: bool = True
-    """It wants requests."""
+    """Whether it is ready for requests."""
     terminating: bool = False
 
     @property
     def key(self) -> tuple[str, int]:
-        """What tells it apart from others."""
+        """Host and port, which identify it."""
         return self.host, self.port
 
     def __str__(self) -> str:
@@ -38,21 +38,21 @@ class Found:
 
     endpoints: tuple[Endpoint, ...]
     ttl: float | None = None
-    """Seconds for which this answer may be used, where the source tells."""
+    """Seconds for which this answer is valid; None if the source does not say."""
     remark: str = ""
-    """What the user should know about it."""
+    """A warning for the user; may be empty."""
 
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """There is no such name. A sentence for the user."""
+    """The name does not exist. `text` is shown to the user."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Nobody could tell. A sentence for the user."""
+    """Resolution failed, so the endpoints are unknown. `text` is shown to the user."""
 
     text: str
 
@@ -61,15 +61,15 @@ Answer = Found | Missing | Trouble
 
 
 class Denied(Exception):
-    """A source does not talk to us, and will not later. The text is for the user, with what to do."""
+    """A source refuses us for good. The message is shown to the user, with what to do."""
 
 
 class Unusable(Exception):
-    """A source answered, but nothing can be made of it. The text is for the user."""
+    """A source's answer makes no sense. The message is shown to the user."""
 
 
 class Resolver(Protocol):
-    """Where endpoints come from."""
+    """A source of endpoints."""
 
     @property
     def described(self) -> str:
@@ -78,23 +78,23 @@ class Resolver(Protocol):
 
     @property
     def by_name(self) -> bool:
-        """It knows names only, so it may be told the address of a service where its pods are meant."""
+        """Whether it resolves names only, which may yield a service's own address instead of its pods'."""
         ...
 
     def answers(self) -> AsyncGenerator[Answer, None]:
-        """Answers, as they come, without end. Raises Denied."""
+        """Yield answers as they come, without end. Raises Denied."""
         ...
 
     def hurry(self) -> None:
-        """There is reason to believe that the last answer is not true any more."""
+        """Resolve again soon: the last answer may be outdated."""
         ...
 
 
 def one_family(hosts: Iterable[str]) -> list[str]:
-    """Each of the IP addresses once, in order; the IPv4 ones, if there are any, else all.
+    """Return the IP addresses, sorted and without duplicates: only IPv4 ones, if there are any, else all.
 
-    A pod (and `localhost`) may have an address of each kind, and nothing in DNS tells which belong together: with both
-    there would be two locks for one worker. Raises ValueError if one is no IP address.
+    A pod (and `localhost`) may have an address of each kind, and DNS does not say which belong together: with both
+    there would be two locks for one worker. Raises ValueError for an invalid IP address.
     """
     addresses = sorted({ipaddress.ip_address(host) for host in hosts}, key=lambda address: (address.version, address))
     least = min((address.version for address in addresses), default=4)
@@ -102,7 +102,7 @@ def one_family(hosts: Iterable[str]) -> list[str]:
 
 
 def is_address(host: str) -> bool:
-    """Whether it is an IP address, not a name."""
+    """Whether `host` is an IP address, not a name."""
     try:
         ipaddress.ip_address(host)
     except ValueError:

@@ -1,7 +1,7 @@
-"""Names by the system's own resolver: whatever /etc/hosts, nsswitch and resolv.conf say is what counts.
+"""Name resolution by the system: /etc/hosts, nsswitch and resolv.conf apply.
 
 `getaddrinfo` blocks, cannot be cancelled, and may take 20 seconds with a silent server. It runs in a daemon thread of
-its own, one at a time: a thread of the loop's pool would hold up the end of the program.
+its own, one at a time: a thread of the loop's pool would delay the exit of the program.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from functools import partial
 from faucet.pods.discovery.endpoints import Answer, Endpoint, Found, Missing, Trouble, one_family
 
 PATIENCE = 5.0
-"""Seconds to wait for an answer. The question goes on, and its answer counts for the next to ask."""
+"""Seconds to wait for an answer. The lookup goes on, and its answer is used by the next one."""
 
 NO_SUCH_NAME = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
 """What glibc calls NXDOMAIN and an empty answer. (A short name that does not exist may be EAI_AGAIN instead, where the
-search list leads to a server that fails; then nobody can tell it from trouble.)"""
+search list leads to a server that fails; then it looks like trouble.)"""
 
 
 def absolute(name: str) -> str:
@@ -40,13 +40,13 @@ class SystemNames:
         self._pending: asyncio.Future[Answer] | None = None
 
     async def lookup(self) -> Answer:
-        """What the system says now."""
+        """Look up the name and return the answer; errors of resolution are answers, too."""
         if self._pending is None:
             self._pending = self._ask()
         pending = self._pending
         done, _ = await asyncio.wait([pending], timeout=self._patience)
         if not done:
-            return Trouble(f"nobody answered the question for {self._name} within {self._patience:g} s")
+            return Trouble(f"resolving {self._name} timed out after {self._patience:g} s")
         self._pending = None
         return pending.result()
 

@@ -1,6 +1,6 @@
-"""The Kubernetes API as a pod sees it: over HTTPS, with the token of its service account.
+"""The Kubernetes API from within a pod: over HTTPS, with the token of its service account.
 
-h11 frames the messages. A connection for each question: there is one every few minutes.
+h11 frames the messages. Each request has a connection of its own: there is one every few minutes.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ WATCH_PATIENCE = WATCH_SECONDS + 30.0
 
 
 class Source(Protocol):
-    """Answers questions about objects."""
+    """Answers requests to the Kubernetes API."""
 
     described: str
 
     async def get(self, path: str) -> bytes:
-        """One answer, whole. Raises ApiError, OSError or TimeoutError."""
+        """Return the whole response to a GET of `path`. Raises ApiError, OSError or TimeoutError."""
         ...
 
     def watch(self, path: str) -> AsyncGenerator[bytes, None]:
-        """A line for each event, until the server ends the watch. Raises as `get`, OSError if it is cut."""
+        """Yield a line per event until the server ends the watch. Raises as `get` does, OSError if it is cut."""
         ...
 
 
 def in_cluster(environment: Mapping[str, str] = os.environ, account: Path = ACCOUNT) -> InCluster | None:
-    """The API of the cluster that this process runs in, if it runs in one."""
+    """Return the API of the cluster that this process runs in; None outside a cluster."""
     host, port = environment.get("KUBERNETES_SERVICE_HOST"), environment.get("KUBERNETES_SERVICE_PORT")
     if not host or not port or not port.isdecimal() or not (account / "token").exists():
         return None
@@ -51,7 +51,7 @@ def in_cluster(environment: Mapping[str, str] = os.environ, account: Path = ACCO
 
 
 class InCluster:
-    """A Source."""
+    """A Source that uses the pod's service account."""
 
     described = "the Kubernetes API"
 
@@ -62,7 +62,7 @@ class InCluster:
 
     @property
     def namespace(self) -> str:
-        """Of the pod we are in."""
+        """The namespace of this pod."""
         with contextlib.suppress(OSError):
             return (self._account / "namespace").read_text().strip()
         return "default"
@@ -117,7 +117,7 @@ class InCluster:
 
 
 def _raise(status: int, content: bytes) -> None:
-    """Raises ApiError, with the server's words where there are some."""
+    """Raise ApiError, with the server's message if there is one."""
     try:
         parse_object(content)
     except ApiError as error:
@@ -128,7 +128,7 @@ def _raise(status: int, content: bytes) -> None:
 
 
 class _Answer:
-    """What the server says, part for part."""
+    """The server's response, read in parts."""
 
     def __init__(self, connection: h11.Connection, reader: asyncio.StreamReader) -> None:
         self._connection = connection
@@ -143,7 +143,7 @@ class _Answer:
         return event
 
     async def status(self) -> int:
-        """The status of the final answer."""
+        """Return the status of the final response."""
         import h11
 
         while not isinstance(event := await self._next(), h11.Response):
@@ -151,7 +151,7 @@ class _Answer:
         return event.status_code
 
     async def content(self) -> AsyncGenerator[bytes, None]:
-        """The content, as it comes."""
+        """Yield the content as it arrives."""
         import h11
 
         while isinstance(event := await self._next(), h11.Data):

@@ -1,4 +1,4 @@
-"""Endpoints from the Kubernetes API: pods by name, and their coming and going told as it happens."""
+"""Service discovery by the Kubernetes API: EndpointSlices with pod names, listed and then watched."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from faucet.pods.discovery.in_cluster import Source
 _log = logging.getLogger("faucet")
 
 BACKOFF = Backoff(0.5, 15.0, jitter=0.25)
-"""Before the next try after a failure: not all who watch one API server at the same moment."""
+"""Pauses after a failure, in seconds; with jitter, so that not all clients of an API server come back at once."""
 
 STEADY_AFTER = 5.0
-"""Seconds for which a watch has to last before the pauses begin anew."""
+"""Seconds that a watch has to last to reset the back-off."""
 
 FIRST_TRIES = 4
-"""Failures at the start after which something else is tried."""
+"""Failures at the start after which the fallback is used."""
 
 KUBECTL_PATIENCE = 15.0
 
@@ -48,7 +48,7 @@ class Slices:
         self._failures = 0
 
     def hurry(self) -> None:
-        """List anew at once, if we are waiting for that."""
+        """List again at once, if a retry is pending."""
         self._hurry.set()
 
     async def answers(self) -> AsyncGenerator[Answer, None]:
@@ -93,14 +93,14 @@ class Slices:
         self._watched = True
 
     def _denials(self) -> tuple[int, ...]:
-        """The statuses that are final at this point: once it has worked, the next try may be better."""
+        """Return the statuses that are final: none once it has worked, since then a retry may succeed."""
         return (UNAUTHORIZED, FORBIDDEN, NOT_FOUND) if not (self._listed and self._watched) else ()
 
     def _trouble(self, text: str) -> Trouble:
-        """Raises Denied if it never worked: then another source may be better."""
+        """Return an answer for a failure. Raises Denied if it never worked: then the fallback may be better."""
         self._failures += 1
         if not self._listed and self._failures >= FIRST_TRIES:
-            raise Denied(f"{text}; that was the {self._failures}th try.")
+            raise Denied(f"{text}; giving up after {self._failures} attempts.")
         return Trouble(text)
 
     def _answer(self) -> Answer:
@@ -120,19 +120,19 @@ class Slices:
             role = ROLE.format(namespace=self.service.namespace)
             text += f" The service account needs this Role, and a RoleBinding to it:\n{role}"
         elif error.status == UNAUTHORIZED:
-            text += " Its token is not accepted: is automountServiceAccountToken off, or the account deleted?"
+            text += " The token is not accepted: is automountServiceAccountToken off, or the account deleted?"
         return text
 
 
 class Kubectl:
-    """A Source that asks through kubectl, with whatever cluster and user that is configured for."""
+    """A Source that uses kubectl, with the cluster and user it is configured for."""
 
     def __init__(self, commands: Programs) -> None:
         self._commands = commands
         self.described = f"kubectl {commands.where}" if commands.where == "here" else f"kubectl on {commands.where}"
 
     async def namespace(self) -> str:
-        """The one that kubectl uses if none is named."""
+        """Return the default namespace of kubectl."""
         argv = ["kubectl", "config", "view", "--minify", "-o", "jsonpath={..namespace}"]
         with contextlib.suppress(OSError, TimeoutError):
             result = await self._commands.run(argv, KUBECTL_PATIENCE)
@@ -154,7 +154,7 @@ class Kubectl:
                 yield line
 
     async def delete(self, pod: str, namespace: str) -> str:
-        """Delete a pod; kubectl's words. Raises OSError with them if it would not."""
+        """Delete a pod and return kubectl's output. Raises OSError with it on failure."""
         argv = ["kubectl", "delete", "pod", pod, "--namespace", namespace, "--wait=false"]
         result = await self._commands.run(argv, KUBECTL_PATIENCE)
         if result.code:
@@ -163,14 +163,14 @@ class Kubectl:
 
 
 def _status_of(said: str) -> int:
-    """kubectl tells the reason as a word in brackets."""
+    """Return the HTTP status for the reason that kubectl prints in parentheses."""
     reasons = {"(Forbidden)": FORBIDDEN, "(NotFound)": NOT_FOUND, "(Unauthorized)": UNAUTHORIZED, "(Expired)": GONE}
     found = next((status for reason, status in reasons.items() if reason in said), None)
     return found or (UNAUTHORIZED if "must be logged in" in said else 500)
 
 
 class Fallback:
-    """A Resolver that uses `first`, and `second` from the moment on in which `first` is denied for good."""
+    """A Resolver that uses `first`, and `second` once `first` is denied for good."""
 
     def __init__(self, first: Resolver, second: Resolver) -> None:
         self._current = first

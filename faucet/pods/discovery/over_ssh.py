@@ -1,7 +1,7 @@
-"""Names of a remote cluster, asked where they mean something: on the far side of an SSH link.
+"""Service discovery of a remote cluster, by name resolution on the far side of an SSH link.
 
-DNS over a channel is best: it tells TTLs, ports, and a missing name from a failing server. Where the bastion's own DNS
-is not the cluster's, or cannot be reached, its system may know the name all the same: `getent`, one long conversation.
+DNS over a channel is best: it has TTLs, ports, and tells a missing name from a failing server. If the bastion's DNS is
+not the cluster's, or is unreachable, its system may still know the name: then `getent` runs there, in one session.
 """
 
 from __future__ import annotations
@@ -27,34 +27,36 @@ if TYPE_CHECKING:
 _log = logging.getLogger("faucet")
 
 PATIENCE = 10.0
-"""Seconds for a program of the bastion: its login shell may take long to start."""
+"""Seconds for a program on the bastion: its login shell may be slow to start."""
 
 GETENT = """\
 exec sh -c 'while read -r n; do o=$(getent ahostsv4 "$n" 2>/dev/null); s=$?; \
 echo "$s" $(echo "$o" | cut -d" " -f1 | sort -u); done'"""
-"""A name a line in; a status and addresses a line out. It ends with its standard input, so with us."""
+"""Reads a name per line; prints a status and addresses per line. It ends with its standard input, so with us."""
 
 
 class Lookup(Protocol):
-    """Asks once."""
+    """One way to look up a name."""
 
     described: str
 
     async def lookup(self) -> Answer:
-        """What is said now."""
+        """Look up the name once and return the answer."""
         ...
 
 
 async def choose_remote(
     url: ServiceUrl, how: How, dns: str | None, interval: float, link: Link, programs: RemotePrograms
 ) -> Resolver:
-    """The resolver for a service on the far side. Raises CannotResolve."""
+    """Return the resolver for a service on the far side of `link`. Raises CannotResolve."""
     if is_address(url.host):
         return Fixed(Endpoint(url.host, url.port or usual_port(url)))
     if how == "kubernetes":
         resolver = await by_kubectl(url, programs)
         if resolver is None:
-            raise CannotResolve(f"--resolve kubernetes: there is no kubectl on {link.target}")
+            raise CannotResolve(
+                f"--resolve kubernetes needs kubectl, which {link.target} does not have; use --resolve dns"
+            )
         return Fallback(resolver, _by_name(url, dns, interval, link, programs))
     return _by_name(url, dns, interval, link, programs)
 
@@ -65,7 +67,7 @@ def _by_name(url: ServiceUrl, dns: str | None, interval: float, link: Link, prog
 
 
 class RemoteNames:
-    """Looks up one name, in the way that works with the bastion we are connected to."""
+    """Looks up one name, in the way that works on the connected bastion."""
 
     def __init__(self, url: ServiceUrl, dns: str | None, link: Link, programs: RemotePrograms) -> None:
         self._url = url
@@ -76,16 +78,16 @@ class RemoteNames:
         self._chosen_for: object = None  # the connection it was chosen for: another may be to another bastion
 
     def describe(self) -> str:
-        """How it is looked up now."""
-        return self._chosen.described if self._chosen is not None else "not yet known"
+        """Return how the name is looked up, in a few words."""
+        return self._chosen.described if self._chosen is not None else "name resolution"
 
     async def lookup(self) -> Answer:
-        """What is said on the far side now."""
+        """Look up the name on the far side and return the answer; failures are answers, too."""
         try:
             connection = self._link.connection()
             if self._chosen is None or self._chosen_for is not connection:
                 self._chosen, self._chosen_for = await self._choose(), connection
-                _log.info("names are resolved by %s", self._chosen.described)
+                _log.info("resolving names via %s", self._chosen.described)
             return await self._chosen.lookup()
         except (OSError, TimeoutError) as error:
             return Trouble(str(error) if isinstance(error, LinkDown) else f"on {self._link.target}: {why_not(error)}")
@@ -105,13 +107,13 @@ class RemoteNames:
         return direct
 
     async def _resolv_conf(self) -> ResolvConf:
-        """That of the far side; empty if it cannot be read, which is no trouble where --dns names a server."""
+        """Return the far side's resolv.conf; empty if it cannot be read but --dns names a server. Raises OSError."""
         try:
             result = await self._programs.run(["cat", "/etc/resolv.conf"], PATIENCE)
         except (OSError, TimeoutError) as error:
             if self._dns:
                 return ResolvConf()
-            raise OSError(f"{why_not(error)}; name a DNS server with --dns") from error
+            raise OSError(f"{why_not(error)}; set a DNS server with --dns") from error
         return parse_resolv_conf(result.output)
 
 
@@ -127,7 +129,7 @@ class _Direct:
 
 
 class _Getent:
-    """One conversation with a shell that asks the far side's own resolver."""
+    """One session of a shell that uses the far side's own resolver."""
 
     def __init__(self, url: ServiceUrl, programs: RemotePrograms) -> None:
         self.described = f"getent on {programs.where}"
@@ -164,10 +166,10 @@ class _Getent:
             process.channel.abort()
 
     def _read(self, line: str) -> Answer:
-        """An account with a command of its own may answer with anything."""
+        """Parse a line of GETENT's output. A forced command may print anything: then OSError."""
         status, *words = line.split()
         if not status.isdecimal() or not all(is_address(word) for word in words):
-            raise OSError(f"it said {line.strip()[:60]!r}")
+            raise OSError(f"unexpected output {line.strip()[:60]!r}")
         if int(status):
-            return Missing(f"there is no {self._name}, says {self.described} (or its DNS is down: it does not tell)")
+            return Missing(f"{self.described} does not know {self._name} (or its DNS is down)")
         return Found(tuple(Endpoint(host, self._port) for host in one_family(words)))

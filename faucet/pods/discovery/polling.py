@@ -1,4 +1,4 @@
-"""Asks the same question again and again: every few seconds, at once when there is reason to, never too often."""
+"""Polling: repeats a lookup every few seconds, sooner on request or by TTL, but never too often."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from time import monotonic
 from faucet.pods.discovery.endpoints import Answer, Endpoint, Found
 
 LEAST_PAUSE = 1.0
-"""Seconds between two questions at least, whoever is in a hurry and however short a TTL is."""
+"""Least seconds between two lookups, however short a TTL is and whatever is requested."""
 
 JITTER = 0.1
-"""Share of the interval by which it is shortened at most, so that many Faucets do not ask in step."""
+"""Share of the interval by which it is shortened at most, so that many instances do not query in step."""
 
 
 class Polling:
@@ -36,7 +36,7 @@ class Polling:
         return self._described if isinstance(self._described, str) else self._described()
 
     def hurry(self) -> None:
-        """Ask soon."""
+        """Look up again soon."""
         self._hurry.set()
 
     async def answers(self) -> AsyncGenerator[Answer, None]:
@@ -57,7 +57,7 @@ class Polling:
 
 
 class Fixed:
-    """A Resolver for one address that the user has named: there is nothing to ask."""
+    """A Resolver for one fixed address."""
 
     by_name = False
 
@@ -66,7 +66,7 @@ class Fixed:
         self._endpoint = endpoint
 
     def hurry(self) -> None:
-        """It will not be another one."""
+        """Do nothing: the address never changes."""
 
     async def answers(self) -> AsyncGenerator[Answer, None]:
         """See Resolver."""

@@ -1,4 +1,4 @@
-"""A small API to try Faucet on: `plumber.R`, and the same endpoints in Python for machines without R."""
+"""The demo API: `plumber.R`, and the same endpoints in Python for machines without R."""
 
 from __future__ import annotations
 

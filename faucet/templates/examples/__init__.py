@@ -1,1 +1,1 @@
-"""Files to start from: `faucet example kubernetes` prints one."""
+"""Deployment examples: `faucet example kubernetes` prints one of these files. No code."""

@@ -1,7 +1,7 @@
-"""`faucet init`: a small API to start from, and a `faucet.toml` with the commonest options.
+"""`faucet init`: writes a small API to start from, and a `faucet.toml` with the most common options.
 
-Nothing is ever written over. If one of the files is there already, none is written; if one cannot be written, those
-that were are removed again, and so are directories that were made for them.
+It never overwrites a file. If one of the files exists already, none is written; if one cannot be written, those
+written before are removed again, with the directories made for them.
 """
 
 from __future__ import annotations
