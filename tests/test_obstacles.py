@@ -105,7 +105,7 @@ def only_line(result: subprocess.CompletedProcess[str], code: int) -> str:
         ("k8s --headless --host :0 --service-url https://x:80 --ca-file secret", "name a file of certificates in PEM"),
         ("k8s --headless --host :0 --service-url https://x:80 --ca-file api", "--ca-file api: "),
         ("k8s --headless --host :0 --service-url http://x:80 --via-ssh h --ssh-key denied/k", "does not exist"),
-        ("k8s --headless --host :0 --service-url http://x:80 --via-ssh h --ssh-config secret", "secret is not readable"),
+        ("k8s --headless --host :0 --service-url http://x:80 --via-ssh h --ssh-config secret", "is not readable"),
         ("ctl status --at denied/x.sock", "cannot connect to denied/x.sock: Permission denied"),
         ("init denied/new", "denied/new: Permission denied; nothing was written"),
     ],
