@@ -251,7 +251,7 @@ def test_what_cannot_be_is_said_on_the_plain_terminal(terminal: Open, port: int)
     window.run("--dir", "nowhere")
     window.wait("nowhere does not exist", "ended with 1")
     window.run("--keys", "nonsense", "--command", "true")
-    window.wait("--keys is a list like restart=f5,quit=x", "ended with 2")
+    window.wait("write a list like restart=f5,quit=x", "ended with 2")
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = other.getsockname()[1]
         window.run("--command", COUNTING, "--host", f"127.0.0.1:{taken}")
