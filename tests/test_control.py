@@ -353,7 +353,7 @@ async def test_ctl(faucet: Start) -> None:
     await fetch(service.port, "/first?x=1")
     text = ctl("status")
     assert f"on http://127.0.0.1:{service.port}: serving" in text
-    assert "locks 0/2, 0 waiting" in text
+    assert "busy 0/2, 0 queued" in text
     assert "○ ready" in text or "o ready" in text
     assert len(json.loads(ctl("workers", "-j"))) == 2
     assert json.loads(ctl("status", "--json"))["totals"]["requests"] == 1
@@ -361,7 +361,7 @@ async def test_ctl(faucet: Start) -> None:
     assert json.loads(ctl("requests", "-j"))[0]["status"] == 200
     assert "ready on port" in ctl("logs")
     assert all(json.loads(line)["worker"] == "1" for line in ctl("logs", "1", "-j").splitlines())
-    assert ctl("health") == "serving: 2 of 2 workers ready, 0 waiting\n"
+    assert ctl("health") == "serving: 2 of 2 workers ready, 0 queued\n"
     assert "gets no more requests" in ctl("hold", "1")
     assert json.loads(ctl("health", "-j"))["ready"] == 1
     assert "serves again" in ctl("resume", "1")

@@ -28,7 +28,7 @@ from faucet.text import visible
 from faucet.units import format_duration, format_size
 
 EXIT_CODES = """\
-Exit codes: 0 done (`health`: a worker is ready); 1 refused, or nobody answers (`health`: no worker is ready;
+Exit codes: 0 done (`health`: a worker is ready); 1 refused, or no Faucet answers (`health`: no worker is ready;
 `rolling-restart`: it was stopped); 2 wrong usage."""
 
 
@@ -146,12 +146,12 @@ def status(*, at: At = None, as_json: Json = False) -> int:
             age = format_age(data["now"] - service["link_since"])
             print(f"through {service['link']}, {service['link_state']} for {age}{detail}")
         if service["resolved_by"]:
-            told = f"{format_age(data['now'] - service['resolved'])} ago" if service["resolved"] else "not yet"
-            print(f"pods by {service['resolved_by']}, told {told}")
+            resolved = f"{format_age(data['now'] - service['resolved'])} ago" if service["resolved"] else "not yet"
+            print(f"pods from {service['resolved_by']}, resolved {resolved}")
         if service["notice"]:
             print(service["notice"])
         oldest = f", the first for {format_age(data['now'] - totals['oldest'])}" if totals["oldest"] else ""
-        print(f"locks {totals['locked']}/{totals['workers']}, {totals['waiting']} waiting{oldest}, "
+        print(f"busy {totals['locked']}/{totals['workers']}, {totals['waiting']} queued{oldest}, "
               f"{totals['rps']:.1f} requests/s, p50 {format_duration(totals['p50'])}, "
               f"p95 {format_duration(totals['p95'])}, in the last minute {totals['errors']} errors, "
               f"{totals['refused']} refused")  # fmt: skip
@@ -302,7 +302,7 @@ def health(*, at: At = None, as_json: Json = False) -> int:
         if as_json:
             _print_json(data)
         else:
-            print(f"{data['state']}: {data['ready']} of {data['workers']} workers ready, {data['waiting']} waiting")
+            print(f"{data['state']}: {data['ready']} of {data['workers']} workers ready, {data['waiting']} queued")
         return 0 if data["ready"] and data["state"] == "serving" else 1
 
     return _run(at, talk)
@@ -358,7 +358,7 @@ def _is_count(kind: Any, value: str) -> None:
 
 @app.command
 def scale(count: Annotated[str, Parameter(allow_leading_hyphen=True, validator=_is_count)], *, at: At = None) -> int:
-    """Have COUNT workers, or more (+1) or fewer (-1). Those that go finish what they have in hand."""
+    """Have COUNT workers, or more (+1) or fewer (-1). Those that go finish their requests."""
     wanted: int | str = count if count[:1] in ("+", "-") else int(count)
     return _ask(at, "scale", count=wanted)
 
@@ -377,7 +377,7 @@ def resume(worker: str, *, at: At = None) -> int:
 
 @app.command
 def drop(worker: str, *, at: At = None) -> int:
-    """Cut the connection to a pod, e.g. one that does not answer. What it has in hand is sent again, or fails."""
+    """Cut the connection to a pod, e.g. one that does not answer. Its request is sent again, or fails."""
     return _ask(at, "drop", worker=worker)
 
 
@@ -389,11 +389,11 @@ def retry(worker: str, *, at: At = None) -> int:
 
 @app.command
 def kill(worker: str, *, at: At = None) -> int:
-    """End a worker now (SIGKILL), with the request it has in hand. Another takes its place."""
+    """End a worker now (SIGKILL), with its request. Another takes its place."""
     return _ask(at, "kill", worker=worker)
 
 
-Now = Annotated[bool, Parameter("--now", help="Do not wait for requests in hand.", negative=())]
+Now = Annotated[bool, Parameter("--now", help="Do not wait for requests in progress.", negative=())]
 
 
 @app.command
