@@ -165,7 +165,9 @@ def test_an_endpoint_error_is_in_the_log(faucet: Start) -> None:
 
 
 def test_entrypoint(faucet: Start, tmp_path: Path) -> None:
-    shutil.copy(Path(DEMO) / "plumber.R", tmp_path)
+    for name in ("plumber.R", "index.html", "docs.html", "favicon.svg"):
+        if (Path(DEMO) / name).is_file():
+            shutil.copy(Path(DEMO) / name, tmp_path)
     (tmp_path / "entrypoint.R").write_text(
         'library(plumber)\npr("plumber.R") %>%\n  pr_run(port = as.integer(Sys.getenv("FAUCET_PORT")))\n'
     )

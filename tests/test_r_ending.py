@@ -111,7 +111,7 @@ async def test_children_end_with_a_killed_worker(faucet: Start, temporary: Path)
     os.kill(worker, signal.SIGKILL)
     for pid in pids:
         await asyncio.to_thread(wait_gone, pid, 3)
-    await asyncio.to_thread(service.wait_line, "was ended by SIGKILL")
+    await asyncio.to_thread(service.wait_line, "was killed by SIGKILL")
     await asyncio.to_thread(service.wait_line, "worker 1: ready on port")
     assert not home.exists()
 

@@ -34,8 +34,6 @@ SUITES = ("trixie", "bookworm")
 THERE = "/root/faucet"
 """Where the checkout is in the clean system."""
 
-SIDE_BY_SIDE = ("-n", "2", "--dist", "loadgroup", "-p", "no:cacheprovider")
-
 USAGE = f"usage: just fresh {'|'.join(SUITES)} [options of pytest]; just fresh --clean"
 
 
@@ -174,7 +172,7 @@ def story(suite: str, options: Sequence[str]) -> None:
     with phase(".ci/prepare r"):
         debian.run(".ci/prepare", "r", at=THERE)
     with phase("the tests with R", failures):
-        pytest = [".venv/bin/python", "-m", "pytest", "-q", "-m", "r and not cluster", *SIDE_BY_SIDE, *options]
+        pytest = [".venv/bin/python", "-m", "tests.support.side_by_side", "-q", "-m", "r and not cluster", *options]
         debian.run(*pytest, at=THERE, env={"CI": "true"})
     if failures:
         raise Failed("\n       ".join((f"{len(failures)} of the steps failed on {suite}:", *failures)))

@@ -1,4 +1,4 @@
-"""All tests, in several processes; those that failed there, once more and alone.
+"""Tests in several processes, all or those that pytest's options select; those that failed there, once more and alone.
 
 Most tests wait, for R and for timers, so three processes share two cores well. Tests that measure time have the mark
 `quiet` and run alone anyway; but any test may fail for want of a core when the machine does something else. What fails
@@ -16,9 +16,9 @@ SOME_FAILED = 1
 """pytest's exit code."""
 
 
-def main() -> int:
+def main(options: list[str]) -> int:
     """The exit code of pytest."""
-    pytest = [sys.executable, "-m", "pytest"]
+    pytest = [sys.executable, "-m", "pytest", *options]
     code = subprocess.run([*pytest, "-n", str(PROCESSES), "--dist", "loadgroup"], check=False).returncode
     if code != SOME_FAILED:
         return code
@@ -27,4 +27,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
