@@ -249,7 +249,7 @@ async def test_whoever_is_not_trusted_is_not_believed(faucet: Start) -> None:
 def test_options_that_make_no_sense(faucet: Start) -> None:
     for words, said in (
         (("--trust", "10.0.0.1/8"), "10.0.0.0/8"), (("--ip-from", "nobody"), "ip-from"),
-        (("--admin", "x:99999"), "no address"),
+        (("--admin", "x:99999"), "invalid address"),
         (("--host", "unix:"), "invalid Unix socket"), (("--host", "unix:/x?mode=9"), "invalid Unix socket"),
     ):  # fmt: skip
         wrong = faucet("--command", ECHO, *words)

@@ -357,7 +357,7 @@ def test_a_service_that_can_write_nowhere(faucet: Start, own_mounts: list[str]) 
     assert answer_of(service.port) == 200
     assert service.stop() == 0
     assert service.output.count("cannot write the log to /var/log/no-faucet.log (Read-only file system)") == 1
-    assert service.output.count("cannot make the control socket") == 1
+    assert service.output.count("cannot create the control socket") == 1
     assert service.output.count("serving ") == 1
     assert "Traceback" not in service.output
 

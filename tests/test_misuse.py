@@ -185,7 +185,7 @@ def test_options(say: Say, typed: str, said: str, plumber: str) -> None:
     [
         ('workers = "many"', "faucet.toml: workers: 'many' is no number of workers"),
         ("queue-limit = -1", "faucet.toml: queue-limit: '-1' is invalid: must be at least 0"),
-        ('host = ["nonsense:", ":80"]', "faucet.toml: host: invalid address 'nonsense:'"),
+        ('host = ["nonsense:", ":80"]', "faucet.toml: host: 'nonsense:,:80' is invalid: invalid address 'nonsense:'"),
         ('log-level = "loud"', "faucet.toml: log-level: 'loud' is invalid: choose from"),
         ("refresh = 100", "faucet.toml: refresh: '100' is invalid: must be at most 10"),
         ('[keys]\nfoo = "x"', "faucet.toml: keys: 'foo=x' is invalid: unknown action 'foo'"),

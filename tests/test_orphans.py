@@ -232,7 +232,7 @@ def test_signals_end_process_1(faucet: Start, container: list[str], number: sign
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_end_process_1_while_it_starts(container: list[str], number: signal.Signals) -> None:
     """The kernel keeps signals from process 1 that it has no handler for."""
-    script = "import faucet.cli.main as c, time; c.app = lambda *a, **k: (print('here', flush=True), time.sleep(60)); "
+    script = "import faucet.cli.main as c, time; c._main = lambda words: (print('here', flush=True), time.sleep(60)); "
     words = [*container, sys.executable, "-c", script + "raise SystemExit(c.main([]))"]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, cwd=ROOT)
     assert process.stdout is not None

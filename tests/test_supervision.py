@@ -144,7 +144,7 @@ def test_replacements_that_are_too_large_again_come_to_an_end(
     sizes: Iterator[int] = iter(())
     monkeypatch.setattr("faucet.workers.recycle._resident", lambda life: next(sizes, 200 << 20))
     pool = SimpleNamespace(
-        settings=WorkerSettings(max_rss=100 << 20), served=lambda place: place.life.served, proxy=None
+        settings=WorkerSettings(max_rss=100 << 20), served=lambda place: place.instance.served, proxy=None
     )
 
     async def worn() -> int:
