@@ -230,6 +230,16 @@ def test_what_does_without_plumber(api: Path, tmp_path: Path) -> None:
     assert of(examine(api, ANY_PORT, rscript), "plumber").level == "broken"
 
 
+def test_an_api_of_a_package_needs_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is what `faucet` would serve there, and plumber serves it."""
+    monkeypatch.setenv("FAUCET_API", "plumber::01-append")
+    rscript = answering(tmp_path, "R=4.5.0", "plumber=1.3.0", "httpuv=1.6.15")
+    findings = examine(tmp_path, rscript=rscript)
+    assert of(findings, "API").found == f"plumber::01-append in {tmp_path}"
+    missing = answering(tmp_path, "R=4.5.0", "plumber=!there is no package called plumber", "httpuv=1.6.15")
+    assert of(examine(tmp_path, rscript=missing), "plumber").level == "broken"
+
+
 def test_a_broken_httpuv(api: Path, tmp_path: Path) -> None:
     rscript = answering(tmp_path, "R=4.2.2", "plumber=1.2.1", "httpuv=!libuv.so: cannot open\x1fshared object")
     found = of(examine(api, ANY_PORT, rscript), "httpuv")

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from faucet.doctor.findings import Finding
-from faucet.settings import LocalSettings, parse_span
-from faucet.workers.cpus import available_cpus
-from faucet.workers.program import INSTALL_PACKAGE
+from faucet.settings import LocalSettings
+from faucet.workers.environment import most_workers
+from faucet.workers.program import INSTALL_PACKAGE, uses_renv
 
 USE_THE_PORT = 'write: pr_run(port = as.integer(Sys.getenv("FAUCET_PORT")))'
 
@@ -105,7 +105,7 @@ def _ports(answers: Answers, settings: LocalSettings) -> list[Finding]:
 
 
 def _port(name: str, line: str, port: str, settings: LocalSettings) -> Finding:
-    most = parse_span(settings.workers or str(available_cpus())).most
+    most = most_workers(settings.workers)
     what = f"{name}, line {line}: listens on port {port}, whatever FAUCET_PORT says"
     if most > 1:
         return Finding("broken", "port", f"{what}: only one of {most} workers can have it", USE_THE_PORT)
@@ -171,11 +171,6 @@ def _vector(words: Sequence[str]) -> str:
     """As R writes it."""
     quoted = ", ".join(f'"{word}"' for word in words)
     return quoted if len(words) == 1 else f"c({quoted})"
-
-
-def uses_renv(directory: Path) -> bool:
-    """Whether renv decides which packages there are."""
-    return (directory / "renv.lock").is_file() or (directory / "renv/activate.R").is_file()
 
 
 def _locked(directory: Path) -> set[str]:

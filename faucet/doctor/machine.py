@@ -16,9 +16,10 @@ from faucet.doctor.findings import Finding, Level
 from faucet.machine import install_command
 from faucet.net.address import AddressError, UnixAddress, parse_listen, twice
 from faucet.net.binding import bind, bound_address
-from faucet.settings import LocalSettings, parse_span
+from faucet.settings import LocalSettings
 from faucet.units import counted, format_size
 from faucet.workers.cpus import available_cpus
+from faucet.workers.environment import most_workers
 
 CLIENTS = 1024
 """Clients at the same time that the limit of open files should allow: as many as may wait by default."""
@@ -80,7 +81,7 @@ def open_files(settings: LocalSettings) -> list[Finding]:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard == resource.RLIM_INFINITY:
         return [Finding("ok", "open files", "no limit")]
-    own = FILES_OF_OUR_OWN + FILES_PER_WORKER * _workers(settings)
+    own = FILES_OF_OUR_OWN + FILES_PER_WORKER * most_workers(settings.workers)
     if hard >= own + CLIENTS:
         return [Finding("ok", "open files", f"up to {hard}")]
     advice = f"ulimit -Hn {own + CLIENTS} as root; systemd: LimitNOFILE=; docker: --ulimit nofile="
@@ -96,14 +97,9 @@ def cpus(settings: LocalSettings) -> list[Finding]:
     return [Finding("ok", "CPUs", f"{count}{of}, for {span} {'worker' if span == '1' else 'workers'}")]
 
 
-def _workers(settings: LocalSettings) -> int:
-    """The most there may be."""
-    return parse_span(settings.workers or str(available_cpus())).most
-
-
 def memory(settings: LocalSettings) -> list[Finding]:
     """A guess: how much each worker needs, only the API knows."""
-    available, workers = available_memory(), _workers(settings)
+    available, workers = available_memory(), most_workers(settings.workers)
     text = f"{format_size(available)} available, for {counted(workers, 'worker')}"
     if available >= workers * MEMORY_PER_WORKER:
         return [Finding("ok", "memory", text)]

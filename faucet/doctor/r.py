@@ -17,13 +17,14 @@ from faucet.doctor.code import (
     install,
     of_the_code,
     renv_is_bare,
-    uses_renv,
 )
 from faucet.doctor.findings import Finding, Level
 from faucet.doctor.probe import Answer, ask_program
-from faucet.settings import LocalSettings, parse_span
-from faucet.workers.cpus import available_cpus
-from faucet.workers.program import INSTALL_PLUMBER, INSTALL_R, ProgramError, find_program
+from faucet.settings import LocalSettings
+from faucet.workers.environment import most_workers
+from faucet.workers.layouts import Kind, Layout, find_layout, text_of
+from faucet.workers.ports import PLUMBER_PORTS, accepted_by_plumber, child_port_block
+from faucet.workers.program import INSTALL_PLUMBER, INSTALL_R, ProgramError, find_program, uses_renv
 
 PATIENCE = 10.0
 """Seconds for R to start, load two packages and read two files: that takes half a second; a cold disk, some more."""
@@ -34,29 +35,18 @@ OLDEST_PLUMBER = 1
 QUESTIONS = Path(__file__).with_name("questions.R")
 """All at once, since R's start takes longest."""
 
-PLUMBER_PORTS = range(1024, 49152)
-"""plumber 1.3 and later refuses to listen on any other port."""
-
-REFUSED_PORTS = frozenset((2049, 3659, 4045, 6000, *range(6665, 6670), 6697))
-"""Those in that range that it refuses, too: browsers call them unsafe."""
-
-NAMES = (r"entrypoint\.r", r"plumber\.r", r"_server\.ya?ml")
-"""What is served, in the order in which it counts."""
-
-_ENGINE = re.compile(r"""^engine\s*:\s*["']?([A-Za-z][A-Za-z0-9.]*)["']?\s*(?:#.*)?$""", re.MULTILINE)
-
 
 def api(settings: LocalSettings) -> list[Finding]:
     """What would be served."""
     # Whether R is there is told apart from whether there is something to serve.
     rscript = settings.rscript if shutil.which(settings.rscript) else sys.executable
     try:
-        entry = find_program(settings.dir, settings.command, rscript)
+        program = find_program(settings.dir, settings.command, rscript, settings.api)
     except ProgramError as error:
         return [_nothing_to_serve(settings, str(error))]
     except OSError as error:
         return [Finding("broken", "API", why_unreadable(settings.dir, error))]
-    return [Finding("ok", "API", f"{entry.description} in {entry.directory}")]
+    return [Finding("ok", "API", f"{program.description} in {program.directory}")]
 
 
 def _nothing_to_serve(settings: LocalSettings, problem: str) -> Finding:
@@ -68,25 +58,22 @@ def _nothing_to_serve(settings: LocalSettings, problem: str) -> Finding:
     return Finding("broken", "API", what, advice)
 
 
-def served_file(directory: Path) -> Path | None:
-    """The file that is served from `directory`; its name may be spelled in any case."""
+def served_layout(settings: LocalSettings) -> Layout | None:
+    """Return what is served from the directory; None if that is nothing, --command or --api."""
+    if settings.command is not None or settings.api:
+        return None
     try:
-        names = sorted((path.name for path in directory.iterdir()), key=lambda name: (name[:1].isupper(), name))
+        return find_layout(settings.dir)
     except OSError:
         return None
-    for pattern in NAMES:
-        for name in names:
-            if re.fullmatch(pattern, name, re.IGNORECASE) and (directory / name).is_file():
-                return directory / name
-    return None
 
 
 def files_to_read(settings: LocalSettings) -> list[str]:
     """The R files that a look begins with; those that they name are looked at, too."""
     if settings.command is not None:
         return _script_of(settings)
-    served = served_file(settings.dir)
-    return [] if served is None or not served.name.lower().endswith(".r") else [served.name]
+    layout = served_layout(settings)
+    return [] if layout is None or layout.kind is Kind.SERVER else [layout.file]
 
 
 def _script_of(settings: LocalSettings) -> list[str]:
@@ -101,24 +88,6 @@ def _script_of(settings: LocalSettings) -> list[str]:
     return [script] if script.lower().endswith(".r") and (settings.dir / script).is_file() else []
 
 
-def engine_of(settings: LocalSettings) -> str:
-    """The package that serves a _server.yml; empty if none is to be served, or it names none."""
-    served = served_file(settings.dir) if settings.command is None else None
-    if served is None or served.name.lower().endswith(".r"):
-        return ""
-    match = _ENGINE.search(_code(served))
-    return match[1] if match else ""
-
-
-def _code(path: Path) -> str:
-    """Without comments. Empty if it cannot be read: R will say so."""
-    try:
-        lines = path.read_text("utf-8", "replace").splitlines()
-    except OSError:
-        return ""
-    return "\n".join(line.partition("#")[0] for line in lines)
-
-
 def programs(settings: LocalSettings) -> list[Finding]:
     """R, its packages, and what it makes of the files. One start of R."""
     level: Level = "broken" if settings.command is None else "unused"
@@ -126,7 +95,8 @@ def programs(settings: LocalSettings) -> list[Finding]:
     if program is None:
         return [Finding(level, "R", f"{settings.rscript!r} was not found", INSTALL_R)]
     bare = renv_is_bare(settings.dir, dict(os.environ))
-    engine = engine_of(settings)
+    layout = served_layout(settings)
+    engine = layout.engine if layout is not None else ""
     argv = [program, str(QUESTIONS), engine or "-", *files_to_read(settings)]
     try:
         # In the directory, as the workers: its .Rprofile (renv, say) decides which packages there are.
@@ -140,7 +110,7 @@ def programs(settings: LocalSettings) -> list[Finding]:
         return [Finding(level, "R", f"{program} {_why_no_answer(said)}", _look_yourself(settings))]
     findings = [Finding("ok", "R", f"{version}, {program}"), *_locale(answers, level)]
     findings += [bare_renv(settings)] if bare else []
-    findings += [*_packages(answers, settings), *_engine(engine, answers, settings)]
+    findings += [*_packages(answers, settings), *_engine(layout, answers, settings)]
     if not said.ended:
         findings.append(Finding("warning", "R", f"did not end within {PATIENCE:g} s", _look_yourself(settings)))
     return findings + of_the_code(answers, settings)
@@ -157,21 +127,21 @@ def _locale(answers: Answers, level: Level) -> list[Finding]:
     return [Finding("warning" if level == "broken" else "unused", "locale", found, advice)]
 
 
-def _engine(engine: str, answers: Answers, settings: LocalSettings) -> list[Finding]:
+def _engine(layout: Layout | None, answers: Answers, settings: LocalSettings) -> list[Finding]:
     """The package that serves a _server.yml."""
-    served = served_file(settings.dir) if settings.command is None else None
-    if served is None or served.name.lower().endswith(".r"):
+    if layout is None or layout.kind is not Kind.SERVER:
         return []
+    engine = layout.engine
     if not engine:
         advice = "name the R package that serves it, for example: engine: plumber2"
-        return [Finding("broken", served.name, "names no engine", advice)]
+        return [Finding("broken", layout.file, "names no engine", advice)]
     answer = answers.one("engine") or "!R said nothing of it"
     if answer.startswith("!"):
         found = f"its engine {engine} cannot serve it: {answer[1:]}"
         lacks = "no function launch_server()" in answer
         other = f"name another package behind `engine:`, or update {engine}"
-        return [Finding("broken", served.name, found, other if lacks else install([engine], settings))]
-    return [Finding("ok", served.name, f"by {engine} {answer}")]
+        return [Finding("broken", layout.file, found, other if lacks else install([engine], settings))]
+    return [Finding("ok", layout.file, f"by {engine} {answer}")]
 
 
 def _why_no_answer(said: Answer) -> str:
@@ -210,10 +180,16 @@ def _needs_plumber(answers: Answers, settings: LocalSettings) -> bool:
         return True
     if settings.command is not None:
         return False
-    served = served_file(settings.dir)
-    if served is None or served.name.lower() == "plumber.r":
+    layout = served_layout(settings)
+    if layout is None or layout.kind is Kind.PLUMBER:
         return True
-    return served.name.lower() == "entrypoint.r" and bool(re.search(r"\bplumber\b", _code(served)))
+    names_plumber = re.search(r"\bplumber\b", _code(settings.dir / layout.file))
+    return layout.kind is Kind.SCRIPT and names_plumber is not None
+
+
+def _code(path: Path) -> str:
+    """Without comments. Empty if it cannot be read: R will say so."""
+    return "\n".join(line.partition("#")[0] for line in text_of(path).splitlines())
 
 
 def _install(package: str, settings: LocalSettings) -> str:
@@ -229,9 +205,8 @@ def _version(text: str) -> tuple[int, ...]:
 def _port_range(version: str, settings: LocalSettings) -> Finding:
     """Since 1.3 plumber refuses ports; whether --child-port, if it is given, leads to such."""
     first = settings.child_port
-    most = parse_span(settings.workers or str(available_cpus())).most
-    used = range(first, first + 2 * most if first else first)  # those of the successors, too
-    refused = next((port for port in used if port not in PLUMBER_PORTS or port in REFUSED_PORTS), None)
+    used = child_port_block(first, most_workers(settings.workers)) if first else range(0)
+    refused = next((port for port in used if not accepted_by_plumber(port)), None)
     if refused is None:
         return Finding("ok", "plumber", f"{version}, which listens on ports {PLUMBER_PORTS[0]} to {PLUMBER_PORTS[-1]}")
     found = (

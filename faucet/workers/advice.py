@@ -10,7 +10,7 @@ from typing import NamedTuple
 from faucet.workers.layouts import text_of
 from faucet.workers.near_misses import ANNOTATION
 from faucet.workers.ports import PLUMBER_PORTS
-from faucet.workers.program import INSTALL_PACKAGE, INSTALL_PLUMBER, Program
+from faucet.workers.program import INSTALL_PACKAGE, INSTALL_PLUMBER, Program, uses_renv
 
 _PACKAGE = r"[‘'\"“]?(?P<package>[A-Za-z0-9.]+)"
 
@@ -71,17 +71,13 @@ def _missing(match: re.Match[str], text: str, program: Program) -> str:
 
 def _install(package: str, program: Program) -> str:
     """How to get a package. What renv has recorded is installed in the versions that the project was made with."""
-    if package != "renv" and _uses_renv(program):
+    if package != "renv" and uses_renv(program.directory):
         return (
             "install what this renv project has recorded: "
             f"cd {shlex.quote(str(program.directory))} && {_rscript(program)} -e 'renv::restore()'"
         )
     text = INSTALL_PLUMBER if package == "plumber" else INSTALL_PACKAGE
     return text.format(package=package, rscript=_rscript(program))
-
-
-def _uses_renv(program: Program) -> bool:
-    return any((program.directory / name).is_file() for name in ("renv.lock", "renv/activate.R"))
 
 
 def _rscript(program: Program) -> str:

@@ -93,11 +93,16 @@ def child_ports(first: int, number: int, count: int) -> list[int]:
     return [first + number - 1, *range(first + count, first + 2 * count)]
 
 
+def child_port_block(first: int, most: int) -> range:
+    """Return all ports that up to `most` workers, and their successors, may get with `--child-port first`."""
+    return range(first, first + 2 * most)
+
+
 def child_port_problem(first: int, most: int) -> str:
     """Return why `--child-port first` does not suit up to `most` workers in R; an empty text if it does."""
     if not first:
         return ""
-    block = range(first, first + 2 * most)
+    block = child_port_block(first, most)
     bad = [port for port in block if not accepted_by_plumber(port)]
     if not bad:
         return ""

@@ -68,7 +68,7 @@ class Program:
 def find_program(directory: Path, command: str | None, rscript: str, api: str | None = None) -> Program:
     """Return what to serve from `directory`: `command`, or the `api` of a package, or what is there.
 
-    Raises EntryError.
+    Raises ProgramError.
     """
     _check_directory(directory)
     # Not resolved: where a link is what is deployed, the next worker runs in what it leads to by then.
@@ -85,6 +85,11 @@ def find_program(directory: Path, command: str | None, rscript: str, api: str | 
     layout = _layout(directory)
     found = _require_rscript(rscript)
     return Program(layout_arguments(found, layout), directory, described(layout), found)
+
+
+def uses_renv(directory: Path) -> bool:
+    """Return whether renv decides which R packages the API in `directory` has."""
+    return any((directory / name).is_file() for name in ("renv.lock", "renv/activate.R"))
 
 
 def described(layout: Layout) -> str:
