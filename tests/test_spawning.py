@@ -15,6 +15,7 @@ import pytest
 
 from faucet.units import parse_stop_signal
 from faucet.workers.spawn import spawn
+from faucet.workers.stopping import Manner
 from tests.support.load import fetch
 from tests.support.running import Faucet, python_worker
 from tests.test_pool import control
@@ -245,3 +246,17 @@ def test_no_descriptors_from_the_beginning(faucet: Start, tool: Callable[[str], 
     assert service.wait_exit() == 1
     assert "descriptors are left; raise the limit" in service.output or "Too many open files" in service.output
     assert "Traceback" not in service.output
+
+
+async def test_whether_a_worker_still_serves_is_asked_where_it_is_reached() -> None:
+    """At 127.0.0.1 nobody would answer for one that listens at ::1 only, and it would seem about to exit."""
+    try:
+        server = await asyncio.start_server(lambda _, writer: writer.close(), "::1", 0)
+    except OSError as error:
+        pytest.skip(f"needs ::1: {error}")
+    port = server.sockets[0].getsockname()[1]
+    assert await Manner("TERM", os.getpid(), "::1", port).serves()
+    assert not await Manner("TERM", os.getpid(), "127.0.0.1", port).serves()
+    server.close()
+    await server.wait_closed()
+    assert not await Manner("TERM", os.getpid(), "::1", port).serves()

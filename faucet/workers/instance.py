@@ -342,7 +342,7 @@ class Instance:
 
     async def _stop(self, process: ChildProcess, grace: float) -> None:
         """By the signal that suits it; see --stop-signal."""
-        manner = Manner(self._pool.settings.stop_signal, process.pid, self.port)
+        manner = Manner(self._pool.settings.stop_signal, process.pid, self.host, self.port)
         try:
             await process.stop(grace, manner)
         finally:

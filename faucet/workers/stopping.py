@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from faucet.net.connect import connect_tcp
-from faucet.workers.ports import HOST
 
 CONNECT_SECONDS = 0.5
 
@@ -24,13 +23,14 @@ _DEPTH = 3
 
 
 class Manner:
-    """How the worker whose process is `pid`, on `port`, is asked to end. `wanted` is the name of a signal, or `auto`.
+    """How the worker whose process is `pid`, at `host` and `port`, is asked to end. `wanted`: a signal's name, or `auto`.
 
     R dies of SIGTERM at once: no `on.exit`, no `pr_hook("exit", …)`, no finalizer. SIGINT lets all of them run.
     """
 
-    def __init__(self, wanted: str, pid: int, port: int) -> None:
+    def __init__(self, wanted: str, pid: int, host: str, port: int) -> None:
         self._is_r = _runs_r(pid, _DEPTH)
+        self._host = host
         self._port = port
         self._waking: asyncio.BaseTransport | None = None
         usual = signal.SIGINT if self._is_r else signal.SIGTERM
@@ -54,7 +54,7 @@ class Manner:
 
     async def _connect(self) -> asyncio.WriteTransport | None:
         with contextlib.suppress(OSError, TimeoutError):
-            transport, _ = await connect_tcp(asyncio.Protocol, HOST, self._port, CONNECT_SECONDS)
+            transport, _ = await connect_tcp(asyncio.Protocol, self._host, self._port, CONNECT_SECONDS)
             return transport  # type: ignore[return-value]
         return None
 
