@@ -19,6 +19,7 @@ from faucet.proxy.deadlines import RATE_SECONDS
 from faucet.proxy.error_responses import CONTINUE, answer
 from faucet.proxy.exchange import Exchange
 from faucet.proxy.outflow import Outflow
+from faucet.proxy.phases import SHUTTING_DOWN
 from faucet.proxy.record import Account
 from faucet.proxy.stats import Record
 
@@ -145,7 +146,7 @@ class ClientConnection(Outflow):
         if self.proxy.introduce is not None:
             head.raw, exchange.account.client, exchange.account.request_id = self.proxy.introduce(head, self.peer)
         if self.proxy.draining:
-            self.proxy.refuse(exchange, "shutdown", "The service is shutting down.")
+            self.proxy.refuse(exchange, "shutdown", SHUTTING_DOWN)
         elif body is None:
             if rest:
                 self._keep_for_later(rest)
@@ -329,8 +330,7 @@ class ClientConnection(Outflow):
         """There are as many clients as there may be."""
         self.proxy.turned_away += 1
         self._turned_away = True
-        refusals = self.proxy.stats.refusals
-        refusals["max_clients"] = refusals.get("max_clients", 0) + 1
+        self.proxy.stats.count_refusal("max_clients")
         error = FramingError(503, f"{self.proxy.max_clients} clients are connected, as many as may be (--max-clients).")
         self._refuse(error, 0, retry_after=self.proxy.retry_after())
 

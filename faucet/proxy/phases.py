@@ -61,3 +61,5 @@ class Phase(Enum):
 
 NO_DESCRIPTORS = "Faucet has no file descriptors to spare; its log says what to do."
 """What a client is told whom we cannot serve for want of one."""
+
+SHUTTING_DOWN = "The service is shutting down."

@@ -53,7 +53,7 @@ class ProxiedClientConnection(ClientConnection):
             super().check_head()
 
     def _turn_away(self) -> None:
-        self.proxy.stats.refusals["max_clients"] = self.proxy.stats.refusals.get("max_clients", 0) + 1
+        self.proxy.stats.count_refusal("max_clients")
         self.transport.abort()
 
     def too_slow(self) -> None:

@@ -21,7 +21,7 @@ from faucet.proxy.client_identity import ClientIdentity
 from faucet.proxy.deadlines import EARLIEST, RATE_SECONDS, Timeouts
 from faucet.proxy.locks import Dispatcher, Grant, QueueFull
 from faucet.proxy.occupant import Occupant, cut_off
-from faucet.proxy.phases import NO_DESCRIPTORS
+from faucet.proxy.phases import NO_DESCRIPTORS, SHUTTING_DOWN
 from faucet.proxy.stats import Record, Stats
 from faucet.settings import ProxySettings
 
@@ -42,8 +42,6 @@ PARTING_SECONDS = 0.25
 """How long a connection without a request is kept when the service ends. A busy client's next request may be on its
 way already, and nothing in our last answer told it not to send one."""
 
-
-SHUTTING_DOWN = "The service is shutting down."
 
 LEAST_GRACE = 1.0
 """Seconds that a worker which is cut off stays locked at least."""
@@ -171,7 +169,7 @@ class Proxy:
 
     def refuse(self, exchange: Exchange, reason: str, detail: str) -> None:
         """Answer 503 with `detail`, and count it under `reason`."""
-        self.stats.refusals[reason] = self.stats.refusals.get(reason, 0) + 1
+        self.stats.count_refusal(reason)
         exchange.refuse(503, detail, self.retry_after())
 
     def make_room(self, newcomer: ClientConnection) -> None:
@@ -187,7 +185,7 @@ class Proxy:
         elif too_many > self.descriptors.kept // 2:
             newcomer.transport.abort()  # not even a polite answer can be afforded
         else:
-            self.stats.refusals["descriptors"] = self.stats.refusals.get("descriptors", 0) + 1
+            self.stats.count_refusal("descriptors")
             newcomer.turn_away(NO_DESCRIPTORS)
 
     def hold(self, backend: Backend) -> None:

@@ -245,6 +245,10 @@ class Stats:
         counts[""] = [every - some for every, some in zip(self.by_class, served, strict=True)]
         return counts
 
+    def count_refusal(self, reason: str) -> None:
+        """A client or its request was refused with 503, or with nothing if there was no way to answer."""
+        self.refusals[reason] = self.refusals.get(reason, 0) + 1
+
     def count_restart(self, reason: str) -> None:
         """A worker was replaced."""
         self.restarts[reason] = self.restarts.get(reason, 0) + 1

@@ -235,7 +235,7 @@ class Instance:
             self.failure = self.why_not_listening()
             return
         await process.output_ended()
-        how = "stopped" if process.stopped else exit_text(process.exited.result(), process.signals)
+        how = _how_it_ended(process)
         if self.ending:
             self.failure = f"{how} ({self.ending})"
         elif is_free(self.port):
@@ -360,13 +360,18 @@ class Instance:
         """How it ended, once it is over: `crashed (SIGSEGV) while serving GET /segv?x=1 from 10.0.0.7 after 1.41s`."""
         process = self.process
         assert process is not None
-        how = "stopped" if process.stopped else exit_text(process.exited.result(), process.signals)
+        how = _how_it_ended(process)
         after = f"after {format_duration(monotonic() - self.began)}"
         work = f"while serving {serving(self.served_last)}" if self.served_last is not None else ""
         if how.endswith(OUT_OF_MEMORY):
             return f"{how} ({work}, {after})" if work else f"{how} ({after})"
         text = f"{how} {work} {after}" if work else f"{how} {after}"
         return f"{text} ({self.ending})" if self.ending else text
+
+
+def _how_it_ended(process: ChildProcess) -> str:
+    """`stopped`, since it was asked to; or as `exit_text` has it. To be called once it has exited."""
+    return "stopped" if process.stopped else exit_text(process.exited.result(), process.signals)
 
 
 def _of(path: object) -> str:

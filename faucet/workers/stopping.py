@@ -23,7 +23,7 @@ _DEPTH = 3
 
 
 class Manner:
-    """How the worker whose process is `pid`, at `host` and `port`, is asked to end. `wanted`: a signal's name, or `auto`.
+    """How the worker with process `pid`, at `host` and `port`, is asked to end. `wanted`: the name of a signal, or `auto`.
 
     R dies of SIGTERM at once: no `on.exit`, no `pr_hook("exit", …)`, no finalizer. SIGINT lets all of them run.
     """
