@@ -1,8 +1,8 @@
 """Each option once: its name, default, unit, range and help.
 
-The command line, the environment variables and the help texts are made from these dataclasses (`cli.py`); the rest of
-the program only reads them. A field `queue_limit` is the flag `--queue-limit` and the variable FAUCET_QUEUE_LIMIT.
-Standard library only, since the proxy reads them too.
+The command line, the environment variables and the help texts are made from these dataclasses (`cli/parameters.py`);
+the rest of the program only reads them. A field `queue_limit` is the flag `--queue-limit` and the variable
+FAUCET_QUEUE_LIMIT. Standard library only, since the proxy reads them too.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The command line: parses, then calls the runtime, nothing else.
 
-The options are made from the dataclasses in `settings.py` (`options.py`), each with its FAUCET_… variable. Precedence:
-flag, variable, file, default.
+The options are made from the dataclasses in `settings.py` (by `parameters.py`), each with its FAUCET_… variable.
+Precedence: flag, variable, file, default.
 """
 
 from __future__ import annotations

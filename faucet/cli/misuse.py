@@ -2,7 +2,7 @@
 
 Words that are no command, paths that cannot be served as they are, options of other programs, values that are wrong on
 the command line, in a variable or in `faucet.toml`. Nothing here decides what is right: cyclopts and the converters in
-`options.py` do.
+`parameters.py` do.
 """
 
 from __future__ import annotations

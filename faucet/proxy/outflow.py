@@ -1,7 +1,7 @@
 """What waits to be read by one client: written, counted, and no more of it than may be.
 
-The other half of `client.ClientConnection`, which reads. A whole response may wait here for a slow reader: that is what
-frees the worker from it. The loop tells when it is more than a little; only from then on is anything counted.
+The other half of `downstream.ClientConnection`, which reads. A whole response may wait here for a slow reader: that is
+what frees the worker from it. The loop tells when it is more than a little; only from then on is anything counted.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One process in a worker's place: from its start to its end, and never two requests at once in between.
+"""One process in a worker's slot: from its start to its end, and never two requests at once in between.
 
     STARTING ──accepts──▶ READY ──retired──▶ DRAINING ──▶ OVER        any of them ──exits──▶ OVER
 
@@ -60,7 +60,7 @@ JITTER = 0.1
 
 
 class State(Enum):
-    """What a life is doing."""
+    """What an instance is doing."""
 
     STARTING = "starting"
     READY = "ready"

@@ -1,4 +1,4 @@
-"""The keeper's program. It runs in a Python of its own, from source that Faucet sends: see keeper.py.
+"""The keeper's program. It runs in a Python of its own, from source that Faucet sends: see reaper.py.
 
 It reads lines until the other end of the pipe is closed, which the death of Faucet does. Then it kills what is left of
 the workers and removes their temporary directories.

@@ -51,7 +51,7 @@ class Overseer:
         self._timer: asyncio.TimerHandle | None = None
         self._recycling = False
         self._not_before = 0.0
-        self._last_recycled = 0  # number of a place: the next ones have their turn first
+        self._last_recycled = 0  # number of a slot: the next ones have their turn first
         self._checks: dict[Slot, asyncio.Task[Any]] = {}
         self._asked: WeakKeyDictionary[Slot, float] = WeakKeyDictionary()  # places are scaled away
         self._failures: WeakKeyDictionary[Instance, int] = WeakKeyDictionary()

@@ -1,8 +1,8 @@
-"""A numbered place for a worker: there is a process in it, or there soon will be again.
+"""A numbered slot for a worker: there is a process in it, or there soon will be again.
 
-One task looks after one place and tells its story from top to bottom (`live`). A process that ends is followed by
+One task looks after one slot and tells its story from top to bottom (`live`). A process that ends is followed by
 another: at once the first time, then after longer and longer pauses; one that is replaced leaves only after the other
-is ready (`replace`), so that no request waits for it. Once a place is given up, nothing is started in it any more.
+is ready (`replace`), so that no request waits for it. Once a slot is given up, nothing is started in it any more.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class SlotLog(logging.LoggerAdapter[logging.Logger]):
 
 
 class Slot:
-    """Place number `number`, from 1."""
+    """Slot number `number`, from 1."""
 
     def __init__(self, number: int, pool: Supervisor) -> None:
         self.number = number
@@ -133,7 +133,7 @@ class Slot:
                     if not self.shortages:
                         self._count_restart(self._last_ending)
                     await self._back_off()
-            except Exception:  # a bug of ours must not leave the place empty for ever
+            except Exception:  # a bug of ours must not leave the slot empty for ever
                 self.log.exception("its start failed in an unforeseen way")
                 self.instance = None
                 self.failures += 1
@@ -254,7 +254,7 @@ class Slot:
 
         If there is none in service, the next one that is started is waited for. Several may ask at once: there is
         never more than one successor, and one that was started after a caller had asked is what that caller wanted. If
-        the place is given up, nothing is done. Raises ReplaceError, and the old one goes on.
+        the slot is given up, nothing is done. Raises ReplaceError, and the old one goes on.
         """
         asked = monotonic()
         # Whoever has waited looks at everything again: others that waited for the same may have been first.

@@ -23,9 +23,10 @@ _DEPTH = 3
 
 
 class Manner:
-    """How the worker with process `pid`, at `host` and `port`, is asked to end. `wanted`: the name of a signal, or `auto`.
+    """How one worker is asked to end, whose process is `pid` and which is reached at `host` and `port`.
 
-    R dies of SIGTERM at once: no `on.exit`, no `pr_hook("exit", …)`, no finalizer. SIGINT lets all of them run.
+    `wanted` is the name of a signal, or `auto`: R dies of SIGTERM at once, without `on.exit`, `pr_hook("exit", …)` and
+    finalizers; SIGINT lets all of them run.
     """
 
     def __init__(self, wanted: str, pid: int, host: str, port: int) -> None:

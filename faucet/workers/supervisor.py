@@ -123,7 +123,7 @@ class Supervisor:
         return [*self.slots, *self.closing]
 
     def choose_port(self, number: int) -> int:
-        """A port for a process in place `number`: one of those that were asked for, if it is to be had; else any.
+        """A port for a process in slot `number`: one of those that were asked for, if it is to be had; else any.
 
         Worker i gets the i-th; while it is being replaced its successor gets one behind those of all workers. Raises
         OSError if there are no descriptors left.
@@ -190,7 +190,7 @@ class Supervisor:
     # -- what can be asked -------------------------------------------------------------------------------------
 
     def served(self, slot: Slot) -> int:
-        """Requests that a place has served, through all its processes."""
+        """Requests that a slot has served, through all its processes."""
         stats = self.proxy.stats.workers.get(str(slot))
         return stats.requests if stats is not None else 0
 
@@ -276,7 +276,7 @@ class Supervisor:
         return f"worker {slot} is replaced as soon as another is ready"
 
     async def replace(self, slot: Slot, why: str) -> bool:
-        """Replace the process in `place`, and wait for it. Whether that succeeded; if not, the log says why."""
+        """Replace the process in `slot`, and wait for it. Whether that succeeded; if not, the log says why."""
         try:
             await slot.replace(why)
         except ReplaceError as error:
@@ -411,7 +411,7 @@ class Supervisor:
         return f"worker {slot} serves again"
 
     def kill(self, worker: str, who: str) -> str:
-        """SIGKILL to the process, whatever it does; `3-`: to what leaves place 3, `3+`: to what comes."""
+        """SIGKILL to the process, whatever it does; `3-`: to what leaves slot 3, `3+`: to what comes."""
         slot = self._find(worker, even_closing=True)
         chosen: dict[str, list[Instance | None]] = {"-": [*slot.leaving], "+": [slot.successor]}
         instances = chosen.get(worker[-1:], [slot.instance])
