@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import pwd
 import resource
 import shlex
 import sys
@@ -94,3 +95,21 @@ def has_cwd() -> bool:
     except OSError:
         return False
     return True
+
+
+def user_name(uid: int | None = None) -> str:
+    """Return the name of user `uid` (None: this process's); `#1000` if it has none, as in many containers."""
+    uid = os.geteuid() if uid is None else uid
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"#{uid}"
+
+
+def stranger_at(path: Path | str) -> str:
+    """Return the name of the user who owns `path`, if that is neither this process's nor root; else an empty text."""
+    try:
+        owner = os.stat(path).st_uid  # noqa: PTH116 (a path or its text)
+    except OSError:
+        return ""
+    return "" if owner in (0, os.geteuid()) else user_name(owner)

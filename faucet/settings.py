@@ -27,6 +27,7 @@ Unit = Literal[
     "api",
     "directory",
     "globs",
+    "names",
     "signal",
     "plain",
 ]
@@ -167,6 +168,14 @@ class LogSettings:
         0, "When the file has this size, it becomes FILE.1, and so on. 0: it grows for ever.", LOG, unit="size"
     )
     log_keep: int = _option(5, "Files FILE.1 to FILE.N that are kept.", LOG, unit="count", minimum=0)
+    log_redact: tuple[str, ...] = _option(
+        (),
+        "Hide the values of these query parameters in the log: `token,api_key` makes `/x?token=***`. Repeat it, or "
+        "separate names by commas.",
+        LOG,
+        unit="names",
+        shown="none",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,6 +237,14 @@ class ServeSettings(ProxySettings, LogSettings, MonitorSettings):
         SERVICE,
         unit="admin",
         shown="off",
+    )
+    admin_names: tuple[str, ...] = _option(
+        (),
+        "Answer admin pages under these host names, too. Addresses, this machine's name, names without a dot and "
+        "`.local`, `.internal`, `.svc` always work. `*`: any name.",
+        SERVICE,
+        unit="names",
+        shown="its own",
     )
     config: Path | None = _option(
         None, "File with options: the same names, in TOML.", SERVICE, shown="faucet.toml in the directory"

@@ -528,7 +528,7 @@ def test_a_check_that_fails_is_told(api: Path, monkeypatch: pytest.MonkeyPatch) 
     def fails(_: LocalSettings) -> list[Finding]:
         raise RuntimeError("unheard of")
 
-    monkeypatch.setattr(faucet.doctor, "CHECKS", (("memory", fails),))
+    monkeypatch.setattr(faucet.doctor, "_checks", lambda variables: (("memory", fails),))
     found = of(examine(api, ANY_PORT, "true"), "memory")
     assert (found.level, found.found) == ("warning", "could not be examined: RuntimeError: unheard of")
 

@@ -404,6 +404,28 @@ def test_a_strangers_file_starts_no_program(api: Path, tmp_path: Path, monkeypat
     assert not mark.exists()
     examine(api, ANY_PORT, rscript)
     assert mark.exists()
+    mark.unlink()
+    examine(api, ANY_PORT, trust_config=True)
+    assert mark.exists()
+
+
+def test_a_strangers_startup_files_are_not_run(plumber: str, api: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (api / "plumber.R").touch()
+    (api / ".Rprofile").write_text("file.create('profile')\n")
+    (api / ".Renviron").write_text("DOCTOR_TEST=1\n")
+    monkeypatch.setattr(os, "geteuid", lambda: 12_345)
+    for path in (api, api / ".Rprofile", api / ".Renviron"):
+        if path.stat().st_uid == 0:
+            os.chown(path, 54_321, -1)
+    findings = examine(api, ANY_PORT, plumber)
+    for name in (".Rprofile", ".Renviron"):
+        found = of(findings, name)
+        assert (found.level, "R did not read it" in found.found) == ("warning", True)
+        assert "--trust-config" in found.advice
+    assert not (api / "profile").exists()
+    assert of(findings, "R").level == "ok"
+    examine(api, ANY_PORT, plumber, trust_config=True)
+    assert (api / "profile").exists()
 
 
 def test_one_address_for_two(api: Path, monkeypatch: pytest.MonkeyPatch) -> None:

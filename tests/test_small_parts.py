@@ -130,7 +130,7 @@ def test_text_lines() -> None:
     assert line.endswith('.500 10.0.0.1 "GET /a%22b HTTP/1.1" 503 312B queue=31.0ms service=0.0ms worker=- (full)')
     assert "\x1b" in TextFormat(colour=True).request(RECORD)
     assert (
-        TextFormat(colour=False).output(1, "out", "a\x1b[2Jb\x9b\u2028").endswith(r"worker 1 out | a\x1b[2Jb\x9b\x2028")
+        TextFormat(colour=False).output(1, "out", "a\x1b[2Jb\x9b\u2028").endswith(r"worker 1 out | a\x1b[2Jb\x9b\u2028")
     )
     assert TextFormat(colour=False).message(logging.WARNING, "x", None).endswith(" warning: x")
 

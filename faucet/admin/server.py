@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from time import time
 from typing import NamedTuple, cast
 
+from faucet.admin.names import OwnNames
 from faucet.control.commands import Commands
 from faucet.http1 import FramingError, RequestHead, RequestReader
 from faucet.http1.dates import http_date
@@ -21,6 +22,11 @@ PATIENCE = 10.0
 """Seconds for a whole request."""
 
 PAGES = "/livez /readyz /metrics /status"
+
+MISDIRECTED = """\
+These pages are not served as {0}: a web page could read them under a name of its own (DNS rebinding).
+If the name is yours, allow it: --admin-names {0}
+"""
 
 
 class Page(NamedTuple):
@@ -36,10 +42,12 @@ class Page(NamedTuple):
 class Admin:
     """Builds the pages of one runtime."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, names: Iterable[str] = ()) -> None:
+        """`names`: those by which the listener may be asked, beside its own (`OwnNames`)."""
         from faucet.admin.metrics import Metrics
 
         self._runtime = runtime
+        self._names = OwnNames(names)
         self._commands = Commands(runtime)
         self._metrics = Metrics(runtime)
         self._pages: dict[bytes, Callable[[], Page]] = {
@@ -51,6 +59,9 @@ class Admin:
 
     def answer(self, head: RequestHead) -> Page:
         """Return the page for a request."""
+        host = head.fields.host
+        if not self._names.include(host):
+            return Page(421, MISDIRECTED.format(host.decode("latin-1") if host else "").encode())
         page = self._pages.get(head.target.partition(b"?")[0])
         if page is None:
             return Page(404, f"Not found. Pages: {PAGES}\n".encode())

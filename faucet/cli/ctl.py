@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import getpass
-import json
 import select
 import sys
 from collections.abc import Awaitable, Callable
@@ -16,15 +15,15 @@ from cyclopts import App, Parameter, validators
 
 from faucet.control.client import Client, NoRuntime, Refusal
 from faucet.control.find import HERE, Place, find
-from faucet.control.neighbours import user_name
 from faucet.control.protocol import Message
+from faucet.machine import user_name
 from faucet.settings import SshSettings
 from faucet.ssh.target import parse_targets
 from faucet.status.columns import Cell, columns_of, format_age
 from faucet.status.format import clock, log_prefix
 from faucet.status.snapshot import LogRow, Service, WorkerRow
 from faucet.status.usage import Usage, sample_usage
-from faucet.text import visible
+from faucet.text import to_json, visible
 from faucet.units import format_duration, format_size
 
 EXIT_CODES = """\
@@ -116,14 +115,19 @@ def _ask(at: Where | None, do: str, **arguments: Any) -> int:
     """Ask for something, and print what will happen."""
 
     async def talk(client: Client) -> int:
-        print(await client.ask(do, who=_who(), **arguments))
+        _say(await client.ask(do, who=_who(), **arguments))
         return 0
 
     return _run(at, talk)
 
 
+def _say(text: str, flush: bool = False) -> None:
+    """Print what a runtime says, which may quote R or a client, as lines without control characters."""
+    print("\n".join(map(visible, text.split("\n"))), flush=flush)
+
+
 def _print_json(data: Any) -> None:
-    print(json.dumps(data, indent=2, ensure_ascii=False))
+    print(to_json(data, indent=2))
 
 
 # -- looking ----------------------------------------------------------------------------------------------------
@@ -139,23 +143,23 @@ def status(*, at: At = None, as_json: Json = False) -> int:
             _print_json(data)
             return 0
         service, totals = data["service"], data["totals"]
-        print(f"{service['title']} ({service['detail']}) on {service['url']}: {service['state']}, "
+        _say(f"{service['title']} ({service['detail']}) on {service['url']}: {service['state']}, "
               f"up {format_age(data['now'] - service['started'])}, pid {service['pid']}")  # fmt: skip
         if service["link"]:
             detail = f" ({service['link_detail']})" if service["link_detail"] else ""
             age = format_age(data["now"] - service["link_since"])
-            print(f"through {service['link']}, {service['link_state']} for {age}{detail}")
+            _say(f"through {service['link']}, {service['link_state']} for {age}{detail}")
         if service["resolved_by"]:
             resolved = f"{format_age(data['now'] - service['resolved'])} ago" if service["resolved"] else "not yet"
-            print(f"pods from {service['resolved_by']}, resolved {resolved}")
+            _say(f"pods from {service['resolved_by']}, resolved {resolved}")
         if service["notice"]:
-            print(service["notice"])
+            _say(service["notice"])
         oldest = f", the first for {format_age(data['now'] - totals['oldest'])}" if totals["oldest"] else ""
-        print(f"busy {totals['locked']}/{totals['workers']}, {totals['waiting']} queued{oldest}, "
+        _say(f"busy {totals['locked']}/{totals['workers']}, {totals['waiting']} queued{oldest}, "
               f"{totals['rps']:.1f} requests/s, p50 {format_duration(totals['p50'])}, "
               f"p95 {format_duration(totals['p95'])}, in the last minute {totals['errors']} errors, "
               f"{totals['refused']} refused")  # fmt: skip
-        print(f"clients {totals['clients']}/{totals['max_clients']}, "
+        _say(f"clients {totals['clients']}/{totals['max_clients']}, "
               f"buffers {format_size(totals['buffered'])}/{format_size(totals['buffer_total'])}")  # fmt: skip
         await _print_workers(data)
         return 0
@@ -206,7 +210,7 @@ def _print_table(columns: list[tuple[str, bool]], rows: list[list[str]]) -> None
     for title, right in columns:
         table.add_column(title, justify="right" if right else "left", no_wrap=True, overflow="ellipsis")
     for row in rows:
-        table.add_row(*(Text(text) for text in row))
+        table.add_row(*(Text(visible(text)) for text in row))
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 1000  # whoever reads this in a pipe wants all of it
@@ -251,7 +255,7 @@ def logs(
     def show(row: LogRow) -> None:
         if worker in (None, row.worker):
             text = f"{clock(row.when)} {log_prefix(row)}{visible(row.text)}"
-            print(json.dumps(row._asdict(), ensure_ascii=False) if as_json else text, flush=True)
+            print(to_json(row._asdict()) if as_json else text, flush=True)
 
     async def talk(client: Client) -> int:
         if worker:
@@ -302,7 +306,7 @@ def health(*, at: At = None, as_json: Json = False) -> int:
         if as_json:
             _print_json(data)
         else:
-            print(f"{data['state']}: {data['ready']} of {data['workers']} workers ready, {data['waiting']} queued")
+            _say(f"{data['state']}: {data['ready']} of {data['workers']} workers ready, {data['waiting']} queued")
         return 0 if data["ready"] and data["state"] == "serving" else 1
 
     return _run(at, talk)
@@ -325,11 +329,11 @@ def rolling_restart(
 
     async def talk(client: Client) -> int:
         if not wait:
-            print(await client.ask("rolling-restart", who=_who()))
+            _say(await client.ask("rolling-restart", who=_who()))
             return 0
         client.on_message = _show_notices()
         await client.ask("watch", hz=5)
-        print(await client.ask("rolling-restart", who=_who(), wait=True, patience=None))
+        _say(await client.ask("rolling-restart", who=_who(), wait=True, patience=None))
         return 0
 
     return _run(at, talk)
@@ -344,7 +348,7 @@ def _show_notices() -> Callable[[Message], None]:
         notice, trouble = (Service(*service).notice, Service(*service).trouble) if service else ("", "")
         if notice not in shown and notice != trouble:  # what is wrong from before is no news
             shown.add(notice)
-            print(notice, flush=True)
+            _say(notice, flush=True)
 
     return hear
 
@@ -401,7 +405,7 @@ def stop(*, at: At = None, now: Now = False) -> int:
     """End the service, and wait until it has ended."""
 
     async def talk(client: Client) -> int:
-        print(await client.ask("stop", who=_who(), now=now), flush=True)
+        _say(await client.ask("stop", who=_who(), now=now), flush=True)
         await client.closed
         return 0
 

@@ -20,11 +20,12 @@ from faucet.cli.ctl import app as ctl
 from faucet.cli.misuse import EXIT_USAGE, explain
 from faucet.cli.parameters import show, with_options
 from faucet.cli.stdio import OutputError, finish, occupy
-from faucet.cli.toml import fill_from_file, sources, why_unreadable
+from faucet.cli.toml import NAME, fill_from_file, sources, why_unreadable
 from faucet.cli.tools import add_to, versions
 from faucet.cli.variables import drop_service_links, unknown_variables
 from faucet.cli.words import early
 from faucet.log.handler import print_error
+from faucet.machine import stranger_at, user_name
 from faucet.net.address import twice
 from faucet.settings import AttachSettings, DemoSettings, K8sSettings, LocalSettings, ServeSettings
 
@@ -156,7 +157,18 @@ def _serve_directory(program: Program, settings: DemoSettings, hints: Hints | No
         # Whoever looks at it sees what is wrong.
         return local_site(program, dataclasses.replace(settings, keep_trying=True) if watched else settings)
 
-    return _serve(site, settings, hints=hints)
+    return _serve(site, settings, _of_a_stranger(settings), hints=hints)
+
+
+def _of_a_stranger(settings: DemoSettings) -> str:
+    """Return a notice if another user decides what this one runs: the owner of the directory, or of its faucet.toml."""
+    directory = getattr(settings, "dir", None)
+    if directory is None:
+        return ""
+    for path in (directory, directory / NAME):
+        if owner := stranger_at(path):
+            return f"{path.absolute()} belongs to {owner}: what is in it runs as {user_name()}"
+    return ""
 
 
 def _serve(

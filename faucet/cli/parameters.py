@@ -102,6 +102,13 @@ def _glob(text: str) -> str:
     return text
 
 
+def _name(text: str) -> str:
+    """Return the name of a query parameter as it stands in a target. Raises ValueError."""
+    if not re.fullmatch(r"[^\s&;#=?\"']+", text):
+        raise ValueError(f"invalid parameter name {text!r}; expected a name as in a URL: token")
+    return text
+
+
 def _count(text: str) -> int:
     """A whole number: cyclopts itself would round 1.5. Raises ValueError."""
     try:
@@ -133,6 +140,7 @@ _UNITS: dict[str, Callable[[str], Any]] = {
     "count": _count,
     "api": _api,
     "globs": _glob,
+    "names": _name,
     "signal": units.parse_stop_signal,
 }
 _METAVARS = {
@@ -149,6 +157,7 @@ _METAVARS = {
     "api": "PKG::NAME",
     "directory": "DIR",
     "globs": "GLOB",
+    "names": "NAMES",
     "signal": "SIGNAL",
 }
 _SHOWN: dict[str, Callable[[Any], str]] = {"duration": units.format_duration, "size": units.format_size}
@@ -157,7 +166,7 @@ _SHOWN: dict[str, Callable[[Any], str]] = {"duration": units.format_duration, "s
 def _convert(option: Option, _type: Any, tokens: Sequence[Token]) -> Any:
     if option.unit == "directory":
         return directory_of(tokens[0])
-    if option.unit in ("ssh", "address", "globs"):
+    if option.unit in ("ssh", "address", "globs", "names"):
         words = [word.strip() for token in tokens for word in token.value.split(",") if word.strip()]
         if not words and tokens[0].source != "env":
             raise ValueError("it is empty")

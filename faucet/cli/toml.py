@@ -17,8 +17,7 @@ from typing import Any
 from cyclopts import App, ArgumentCollection, Token
 
 from faucet.cli.misuse import Misuse
-from faucet.control.neighbours import user_name
-from faucet.machine import NO_CWD, has_cwd
+from faucet.machine import NO_CWD, has_cwd, user_name
 
 NAME = "faucet.toml"
 

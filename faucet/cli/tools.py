@@ -85,6 +85,9 @@ def doctor(
     host: Annotated[str | None, Parameter(help="Address to listen on.")] = None,
     rscript: Annotated[str | None, Parameter(help="The Rscript to start R with.")] = None,
     command: Annotated[str | None, Parameter(help="The program to serve with, if not R.")] = None,
+    trust_config: Annotated[
+        bool, Parameter(help="Start what files of another user name: R in faucet.toml, .Rprofile.", negative=())
+    ] = False,
     as_json: Annotated[bool, Parameter(("--json", "-j"), help="JSON for programs.", negative=())] = False,
 ) -> int:
     """Look at all that serving a directory needs: what is there, what is missing, and what to do. 1: it will not serve.
@@ -93,7 +96,7 @@ def doctor(
     """
     from faucet.doctor import examine, report
 
-    return report(examine(dir, host, rscript, command), as_json)
+    return report(examine(dir, host, rscript, command, trust_config), as_json)
 
 
 def init(directory: Path = Path(), /) -> int:

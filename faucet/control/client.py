@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from faucet import tasks
 from faucet.control.protocol import MESSAGE_LIMIT, PROTOCOL, Message, ProtocolError, decode, encode
+from faucet.machine import user_name
+from faucet.net.unix_socket import peer_uid
+from faucet.text import escaped, visible
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 PATIENCE = 5.0
 """Seconds for a runtime to greet, and to answer."""
@@ -39,6 +46,21 @@ class Greeting(NamedTuple):
     mode: str
 
 
+async def open_socket(path: Path, named: bool = True) -> Streams:
+    """Return a connection to the control socket at `path`. Raises OSError; PermissionError if it is a stranger's.
+
+    Any user may make a socket in /tmp before us, and what listens there would get our commands: the process must be
+    ours or root's. Root may also reach the service of any user, but only at a path that was `named`.
+    """
+    reader, writer = await asyncio.open_unix_connection(path, limit=MESSAGE_LIMIT)
+    uid, own = peer_uid(writer.get_extra_info("socket")), os.geteuid()
+    if uid in (own, 0) or (own == 0 and named):
+        return reader, writer
+    writer.close()
+    owner = "an unknown user" if uid is None else f"user {user_name(uid)}"
+    raise PermissionError(errno.EPERM, f"the process that listens there belongs to {owner}, not to you")
+
+
 class Client:
     """One connection to a runtime. Create it with `connect`."""
 
@@ -58,7 +80,7 @@ class Client:
     async def connect(cls, path: Path) -> Client:
         """Return a client connected to the socket at `path`. Raises NoRuntime."""
         try:
-            streams = await asyncio.open_unix_connection(path, limit=MESSAGE_LIMIT)
+            streams = await open_socket(path)
         except (ConnectionRefusedError, FileNotFoundError) as error:
             raise NotListening(f"no Faucet listens on {path}") from error
         except OSError as error:
@@ -127,19 +149,24 @@ class Client:
             self.on_message(message)
         elif (answer := self._answers.get(number)) is not None and not answer.done():
             if "error" in message:
-                answer.set_exception(Refusal(message["error"]))
+                answer.set_exception(Refusal(_harmless(message["error"])))
             else:
                 answer.set_result(message.get("ok"))
+
+
+def _harmless(text: object) -> str:
+    """Return a message of the runtime for the terminal; some have several lines."""
+    return escaped(str(text), "\n")
 
 
 def _greeting(line: bytes) -> Greeting:
     try:
         message = decode(line)
         if "error" in message:
-            raise NoRuntime(str(message["error"]))
-        greeting = Greeting(str(message["faucet"]), int(message["protocol"]), int(message["port"]),
-                            int(message["pid"]), str(message["title"]), str(message["url"]),
-                            str(message["mode"]))  # fmt: skip
+            raise NoRuntime(_harmless(message["error"]))
+        version, title, url, mode = (visible(str(message[name])) for name in ("faucet", "title", "url", "mode"))
+        protocol, port, pid = (int(message[name]) for name in ("protocol", "port", "pid"))
+        greeting = Greeting(version, protocol, port, pid, title, url, mode)
     except (ProtocolError, KeyError, TypeError, ValueError) as error:
         raise NoRuntime("the process that listens there is not Faucet") from error
     if greeting.protocol != PROTOCOL:

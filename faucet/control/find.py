@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from faucet.control.client import Client, NoRuntime, NotListening
-from faucet.control.neighbours import others, user_name
-from faucet.control.paths import directory, known_sockets, socket_path
-from faucet.control.protocol import MESSAGE_LIMIT
-
-Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+from faucet.control.client import Client, NoRuntime, NotListening, Streams, open_socket
+from faucet.control.neighbours import others
+from faucet.control.paths import directory, is_private, known_sockets
+from faucet.machine import user_name
 
 
 class Place(Protocol):
@@ -25,8 +22,8 @@ class Place(Protocol):
         """Return the paths of its control sockets, stale ones included. Raises NoRuntime."""
         ...
 
-    async def connect(self, path: Path) -> Streams:
-        """Return a connection to the socket at `path`. Raises OSError."""
+    async def connect(self, path: Path, named: bool = False) -> Streams:
+        """Return a connection to the socket at `path`, which the user `named`, or which was found. Raises OSError."""
         ...
 
     async def close(self) -> None:
@@ -43,9 +40,9 @@ class Here:
         """See Place."""
         return known_sockets()
 
-    async def connect(self, path: Path) -> Streams:
+    async def connect(self, path: Path, named: bool = False) -> Streams:
         """See Place."""
-        return await asyncio.open_unix_connection(path, limit=MESSAGE_LIMIT)
+        return await open_socket(path, named)
 
     async def close(self) -> None:
         """See Place."""
@@ -65,12 +62,11 @@ class _Found:
 async def find(which: str | None, place: Place = HERE) -> Client:
     """Return a client of the service on port `which`, at the socket `which`, or of the only one. Raises NoRuntime."""
     if which is not None and not which.isdecimal():
-        return await _talk(place, Path(which))
+        return await _talk(place, Path(which), named=True)
     known = await place.known()
     paths = known
     if which is not None:
-        usual = [socket_path(int(which))] if place is HERE else []
-        paths = [path for path in (*usual, *known) if path.stem.partition("-")[0] == which]
+        paths = [path for path in known if path.stem.partition("-")[0] == which]
     found = await _connect(place, paths)
     if len(found.clients) == 1:
         return found.clients[0][1]
@@ -81,20 +77,34 @@ async def find(which: str | None, place: Place = HERE) -> Client:
     elif which is None:
         looked = f"for {user_name()} (looked in {directory()})" if place is HERE else place.where
         text = f"no running Faucet found {looked}; start one with `faucet`, or name its socket with --at"
-        text += await others(known) if place is HERE else ""
+        text += await _elsewhere(known) if place is HERE else ""
     else:
         found = await _connect(place, known)
         text = f"no running Faucet found on port {which}{_listed(found, '; running')}"
-        text += await others(known) if place is HERE else ""
+        text += await _elsewhere(known) if place is HERE else ""
     for _, client in found.clients:
         await client.close()
     raise NoRuntime(text)
 
 
-async def _talk(place: Place, path: Path) -> Client:
+async def _elsewhere(known: list[Path]) -> str:
+    """Return lines about what was not looked at: a directory that is not ours alone, and services of other users."""
+    where = directory()
+    distrusted = (
+        ""
+        if is_private(where)
+        else (
+            f"\n{where} is not private to you (owner, mode 0700), so nothing in it is trusted. "
+            "If the service there is yours, name its socket with --at."
+        )
+    )
+    return distrusted + await others(known)
+
+
+async def _talk(place: Place, path: Path, named: bool = False) -> Client:
     """Return a client of the service at `path`. Raises NoRuntime."""
     try:
-        streams = await place.connect(path)
+        streams = await place.connect(path, named)
     except (ConnectionRefusedError, FileNotFoundError) as error:
         raise NotListening(f"no Faucet listens on {path}" if place is HERE else str(error)) from error
     except OSError as error:

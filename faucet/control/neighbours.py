@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import pwd
 import re
 import shlex
 import stat
@@ -20,6 +18,7 @@ from pathlib import Path
 from faucet.control.client import Client, NoRuntime
 from faucet.control.paths import temporary_directory
 from faucet.control.protocol import MESSAGE_LIMIT
+from faucet.machine import user_name
 from faucet.text import visible
 
 PATIENCE = 1.0
@@ -102,12 +101,3 @@ def _owner(path: Path) -> str:
             if stat.S_ISSOCK(status.st_mode) or stat.S_ISDIR(status.st_mode):
                 return user_name(status.st_uid)
     return "?"
-
-
-def user_name(uid: int | None = None) -> str:
-    """Return the name of user `uid` (None: this process's); `#1000` if it has none, as in many containers."""
-    uid = os.geteuid() if uid is None else uid
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"#{uid}"

@@ -44,7 +44,7 @@ class FarSide:
         paths = [line for line in result.output.splitlines() if PurePosixPath(line).is_absolute()]
         return [Path(path) for path in dict.fromkeys(paths)]
 
-    async def connect(self, path: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def connect(self, path: Path, named: bool = False) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """See Place."""
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(limit=MESSAGE_LIMIT, loop=loop)

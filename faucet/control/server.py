@@ -318,10 +318,6 @@ def bind(path: Path) -> socket.socket:
         raise ControlError(
             f"the control socket's path {path} is longer than {PATH_LIMIT} bytes; choose a shorter one with --control"
         )
-    if path.parent == directory() and not is_private(path.parent):
-        raise ControlError(
-            f"{path.parent} is not private to you (owner, mode 0700); choose another path with --control"
-        )
     try:
         try:
             sock = _bound(path)
@@ -334,8 +330,12 @@ def bind(path: Path) -> socket.socket:
 
 
 def _bound(path: Path) -> socket.socket:
-    """Raises OSError."""
+    """Raises OSError, ControlError."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.parent == directory() and not is_private(path.parent):  # looked at after it was made: by whom is certain
+        raise ControlError(
+            f"{path.parent} is not private to you (owner, mode 0700); choose another path with --control"
+        )
     return bind_unix(str(path), 0o600)
 
 

@@ -8,18 +8,16 @@ then variables, then `faucet.toml`. Imported by `cli` only.
 from __future__ import annotations
 
 import dataclasses
-import os
 import queue
-import shlex
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 from faucet.cli.toml import sources
-from faucet.control.neighbours import user_name
 from faucet.doctor import machine, r, tools
 from faucet.doctor.findings import Finding as Finding
 from faucet.doctor.findings import report as report
+from faucet.doctor.strangers import without_strangers
 from faucet.settings import LocalSettings
 
 RESOLVE_PATIENCE = 5.0
@@ -27,42 +25,54 @@ RESOLVE_PATIENCE = 5.0
 
 Check = Callable[[LocalSettings], list[Finding]]
 
-CHECKS: tuple[tuple[str, Check], ...] = (
-    ("Python", machine.python),
-    ("API", r.api),
-    ("R", r.programs),
-    ("address", lambda settings: _in_time("address", lambda: machine.address(settings), RESOLVE_PATIENCE)),
-    ("open files", machine.open_files),
-    ("CPUs", machine.cpus),
-    ("memory", machine.memory),
-    ("terminal", machine.terminal),
-    ("control", machine.control),
-    ("watchfiles", tools.watchfiles),
-    ("ssh", tools.ssh),
-    ("kubectl", tools.kubectl),
-)
+
+def _checks(variables: dict[str, str]) -> tuple[tuple[str, Check], ...]:
+    """Return all checks with their subjects. R is asked with `variables` in its environment."""
+    return (
+        ("Python", machine.python),
+        ("API", r.api),
+        ("R", lambda settings: r.programs(settings, variables)),
+        ("address", lambda settings: _in_time("address", lambda: machine.address(settings), RESOLVE_PATIENCE)),
+        ("open files", machine.open_files),
+        ("CPUs", machine.cpus),
+        ("memory", machine.memory),
+        ("terminal", machine.terminal),
+        ("control", machine.control),
+        ("watchfiles", tools.watchfiles),
+        ("ssh", tools.ssh),
+        ("kubectl", tools.kubectl),
+    )
 
 
 def examine(
-    directory: Path, host: str | None = None, rscript: str | None = None, command: str | None = None
+    directory: Path,
+    host: str | None = None,
+    rscript: str | None = None,
+    command: str | None = None,
+    trust_config: bool = False,
 ) -> list[Finding]:
-    """All findings, in the order of importance. Flags that are None were not given. Raises nothing."""
+    """Return all findings, in the order of importance. Flags that are None were not given. Raises nothing.
+
+    Without `trust_config` no program is started that another user's files name (`strangers`).
+    """
     try:
         settings, options = _in_force(directory)
     except Exception as error:
         settings, options = LocalSettings(dir=directory), _broken_options(directory, error)
         sources.clear()
     findings = [options]
-    if rscript is None and (stranger := _named_by_a_stranger(settings)):
-        findings.append(stranger)
-        settings = dataclasses.replace(settings, rscript=LocalSettings.rscript)
+    variables: dict[str, str] = {}
+    if not trust_config:
+        trusted, variables, warnings = without_strangers(settings, sources)
+        findings += [warning for warning in warnings if rscript is None or warning.subject != "rscript"]
+        settings = trusted
     settings = dataclasses.replace(
         settings,
         host=settings.host if host is None else (host,),
         rscript=settings.rscript if rscript is None else rscript,
         command=settings.command if command is None else command,
     )
-    for subject, check in CHECKS:
+    for subject, check in _checks(variables):
         findings += _safely(subject, check, settings)
     return findings
 
@@ -82,18 +92,6 @@ def _in_force(directory: Path) -> tuple[LocalSettings, Finding]:
         is_there = (directory / NAME).is_file()
         said = [f"{directory / NAME} sets none" if is_there else f"no {NAME}, no variables: the defaults"]
     return LocalSettings(**bound.arguments), Finding("ok", "options", "; ".join(said))
-
-
-def _named_by_a_stranger(settings: LocalSettings) -> Finding | None:
-    """A warning if another user's file says which program is R: a look at somebody's directory must not start it."""
-    source = sources.get("rscript", "")
-    if source in ("", "--rscript") or source.startswith("FAUCET_") or settings.rscript == LocalSettings.rscript:
-        return None
-    owner = Path(source).stat().st_uid
-    if owner in (0, os.geteuid()):
-        return None
-    found = f"{source} belongs to {user_name(owner)} and names {settings.rscript} as R: it was not started"
-    return Finding("warning", "rscript", found, f"if you trust it: --rscript {shlex.quote(settings.rscript)}")
 
 
 def _broken_options(directory: Path, error: Exception) -> Finding:

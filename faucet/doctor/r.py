@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from faucet.cli.toml import why_unreadable
@@ -88,8 +89,8 @@ def _script_of(settings: LocalSettings) -> list[str]:
     return [script] if script.lower().endswith(".r") and (settings.dir / script).is_file() else []
 
 
-def programs(settings: LocalSettings) -> list[Finding]:
-    """R, its packages, and what it makes of the files. One start of R."""
+def programs(settings: LocalSettings, variables: Mapping[str, str]) -> list[Finding]:
+    """R, its packages, and what it makes of the files. One start of R, with `variables` in its environment."""
     level: Level = "broken" if settings.command is None else "unused"
     program = shutil.which(settings.rscript)
     if program is None:
@@ -101,7 +102,8 @@ def programs(settings: LocalSettings) -> list[Finding]:
     try:
         # In the directory, as the workers: its .Rprofile (renv, say) decides which packages there are.
         directory = settings.dir if settings.dir.is_dir() else None
-        said = ask_program(argv, directory, PATIENCE, {"RENV_CONFIG_AUTOLOADER_ENABLED": "FALSE"} if bare else {})
+        more = {"RENV_CONFIG_AUTOLOADER_ENABLED": "FALSE"} if bare else {}
+        said = ask_program(argv, directory, PATIENCE, {**variables, **more})
     except OSError as error:
         return [Finding(level, "R", f"{program} cannot be started: {error.strerror}", INSTALL_R)]
     answers = Answers.read(said.text)

@@ -7,24 +7,25 @@ escaped: a log line has no control characters but its own colours.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
-import re
 import sys
 from collections.abc import Callable
 from datetime import datetime
 from time import time
 
 from faucet.log.recent import RecentLog
+from faucet.log.redact import redactor
 from faucet.log.writer import FileOutput, Output, Sink
 from faucet.proxy.stats import Record
 from faucet.settings import LogSettings
+from faucet.text import escaped, to_json
 from faucet.units import format_size
 
 _log = logging.getLogger("faucet")
 
-_CONTROLS = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
+LINES = "\t\n"
+"""What may stand in a message of several lines, e.g. a traceback."""
 
 _DIM, _RED, _YELLOW, _GREEN, _CYAN, _RESET = "\x1b[2m", "\x1b[31m", "\x1b[33m", "\x1b[32m", "\x1b[36m", "\x1b[0m"
 
@@ -53,7 +54,7 @@ class TextFormat:
 
     def output(self, worker: int, stream: str, line: str) -> str:
         """Return a line of a worker's output."""
-        return f"{self._time(time())} {self._paint(f'worker {worker} {stream} |', _DIM)} {_harmless(line)}"
+        return f"{self._time(time())} {self._paint(f'worker {worker} {stream} |', _DIM)} {escaped(line)}"
 
     def message(self, level: int, text: str, worker: str | None) -> str:
         """Return a message of Faucet; its text names the worker already."""
@@ -62,7 +63,7 @@ class TextFormat:
             prefix = self._paint("error: ", _RED)
         elif level >= logging.WARNING:
             prefix = self._paint("warning: ", _YELLOW)
-        return f"{self._time(time())} {prefix}{text}"
+        return f"{self._time(time())} {prefix}{escaped(text, LINES)}"
 
     def _time(self, when: float) -> str:
         """Return the local time with milliseconds; the text is cached for a millisecond."""
@@ -111,7 +112,7 @@ class JsonFormat:
     @staticmethod
     def _line(when: float, level: str, event: str, **fields: object) -> str:
         stamp = datetime.fromtimestamp(when).astimezone().isoformat(timespec="milliseconds")
-        return json.dumps({"time": stamp, "level": level, "event": event, **fields}, ensure_ascii=False)
+        return to_json({"time": stamp, "level": level, "event": event, **fields})
 
 
 class Log(logging.Handler):
@@ -132,7 +133,8 @@ class Log(logging.Handler):
         colour = not self._in_file and os.isatty(2) and "NO_COLOR" not in os.environ
         colour = colour and os.environ.get("TERM") != "dumb"
         self._format = TextFormat(colour) if self._for_people else JsonFormat()
-        self._sink = None if quiet and not self._in_file else Sink(output, self._format.request, self._in_trouble)
+        self._redact = redactor(settings.log_redact)
+        self._sink = None if quiet and not self._in_file else Sink(output, self._request_line(), self._in_trouble)
         if self._sink is not None:
             self.recent_log.lost = self._sink.lost
         number = getattr(logging, settings.log_level.upper())
@@ -193,7 +195,16 @@ class Log(logging.Handler):
         """Log a line of a worker's output."""
         self.recent_log.add(time(), stream, str(worker), line)
         if self._informative and self._sink is not None:
-            self._sink.write(self._format.output(worker, stream, line))
+            self._write(self._format.output(worker, stream, line))
+
+    def _request_line(self) -> Callable[[Record], str]:
+        """Return the function that formats a request, which runs once per request."""
+        form, redact = self._format.request, self._redact
+        return form if redact is None else lambda record: redact(form(record))
+
+    def _write(self, line: str) -> None:
+        assert self._sink is not None
+        self._sink.write(line if self._redact is None else self._redact(line))
 
     def emit(self, record: logging.LogRecord) -> None:
         """Called by logging."""
@@ -204,7 +215,7 @@ class Log(logging.Handler):
         source = "error" if record.levelno >= logging.ERROR else record.levelname.lower()
         self.recent_log.add(record.created, source, worker or "", text)
         if self._sink is not None and record.levelno >= self._least:
-            self._sink.write(self._format.message(record.levelno, text, worker))
+            self._write(self._format.message(record.levelno, text, worker))
 
     def reopen(self) -> None:
         """Reopen the log file, which was renamed."""
@@ -235,14 +246,12 @@ def _visible(octets: bytes) -> str:
     return text.replace('"', "%22") if '"' in text else text
 
 
-def _harmless(text: str) -> str:
-    """Return `text` with control characters escaped."""
-    return _CONTROLS.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
-
-
 def print_error(text: str) -> None:
-    """Print one message on standard error, if that is still open, for what is not in the log."""
+    """Print one message on standard error, if that is still open, for what is not in the log.
+
+    It may quote a worker or a stranger, so control characters are shown as codes.
+    """
     with contextlib.suppress(OSError):
         colour = sys.stderr.isatty() and "NO_COLOR" not in os.environ
         prefix = f"{_RED}faucet:{_RESET}" if colour else "faucet:"
-        print(f"{prefix} {text}", file=sys.stderr, flush=True)
+        print(f"{prefix} {escaped(text, LINES)}", file=sys.stderr, flush=True)

@@ -36,6 +36,10 @@ UNWRITABLE = frozenset({errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, er
 """Errors of the file system, not of a mistyped name: they may go away."""
 
 
+MODE = 0o640
+"""Permissions of a new log file, before the umask: targets of requests may hold secrets, so it is not for all users."""
+
+
 class Output:
     """Writes to a file descriptor that it does not own: standard error."""
 
@@ -84,7 +88,7 @@ class FileOutput(Output):
         super().__init__(descriptor)
 
     def _open(self) -> int:
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, MODE)
         status = os.fstat(descriptor)
         self._size = status.st_size
         self._regular = stat.S_ISREG(status.st_mode)  # a device must not be renamed

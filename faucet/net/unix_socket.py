@@ -6,7 +6,14 @@ import errno
 import os
 import socket
 import stat
+import struct
 from pathlib import Path
+
+_PEER_OF_LINUX = (socket.SOL_SOCKET, getattr(socket, "SO_PEERCRED", 17), "3i")
+"""Level, option and form of the answer, whose second number is the user: struct ucred."""
+
+_PEER_OF_BSD = (0, 1, "2I")
+"""SOL_LOCAL and LOCAL_PEERCRED, macOS too, for which Python has no names: the beginning of struct xucred."""
 
 
 def bind_unix(path: str, mode: int | None = None) -> socket.socket:
@@ -42,6 +49,18 @@ def remove_stale(path: str) -> None:
     if is_listening(path):
         raise OSError(errno.EADDRINUSE, "another process listens there")
     Path(path).unlink(missing_ok=True)
+
+
+def peer_uid(sock: socket.socket) -> int | None:
+    """Return the user id of the process at the other end of a connected Unix socket; None if the system cannot tell.
+
+    For a socket that a process listens on, that is its user when it began to listen (unix(7), SO_PEERCRED).
+    """
+    level, option, form = _PEER_OF_LINUX if hasattr(socket, "SO_PEERCRED") else _PEER_OF_BSD
+    try:
+        return int(struct.unpack(form, sock.getsockopt(level, option, struct.calcsize(form)))[1])
+    except (OSError, struct.error):
+        return None
 
 
 def is_listening(path: str) -> bool:
