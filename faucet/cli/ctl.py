@@ -13,11 +13,12 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter, validators
 
+from faucet.cli.parameters import option_of
 from faucet.control.client import Client, NoRuntime, Refusal
 from faucet.control.find import HERE, Place, find
 from faucet.control.protocol import Message
 from faucet.machine import user_name
-from faucet.settings import SshSettings
+from faucet.settings import AttachSettings, SshSettings
 from faucet.ssh.target import parse_targets
 from faucet.status.columns import Cell, columns_of, format_age
 from faucet.status.format import clock, log_prefix
@@ -38,15 +39,10 @@ class Where:
     at: Annotated[
         str | None, Parameter("--at", help="Port, or path of the control socket, if several are running.")
     ] = None
-    via_ssh: Annotated[
-        tuple[str, ...],
-        Parameter("--via-ssh", help="On another machine: [user@]host[:port].", negative=(), show_default=False),
-    ] = ()
-    ssh_config: Annotated[Path | None, Parameter("--ssh-config", help="The ssh config to read.")] = None
-    ssh_key: Annotated[Path | None, Parameter("--ssh-key", help="The private key to log in with.")] = None
-    ssh_known_hosts: Annotated[
-        Path | None, Parameter("--ssh-known-hosts", help="The file of host keys that are trusted.")
-    ] = None
+    via_ssh: Annotated[tuple[str, ...], option_of(AttachSettings, "via_ssh")] = ()
+    ssh_config: Annotated[Path | None, option_of(AttachSettings, "ssh_config")] = None
+    ssh_key: Annotated[Path | None, option_of(AttachSettings, "ssh_key")] = None
+    ssh_known_hosts: Annotated[Path | None, option_of(AttachSettings, "ssh_known_hosts")] = None
 
 
 At = Annotated[Where | None, Parameter(name="*")]

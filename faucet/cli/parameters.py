@@ -207,6 +207,11 @@ def _parameter(field: dataclasses.Field[Any]) -> Parameter:
     )
 
 
+def option_of(settings: type[Any], name: str) -> Parameter:
+    """Return the flag and the variable of one field of `settings`, for a command that takes it, too."""
+    return _parameter(next(field for field in dataclasses.fields(settings) if field.name == name))
+
+
 _KINDS = {
     "only": inspect.Parameter.POSITIONAL_ONLY,
     "also": inspect.Parameter.POSITIONAL_OR_KEYWORD,

@@ -36,8 +36,10 @@ def drop_service_links(environment: MutableMapping[str, str]) -> None:
 
 
 def _known() -> set[str]:
+    """Return the variables of all options. What is only a word on the command line has none."""
     kinds = (LocalSettings, K8sSettings, AttachSettings)
-    return {f"FAUCET_{field.name.upper()}" for kind in kinds for field in dataclasses.fields(kind)}
+    fields = (field for kind in kinds for field in dataclasses.fields(kind))
+    return {f"FAUCET_{field.name.upper()}" for field in fields if field.metadata["option"].positional != "only"}
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:

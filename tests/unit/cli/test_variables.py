@@ -1,0 +1,42 @@
+"""Variables: `faucet ctl` obeys those of `faucet attach`, and none counts as known that does nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from faucet.cli.ctl import Where
+from faucet.cli.main import app
+from faucet.cli.variables import unknown_variables
+
+SSH = {
+    "FAUCET_VIA_SSH": "a@one:22, two",
+    "FAUCET_SSH_CONFIG": "/etc/config",
+    "FAUCET_SSH_KEY": "/etc/key",
+    "FAUCET_SSH_KNOWN_HOSTS": "/etc/hosts",
+}
+
+
+def where_of(command: list[str]) -> Where:
+    _, bound, _ = app.parse_args(command, exit_on_error=False, print_error=False)
+    where: Where = bound.arguments["at"]
+    return where
+
+
+@pytest.mark.parametrize("command", [["ctl", "status"], ["ctl", "logs", "1"], ["ctl", "stop"]])
+def test_ctl_goes_where_attach_goes(monkeypatch: pytest.MonkeyPatch, command: list[str]) -> None:
+    for name, value in SSH.items():
+        monkeypatch.setenv(name, value)
+    _, attached, _ = app.parse_args(["attach"], exit_on_error=False, print_error=False)
+    for name in ("via_ssh", "ssh_config", "ssh_key", "ssh_known_hosts"):
+        assert getattr(where_of(command), name) == attached.arguments[name], name
+    assert where_of([*command, "--via-ssh", "other"]).via_ssh == ("other",), "a flag wins over a variable"
+
+
+def test_an_empty_variable_means_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAUCET_VIA_SSH", "")
+    assert where_of(["ctl", "status", "--at", "1"]).via_ssh == ()
+
+
+def test_a_word_of_the_command_line_has_no_variable() -> None:
+    assert len(unknown_variables({"FAUCET_WHICH": "3838"})) == 1
+    assert unknown_variables({name: "" for name in (*SSH, "FAUCET_READ_ONLY", "FAUCET_LOG_REDACT")}) == []
