@@ -328,6 +328,14 @@ class WorkerSettings:
         unit="globs",
         shown="none",
     )
+    log_worker_rate: int = _option(
+        1000,
+        "Lines that a worker may log a second. Of more, a sample is kept and the rest counted; the worker is read more "
+        "slowly. 0: all are kept.",
+        LOG,
+        unit="count",
+        minimum=0,
+    )
     child_port: int = _option(
         0,
         "First port of the workers; worker i gets the i-th. 0: free ports. plumber takes 1024 to 49151.",

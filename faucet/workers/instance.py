@@ -25,6 +25,7 @@ from faucet.proxy.record import serving
 from faucet.proxy.stats import Record
 from faucet.proxy.upstream import Backend
 from faucet.units import format_duration
+from faucet.workers.flood import Flood
 from faucet.workers.listening import HOST_6, Listening, listening_of
 from faucet.workers.ports import HOST, is_free
 from faucet.workers.process import ChildProcess
@@ -141,6 +142,7 @@ class Instance:
             pool.reaper,
             lambda stream, line: pool.on_line(number, stream, line),
             f"worker-{number}",
+            Flood(pool.settings.log_worker_rate, lambda text: self._log.warning("%s", text)),
         )
 
     async def _becomes_ready(self, process: ChildProcess, deadline: float) -> bool:

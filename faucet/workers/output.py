@@ -1,13 +1,17 @@
 """What a worker writes, cut into lines.
 
-Both streams are read always, since a pipe that nobody reads blocks the worker when it is full.
+Both streams are read always, since a pipe that is not read blocks the worker when it is full. A worker that writes more
+than can be logged is read in turns with pauses between them: it is slowed down, the requests of others are not.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from typing import cast
+
+from faucet.workers.flood import Flood
 
 LINE_LIMIT = 8 * 1024
 """Bytes of one line of output; a longer one is cut into several."""
@@ -15,13 +19,28 @@ LINE_LIMIT = 8 * 1024
 REST_SECONDS = 1.0
 """How long the beginning of a line may wait for its end before it is shown."""
 
+TURN_LINES = 100
+"""Lines that are logged in one turn of the event loop, about a millisecond."""
+
+LAST = 20
+"""Lines that are logged at the end of a stream even in a flood: R's last words may be among them."""
+
+PAUSE = 0.02
+"""Seconds between two turns of a flood: enough to read three million bytes a second, and for others to be served."""
+
 
 class Output(asyncio.Protocol):
     """Cuts a stream into lines of text. Bytes that are not UTF-8 become U+FFFD."""
 
-    def __init__(self, on_line: Callable[[str], None]) -> None:
+    def __init__(self, on_line: Callable[[str], None], flood: Flood | None = None) -> None:
+        """Call `on_line` with each line that `flood` keeps; without one, with all."""
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
         self._on_line = on_line
+        self._flood = flood or Flood(0, lambda _: None)
+        self._ahead: deque[bytes] = deque()  # lines that are logged in later turns; not read meanwhile
+        self._left_out: list[bytes] = []  # of the latest lines: if they are the last, they tell why it ended
+        self._turn: asyncio.TimerHandle | None = None
         self._rest = b""
         self._timer: asyncio.TimerHandle | None = None
         self._transport: asyncio.ReadTransport | None = None
@@ -33,26 +52,56 @@ class Output(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Called by asyncio."""
         *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
-            self._emit(self._cut(line))
-        self._rest = self._cut(self._rest)
+        if len(self._rest) > LINE_LIMIT:
+            *beginning, self._rest = _pieces(self._rest)
+            lines += beginning
+        kept = self._flood.keep(lines, self._loop.time())
+        self._left_out = [] if len(kept) == len(lines) else _not_in(lines[-LAST:], kept[-LAST:])
+        self._ahead += kept
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         if self._rest:
-            self._timer = asyncio.get_running_loop().call_later(REST_SECONDS, self._emit_rest)
+            self._timer = self._loop.call_later(REST_SECONDS, self._emit_rest)
+        if self._turn is None:
+            self._log_some()
+
+    def _log_some(self) -> None:
+        """Log the lines of one turn. Read on at once, or after a pause, if there is more than can be logged."""
+        self._turn = None
+        for _ in range(min(TURN_LINES, len(self._ahead))):
+            self._emit(self._ahead.popleft())
+        if self._ahead or self._flood.on:
+            self._pause_reading()
+            self._turn = self._loop.call_later(PAUSE, self._log_some if self._ahead else self._read_on)
+        else:
+            self._read_on()
+
+    def _pause_reading(self) -> None:
+        if self._transport is not None and self._transport.is_reading():
+            self._transport.pause_reading()
+
+    def _read_on(self) -> None:
+        self._turn = None
+        if self._transport is not None and not (self._transport.is_closing() or self._transport.is_reading()):
+            self._transport.resume_reading()
 
     def _emit_rest(self) -> None:
-        """A line without an end, perhaps the last one before it blocks: it is shown all the same."""
+        """Show a line without an end, perhaps the last one before the worker blocks."""
         rest, self._rest = self._rest, b""
         if rest:
             self._emit(rest)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by asyncio."""
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._turn):
+            if timer is not None:
+                timer.cancel()
+        for line in (*self._ahead, *self._left_out):
+            self._emit(line)
+        self._ahead.clear()
         self._emit_rest()
+        self._flood.tell(self._loop.time())
         if not self.ended.done():
             self.ended.set_result(None)
 
@@ -61,12 +110,19 @@ class Output(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
-    def _cut(self, line: bytes) -> bytes:
-        """Emit what is too long for one line; what is left of it."""
-        while len(line) > LINE_LIMIT:
-            self._emit(line[:LINE_LIMIT])
-            line = line[LINE_LIMIT:]
-        return line
-
     def _emit(self, line: bytes) -> None:
-        self._on_line(line.rstrip(b"\r").decode("utf-8", "replace"))
+        for piece in _pieces(line):
+            self._on_line(piece.rstrip(b"\r").decode("utf-8", "replace"))
+
+
+def _not_in(lines: list[bytes], others: list[bytes]) -> list[bytes]:
+    """Return the `lines` that are none of the objects `others`."""
+    known = set(map(id, others))
+    return [line for line in lines if id(line) not in known]
+
+
+def _pieces(line: bytes) -> list[bytes]:
+    """Return `line`, cut where it is longer than LINE_LIMIT."""
+    if len(line) <= LINE_LIMIT:
+        return [line]
+    return [line[start : start + LINE_LIMIT] for start in range(0, len(line), LINE_LIMIT)]

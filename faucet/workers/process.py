@@ -24,6 +24,7 @@ from typing import IO
 from faucet import tasks
 from faucet.workers import orphans
 from faucet.workers.family import end_family
+from faucet.workers.flood import Flood
 from faucet.workers.kin import family
 from faucet.workers.output import Output
 from faucet.workers.reaper import Reaper, marked
@@ -81,9 +82,9 @@ class ChildProcess:
     @classmethod
     async def start(
         cls, argv: Sequence[str], directory: Path, environment: Mapping[str, str], reaper: Reaper,
-        on_line: LineCallback, name: str = "worker",
+        on_line: LineCallback, name: str = "worker", flood: Flood | None = None,
     ) -> ChildProcess:  # fmt: skip
-        """Start a program. Raises OSError."""
+        """Start a program; both of its outputs share `flood`. Raises OSError."""
         reaper.check()
         mark = reaper.new_mark()
         home = reaper.scratch.make(f"{name}-{mark.rpartition('.')[2]}")
@@ -97,8 +98,8 @@ class ChildProcess:
         self = cls(popen, reaper, mark, home)
         self._watch_exit()
         try:
-            await self._read_output("out", popen.stdout, on_line)
-            await self._read_output("err", popen.stderr, on_line)
+            await self._read_output("out", popen.stdout, on_line, flood)
+            await self._read_output("err", popen.stderr, on_line, flood)
         except BaseException:  # out of descriptors, say: nobody would ever hear what it says
             self.kill()
             await self.output_ended()
@@ -236,7 +237,9 @@ class ChildProcess:
         for output in self._outputs:
             output.close()
 
-    async def _read_output(self, stream: str, pipe: IO[bytes] | None, on_line: LineCallback) -> None:
+    async def _read_output(
+        self, stream: str, pipe: IO[bytes] | None, on_line: LineCallback, flood: Flood | None
+    ) -> None:
         assert pipe is not None
 
         def line(text: str) -> None:
@@ -245,7 +248,7 @@ class ChildProcess:
             self.last_lines.append(text)
             on_line(stream, text)
 
-        output = Output(line)
+        output = Output(line, flood)
         try:
             await asyncio.get_running_loop().connect_read_pipe(lambda: output, pipe)
         except BaseException:

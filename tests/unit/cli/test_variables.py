@@ -39,4 +39,4 @@ def test_an_empty_variable_means_here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_word_of_the_command_line_has_no_variable() -> None:
     assert len(unknown_variables({"FAUCET_WHICH": "3838"})) == 1
-    assert unknown_variables({name: "" for name in (*SSH, "FAUCET_READ_ONLY", "FAUCET_LOG_REDACT")}) == []
+    assert unknown_variables(dict.fromkeys((*SSH, "FAUCET_READ_ONLY", "FAUCET_LOG_REDACT"), "")) == []
