@@ -27,6 +27,7 @@ OTHERS = {
     "--now",
     "--follow",
     "--last",
+    "--trust-config",
     "--help",
     "--version",
     "--output",
