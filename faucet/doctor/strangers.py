@@ -6,6 +6,7 @@ Two things in a directory start programs: `rscript` in `faucet.toml`, and the fi
 from __future__ import annotations
 
 import dataclasses
+import os
 import shlex
 from collections.abc import Mapping
 
@@ -36,7 +37,7 @@ def without_strangers(
     variables: dict[str, str] = {}
     for name, variable in STARTUP.items():
         path = settings.dir / name
-        owner = (stranger_at(path) or stranger_at(settings.dir)) if path.is_file() else ""
+        owner = (stranger_at(path) or stranger_at(settings.dir)) if os.path.isfile(path) else ""  # noqa: PTH113 (Path's raises)
         if owner:
             variables[variable] = ""
             found = f"{path} belongs to {owner}: R did not read it, so packages may look missing (renv)"

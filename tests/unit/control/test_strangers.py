@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,13 +41,19 @@ def greeting(title: str) -> bytes:
 
 
 @pytest.fixture
-def trap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def short() -> Iterator[Path]:
+    """A directory that every user may look into, with a short path: sockets have 100 bytes."""
+    with tempfile.TemporaryDirectory(prefix="fct-") as path:
+        Path(path).chmod(0o755)
+        yield Path(path)
+
+
+@pytest.fixture
+def trap(short: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The directory of our sockets in /tmp, made by another user, with a socket for port 1234 that answers as we do."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", "")
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    for place in (tmp_path, *tmp_path.parents[:2]):
-        place.chmod(0o755)
-    where = tmp_path / f"faucet-{os.getuid()}"
+    monkeypatch.setenv("TMPDIR", str(short))
+    where = short / f"faucet-{os.getuid()}"
     where.mkdir()
     os.chown(where, NOBODY, NOBODY)
     path = where / "1234.sock"
@@ -83,7 +90,7 @@ async def test_root_may_name_the_socket_of_any_user(trap: Path) -> None:
 
 
 @needs_root
-def test_another_user_refuses_a_strangers_socket_even_by_name(tmp_path: Path) -> None:
+def test_another_user_refuses_a_strangers_socket_even_by_name(short: Path) -> None:
     code = f"""
 import asyncio, os, sys
 sys.path.insert(0, {str(Path(__file__).parents[3])!r})
@@ -95,11 +102,9 @@ try:
 except NoRuntime as error:
     print(error)
 """
-    for place in (tmp_path, *tmp_path.parents[:2]):
-        place.chmod(0o755)
-    path = tmp_path / "a.sock"
+    short.chmod(0o777)
+    path = short / "a.sock"
     listening = LISTEN.format(uid=1, path=str(path), greeting=greeting("x"))
-    tmp_path.chmod(0o777)
     with subprocess.Popen([sys.executable, "-c", listening], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
@@ -127,9 +132,9 @@ def test_a_socket_without_a_peer_is_nobodys() -> None:
         assert peer_uid(other) in (None, -1)
 
 
-def test_the_directory_is_looked_at_after_it_was_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    (tmp_path / "faucet").mkdir(mode=0o755)
-    (tmp_path / "faucet").chmod(0o755)
+def test_the_directory_is_looked_at_after_it_was_made(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(short))
+    (short / "faucet").mkdir()
+    (short / "faucet").chmod(0o755)
     with pytest.raises(ControlError, match="is not private to you"):
-        bind(tmp_path / "faucet" / "1.sock")
+        bind(short / "faucet" / "1.sock")
