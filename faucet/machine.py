@@ -1,4 +1,4 @@
-"""What this process finds around it: memory and descriptors, packages that only some options need, a working directory.
+"""What this process finds around it: memory and descriptors, packages that only some options need, users, a directory.
 
 The command that installs packages must work for everybody who reads it, with Faucet from a checkout, from pipx, from uv
 or from a virtual environment of a server. So it names the interpreter that runs, and the packages themselves: the
@@ -109,7 +109,7 @@ def user_name(uid: int | None = None) -> str:
 def stranger_at(path: Path | str) -> str:
     """Return the name of the user who owns `path`, if that is neither this process's nor root; else an empty text."""
     try:
-        owner = os.stat(path).st_uid  # noqa: PTH116 (a path or its text)
+        owner = Path(path).stat().st_uid
     except OSError:
         return ""
     return "" if owner in (0, os.geteuid()) else user_name(owner)

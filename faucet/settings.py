@@ -428,7 +428,11 @@ class SshSettings:
     """Whether to go through a bastion, and how to log in there."""
 
     via_ssh: tuple[str, ...] = _option(
-        (), "Go through this bastion: [user@]host[:port]. Again: another, if that fails.", SSH, unit="ssh", shown="none"
+        (),
+        "Go over SSH to this host, a bastion or where Faucet runs: [user@]host[:port]. Again: another, if that fails.",
+        SSH,
+        unit="ssh",
+        shown="none",
     )
     ssh_config: Path | None = _option(None, "The ssh config to read.", SSH, shown="~/.ssh/config")
     ssh_key: Path | None = _option(None, "The private key to log in with.", SSH, shown="as the config says")

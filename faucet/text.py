@@ -21,6 +21,11 @@ def visible(text: str) -> str:
     return escaped(text.replace("\t", "    "))
 
 
+def visible_lines(text: str) -> str:
+    """Return `text` as `visible` does, but with its line ends."""
+    return "\n".join(map(visible, text.splitlines()))
+
+
 def escaped(text: str, keep: str = "\t") -> str:
     """Return `text` with what has no shape as codes, but for the characters in `keep`."""
     if text.isprintable():
@@ -30,10 +35,8 @@ def escaped(text: str, keep: str = "\t") -> str:
 
 def to_json(data: Any, indent: int | None = None) -> str:
     """Return `data` as JSON that is safe in a terminal: what has no shape becomes `\\uXXXX` (RFC 8259, 7)."""
-    text = json.dumps(data, ensure_ascii=False, indent=indent)
-    if text.isascii():
-        return text if "\x7f" not in text else text.replace("\x7f", "\\u007f")
-    return _BEYOND_ASCII.sub(_escaped, text.replace("\x7f", "\\u007f"))
+    text = json.dumps(data, ensure_ascii=False, indent=indent).replace("\x7f", "\\u007f")
+    return text if text.isascii() else _BEYOND_ASCII.sub(_escaped, text)
 
 
 def _code(letter: str) -> str:

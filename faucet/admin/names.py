@@ -7,12 +7,15 @@ name that nobody can register: one label (`localhost`, a Compose service) or a r
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 from collections.abc import Iterable
 
+from faucet.net.address import is_address
+
 RESERVED = ("localhost", "local", "internal", "svc", "test", "home.arpa")
 """Suffixes outside of public DNS: RFC 6761, 6762 and 8375, ICANN's `internal`, and the services of Kubernetes."""
+
+_SUFFIXES = tuple(f".{name}" for name in RESERVED)
 
 
 class OwnNames:
@@ -29,19 +32,8 @@ class OwnNames:
         if not host or self._any:  # without Host it is no browser
             return True
         name = _without_port(host.decode("latin-1")).lower().rstrip(".")
-        return name in self._names or "." not in name or name.endswith(_SUFFIXES) or _is_address(name)
-
-
-_SUFFIXES = tuple(f".{name}" for name in RESERVED)
+        return name in self._names or "." not in name or name.endswith(_SUFFIXES) or is_address(name)
 
 
 def _without_port(host: str) -> str:
     return host.partition("]")[0].removeprefix("[") if host.startswith("[") else host.partition(":")[0]
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True

@@ -6,7 +6,6 @@ The main listener belongs to the API alone: Faucet reserves no path there.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from time import time
@@ -17,6 +16,7 @@ from faucet.control.commands import Commands
 from faucet.http1 import FramingError, RequestHead, RequestReader
 from faucet.http1.dates import http_date
 from faucet.status.collect import Runtime
+from faucet.text import to_json
 
 PATIENCE = 10.0
 """Seconds for a whole request."""
@@ -80,7 +80,7 @@ class Admin:
 
     def _status(self) -> Page:
         status = self._commands.run({"do": "status"})
-        return Page(200, json.dumps(status, ensure_ascii=False).encode() + b"\n", "application/json")
+        return Page(200, to_json(status).encode() + b"\n", "application/json")
 
 
 class AdminConnection(asyncio.Protocol):

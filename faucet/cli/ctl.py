@@ -18,13 +18,13 @@ from faucet.control.client import Client, NoRuntime, Refusal
 from faucet.control.find import HERE, Place, find
 from faucet.control.protocol import Message
 from faucet.machine import user_name
-from faucet.settings import AttachSettings, SshSettings
+from faucet.settings import SshSettings
 from faucet.ssh.target import parse_targets
 from faucet.status.columns import Cell, columns_of, format_age
 from faucet.status.format import clock, log_prefix
 from faucet.status.snapshot import LogRow, Service, WorkerRow
 from faucet.status.usage import Usage, sample_usage
-from faucet.text import to_json, visible
+from faucet.text import to_json, visible, visible_lines
 from faucet.units import format_duration, format_size
 
 EXIT_CODES = """\
@@ -39,10 +39,10 @@ class Where:
     at: Annotated[
         str | None, Parameter("--at", help="Port, or path of the control socket, if several are running.")
     ] = None
-    via_ssh: Annotated[tuple[str, ...], option_of(AttachSettings, "via_ssh")] = ()
-    ssh_config: Annotated[Path | None, option_of(AttachSettings, "ssh_config")] = None
-    ssh_key: Annotated[Path | None, option_of(AttachSettings, "ssh_key")] = None
-    ssh_known_hosts: Annotated[Path | None, option_of(AttachSettings, "ssh_known_hosts")] = None
+    via_ssh: Annotated[tuple[str, ...], option_of(SshSettings, "via_ssh")] = ()
+    ssh_config: Annotated[Path | None, option_of(SshSettings, "ssh_config")] = None
+    ssh_key: Annotated[Path | None, option_of(SshSettings, "ssh_key")] = None
+    ssh_known_hosts: Annotated[Path | None, option_of(SshSettings, "ssh_known_hosts")] = None
 
 
 At = Annotated[Where | None, Parameter(name="*")]
@@ -119,7 +119,7 @@ def _ask(at: Where | None, do: str, **arguments: Any) -> int:
 
 def _say(text: str, flush: bool = False) -> None:
     """Print what a runtime says, which may quote R or a client, as lines without control characters."""
-    print("\n".join(map(visible, text.split("\n"))), flush=flush)
+    print(visible_lines(text), flush=flush)
 
 
 def _print_json(data: Any) -> None:
@@ -140,7 +140,7 @@ def status(*, at: At = None, as_json: Json = False) -> int:
             return 0
         service, totals = data["service"], data["totals"]
         _say(f"{service['title']} ({service['detail']}) on {service['url']}: {service['state']}, "
-              f"up {format_age(data['now'] - service['started'])}, pid {service['pid']}")  # fmt: skip
+             f"up {format_age(data['now'] - service['started'])}, pid {service['pid']}")  # fmt: skip
         if service["link"]:
             detail = f" ({service['link_detail']})" if service["link_detail"] else ""
             age = format_age(data["now"] - service["link_since"])
@@ -152,11 +152,11 @@ def status(*, at: At = None, as_json: Json = False) -> int:
             _say(service["notice"])
         oldest = f", the first for {format_age(data['now'] - totals['oldest'])}" if totals["oldest"] else ""
         _say(f"busy {totals['locked']}/{totals['workers']}, {totals['waiting']} queued{oldest}, "
-              f"{totals['rps']:.1f} requests/s, p50 {format_duration(totals['p50'])}, "
-              f"p95 {format_duration(totals['p95'])}, in the last minute {totals['errors']} errors, "
-              f"{totals['refused']} refused")  # fmt: skip
+             f"{totals['rps']:.1f} requests/s, p50 {format_duration(totals['p50'])}, "
+             f"p95 {format_duration(totals['p95'])}, in the last minute {totals['errors']} errors, "
+             f"{totals['refused']} refused")  # fmt: skip
         _say(f"clients {totals['clients']}/{totals['max_clients']}, "
-              f"buffers {format_size(totals['buffered'])}/{format_size(totals['buffer_total'])}")  # fmt: skip
+             f"buffers {format_size(totals['buffered'])}/{format_size(totals['buffer_total'])}")  # fmt: skip
         await _print_workers(data)
         return 0
 

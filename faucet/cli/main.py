@@ -162,10 +162,7 @@ def _serve_directory(program: Program, settings: DemoSettings, hints: Hints | No
 
 def _of_a_stranger(settings: DemoSettings) -> str:
     """Return a notice if another user decides what this one runs: the owner of the directory, or of its faucet.toml."""
-    directory = getattr(settings, "dir", None)
-    if directory is None:
-        return ""
-    for path in (directory, directory / NAME):
+    for path in (settings.dir, settings.dir / NAME) if isinstance(settings, LocalSettings) else ():
         if owner := stranger_at(path):
             return f"{path.absolute()} belongs to {owner}: what is in it runs as {user_name()}"
     return ""

@@ -103,9 +103,9 @@ def _glob(text: str) -> str:
 
 
 def _name(text: str) -> str:
-    """Return the name of a query parameter as it stands in a target. Raises ValueError."""
+    """Return the name of a query parameter or of a host, as it stands in a URL. Raises ValueError."""
     if not re.fullmatch(r"[^\s&;#=?\"']+", text):
-        raise ValueError(f"invalid parameter name {text!r}; expected a name as in a URL: token")
+        raise ValueError(f"invalid name {text!r}; expected one as in a URL: token, metrics.example.com")
     return text
 
 

@@ -14,7 +14,7 @@ from faucet import tasks
 from faucet.control.protocol import MESSAGE_LIMIT, PROTOCOL, Message, ProtocolError, decode, encode
 from faucet.machine import user_name
 from faucet.net.unix_socket import peer_uid
-from faucet.text import escaped, visible
+from faucet.text import visible, visible_lines
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -149,21 +149,16 @@ class Client:
             self.on_message(message)
         elif (answer := self._answers.get(number)) is not None and not answer.done():
             if "error" in message:
-                answer.set_exception(Refusal(_harmless(message["error"])))
+                answer.set_exception(Refusal(visible_lines(str(message["error"]))))
             else:
                 answer.set_result(message.get("ok"))
-
-
-def _harmless(text: object) -> str:
-    """Return a message of the runtime for the terminal; some have several lines."""
-    return escaped(str(text), "\n")
 
 
 def _greeting(line: bytes) -> Greeting:
     try:
         message = decode(line)
         if "error" in message:
-            raise NoRuntime(_harmless(message["error"]))
+            raise NoRuntime(visible_lines(str(message["error"])))
         version, title, url, mode = (visible(str(message[name])) for name in ("faucet", "title", "url", "mode"))
         protocol, port, pid = (int(message[name]) for name in ("protocol", "port", "pid"))
         greeting = Greeting(version, protocol, port, pid, title, url, mode)

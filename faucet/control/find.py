@@ -89,16 +89,13 @@ async def find(which: str | None, place: Place = HERE) -> Client:
 
 async def _elsewhere(known: list[Path]) -> str:
     """Return lines about what was not looked at: a directory that is not ours alone, and services of other users."""
-    where = directory()
-    distrusted = (
-        ""
-        if is_private(where)
-        else (
+    where, text = directory(), ""
+    if not is_private(where):
+        text = (
             f"\n{where} is not private to you (owner, mode 0700), so nothing in it is trusted. "
             "If the service there is yours, name its socket with --at."
         )
-    )
-    return distrusted + await others(known)
+    return text + await others(known)
 
 
 async def _talk(place: Place, path: Path, named: bool = False) -> Client:

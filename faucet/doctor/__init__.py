@@ -63,9 +63,8 @@ def examine(
     findings = [options]
     variables: dict[str, str] = {}
     if not trust_config:
-        trusted, variables, warnings = without_strangers(settings, sources)
-        findings += [warning for warning in warnings if rscript is None or warning.subject != "rscript"]
-        settings = trusted
+        settings, variables, warnings = without_strangers(settings, sources if rscript is None else {})
+        findings += warnings
     settings = dataclasses.replace(
         settings,
         host=settings.host if host is None else (host,),

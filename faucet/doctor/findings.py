@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from faucet.log.handler import print_error
-from faucet.text import visible
+from faucet.text import visible_lines
 from faucet.units import counted
 
 Level = Literal["ok", "warning", "broken", "unused"]
@@ -105,6 +105,6 @@ def _table(findings: Sequence[Finding]) -> str:
 
 def _harmless(text: str, plain: bool) -> str:
     """Without control characters, and with nothing that the terminal cannot show."""
-    shown = "\n".join(visible(line) for line in text.splitlines())
+    shown = visible_lines(text)
     encoding = "ascii" if plain else sys.stdout.encoding or "utf-8"
     return shown.encode(encoding, "backslashreplace").decode(encoding)

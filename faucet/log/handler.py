@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from datetime import datetime
 from time import time
+from typing import Protocol
 
 from faucet.log.recent import RecentLog
 from faucet.log.redact import redactor
@@ -28,6 +29,22 @@ LINES = "\t\n"
 """What may stand in a message of several lines, e.g. a traceback."""
 
 _DIM, _RED, _YELLOW, _GREEN, _CYAN, _RESET = "\x1b[2m", "\x1b[31m", "\x1b[33m", "\x1b[32m", "\x1b[36m", "\x1b[0m"
+
+
+class Format(Protocol):
+    """Makes a line of each entry of the log."""
+
+    def request(self, record: Record) -> str:
+        """Return the line of a request."""
+        ...
+
+    def output(self, worker: int, stream: str, line: str) -> str:
+        """Return a line of a worker's output."""
+        ...
+
+    def message(self, level: int, text: str, worker: str | None) -> str:
+        """Return a message of Faucet."""
+        ...
 
 
 class TextFormat:
@@ -115,6 +132,26 @@ class JsonFormat:
         return to_json({"time": stamp, "level": level, "event": event, **fields})
 
 
+class RedactedFormat:
+    """Formats log lines as another format does, and takes secrets out of each."""
+
+    def __init__(self, form: Format, redact: Callable[[str], str]) -> None:
+        self._form = form
+        self._redact = redact
+
+    def request(self, record: Record) -> str:
+        """See Format."""
+        return self._redact(self._form.request(record))
+
+    def output(self, worker: int, stream: str, line: str) -> str:
+        """See Format."""
+        return self._redact(self._form.output(worker, stream, line))
+
+    def message(self, level: int, text: str, worker: str | None) -> str:
+        """See Format."""
+        return self._redact(self._form.message(level, text, worker))
+
+
 class Log(logging.Handler):
     """The log: receives messages from `logging`; requests and workers' output, which are frequent, directly."""
 
@@ -132,9 +169,11 @@ class Log(logging.Handler):
             output = self._open_file(settings)
         colour = not self._in_file and os.isatty(2) and "NO_COLOR" not in os.environ
         colour = colour and os.environ.get("TERM") != "dumb"
-        self._format = TextFormat(colour) if self._for_people else JsonFormat()
-        self._redact = redactor(settings.log_redact)
-        self._sink = None if quiet and not self._in_file else Sink(output, self._request_line(), self._in_trouble)
+        self._format: Format = TextFormat(colour) if self._for_people else JsonFormat()
+        redact = redactor(settings.log_redact)
+        if redact is not None:
+            self._format = RedactedFormat(self._format, redact)
+        self._sink = None if quiet and not self._in_file else Sink(output, self._format.request, self._in_trouble)
         if self._sink is not None:
             self.recent_log.lost = self._sink.lost
         number = getattr(logging, settings.log_level.upper())
@@ -195,16 +234,7 @@ class Log(logging.Handler):
         """Log a line of a worker's output."""
         self.recent_log.add(time(), stream, str(worker), line)
         if self._informative and self._sink is not None:
-            self._write(self._format.output(worker, stream, line))
-
-    def _request_line(self) -> Callable[[Record], str]:
-        """Return the function that formats a request, which runs once per request."""
-        form, redact = self._format.request, self._redact
-        return form if redact is None else lambda record: redact(form(record))
-
-    def _write(self, line: str) -> None:
-        assert self._sink is not None
-        self._sink.write(line if self._redact is None else self._redact(line))
+            self._sink.write(self._format.output(worker, stream, line))
 
     def emit(self, record: logging.LogRecord) -> None:
         """Called by logging."""
@@ -215,7 +245,7 @@ class Log(logging.Handler):
         source = "error" if record.levelno >= logging.ERROR else record.levelname.lower()
         self.recent_log.add(record.created, source, worker or "", text)
         if self._sink is not None and record.levelno >= self._least:
-            self._write(self._format.message(record.levelno, text, worker))
+            self._sink.write(self._format.message(record.levelno, text, worker))
 
     def reopen(self) -> None:
         """Reopen the log file, which was renamed."""

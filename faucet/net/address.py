@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -126,3 +127,12 @@ def _overlap(one: Address | UnixAddress, other: Address | UnixAddress) -> bool:
     if "0.0.0.0" in hosts or "::" in hosts:
         return (":" in hosts[0]) == (":" in hosts[1])
     return False
+
+
+def is_address(host: str) -> bool:
+    """Whether `host` is an IP address, not a name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

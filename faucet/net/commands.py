@@ -10,7 +10,7 @@ import signal
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import NamedTuple, Protocol
 
-from faucet.text import visible
+from faucet.text import visible_lines
 
 LINE_LIMIT = 16 << 20
 """Longest line of output, in bytes: an EndpointSlice of 100 endpoints has some 50 KiB."""
@@ -26,7 +26,7 @@ class Result(NamedTuple):
     @property
     def said(self) -> str:
         """Its message for people (stderr, else stdout), with control characters escaped."""
-        return "\n".join(visible(line) for line in (self.errors or self.output).strip().splitlines())
+        return visible_lines((self.errors or self.output).strip())
 
 
 class Programs(Protocol):

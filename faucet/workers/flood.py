@@ -42,8 +42,8 @@ class Flood:
         if now - self._since >= WINDOW:
             self._begin(now)
         self._lines += len(lines)
-        kept = lines[(-self._lines + len(lines)) % self._one_of :: self._one_of] if self._one_of > 1 else lines
-        kept = kept[: self._rate - self._kept]
+        first = (len(lines) - self._lines) % self._one_of  # every N-th line of the window, across calls
+        kept = lines[first :: self._one_of][: self._rate - self._kept]
         self._kept += len(kept)
         self._dropped += len(lines) - len(kept)
         return kept

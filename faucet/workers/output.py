@@ -22,8 +22,8 @@ REST_SECONDS = 1.0
 TURN_LINES = 100
 """Lines that are logged in one turn of the event loop, about a millisecond."""
 
-LAST = 20
-"""Lines that are logged at the end of a stream even in a flood: R's last words may be among them."""
+LAST_LINES = 20
+"""Lines at the end of a worker's output that are kept in any case, also in a flood: they may tell why it ended."""
 
 PAUSE = 0.02
 """Seconds between two turns of a flood: enough to read three million bytes a second, and for others to be served."""
@@ -31,6 +31,8 @@ PAUSE = 0.02
 
 class Output(asyncio.Protocol):
     """Cuts a stream into lines of text. Bytes that are not UTF-8 become U+FFFD."""
+
+    _transport: asyncio.ReadTransport
 
     def __init__(self, on_line: Callable[[str], None], flood: Flood | None = None) -> None:
         """Call `on_line` with each line that `flood` keeps; without one, with all."""
@@ -43,7 +45,6 @@ class Output(asyncio.Protocol):
         self._turn: asyncio.TimerHandle | None = None
         self._rest = b""
         self._timer: asyncio.TimerHandle | None = None
-        self._transport: asyncio.ReadTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by asyncio."""
@@ -56,59 +57,57 @@ class Output(asyncio.Protocol):
             *beginning, self._rest = _pieces(self._rest)
             lines += beginning
         kept = self._flood.keep(lines, self._loop.time())
-        self._left_out = [] if len(kept) == len(lines) else _not_in(lines[-LAST:], kept[-LAST:])
+        if lines:
+            self._left_out = _not_in(lines[-LAST_LINES:], kept[-LAST_LINES:])
         self._ahead += kept
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         if self._rest:
-            self._timer = self._loop.call_later(REST_SECONDS, self._emit_rest)
+            self._timer = self._loop.call_later(REST_SECONDS, self._end_rest)
         if self._turn is None:
             self._log_some()
 
     def _log_some(self) -> None:
         """Log the lines of one turn. Read on at once, or after a pause, if there is more than can be logged."""
-        self._turn = None
         for _ in range(min(TURN_LINES, len(self._ahead))):
             self._emit(self._ahead.popleft())
         if self._ahead or self._flood.on:
-            self._pause_reading()
-            self._turn = self._loop.call_later(PAUSE, self._log_some if self._ahead else self._read_on)
-        else:
-            self._read_on()
-
-    def _pause_reading(self) -> None:
-        if self._transport is not None and self._transport.is_reading():
             self._transport.pause_reading()
-
-    def _read_on(self) -> None:
-        self._turn = None
-        if self._transport is not None and not (self._transport.is_closing() or self._transport.is_reading()):
+            self._turn = self._loop.call_later(PAUSE, self._next_turn)
+        else:
             self._transport.resume_reading()
 
-    def _emit_rest(self) -> None:
-        """Show a line without an end, perhaps the last one before the worker blocks."""
+    def _next_turn(self) -> None:
+        self._turn = None
+        if self._ahead:
+            self._log_some()
+        else:
+            self._transport.resume_reading()
+
+    def _end_rest(self) -> None:
+        """Take what has no line end as a line: perhaps it is the last one before the worker blocks."""
         rest, self._rest = self._rest, b""
         if rest:
-            self._emit(rest)
+            self._ahead.append(rest)
+        if self._turn is None:
+            self._log_some()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by asyncio."""
         for timer in (self._timer, self._turn):
             if timer is not None:
                 timer.cancel()
-        for line in (*self._ahead, *self._left_out):
+        rest = [self._rest] if self._rest else []
+        for line in (*self._ahead, *self._left_out, *rest):
             self._emit(line)
-        self._ahead.clear()
-        self._emit_rest()
         self._flood.tell(self._loop.time())
         if not self.ended.done():
             self.ended.set_result(None)
 
     def close(self) -> None:
         """Read no more."""
-        if self._transport is not None:
-            self._transport.close()
+        self._transport.close()
 
     def _emit(self, line: bytes) -> None:
         for piece in _pieces(line):

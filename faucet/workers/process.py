@@ -26,15 +26,12 @@ from faucet.workers import orphans
 from faucet.workers.family import end_family
 from faucet.workers.flood import Flood
 from faucet.workers.kin import family
-from faucet.workers.output import Output
+from faucet.workers.output import LAST_LINES, Output
 from faucet.workers.reaper import Reaper, marked
 from faucet.workers.spawn import spawn
 from faucet.workers.stopping import Manner, is_farewell
 
 _log = logging.getLogger("faucet")
-
-LAST_LINES = 20
-"""Lines remembered, to be shown when the process fails."""
 
 OUTPUT_GRACE = 1.0
 """Seconds to wait for the end of the output of a process that has exited. Whoever still holds the pipes then has

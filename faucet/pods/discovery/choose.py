@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+from faucet.net.address import is_address
 from faucet.net.commands import LocalPrograms, Programs
 from faucet.pods.discovery.dns import DirectNames, ResolvConf, parse_resolv_conf
 from faucet.pods.discovery.dns_server import DNS_PORT, DnsServer
 from faucet.pods.discovery.endpoint_slices import service_of
-from faucet.pods.discovery.endpoints import Endpoint, Resolver, is_address
+from faucet.pods.discovery.endpoints import Endpoint, Resolver
 from faucet.pods.discovery.getaddrinfo import SystemNames
 from faucet.pods.discovery.in_cluster import in_cluster
 from faucet.pods.discovery.kubernetes import Fallback, Kubectl, Slices

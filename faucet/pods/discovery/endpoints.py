@@ -99,12 +99,3 @@ def one_family(hosts: Iterable[str]) -> list[str]:
     addresses = sorted({ipaddress.ip_address(host) for host in hosts}, key=lambda address: (address.version, address))
     least = min((address.version for address in addresses), default=4)
     return [str(address) for address in addresses if address.version == least]
-
-
-def is_address(host: str) -> bool:
-    """Whether `host` is an IP address, not a name."""
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

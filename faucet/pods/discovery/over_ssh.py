@@ -10,11 +10,12 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Protocol
 
+from faucet.net.address import is_address
 from faucet.net.connect import LinkDown, why_not
 from faucet.pods.discovery.choose import CannotResolve, How, ServiceUrl, by_kubectl, parse_dns_server, usual_port
 from faucet.pods.discovery.dns import DirectNames, ResolvConf, parse_resolv_conf
 from faucet.pods.discovery.dns_server import DnsServer
-from faucet.pods.discovery.endpoints import Answer, Endpoint, Found, Missing, Resolver, Trouble, is_address, one_family
+from faucet.pods.discovery.endpoints import Answer, Endpoint, Found, Missing, Resolver, Trouble, one_family
 from faucet.pods.discovery.kubernetes import Fallback
 from faucet.pods.discovery.polling import Fixed, Polling
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from faucet.workers.flood import REPORT_EVERY, WINDOW, Flood
-from faucet.workers.output import LAST, LINE_LIMIT, TURN_LINES, Output
+from faucet.workers.output import LAST_LINES, LINE_LIMIT, TURN_LINES, Output
 
 
 def numbered(count: int, start: int = 0) -> list[bytes]:
@@ -107,32 +107,57 @@ async def test_the_last_words_of_a_flood_are_logged() -> None:
     lines = await read_all(Flood(50, reports.append), octets)
     assert lines[-1] == "Error in model: out of memory"
     assert lines[0] == "noise 0"
-    assert len(lines) <= 50 * 4 + 2 * LAST
+    assert len(lines) <= 50 * 4 + 2 * LAST_LINES
     assert reports
 
 
 async def test_a_flood_does_not_delay_others() -> None:
     """The loop turns while a program prints short lines as fast as it can: half of its pauses stay below 20 ms."""
+    code = "import sys\nwhile True: sys.stdout.write('a\\n' * 1000)"
+    seen: list[str] = []
+    reading, writing = os.pipe()
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=writing)
+    os.close(writing)
+    output = Output(seen.append, Flood(1000, lambda _: None))
+    await asyncio.get_running_loop().connect_read_pipe(lambda: output, os.fdopen(reading, "rb"))
+    pauses, before = [], monotonic()
+    deadline = before + 1.5
+    while before < deadline:
+        await asyncio.sleep(0.001)
+        now = monotonic()
+        pauses.append(now - before)
+        before = now
+    process.kill()
+    await process.wait()
+    await asyncio.wait_for(output.ended, 10)
+    assert seen
+    assert sorted(pauses)[len(pauses) // 2] < 0.02
 
-    async def usual_pause(flood: Flood | None) -> float:
-        code = "import sys\nwhile True: sys.stdout.write('a\\n' * 1000)"
-        seen: list[str] = []
-        reading, writing = os.pipe()
-        process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=writing)
-        os.close(writing)
-        output = Output(seen.append, flood)
-        await asyncio.get_running_loop().connect_read_pipe(lambda: output, os.fdopen(reading, "rb"))
-        pauses, before = [], monotonic()
-        deadline = before + 1.5
-        while before < deadline:
-            await asyncio.sleep(0.001)
-            now = monotonic()
-            pauses.append(now - before)
-            before = now
-        process.kill()
-        await process.wait()
-        await asyncio.wait_for(output.ended, 10)
-        assert seen
-        return sorted(pauses)[len(pauses) // 2]
 
-    assert await usual_pause(Flood(1000, lambda _: None)) < 0.02
+async def test_a_beginning_of_a_line_comes_behind_the_lines_before_it() -> None:
+    """Also if those still wait for their turn when the beginning has waited long enough; and the last words count."""
+    lines: list[str] = []
+    output = Output(lines.append, Flood(0, pytest.fail))
+    reading, writing = os.pipe()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: output, os.fdopen(reading, "rb"))
+    expected = [f"line {number}" for number in range(TURN_LINES * 60)]  # for longer than a second
+    with os.fdopen(writing, "wb") as pipe:
+        await asyncio.to_thread(pipe.write, "\n".join([*expected, "the beginning"]).encode())
+        pipe.flush()
+        async with asyncio.timeout(30):
+            while len(lines) <= len(expected):
+                await asyncio.sleep(0.05)
+    await asyncio.wait_for(output.ended, 10)
+    assert lines == [*expected, "the beginning"]
+
+
+async def test_last_words_count_although_a_beginning_of_a_line_follows_them() -> None:
+    lines: list[str] = []
+    output = Output(lines.append, Flood(1, lambda _: None))
+    reading, writing = os.pipe()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: output, os.fdopen(reading, "rb"))
+    output.data_received(b"noise\n" * 50 + b"Error: no memory\n")
+    output.data_received(b"Executi")
+    os.close(writing)
+    await asyncio.wait_for(output.ended, 10)
+    assert lines[-2:] == ["Error: no memory", "Executi"]
