@@ -17,7 +17,7 @@ from faucet.settings import LocalSettings
 STARTUP = {".Rprofile": "R_PROFILE_USER", ".Renviron": "R_ENVIRON_USER"}
 """Files that R reads in its working directory when it starts, each with the variable that names another one."""
 
-TRUST = "if you trust it: faucet doctor --trust-config"
+TRUST = "if you trust it: add --trust-config"
 
 
 def without_strangers(
