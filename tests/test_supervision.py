@@ -121,7 +121,7 @@ def some_life(served: int) -> Any:
     """A worker that has been in service for a minute; negative: and was too large whenever it was looked at."""
 
     class SomeLife:
-        in_service, ready_at, began, jitter, served_before, holder = True, monotonic() - 60, 0.0, 1.0, 0, None
+        in_service, ready_at, began, jitter, served_before, lease = True, monotonic() - 60, 0.0, 1.0, 0, None
 
     life = SomeLife()
     life.served = abs(served)  # type: ignore[attr-defined]

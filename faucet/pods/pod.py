@@ -17,6 +17,7 @@ from faucet import tasks
 from faucet.backoff import Backoff
 from faucet.net.connect import Connector, LinkDown, LinkLost, why_not
 from faucet.pods.discovery.endpoints import Endpoint
+from faucet.proxy.pool import PoolLease
 from faucet.proxy.record import serving
 from faucet.proxy.upstream import Backend
 from faucet.units import format_duration
@@ -80,28 +81,28 @@ class Pod:
         self.backend.on_hung = lambda record: self.log.warning(
             "did not answer %s in time; it stays locked, since it is still busy", serving(record)
         )
-        proxy.add(self.backend, held=True)  # until `settle`: it may be held, or the link may be down
+        proxy.pool.add(self.backend, held=True)  # until `settle`: it may be held, or the link may be down
 
     def __str__(self) -> str:
         return self.backend.name
 
     @property
-    def locked(self) -> bool:
-        """Whether its lock is held."""
-        return self._proxy.dispatcher.holder(self.backend) is not None
+    def lease(self) -> PoolLease | None:
+        """Its lock, while it is held."""
+        return self._proxy.pool.dispatcher.lease(self.backend)
 
     def settle(self) -> None:
         """Resume or hold its backend, as its state demands."""
         if self.listed and self.linked and not self.held and self._retrying is None:
-            self._proxy.resume(self.backend)
+            self._proxy.pool.resume(self.backend)
         else:
-            self._proxy.hold(self.backend)
+            self._proxy.pool.hold(self.backend)
 
     def close(self) -> None:
         """Forget the pod, and close its connection whatever is in progress."""
         if self._retrying is not None:
             self._retrying.cancel()
-        self._proxy.remove(self.backend)
+        self._proxy.pool.remove(self.backend)
         self.backend.close(whatever=False)
 
     # -- unreachable -------------------------------------------------------------------------------------------

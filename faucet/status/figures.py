@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from time import monotonic, time
-from typing import TYPE_CHECKING, TypedDict
+from typing import TypedDict
 
+from faucet.proxy.pool import PoolLease
 from faucet.proxy.record import describe
 from faucet.proxy.stats import WORKER_RING_SIZE, WorkerStats, quantile_of
-
-if TYPE_CHECKING:
-    from faucet.proxy.exchange import Exchange
 
 EPOCH = time() - monotonic()
 """Seconds since the epoch at which the monotonic clock read 0."""
@@ -55,12 +53,12 @@ def figures(stats: WorkerStats) -> Figures:
     )
 
 
-def lock_figures(holder: Exchange | None) -> LockFigures:
-    """Return the fields about the exchange that holds the lock; None: it is free."""
-    if holder is None:
+def lock_figures(lease: PoolLease | None) -> LockFigures:
+    """Return the fields about the lock; None: it is free."""
+    if lease is None:
         return LockFigures(locked=0.0, request="", client="")
-    account = holder.account
-    return LockFigures(locked=epoch(account.granted_at), request=describe(account), client=account.client)
+    account = lease.holder.account
+    return LockFigures(locked=epoch(lease.since), request=describe(account), client=account.client)
 
 
 def _rate(latest: list[tuple[float, float]], now: float) -> float:

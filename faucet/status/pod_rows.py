@@ -25,7 +25,7 @@ def pod_row(pod: Pod, proxy: Proxy) -> WorkerRow:
         pid=0,
         port=pod.endpoint.port,
         since=epoch(pod.since),
-        **lock_figures(proxy.dispatcher.holder(pod.backend)),
+        **lock_figures(pod.lease),
         **figures(proxy.stats.workers.get(str(pod), NOTHING)),
         restarts=0,
         address=str(pod.endpoint),
@@ -41,8 +41,8 @@ def _state(pod: Pod) -> tuple[str, str]:
     if pod.next_try is not None:
         return "backoff", f"{pod.trouble}; next try at {strftime('%H:%M:%S', localtime(epoch(pod.next_try)))}"
     if pod.held:
-        return "held", "" if pod.locked else "no requests until resumed"
-    return ("busy" if pod.locked else "ready"), ""
+        return "held", "" if pod.lease else "no requests until resumed"
+    return ("busy" if pod.lease else "ready"), ""
 
 
 def pod_details(pod: Pod, proxy: Proxy) -> dict[str, Any]:

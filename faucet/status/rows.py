@@ -46,7 +46,7 @@ def _row(slot: Slot, instance: Instance | None, name: str, state: str, reason: s
         pid=pid,
         port=instance.port if instance else 0,
         since=0.0 if instance is None else epoch(instance.ready_at or instance.began),
-        **lock_figures(None if instance is None else instance.holder),
+        **lock_figures(None if instance is None else instance.lease),
         **figures(NOTHING),
         restarts=slot.restarts,
         address="",
@@ -71,8 +71,8 @@ def _state(slot: Slot) -> tuple[str, str]:
     if instance.state is State.OVER:
         return "backoff", last
     if slot.held:
-        return "held", "" if instance.holder else "no requests until resumed"
-    return ("busy" if instance.holder else "ready"), ""
+        return "held", "" if instance.lease else "no requests until resumed"
+    return ("busy" if instance.lease else "ready"), ""
 
 
 def slot_details(slot: Slot, proxy: Proxy) -> dict[str, Any]:

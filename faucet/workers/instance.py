@@ -21,6 +21,7 @@ from faucet import tasks
 from faucet.net.connect import connect_tcp
 from faucet.net.descriptors import is_shortage
 from faucet.net.port_owner import who_listens
+from faucet.proxy.pool import PoolLease
 from faucet.proxy.record import serving
 from faucet.proxy.stats import Record
 from faucet.proxy.upstream import Backend
@@ -33,7 +34,6 @@ from faucet.workers.shortages import shortage
 from faucet.workers.stopping import Manner
 
 if TYPE_CHECKING:
-    from faucet.proxy.exchange import Exchange
     from faucet.workers.slot import Slot
 
 PROBE_INTERVAL = 0.05
@@ -106,9 +106,9 @@ class Instance:
         return self.state is State.READY
 
     @property
-    def holder(self) -> Exchange | None:
+    def lease(self) -> PoolLease | None:
         """What holds its lock."""
-        return None if self.backend is None else self._pool.proxy.dispatcher.holder(self.backend)
+        return None if self.backend is None else self._pool.proxy.pool.dispatcher.lease(self.backend)
 
     # -- the beginning -----------------------------------------------------------------------------------------
 
@@ -187,7 +187,7 @@ class Instance:
         except (OSError, TimeoutError) as error:
             self._short = is_shortage(error)
             if self._short:
-                self._pool.proxy.descriptors.note("start of a worker")
+                self._pool.proxy.pool.descriptors.note("start of a worker")
             return False
         self._short = False
         transport.abort()  # type: ignore[attr-defined]
@@ -280,7 +280,7 @@ class Instance:
         where = f" at {self.host}" if self.host != HOST else ""
         self._log.info("ready on port %d (pid %d)%s after %s", self.port, process.pid, where,
                        format_duration(self.ready_at - self.began))  # fmt: skip
-        self._pool.proxy.add(backend, held=self.slot.held)
+        self._pool.proxy.pool.add(backend, held=self.slot.held)
         tasks.start(self._serve(process, backend), f"worker {self.slot}")
 
     async def _serve(self, process: ChildProcess, backend: Backend) -> None:
@@ -292,7 +292,7 @@ class Instance:
                 if self._unreachable.is_set() and not await self._recovers(process, backend):
                     break
         finally:
-            self.served_last = proxy.remove(backend) or self.served_last
+            self.served_last = proxy.pool.remove(backend) or self.served_last
             backend.close(whatever=self._stopping)
             await self._bury(process)
             self.slot.instance_over(self)
@@ -307,7 +307,7 @@ class Instance:
         if self.state is State.STARTING:  # else it was retired meanwhile
             self.state = before
             if before is State.READY and not self.slot.held:
-                self._pool.proxy.resume(backend)
+                self._pool.proxy.pool.resume(backend)
         return True
 
     def _kill_hung(self, record: Record) -> None:
@@ -322,7 +322,7 @@ class Instance:
         self.ending = self.ending or why
         self.state = State.DRAINING
         if self.backend is not None:
-            await self._pool.proxy.retire(self.backend)
+            await self._pool.proxy.pool.retire(self.backend)
         if self.process is not None:
             await self._stop(self.process, STOP_GRACE)
 

@@ -87,7 +87,7 @@ class Overseer:
     # -- too old, too large --------------------------------------------------------------------------------------
 
     def _recycle(self) -> None:
-        pool, dispatcher = self._pool, self._pool.proxy.dispatcher
+        pool, dispatcher = self._pool, self._pool.proxy.pool.dispatcher
         busy = self._recycling or pool.rolling is not None or any(slot.being_replaced for slot in pool.slots)
         if busy or monotonic() < self._not_before or dispatcher.waiting > dispatcher.size:
             return
@@ -122,7 +122,7 @@ class Overseer:
 
     def _no_use(self, slot: Slot, instance: Instance, size: int, served: int) -> bool:
         """Whether a replacement would be too large, too: then say so, once, and look at sizes no more."""
-        served += instance.holder is not None  # it may have grown with the one that it is at work on
+        served += instance.lease is not None  # it may have grown with the one that it is at work on
         if instance in self._fitted and served > FEW_REQUESTS:
             self._too_large = 0  # it has grown: that is what the limit is for
             return False
@@ -181,7 +181,7 @@ class Overseer:
     # -- enough ------------------------------------------------------------------------------------------------
 
     def _autoscale(self) -> None:
-        pool, dispatcher = self._pool, self._pool.proxy.dispatcher
+        pool, dispatcher = self._pool, self._pool.proxy.pool.dispatcher
         if pool.least == pool.most:
             return
         now = monotonic()

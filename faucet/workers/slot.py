@@ -332,13 +332,13 @@ class Slot:
         """Give it no more requests, and keep its process."""
         self.held = True
         if self.instance is not None and self.instance.backend is not None:
-            self.pool.proxy.hold(self.instance.backend)
+            self.pool.proxy.pool.hold(self.instance.backend)
 
     def resume(self) -> None:
         """Undo hold."""
         self.held = False
         if self.instance is not None and self.instance.backend is not None and self.instance.in_service:
-            self.pool.proxy.resume(self.instance.backend)
+            self.pool.proxy.pool.resume(self.instance.backend)
 
     def give_up(self) -> None:
         """Nothing more is started here."""

@@ -146,7 +146,7 @@ class Supervisor:
 
     def became_ready(self) -> None:
         """A worker is ready."""
-        self.proxy.outage = self._advice_told = ""
+        self.proxy.pool.outage = self._advice_told = ""
         if not self.first_ready.done():
             self.first_ready.set_result(None)
 
@@ -157,7 +157,7 @@ class Supervisor:
             self._advice_told = hint  # once for all workers, and again when it was well in between
             slot.log.error("%s", hint)
         if all(other.failed for other in self.slots):
-            self.proxy.fail(f"No worker can be started; the last one to try, worker {slot}, {reason}")
+            self.proxy.pool.fail(f"No worker can be started; the last one to try, worker {slot}, {reason}")
             if self.settings.keep_trying and not self.first_ready.done():
                 self.first_ready.set_result(None)  # whoever asks is told why
         if self.first_ready.done() or self.settings.keep_trying or slot.failures < FIRST_TRIES:
@@ -271,7 +271,7 @@ class Supervisor:
         self.act(self.replace(slot, f"restarted by {who}"), f"restart of worker {slot}")
         if instance is None or instance.backend is None:
             return f"worker {slot} is started at once"
-        if instance.holder is not None:
+        if instance.lease is not None:
             return f"worker {slot} finishes the request it has in hand, once its replacement is ready"
         return f"worker {slot} is replaced as soon as another is ready"
 
@@ -294,7 +294,7 @@ class Supervisor:
     @property
     def ending(self) -> bool:
         """Nothing new is begun any more."""
-        return self.stopping or self.proxy.draining
+        return self.stopping or self.proxy.pool.draining
 
     def prepare_to_end(self) -> None:
         """Ask no worker how it is any more, and replace none: the service ends."""

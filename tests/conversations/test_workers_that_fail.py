@@ -98,7 +98,7 @@ async def test_refused_connection_goes_to_another_worker(scripted: OpenStage) ->
         worker.close()
         assert (await client.read_answer())[0] == 200
     assert len(stage.worker.unreachable) == 1
-    assert "held[1]" in repr(stage.proxy.dispatcher)
+    assert "held[1]" in repr(stage.proxy.pool.dispatcher)
 
 
 async def test_always_the_worker_dies_and_the_get_goes_to_the_next(scripted: OpenStage) -> None:
@@ -108,7 +108,7 @@ async def test_always_the_worker_dies_and_the_get_goes_to_the_next(scripted: Ope
     worker = await stage.worker.connection()
     await worker.expect(GET)
     stage.worker.stop_listening()
-    stage.proxy.remove(stage.worker.backend)
+    stage.proxy.pool.remove(stage.worker.backend)
     worker.reset()
     other = await stage.workers[1].connection()
     await other.expect(GET)
@@ -126,11 +126,11 @@ async def test_what_is_sent_back_while_no_worker_can_be_started_is_refused_as_al
     await worker.expect(GET)
     stage.worker.stop_listening()
     worker.reset()
-    stage.proxy.fail("No worker can be started.")
-    stage.proxy.remove(stage.worker.backend)
+    stage.proxy.pool.fail("No worker can be started.")
+    stage.proxy.pool.remove(stage.worker.backend)
     status, answer = await client.read_answer()
     assert (status, b"No worker can be started." in answer) == (503, True)
-    assert stage.proxy.dispatcher.waiting == 0
+    assert stage.proxy.pool.dispatcher.waiting == 0
 
 
 async def test_what_is_sent_back_while_the_link_is_down_waits_no_longer_than_all_others(scripted: OpenStage) -> None:
@@ -140,7 +140,7 @@ async def test_what_is_sent_back_while_the_link_is_down_waits_no_longer_than_all
     worker = await stage.worker.connection()
     await worker.expect(GET)
     stage.worker.stop_listening()
-    stage.proxy.interrupt(0.1, lambda: "The link is down.")
+    stage.proxy.pool.interrupt(0.1, lambda: "The link is down.")
     worker.reset()
     status, answer = await client.read_answer()
     assert (status, b"The link is down." in answer) == (503, True)
@@ -153,11 +153,11 @@ async def test_the_last_words_of_a_worker_that_is_gone_are_heard(scripted: OpenS
     await client.send(GET)
     worker = await stage.worker.connection()
     await worker.expect(GET)
-    stage.proxy.remove(stage.worker.backend)
+    stage.proxy.pool.remove(stage.worker.backend)
     await worker.send(OK)
     worker.close()
     await client.expect(OK)
-    assert stage.proxy.dispatcher.locked == 0
+    assert stage.proxy.pool.dispatcher.locked == 0
 
 
 @pytest.mark.parametrize(
@@ -169,11 +169,52 @@ async def test_garbage_is_a_502(scripted: OpenStage, answer: bytes) -> None:
     client = await stage.client()
     await client.send(GET)
     worker = await stage.worker.connection()
+    await worker.expect(GET)
     await worker.send(answer)
     assert (await client.read_answer())[0] == 502
+    await worker.expect_end()
+    worker.close()
     await lock_is_given_back(stage)
     await client.send(GET)
-    assert stage.proxy.dispatcher.waiting == 0
+    assert stage.proxy.pool.dispatcher.waiting == 0
+
+
+async def test_a_worker_that_goes_on_after_garbage_keeps_its_lock(scripted: OpenStage) -> None:
+    """It is at work on that until it closes."""
+    stage = await scripted()
+    client, waiting = await stage.client(), await stage.client()
+    await client.send(GET)
+    worker = await stage.worker.connection()
+    await worker.expect(GET)
+    await waiting.send(GET)
+    for _ in range(3):
+        await worker.send(b"garbage\r\n\r\n" + OK * 1000)
+        await stage.worker.expect_no_connection()
+        assert stage.proxy.pool.dispatcher.locked == 1
+    assert (await client.read_answer())[0] == 502
+    await worker.expect_end()
+    worker.close()
+    fresh = await stage.worker.connection()
+    await fresh.expect(GET)
+    await fresh.send(OK)
+    await waiting.expect(OK)
+
+
+async def test_a_worker_that_never_ends_its_garbage_is_replaced(scripted: OpenStage) -> None:
+    stage = await scripted(request_timeout=0.2)
+    client = await stage.client()
+    await client.send(GET)
+    worker = await stage.worker.connection()
+    await worker.expect(GET)
+    await worker.send(b"garbage\r\n\r\n")
+    assert (await client.read_answer())[0] == 502
+    await worker.expect_end()
+    async with asyncio.timeout(5):
+        while not stage.worker.hung:
+            await worker.send(b"more")
+            await asyncio.sleep(0.01)
+    assert stage.proxy.pool.dispatcher.size == 0
+    assert (await stage.outcome()).status == 502
 
 
 async def test_a_length_that_is_no_number_is_shown_to_the_client_and_in_the_log(scripted: OpenStage) -> None:
@@ -187,6 +228,7 @@ async def test_a_length_that_is_no_number_is_shown_to_the_client_and_in_the_log(
     assert status == 502
     assert "'3e+05'" in json.loads(answer.partition(b"\r\n\r\n")[2])["detail"]
     assert "'3e+05'" in (await stage.outcome()).note
+    worker.close()
     await lock_is_given_back(stage)
 
 
@@ -252,7 +294,7 @@ async def test_always_what_nobody_has_seen_is_sent_again(scripted: OpenStage, be
     record = await stage.outcome(3 if kept else 1)
     assert (record.worker, record.note) == ("2", "sent again, since worker 1 ended the connection")
     assert record.sent == len(OK)
-    await lock_is_given_back(stage)
+    await lock_is_given_back(stage, second)
 
 
 async def test_what_the_client_has_seen_a_part_of_is_not_sent_again(scripted: OpenStage) -> None:
@@ -316,7 +358,7 @@ async def test_chunks_for_a_client_of_http_1_0(scripted: OpenStage) -> None:
     worker = await stage.worker.connection()
     await worker.send(CHUNKED + b"5\r\nhello\r\n")
     assert (await client.read_answer())[0] == 502
-    assert stage.proxy.dispatcher.locked == 1, "the worker still answers"
+    assert stage.proxy.pool.dispatcher.locked == 1, "the worker still answers"
     await worker.send(b"0\r\n\r\n")
     await stage.idle()
 
@@ -331,7 +373,7 @@ async def test_request_timeout(scripted: OpenStage) -> None:
     assert status == 504
     assert b"0.1 s" in answer
     assert stage.worker.hung
-    assert stage.proxy.dispatcher.size == 1
+    assert stage.proxy.pool.dispatcher.size == 1
     await worker.expect_gone()
     await client.send(GET)
     other = await stage.workers[1].connection()
@@ -395,7 +437,7 @@ async def test_a_bug_in_the_log_loses_no_lock_and_no_other_request(
         monkeypatch.undo()
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(stage.proxy, "record", fail)
+    monkeypatch.setattr(stage.proxy.pool, "record", fail)
     await worker.send(OK)
     await worker.expect(GET)
     await worker.send(OK)
@@ -474,7 +516,7 @@ async def test_a_get_that_crashes_its_worker_kills_no_second_one(scripted: OpenS
     stage.worker.stop_listening()
     worker.close()
     await asyncio.sleep(0.01)  # its exit is known a moment later
-    assert stage.proxy.remove(stage.worker.backend) is not None
+    assert stage.proxy.pool.remove(stage.worker.backend) is not None
     status, answer = await client.read_answer()
     assert (status, b"without an answer" in answer) == (502, True)
     if kept:
@@ -486,7 +528,7 @@ async def test_a_get_that_crashes_its_worker_kills_no_second_one(scripted: OpenS
 
 @pytest.mark.parametrize("kept", [True, False], ids=["kept", "new"])
 async def test_a_get_whose_worker_lives_is_sent_again(scripted: OpenStage, kept: bool) -> None:
-    """To the same over a new connection, if the old one was stale; else elsewhere."""
+    """To another: it has read it, and may be at work on it. So its lock stays for a while."""
     stage = await scripted(2, supervised=True)
     client = await stage.client()
     peers = await kept_connections(stage, client) if kept else []
@@ -494,11 +536,53 @@ async def test_a_get_whose_worker_lives_is_sent_again(scripted: OpenStage, kept:
     worker = peers[0] if kept else await stage.worker.connection()
     await worker.expect(GET)
     worker.close()
-    again = await stage.workers[not kept].connection()
+    again = peers[1] if kept else await stage.workers[1].connection()
     await again.expect(GET)
+    assert stage.proxy.pool.dispatcher.locked == 2
     await again.send(OK)
     await client.expect(OK)
     assert (await stage.outcome(3 if kept else 1)).note == "sent again, since worker 1 ended the connection"
+
+
+@pytest.mark.parametrize("supervised", [True, False], ids=["process", "pod"])
+async def test_what_met_a_closed_connection_is_sent_again_to_the_same(scripted: OpenStage, supervised: bool) -> None:
+    """The worker had closed it before our request came. It has not read a byte: nobody needs to wait."""
+    stage = await scripted(2, supervised=supervised)
+    client = await stage.client()
+    peers = await kept_connections(stage, client)
+    connection = stage.worker.backend.connection
+    assert connection is not None
+    connection.transport.pause_reading()
+    peers[0].close()
+    await peers[0].writer.wait_closed()
+    await client.send(GET)
+    await asyncio.sleep(0.02)
+    connection.resume_reading()
+    again = await stage.worker.connection()
+    await again.expect(GET)
+    assert stage.proxy.pool.dispatcher.locked == 1
+    await again.send(OK)
+    await client.expect(OK)
+
+
+@pytest.mark.parametrize("supervised", [True, False], ids=["process", "pod"])
+async def test_a_worker_that_ends_a_connection_in_the_middle_is_left_alone_for_a_while(
+    scripted: OpenStage, supervised: bool
+) -> None:
+    stage = await scripted(supervised=supervised)
+    client, waiting = await stage.client(), await stage.client()
+    await client.send(post(b"hello"))
+    worker = await stage.worker.connection()
+    await worker.expect(post(b"hello"))
+    await waiting.send(GET)
+    worker.close()
+    assert (await client.read_answer())[0] == 502
+    ended = asyncio.get_running_loop().time()
+    second = await stage.worker.connection()
+    assert asyncio.get_running_loop().time() - ended > 0.9
+    await second.expect(GET)
+    await second.send(OK)
+    await waiting.expect(OK)
 
 
 @pytest.mark.parametrize("request_", [GET, post(b"hello").replace(b"POST", b"PUT")], ids=["GET", "PUT"])
@@ -511,7 +595,7 @@ async def test_what_a_dying_worker_had_not_read_is_sent_to_another(scripted: Ope
     stage.worker.stop_listening()
     worker.reset()
     await asyncio.sleep(0.01)
-    stage.proxy.remove(stage.worker.backend)
+    stage.proxy.pool.remove(stage.worker.backend)
     if request_ is GET:
         other = await stage.workers[1].connection()
         await other.expect(GET)
@@ -533,13 +617,13 @@ async def test_nobody_else_meets_a_dying_worker(scripted: OpenStage) -> None:
     await asyncio.sleep(0.02)
     worker.close()
     assert (await client.read_answer())[0] == 502
-    assert stage.proxy.dispatcher.locked == 1, "the next one waits until it is known"
-    account = stage.proxy.remove(stage.worker.backend)
+    assert stage.proxy.pool.dispatcher.locked == 1, "the next one waits until it is known"
+    account = stage.proxy.pool.remove(stage.worker.backend)
     assert account is not None
     assert account.method == b"POST"
-    assert stage.proxy.dispatcher.waiting == 1
+    assert stage.proxy.pool.dispatcher.waiting == 1
     await stage.worker.expect_no_connection()
-    stage.proxy.fail("It is over.")
+    stage.proxy.pool.fail("It is over.")
     assert (await next_.read_answer())[0] == 503
 
 
@@ -564,7 +648,7 @@ async def test_a_worker_that_lives_serves_the_next_after_a_moment(scripted: Open
 async def test_of_pods_nobody_knows_so_only_a_stale_connection_is_forgiven(
     scripted: OpenStage, monkeypatch: pytest.MonkeyPatch, kept: bool, late: bool, status: int
 ) -> None:
-    monkeypatch.setattr("faucet.proxy.exchange.STALE_SECONDS", 0.2)
+    monkeypatch.setattr("faucet.proxy.failures.STALE_SECONDS", 0.2)
     stage = await scripted(2)
     client = await stage.client()
     peers = await kept_connections(stage, client) if kept else []
@@ -575,7 +659,7 @@ async def test_of_pods_nobody_knows_so_only_a_stale_connection_is_forgiven(
         await asyncio.sleep(0.25)
     worker.close()
     if status == 200:
-        again = await stage.worker.connection()
+        again = peers[1]
         await again.expect(GET)
         await again.send(OK)
     assert (await client.read_answer())[0] == status
