@@ -13,18 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.cluster import cluster as cluster  # noqa: PLC0414
+from tests.support.needs import need
 from tests.support.quiet import room
 from tests.support.running import Faucet
-
-IN_CI = bool(os.environ.get("CI"))
-
-
-def _need(present: bool, what: str) -> None:
-    """Skip without `what`; in CI nothing that matters may be skipped."""
-    if not present:
-        if IN_CI:
-            pytest.fail(f"{what} must be installed where CI runs")
-        pytest.skip(f"needs {what}")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -53,10 +44,10 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 def plumber() -> str:
     """The Rscript of an R with the plumber package."""
     rscript = shutil.which("Rscript")
-    _need(rscript is not None, "R")
+    need(rscript is not None, "R")
     assert rscript is not None
     probe = [rscript, "-e", 'quit(status = !requireNamespace("plumber", quietly = TRUE))']
-    _need(subprocess.run(probe, capture_output=True, check=False).returncode == 0, "the R package plumber")
+    need(subprocess.run(probe, capture_output=True, check=False).returncode == 0, "the R package plumber")
     return rscript
 
 
@@ -82,7 +73,7 @@ def tool() -> Callable[[str], str]:
 
     def find(name: str) -> str:
         path = shutil.which(name)
-        _need(path is not None, name)
+        need(path is not None, name)
         assert path is not None
         return path
 

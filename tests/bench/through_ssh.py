@@ -10,7 +10,7 @@ from time import monotonic
 
 from tests.bench.load import wrk
 from tests.bench.peers import scratch
-from tests.cluster.test_ssh_pods import ssh_options
+from tests.support.bastion import ssh_options
 from tests.support.cluster import PODS, SERVICE, Cluster, what_is_missing
 from tests.support.running import Faucet
 

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import json
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from time import monotonic
@@ -20,14 +19,14 @@ import pytest
 
 import faucet.templates.demo
 from faucet.control.client import Refusal
-from tests.program.test_pool import control, states, until
 from tests.support.certificates import make_ca
 from tests.support.cluster import PODS, SERVICE, Cluster
 from tests.support.cluster_net import DNS, HOLE
 from tests.support.cluster_pods import ADDRESSES
 from tests.support.kubeapi import Endpoint, KubeApi
-from tests.support.load import Crowd, fetch, hang_up, read_response
+from tests.support.load import Crowd, Stream, fetch, hang_up, read_response
 from tests.support.running import WORKERS, Faucet
+from tests.support.status import control, ready, states, until
 
 URL = f"http://{SERVICE}:8000"
 DEMO = Path(faucet.templates.demo.__file__).parent
@@ -53,45 +52,6 @@ def serve(town: Cluster, faucet: Callable[..., Faucet]) -> Serve:
         return service.wait_ready()
 
     return start
-
-
-def ready(count: int) -> Callable[[dict[str, Any]], bool]:
-    """So many pods, and all in service."""
-    return lambda status: Counter(row["state"] in ("ready", "busy") for row in status["workers"]) == {True: count}
-
-
-class Stream:
-    """Clients that ask without a pause, each with a connection of its own for each request; counts what comes back."""
-
-    def __init__(self, port: int, clients: int, target: str = "/sleep?0.01", method: str = "GET") -> None:
-        self.statuses: Counter[int] = Counter()
-        self.bodies: Counter[str] = Counter()
-        self.longest = 0.0
-        self._ended = False
-        self._tasks = [asyncio.ensure_future(self._client(port, target, method)) for _ in range(clients)]
-
-    async def _client(self, port: int, target: str, method: str) -> None:
-        while not self._ended:
-            began = monotonic()
-            status, body = await fetch(port, target, method, b"x" if method == "POST" else b"")
-            self.longest = max(self.longest, monotonic() - began)
-            self.statuses[status] += 1
-            self.bodies[body.decode() if status == 200 else str(status)] += 1
-
-    async def reach(self, count: int) -> None:
-        """Wait for so many more answers."""
-        goal = self.statuses.total() + count
-        async with asyncio.timeout(30):
-            while self.statuses.total() < goal:
-                await asyncio.sleep(0.01)
-                for task in self._tasks:
-                    if task.done():
-                        task.result()
-
-    async def end(self) -> None:
-        """After the answers that are awaited now."""
-        self._ended = True
-        await asyncio.gather(*self._tasks)
 
 
 async def test_requests_go_to_all_pods_and_never_two_to_one(serve: Serve, town: Cluster) -> None:

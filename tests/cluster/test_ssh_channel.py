@@ -20,15 +20,9 @@ from faucet.ssh.link import Link, State
 from faucet.ssh.login import Login
 from faucet.ssh.secrets import Secrets
 from faucet.ssh.target import Target, parse_target, parse_targets
+from tests.support.bastion import login
 from tests.support.cluster import PODS, Cluster
 from tests.support.cluster_net import BASTION, HOLE, wait_until
-
-
-def login(cluster: Cluster) -> Login:
-    """As the tests' user."""
-    config = cluster.directory / "empty_config"
-    config.touch()
-    return Login(SshFiles(config, cluster.ssh.key, cluster.ssh.known_hosts), Secrets())
 
 
 @contextlib.asynccontextmanager

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from faucet.control.paths import socket_path
-from tests.cluster.test_ssh_pods import ssh_options
+from tests.support.bastion import ssh_options
 from tests.support.checkout import ROOT
 from tests.support.cluster import Cluster
 from tests.support.cluster_net import BASTION

@@ -19,7 +19,7 @@ from faucet.ssh.login import Login
 from faucet.ssh.prompts import ask_what_is_needed
 from faucet.ssh.secrets import Secrets, inherited
 from faucet.ssh.target import Target
-from tests.cluster.test_ssh_channel import login
+from tests.support.bastion import login
 from tests.support.checkout import ROOT
 from tests.support.cluster import Cluster
 from tests.support.cluster_net import BASTION

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.test_pods import Stream, ready
-from tests.program.test_pool import control, states, until
+from tests.support.bastion import ssh_options
 from tests.support.certificates import make_ca
 from tests.support.cluster import PODS, SERVICE, Cluster
 from tests.support.cluster_net import BASTION, DNS, HOLE, wait_until
 from tests.support.cluster_pods import ADDRESSES
 from tests.support.kubeapi import Endpoint, KubeApi
-from tests.support.load import Crowd, fetch
+from tests.support.load import Crowd, Stream, fetch
 from tests.support.running import Faucet
+from tests.support.status import control, ready, states, until
 
 URL = f"http://{SERVICE}:8000"
 
@@ -32,20 +32,6 @@ def laptop(cluster: Cluster) -> Iterator[Cluster]:
     with cluster.inside("laptop"):
         yield cluster
         assert cluster.pods.offences() == 0, cluster.pods.log.read_text()
-
-
-def ssh_options(cluster: Cluster, port: int = 2222) -> list[str]:
-    """How to log in to the bastion."""
-    ssh = cluster.ssh
-    config = cluster.directory / "empty_config"
-    config.touch()
-    known = cluster.directory / "known_everywhere"
-    line = ssh.known_hosts.read_text()
-    known.write_text("".join(line.replace("2222", str(2222 + number)) for number in range(5)))
-    return [
-        "--via-ssh", f"{ssh.user}@{BASTION}:{port}", "--ssh-config", str(config), "--ssh-key", str(ssh.key),
-        "--ssh-known-hosts", str(known),
-    ]  # fmt: skip
 
 
 @pytest.fixture

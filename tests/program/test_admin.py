@@ -23,26 +23,14 @@ from faucet import machine
 from faucet.proxy.record import Account
 from faucet.proxy.stats import Stats
 from tests.bench.peers import consecutive_ports, process, scratch
-from tests.program.test_pool import control, until
 from tests.support.checkout import ROOT
-from tests.support.load import fetch
+from tests.support.load import fetch, get
 from tests.support.running import Faucet, python_worker
+from tests.support.status import control, until
 
 Start = Callable[..., Faucet]
 ECHO = python_worker("echo")
 COUNTING = python_worker("counting")
-
-
-def get(port: int, target: str) -> tuple[int, str]:
-    """From the admin listener."""
-    done = subprocess.run(
-        ["curl", "-s", "-w", "\n%{http_code}", f"http://127.0.0.1:{port}{target}"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    content, _, status = done.stdout.rpartition("\n")
-    return int(status), content
 
 
 @pytest.fixture

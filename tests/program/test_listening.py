@@ -14,8 +14,8 @@ import pytest
 
 from faucet.workers.listening import Listening, listening_of
 from tests.support.load import fetch
+from tests.support.needs import needs_ipv6
 from tests.support.running import Faucet, python_worker
-from tests.unit.net.test_addresses import needs_ipv6
 
 Start = Callable[..., Faucet]
 

@@ -15,28 +15,17 @@ from time import monotonic, sleep
 
 import pytest
 
-from faucet.workers.kin import Process, family, read_marks, read_process, scan
-from tests.program.test_pool import control, until
+from faucet.workers.kin import family, read_marks, read_process, scan
 from tests.support.checkout import ROOT
+from tests.support.family import wait_reaped
 from tests.support.load import fetch
 from tests.support.running import Faucet, is_alive, python_worker, wait_gone
+from tests.support.status import control, until
 
 Start = Callable[..., Faucet]
 FORKING = python_worker("forking")
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="subreapers are Linux's")
-
-
-def dead_children(pid: int) -> list[Process]:
-    return [process for process in scan(1 << 60).values() if process.parent == pid and process.state == "Z"]
-
-
-def wait_reaped(pid: int, seconds: float = 5) -> None:
-    """Wait until a process has no dead children."""
-    deadline = monotonic() + seconds
-    while dead := dead_children(pid):
-        assert monotonic() < deadline, f"{len(dead)} zombies"
-        sleep(0.02)
 
 
 async def leave_orphans(port: int, count: int, seconds: float = 0) -> list[int]:

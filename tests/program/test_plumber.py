@@ -17,8 +17,7 @@ import requests
 
 import faucet.templates.demo
 from faucet.workers.ports import free_port
-from tests.program.test_pool import Load
-from tests.support.load import fetch, hang_up, read_response
+from tests.support.load import Load, fetch, hang_up, read_response
 from tests.support.running import Faucet, is_alive, wait_gone
 
 Start = Callable[..., Faucet]

@@ -8,8 +8,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -21,71 +20,13 @@ from faucet.control.paths import socket_path
 from faucet.workers.recycle import Overseer
 from faucet.workers.slot import Slot
 from tests.bench.peers import consecutive_ports
-from tests.support.load import fetch
+from tests.support.load import Load, fetch
 from tests.support.running import Faucet, is_alive, python_worker, wait_gone
+from tests.support.status import control, pids, states, until
 
 Start = Callable[..., Faucet]
 COUNTING = python_worker("counting")
 WHO = {"who": "a test"}
-
-
-@asynccontextmanager
-async def control(service: Faucet) -> AsyncIterator[Client]:
-    """A connection to the control socket of a service that is ready."""
-    client = await Client.connect(socket_path(service.port))
-    try:
-        yield client
-    finally:
-        await client.close()
-
-
-async def until(client: Client, described: str, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    """Wait until the status is as it should be."""
-    status: dict[str, Any] = {}
-    for _ in range(400):
-        status = await client.ask("status")
-        if condition(status):
-            return status
-        await asyncio.sleep(0.025)
-    raise AssertionError(f"not {described}: {status}")
-
-
-def states(status: dict[str, Any]) -> list[str]:
-    """`1 ready`, …"""
-    return [f"{row['name']} {row['state']}" for row in status["workers"]]
-
-
-def pids(status: dict[str, Any]) -> dict[str, int]:
-    """The pids of workers that serve, by name."""
-    return {row["name"]: row["pid"] for row in status["workers"] if row["state"] in ("ready", "busy", "held")}
-
-
-class Load:
-    """Requests without a pause, of which none may fail."""
-
-    def __init__(self, port: int, clients: int) -> None:
-        self.served = 0
-        self.failed: list[Any] = []
-        self._tasks = [asyncio.ensure_future(self._client(port)) for _ in range(clients)]
-        self._ends = False
-
-    async def _client(self, port: int) -> None:
-        while not self._ends:
-            try:
-                status, body = await fetch(port, "/")
-            except OSError as error:
-                self.failed.append(error)
-                continue
-            self.served += 1
-            if status != 200:
-                self.failed.append((status, body))
-
-    async def end(self) -> None:
-        """No more; none has failed."""
-        self._ends = True
-        await asyncio.gather(*self._tasks)
-        assert self.failed == []
-        assert self.served > 3
 
 
 async def replaced(client: Client, old: int) -> int:

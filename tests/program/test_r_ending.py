@@ -16,11 +16,11 @@ from time import monotonic
 import pytest
 
 from faucet.workers.kin import scan
-from tests.conftest import _need
-from tests.program.test_orphans import wait_reaped
-from tests.program.test_pool import Load, control
-from tests.support.load import fetch
+from tests.support.family import wait_reaped
+from tests.support.load import Load, fetch
+from tests.support.needs import need
 from tests.support.running import WORKERS, Faucet, is_alive, wait_gone
+from tests.support.status import control
 
 Start = Callable[..., Faucet]
 
@@ -33,7 +33,7 @@ RESTARTS = int(os.environ.get("RESTARTS", "30"))
 @pytest.fixture(scope="module", autouse=True)
 def callr(plumber: str) -> None:
     probe = [plumber, "-e", 'quit(status = !all(sapply(c("callr", "processx"), requireNamespace, quietly = TRUE)))']
-    _need(subprocess.run(probe, capture_output=True, check=False).returncode == 0, "the R packages callr and processx")
+    need(subprocess.run(probe, capture_output=True, check=False).returncode == 0, "the R packages callr and processx")
 
 
 @pytest.fixture(autouse=True)

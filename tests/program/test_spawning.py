@@ -16,10 +16,10 @@ import pytest
 from faucet.units import parse_stop_signal
 from faucet.workers.spawn import spawn
 from faucet.workers.stopping import Manner
-from tests.program.test_pool import control
 from tests.support.checkout import ROOT
 from tests.support.load import fetch
 from tests.support.running import WORKERS, Faucet, python_worker
+from tests.support.status import control
 
 Start = Callable[..., Faucet]
 

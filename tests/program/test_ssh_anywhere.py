@@ -11,10 +11,9 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from tests.cluster.test_pods import ready
-from tests.program.test_pool import control, until
 from tests.support.load import fetch
 from tests.support.running import Faucet
+from tests.support.status import control, ready, until
 
 PODS = ("10.244.1.11", "10.244.1.12")
 

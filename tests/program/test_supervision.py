@@ -24,10 +24,10 @@ from faucet.settings import WorkerSettings, parse_span
 from faucet.workers.recycle import Overseer
 from faucet.workers.slot import Slot
 from faucet.workers.watched import is_log
-from tests.program.test_pool import Load, control, pids, states, until
 from tests.support.checkout import ROOT
-from tests.support.load import fetch
+from tests.support.load import Load, fetch
 from tests.support.running import WORKERS, Faucet, python_worker
+from tests.support.status import control, pids, states, until
 
 Start = Callable[..., Faucet]
 COUNTING = python_worker("counting")

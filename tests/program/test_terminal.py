@@ -17,11 +17,9 @@ import pytest
 import requests
 
 from faucet.control.paths import socket_path
-from tests.support.checkout import ROOT
 from tests.support.running import python_worker, wait_gone
 from tests.support.terminal import Terminal
 
-DEMO = ROOT / "faucet" / "demo"
 COUNTING = python_worker("counting")
 Open = Callable[..., Terminal]
 

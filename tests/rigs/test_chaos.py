@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import IN_CI
 from tests.support.chaos import chaos, report
+from tests.support.needs import IN_CI
 
 
 @pytest.mark.quiet

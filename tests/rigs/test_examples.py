@@ -21,8 +21,8 @@ from faucet import __version__
 from faucet.cli.main import main
 from faucet.cli.tools import EXAMPLES, ExampleName
 from tests.bench.peers import consecutive_ports, process, scratch
-from tests.program.test_admin import get
 from tests.support.kubeapi import KubeApi
+from tests.support.load import get
 from tests.support.running import Faucet, python_worker
 
 Tool = Callable[[str], str]

@@ -137,6 +137,22 @@ def test_the_service_imports_nothing_heavy() -> None:
     assert result.stdout.strip() == "set()"
 
 
+def test_no_test_file_imports_another() -> None:
+    """What several need is in tests/support, and what they share is found there."""
+    for path in (ROOT / "tests").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names: list[str] = []
+            if isinstance(node, ast.ImportFrom):
+                names = [f"{'.' * node.level}{node.module or ''}.{alias.name}" for alias in node.names]
+            elif isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            for name in names:
+                parts = name.split(".")
+                if parts[0] in ("", "tests"):
+                    wrong = [part for part in parts if part == "conftest" or part.startswith("test_")]
+                    assert not wrong, f"{path.relative_to(ROOT)} imports {name}"
+
+
 IDS = [str(path.relative_to(ROOT)) for path in SOURCES]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from faucet.control.find import find
 from faucet.settings import MonitorSettings
 from faucet.tui.app import Monitor
-from tests.cluster.test_ssh_pods import ssh_options
+from tests.support.bastion import ssh_options
 from tests.support.cluster import PODS, SERVICE, Cluster, what_is_missing
 from tests.support.cluster_pods import ADDRESSES
 from tests.support.kubeapi import Endpoint, KubeApi

@@ -23,19 +23,11 @@ import faucet.doctor
 from faucet.doctor import Finding, examine, machine, probe, r, report, tools
 from faucet.settings import LocalSettings
 from tests.support.checkout import ROOT
+from tests.support.findings import ANY_PORT, answering, fake_rscript, levels, of
 from tests.support.running import wait_gone
 
 GOOD = '#* @get /\nfunction() "hello"\n'
 READS = 'library(plumber)\npr("plumber.R") %>%\n  pr_run(port = as.integer(Sys.getenv("FAUCET_PORT")))\n'
-ANY_PORT = "127.0.0.1:0"
-
-
-@pytest.fixture(autouse=True)
-def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the machine's own environment says is not what is tested."""
-    for name in list(os.environ):
-        if name.startswith("FAUCET_"):
-            monkeypatch.delenv(name)
 
 
 @pytest.fixture
@@ -52,31 +44,6 @@ def busy() -> Iterator[int]:
     """A port that this process listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]
-
-
-def fake_rscript(where: Path, script: str) -> str:
-    """A program in the place of Rscript."""
-    path = where / "Rscript"
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(0o755)
-    return str(path)
-
-
-def answering(where: Path, *answers: str) -> str:
-    """An Rscript that gives these answers."""
-    lines = "\n".join(("Loading …", *(f"faucet:{answer}" for answer in answers)))
-    return fake_rscript(where, f"cat <<'END'\n{lines}\nEND")
-
-
-def of(findings: list[Finding], subject: str) -> Finding:
-    """The one of that subject."""
-    found = [finding for finding in findings if finding.subject == subject]
-    assert len(found) == 1, findings
-    return found[0]
-
-
-def levels(findings: list[Finding]) -> dict[str, str]:
-    return {finding.subject: finding.level for finding in findings}
 
 
 # -- R ----------------------------------------------------------------------------------------------------------

@@ -14,9 +14,7 @@ import pytest
 from faucet.cli.main import main
 from faucet.doctor import Finding, examine, probe, r, report
 from faucet.doctor.code import Answers, Need
-from tests.unit.doctor.test_doctor import ANY_PORT, answering, fake_rscript, levels, no_variables, of
-
-__all__ = ["no_variables"]
+from tests.support.findings import ANY_PORT, answering, fake_rscript, levels, of
 
 
 @pytest.fixture

@@ -17,20 +17,10 @@ from faucet.net.address import Address, AddressError, UnixAddress, parse_address
 from faucet.net.binding import bind, bound_address, listen
 from faucet.net.listener import Listener, Listeners
 from faucet.net.port_owner import who_listens
+from tests.support.needs import needs_ipv6
 
 BOTH = ("127.0.0.1", "::1")
 
-
-def has_ipv6() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6) as sock:
-            sock.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
-
-
-needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no ::1")
 
 Names = Callable[..., None]
 

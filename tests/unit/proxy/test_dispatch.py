@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from timeit import timeit
-
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from faucet.proxy.locks import Dispatcher, Grant, LockError, QueueFull
+from tests.support.queue_cost import operations
 
 
 def dispatcher(*workers: str, limit: int = 10, timeout: float | None = None) -> Dispatcher[str, str]:
@@ -233,27 +232,6 @@ class Interleavings(RuleBasedStateMachine):
 
 TestInterleavings = Interleavings.TestCase
 TestInterleavings.settings = settings(max_examples=200, stateful_step_count=60, deadline=None)
-
-
-def operations(waiting: int) -> float:
-    """Seconds for adding, cancelling and serving, with `waiting` tickets in the queue."""
-    d: Dispatcher[int, int] = Dispatcher(waiting + 10)
-    d.add(0)
-    d.acquire(-1, 0)
-    for ticket in range(waiting):
-        d.acquire(ticket, 0)
-    holder, newest = -1, waiting
-
-    def step() -> None:
-        nonlocal holder, newest
-        d.acquire(newest, 0)
-        d.acquire(newest + 1, 0)
-        d.cancel(newest + 1)
-        grant = d.release(0, holder)
-        assert grant is not None
-        holder, newest = grant.ticket, newest + 2
-
-    return min(timeit(step, number=3000) for _ in range(7))
 
 
 @pytest.mark.quiet

@@ -17,10 +17,11 @@ from time import monotonic
 import pytest
 
 from faucet.workers.family import Watch
-from faucet.workers.kin import VARIABLE, Process, Targets, end_service, family, parse_ps, read_marks, read_process, scan
+from faucet.workers.kin import VARIABLE, Process, Targets, end_service, family, parse_ps, read_process, scan
 from faucet.workers.process import ChildProcess
 from faucet.workers.reaper import Reaper, marked
 from tests.support.checkout import ROOT
+from tests.support.family import wait_marked
 from tests.support.running import is_alive, wait_gone
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -48,13 +49,6 @@ def bystander() -> Iterator[subprocess.Popen[bytes]]:
     assert process.poll() is None, "it was killed"
     process.kill()
     process.wait()
-
-
-def wait_marked(pid: int) -> None:
-    """An environment is to be seen a moment after the program was executed."""
-    deadline = monotonic() + 5
-    while not read_marks(pid):
-        assert monotonic() < deadline
 
 
 async def start(keeper: Reaper, script: str) -> ChildProcess:

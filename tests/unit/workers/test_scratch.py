@@ -21,9 +21,9 @@ from faucet.workers.reaper import Reaper
 from faucet.workers.removal import remove_tree
 from faucet.workers.scratch import Scratch, sweep
 from tests.support.checkout import ROOT
+from tests.support.family import wait_marked
 from tests.support.load import fetch
 from tests.support.running import Faucet, python_worker, wait_gone
-from tests.unit.workers.test_kin import wait_marked
 
 Start = Callable[..., Faucet]
 
