@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import socket
@@ -65,6 +66,17 @@ def runtime_directory() -> Iterator[Path]:
             del os.environ["XDG_RUNTIME_DIR"]
         else:
             os.environ["XDG_RUNTIME_DIR"] = before
+
+
+@pytest.fixture(autouse=True)
+def loggers() -> Iterator[None]:
+    """A Log takes the loggers for itself: after each test they are as they were."""
+    both = [logging.getLogger(name) for name in ("faucet", "asyncio")]
+    before = [([*logger.handlers], logger.propagate, logger.level) for logger in both]
+    yield
+    for logger, (handlers, propagate, level) in zip(both, before, strict=True):
+        logger.handlers, logger.propagate = handlers, propagate
+        logger.setLevel(level)
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import errno
 import fcntl
-import logging
 import os
 import pty
 import resource
@@ -315,12 +314,9 @@ def _let_go() -> Iterator[None]:
         HELD.pop().close()
 
 
-async def test_what_the_loop_cannot_accept_is_told_once(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_what_the_loop_cannot_accept_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     """Without uvloop, asyncio complains each second, with a traceback."""
     loop, descriptors = asyncio.get_running_loop(), Descriptors()
-    monkeypatch.setattr(logging.getLogger("faucet"), "propagate", True)
     for _ in range(5):
         _unhandled(descriptors, loop, {"message": "accept", "exception": OSError(errno.EMFILE, "Too many open files")})
     assert descriptors.shortages == {"client": 5}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import logging
 import os
 import sys
 from collections.abc import Callable
@@ -155,7 +154,6 @@ async def test_where_the_system_cannot_report_changes_they_are_looked_for(
         return real(*paths, **options)
 
     monkeypatch.setattr(watchfiles, "awatch", awatch)
-    monkeypatch.setattr(logging.getLogger("faucet"), "propagate", True)
     async with asyncio.timeout(20), contextlib.aclosing(_changes(Watched(tmp_path))) as changes:
         number = 0
         async for names in changes:

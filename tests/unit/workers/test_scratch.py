@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import logging
 import os
 import subprocess
 import sys
@@ -190,7 +189,6 @@ async def test_no_temporary_directory_at_all(
 ) -> None:
     monkeypatch.setattr("faucet.workers.scratch.temporary_directories", lambda: ["/proc/nowhere", "/dev/null"])
     monkeypatch.delenv("TMPDIR")
-    logging.getLogger("faucet").propagate = True
     for _ in range(3):
         process = await start(keeper, 'test -z "$TMPDIR"')
         assert await process.exited == 0
