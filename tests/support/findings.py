@@ -33,3 +33,6 @@ def of(findings: list[Finding], subject: str) -> Finding:
 def levels(findings: list[Finding]) -> dict[str, str]:
     """The level of each finding, by its subject."""
     return {finding.subject: finding.level for finding in findings}
+
+
+GOOD = '#* @get /\nfunction() "hello"\n'
