@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from faucet.status.snapshot import WorkerRow
+if TYPE_CHECKING:
+    from faucet.proxy.upstream import Backend
 
 
 class Refused(Exception):
@@ -46,16 +48,16 @@ class Fleet(Protocol):
         """Where they come from."""
         ...
 
-    def rows(self) -> list[WorkerRow]:
-        """All workers, in order."""
+    def statuses(self) -> list[WorkerStatus]:
+        """Return the status of all workers, in order."""
         ...
 
     def notice(self) -> str:
         """What goes on with all of them, e.g. a rolling restart; empty if nothing does."""
         ...
 
-    def details(self, worker: str) -> dict[str, Any]:
-        """Everything there is to know about one: names and values for people."""
+    def details(self, worker: str) -> WorkerDetails:
+        """Return all that is known about one worker. Raises Refused if there is no such worker."""
         ...
 
     def restart(self, worker: str, who: str) -> str | asyncio.Future[str]:
@@ -105,20 +107,58 @@ class Fleet(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class WorkerStatus:
+    """One worker, or one process of it while it is being replaced. Its lock and its numbers are the proxy's to tell.
+
+    Moments are readings of the monotonic clock.
+    """
+
+    key: str
+    """Unique among the workers of a fleet."""
+    name: str
+    """Its name in commands."""
+    state: str
+    """`starting`, `ready`, `held`, `draining`, `backoff` or `failed`; a ready worker may be busy."""
+    backend: Backend | None
+    """What the proxy knows it by; None if it gets no requests yet, or no more."""
+    reason: str = ""
+    """Why it gets no requests; empty if it gets some, or if the state tells."""
+    counted_as: str = ""
+    """The name under which its requests are counted; empty if they are counted with another status."""
+    pid: int = 0
+    """0: no process on this machine."""
+    port: int = 0
+    since: float | None = None
+    """When it became ready or, before that, when it was started."""
+    next_try: float | None = None
+    """When it is tried again, while it waits for that."""
+    restarts: int = 0
+    address: str = ""
+    """`10.244.1.11:8000`; empty for a worker on this machine."""
+
+
+class WorkerDetails(NamedTuple):
+    """A worker's status, and what else its fleet knows about it: names, and values that JSON can hold."""
+
+    status: WorkerStatus
+    values: dict[str, Any]
+
+
 class Origin(NamedTuple):
-    """Where workers come from that Faucet has not started."""
+    """Where workers come from that Faucet has not started. Moments are readings of the monotonic clock."""
 
     resolved_by: str = ""
     """How they are found; empty if they are our own."""
-    resolved: float = 0.0
-    """When somebody last told of them; 0: nobody has yet."""
+    resolved: float | None = None
+    """When they were last resolved; None: not yet."""
     trouble: str = ""
     """Why nothing newer is known; of our own: what is wrong until further notice. Empty if all is well."""
     link: str = ""
     """Through what they are reached: `ops@bastion`; empty if directly."""
     link_state: str = ""
     """`up`, or what it is instead, and why."""
-    link_since: float = 0.0
-    """Since when."""
+    link_since: float | None = None
+    """Since when; None if there is no link."""
     link_detail: str = ""
     """Cipher and round trip."""

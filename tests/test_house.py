@@ -69,7 +69,7 @@ KNOWN_CIRCLES = [
         "proxy.server",
         "proxy.upstream",
     },
-    {"status.rows", "workers.instance", "workers.recycle", "workers.slot", "workers.supervisor"},
+    {"workers.instance", "workers.recycle", "workers.slot", "workers.statuses", "workers.supervisor"},
 ]
 """To be untied; no other may join them."""
 
@@ -97,9 +97,6 @@ def reachable(module: str) -> set[str]:
 KNOWN_UPWARDS = {
     ("doctor", "cli"),
     ("doctor.r", "cli"),
-    ("fleet", "status"),
-    ("pods.fleet", "status"),
-    ("workers.supervisor", "status"),
 }
 """To be turned round; no other may join them."""
 

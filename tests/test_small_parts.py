@@ -24,12 +24,12 @@ from faucet.net.binding import BACKLOG
 from faucet.net.listener import Listener, _waiting
 from faucet.proxy.stats import BUCKET_BOUNDS, Histogram, Record, Stats
 from faucet.settings import LogSettings
-from faucet.status.rows import slot_details
 from faucet.units import format_duration, format_size, parse_duration, parse_size
 from faucet.workers.advice import NONE, advice
 from faucet.workers.cpus import available_cpus
 from faucet.workers.instance import exit_text
 from faucet.workers.program import Program
+from faucet.workers.statuses import slot_details
 
 
 @pytest.mark.parametrize(
@@ -427,6 +427,6 @@ def test_details_of_a_worker_without_a_process_name_no_port(tmp_path: Path) -> N
         restarts=5, advice=NONE, last_lines=[],
         pool=SimpleNamespace(program=Program(("Rscript", "x.R"), tmp_path, "x")),
     )  # fmt: skip
-    details: dict[str, Any] = slot_details(cast("Any", slot), cast("Any", SimpleNamespace(stats=Stats())))
+    details = slot_details(cast("Any", slot)).values
     assert details["environment"]["FAUCET_WORKER_ID"] == "1"
     assert "0" not in details["environment"].values()

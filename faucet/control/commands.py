@@ -66,7 +66,7 @@ class Commands:
         return [log_row(entry)._asdict() for entry in entries[-_number(message, "last", 50, ROWS_LIMIT) :]]
 
     def _health(self, _: Message) -> Any:
-        rows = self._runtime.fleet.rows()
+        rows = self._runtime.workers()
         ready = sum(row.state in ("ready", "busy") for row in rows)
         return {
             "state": self._runtime.service().state,
@@ -79,7 +79,7 @@ class Commands:
         worker = _worker(message)
         records = [record for record in self._runtime.proxy.stats.recent if record.worker == worker]
         latest = [request_row(record)._asdict() for record in records[-20:]]
-        details = self._runtime.fleet.details(worker)
+        details = self._runtime.details(worker)
         return {**details, "row": details["row"]._asdict(), "requests": latest, "now": now()}
 
     # -- acting ------------------------------------------------------------------------------------------------

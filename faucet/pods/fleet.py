@@ -15,7 +15,7 @@ from time import monotonic
 from typing import Any, NamedTuple, NoReturn, Protocol
 
 from faucet import tasks
-from faucet.fleet import Origin, Refused, StartFailed
+from faucet.fleet import Origin, Refused, StartFailed, WorkerDetails, WorkerStatus
 from faucet.net.commands import Programs
 from faucet.net.connect import Connector, LinkDown, NoWay, ProtocolFactory
 from faucet.pods.discovery.choose import CannotResolve, ServiceUrl
@@ -26,9 +26,6 @@ from faucet.pods.endpoint_set import EndpointSet
 from faucet.pods.pod import Pod
 from faucet.proxy.server import Proxy
 from faucet.settings import K8sSettings
-from faucet.status.figures import epoch
-from faucet.status.pod_rows import pod_details, pod_row
-from faucet.status.snapshot import WorkerRow
 from faucet.units import counted, format_duration
 
 _log = logging.getLogger("faucet")
@@ -348,14 +345,13 @@ class Pods:
 
     def origin(self) -> Origin:
         """Return how pods are discovered, and when they were last resolved."""
-        known = self.endpoint_set.known_since
         described = self.resolver.described if self.resolver is not None else "service discovery"
-        origin = Origin(described, epoch(known) if known is not None else 0.0, self.endpoint_set.trouble)
+        origin = Origin(described, self.endpoint_set.known_since, self.endpoint_set.trouble)
         if self._link is None:
             return origin
         link = self._link
         return origin._replace(
-            link=str(link.target), link_state=link.state.value, link_since=epoch(link.since), link_detail=link.detail()
+            link=str(link.target), link_state=link.state.value, link_since=link.since, link_detail=link.detail()
         )
 
     def notice(self) -> str:
@@ -364,13 +360,13 @@ class Pods:
             return f"ssh link to {self._link.target}: {self._link.described()}"
         return self.endpoint_set.trouble
 
-    def rows(self) -> list[WorkerRow]:
-        """Return the rows of all pods, sorted by name."""
-        return [pod_row(pod, self.proxy) for pod in sorted(self._pods.values(), key=str)]
+    def statuses(self) -> list[WorkerStatus]:
+        """Return the status of all pods, sorted by name."""
+        return [pod.status() for pod in sorted(self._pods.values(), key=str)]
 
-    def details(self, worker: str) -> dict[str, Any]:
+    def details(self, worker: str) -> WorkerDetails:
         """Return all details of one pod. Raises Refused if there is no such pod."""
-        return pod_details(self._find(worker), self.proxy)
+        return self._find(worker).details()
 
     # -- commands ----------------------------------------------------------------------------------------------
 

@@ -10,11 +10,9 @@ from time import strftime
 from typing import Any
 
 from faucet import tasks
-from faucet.fleet import Origin, Refused, StartFailed
+from faucet.fleet import Origin, Refused, StartFailed, WorkerDetails, WorkerStatus
 from faucet.proxy.server import Proxy
 from faucet.settings import MOST_WORKERS, Span, WorkerSettings
-from faucet.status.rows import slot_details, slot_rows
-from faucet.status.snapshot import WorkerRow
 from faucet.units import counted
 from faucet.workers.instance import STOP_GRACE, Instance
 from faucet.workers.ports import accepted_by_plumber, child_ports, free_port, is_free
@@ -24,6 +22,7 @@ from faucet.workers.recycle import Overseer
 from faucet.workers.scratch import sweep
 from faucet.workers.shortages import remedy
 from faucet.workers.slot import ReplaceError, Slot
+from faucet.workers.statuses import slot_details, slot_statuses
 
 _log = logging.getLogger("faucet")
 
@@ -238,18 +237,18 @@ class Supervisor:
         """See Fleet."""
         raise Refused("`restart` starts a worker at once that waits for its next try")
 
-    def rows(self) -> list[WorkerRow]:
-        """All workers, in order, and what else lives in their places."""
-        return [row for slot in self._all_slots for row in slot_rows(slot, self.proxy)]
+    def statuses(self) -> list[WorkerStatus]:
+        """Return the status of all workers, in order, and of the other processes in their slots."""
+        return [status for slot in self._all_slots for status in slot_statuses(slot)]
 
     def notice(self) -> str:
         """How far a rolling restart is; else what is wrong, if something is."""
         roll = self.rolling
         return f"rolling restart: {roll.done} of {roll.total}, worker {roll.current}" if roll else self._trouble()
 
-    def details(self, worker: str) -> dict[str, Any]:
-        """Everything there is to know about one."""
-        return slot_details(self._find(worker, even_closing=True), self.proxy)
+    def details(self, worker: str) -> WorkerDetails:
+        """Return all details of one worker. Raises Refused if there is no such worker."""
+        return slot_details(self._find(worker, even_closing=True))
 
     def restart(self, worker: str, who: str) -> str:
         """Replace a process by one that is ready first; `all`: all of them, side by side."""
