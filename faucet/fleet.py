@@ -68,7 +68,7 @@ class Fleet(Protocol):
         """Replace all, one after the other. Also what will come of it: a sentence, or Refused."""
         ...
 
-    def roll_anew(self, why: str) -> None:
+    def reload(self, why: str) -> None:
         """As `roll`, with what is there now, and another one after one that is under way. Never raises."""
         ...
 

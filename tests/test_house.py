@@ -69,7 +69,6 @@ KNOWN_CIRCLES = [
         "proxy.server",
         "proxy.upstream",
     },
-    {"workers.instance", "workers.recycle", "workers.slot", "workers.statuses", "workers.supervisor"},
 ]
 """To be untied; no other may join them."""
 

@@ -425,7 +425,7 @@ def test_details_of_a_worker_without_a_process_name_no_port(tmp_path: Path) -> N
     slot = SimpleNamespace(
         number=1, instance=None, instances=[], exits=["exited with code 1"], stopping=False, next_try=None, failed=True,
         restarts=5, advice=NONE, last_lines=[],
-        pool=SimpleNamespace(program=Program(("Rscript", "x.R"), tmp_path, "x")),
+        context=SimpleNamespace(program=Program(("Rscript", "x.R"), tmp_path, "x")),
     )  # fmt: skip
     details = slot_details(cast("Any", slot)).values
     assert details["environment"]["FAUCET_WORKER_ID"] == "1"

@@ -444,7 +444,7 @@ class Pods:
         """See Fleet."""
         self._not_ours("kubectl rollout restart deployment/…")
 
-    def roll_anew(self, why: str) -> None:
+    def reload(self, why: str) -> None:
         """Resolve again at once: pods are not ours to restart, but the caller wants a fresh state."""
         _log.info("%s: resolving pods again", why)
         self._hurry()

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from faucet.fleet import WorkerDetails, WorkerStatus
 from faucet.workers.instance import Instance, State
-
-if TYPE_CHECKING:
-    from faucet.workers.slot import Slot
+from faucet.workers.slot import Slot
 
 
 def slot_statuses(slot: Slot) -> list[WorkerStatus]:
@@ -28,7 +25,7 @@ def _beside(slot: Slot, instance: Instance) -> WorkerStatus:
     """Return the status of a process beside the one in service: its replacement, or a draining predecessor."""
     if instance is slot.successor:
         return _status(slot, instance, f"{slot}+", "starting", "replacement")
-    return _status(slot, instance, f"{slot}-", "draining", instance.ending)
+    return _status(slot, instance, f"{slot}-", "draining", _why(instance))
 
 
 def _status(
@@ -62,15 +59,20 @@ def _state(slot: Slot) -> tuple[str, str]:
     if instance.state is State.STARTING:
         return "starting", slot.advice.fact or f"waiting for port {instance.port}"
     if instance.state is State.DRAINING:
-        return "draining", instance.ending
+        return "draining", _why(instance)
     if instance.state is State.OVER:
         return "backoff", last
     return ("held" if slot.held else "ready"), ""
 
 
+def _why(instance: Instance) -> str:
+    """Return why an instance is ended; empty if it ends by itself."""
+    return instance.ending.text if instance.ending is not None else ""
+
+
 def slot_details(slot: Slot) -> WorkerDetails:
     """Return all details of a worker: its status, command, environment, exits, and last lines."""
-    instance, program = slot.instance, slot.pool.program
+    instance, program = slot.instance, slot.context.program
     status = _slot_status(slot)
     lines = slot.last_lines if instance is None or instance.process is None else list(instance.process.last_lines)
     return WorkerDetails(
@@ -89,8 +91,8 @@ def slot_details(slot: Slot) -> WorkerDetails:
 
 def _environment(slot: Slot, port: int) -> dict[str, str]:
     """Return what a worker's environment has beside our own; without a port, only what does not depend on it."""
-    given = slot.pool.program.environment(port, slot.number)
+    given = slot.context.program.environment(port, slot.number)
     if not port:
-        other = slot.pool.program.environment(1, slot.number)
+        other = slot.context.program.environment(1, slot.number)
         given = {name: value for name, value in given.items() if other[name] == value}
     return {name: given[name] for name in sorted(given) if os.environ.get(name) != given[name]}
