@@ -86,6 +86,7 @@ class Runtime:
             link_state=origin.link_state,
             link_since=moment(origin.link_since),
             link_detail=origin.link_detail,
+            actions=tuple(self.fleet.actions),
         )
 
     def _state(self) -> str:

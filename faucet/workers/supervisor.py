@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from faucet import tasks
-from faucet.fleet import Origin, Refused, StartFailed, WorkerDetails, WorkerStatus
+from faucet.fleet import Action, Answer, Origin, Refused, StartFailed, WorkerDetails, WorkerStatus
 from faucet.proxy.server import Proxy
 from faucet.settings import MOST_WORKERS, Span, WorkerSettings
 from faucet.units import counted
@@ -32,6 +32,11 @@ _log = logging.getLogger("faucet")
 FIRST_TRIES = 3
 """Failed starts in a row of each worker, with none ever ready, after which the service gives up."""
 
+
+NOT_OFFERED = {
+    "drop": "`drop` is for pods; a worker that Faucet has started is restarted or killed",
+    "retry": "`retry` is for pods; `restart` starts a worker at once that waits for its next try",
+}
 
 TICK = 1.0
 """Seconds between two looks at whether workers are to be replaced, and whether there are enough."""
@@ -61,6 +66,15 @@ class Supervisor:
         self.rolling = RollingRestarts(self, settings.roll_batch)
         self.first_ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when a worker is ready for the first time, or none is for a while; StartFailed if none ever will be."""
+        self.actions: Mapping[str, Action] = {
+            "restart": lambda ask: self.restart(ask.worker, ask.who),
+            "rolling-restart": lambda ask: self.roll(ask.who, ask.wait),
+            "scale": lambda ask: self.scale(ask.count, ask.who),
+            "hold": lambda ask: self.hold(ask.worker, ask.who),
+            "resume": lambda ask: self.resume(ask.worker, ask.who),
+            "kill": lambda ask: self.kill(ask.worker, ask.who),
+        }
+        self.not_offered: Mapping[str, str] = NOT_OFFERED
         self.stopping = False
         self._ending = False
         self._settings = settings
@@ -220,14 +234,6 @@ class Supervisor:
         """See Fleet."""
         return all(slot.failed_starts and not slot.in_service for slot in self.slots)
 
-    def drop(self, worker: str, who: str) -> str:
-        """See Fleet."""
-        raise Refused("a worker that Faucet has started is not dropped, but restarted or killed")
-
-    def retry(self, worker: str, who: str) -> str:
-        """See Fleet."""
-        raise Refused("`restart` starts a worker at once that waits for its next try")
-
     def statuses(self) -> list[WorkerStatus]:
         """Return the status of all workers, in order, and of the other processes in their slots."""
         return [status for slot in self._all_slots for status in slot_statuses(slot)]
@@ -298,10 +304,10 @@ class Supervisor:
         if self.ending:
             raise Refused("the service is ending")
 
-    def roll(self, who: str) -> tuple[str, asyncio.Future[str]]:
-        """Replace all workers, one after the other, each by one that is ready first."""
+    def roll(self, who: str, wait: bool = False) -> Answer:
+        """Replace all workers, one after the other, each by one that is ready first; `wait` for what comes of it."""
         progress = self._roll(who)
-        return f"{progress.total} workers are replaced, one after the other", progress.result
+        return progress.result if wait else f"{progress.total} workers are replaced, one after the other"
 
     def _roll(self, who: str) -> Progress:
         self._refuse_if_ending()
