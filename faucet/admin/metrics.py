@@ -51,7 +51,7 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Called by the registry for each scrape."""
-        rows = self._runtime.fleet.rows()
+        rows = self._runtime.workers()
         yield self._requests()
         yield from self._histograms()
         yield from self._queue()

@@ -157,7 +157,7 @@ class _Service:
 
     def _roll(self, why: str) -> None:
         self.supervised.reloading()
-        self.workers.roll_anew(why)
+        self.workers.reload(why)
 
     async def _open_admin(self) -> None:
         if self.admin is not None:

@@ -20,8 +20,8 @@ from faucet.log.recent import Entry, RecentLog
 from faucet.proxy.record import describe
 from faucet.proxy.server import Proxy
 from faucet.proxy.stats import HISTORY_SECONDS, Record, Second, quantile
-from faucet.status.figures import epoch
-from faucet.status.snapshot import LogRow, RequestRow, SecondRow, Service, Totals, WaitingRow
+from faucet.status.rows import epoch, moment, worker_details, worker_row
+from faucet.status.snapshot import LogRow, RequestRow, SecondRow, Service, Totals, WaitingRow, WorkerRow
 
 _log = logging.getLogger("faucet")
 
@@ -66,6 +66,7 @@ class Runtime:
 
     def service(self) -> Service:
         """Return what is served, where, and its state."""
+        origin = self.fleet.origin()
         return Service(
             title=self.title,
             detail=self.detail,
@@ -78,7 +79,14 @@ class Runtime:
             mode=self.mode,
             owned=self.owned,
             notice=self.fleet.notice(),
-            **self.fleet.origin()._asdict(),
+            resolved_by=origin.resolved_by,
+            resolved=moment(origin.resolved),
+            trouble=origin.trouble,
+            link=origin.link,
+            link_state=origin.link_state,
+            link_since=moment(origin.link_since),
+            link_detail=origin.link_detail,
+            actions=tuple(self.fleet.actions),
         )
 
     def _state(self) -> str:
@@ -148,12 +156,20 @@ class Runtime:
         queued = ((since, exchange.account) for exchange, since in waiting)
         return [WaitingRow(epoch(since), account.client, describe(account)) for since, account in queued]
 
+    def workers(self) -> list[WorkerRow]:
+        """Return a row for each worker, in order."""
+        return [worker_row(status, self.proxy) for status in self.fleet.statuses()]
+
+    def details(self, worker: str) -> dict[str, Any]:
+        """Return all details of one worker. Raises Refused if there is no such worker."""
+        return worker_details(self.fleet.details(worker), self.proxy)
+
     def snapshot(self) -> dict[str, Any]:
         """Return a new snapshot: its sections by name."""
         return {
             "service": self.service(),
             "totals": self.totals(),
-            "workers": self.fleet.rows(),
+            "workers": self.workers(),
             "queue": self.queue(),
             "seconds": self.seconds(),
         }

@@ -1,4 +1,4 @@
-"""A worker is asked how it is: through its lock, as any request, and only when it has nothing else in hand."""
+"""Health checks: each worker gets one now and then, through its lock as any request, and only while it is idle."""
 
 from __future__ import annotations
 
@@ -10,9 +10,18 @@ from faucet.proxy.pool import Holder
 from faucet.proxy.record import Account
 from faucet.proxy.server import Proxy
 from faucet.proxy.upstream import Backend
+from faucet.workers.causes import Cause, Reason
+from faucet.workers.context import Context, SlotLog
+from faucet.workers.instance import Instance
 
 HEALTH_TIMEOUT = 10.0
 """Seconds in which an idle worker answers, or is hung."""
+
+AGAIN_AFTER = 1.0
+"""Seconds after which a worker is checked that has just become ready, or was busy when its check was due."""
+
+FAILURES_LIMIT = 3
+"""Failed health checks in a row after which a worker is unhealthy."""
 
 ANSWER_LIMIT = 1 << 20
 
@@ -38,6 +47,35 @@ class _Check(Holder):
         """The service ends."""
         if self.asking is not None:
             self.asking.cancel()
+
+
+async def watch_health(instance: Instance, context: Context, log: SlotLog) -> None:
+    """Check the health of `instance` for as long as it lives; set its `healthy`, and kill it if it is hung.
+
+    The interval counts from the end of a check: one that takes longer must not hold the worker all the time.
+    """
+    pause, failures = AGAIN_AFTER, 0
+    while not await _exits_within(instance, pause):
+        pause = AGAIN_AFTER
+        try:
+            if not instance.in_service or instance.backend is None:
+                continue
+            if not await check(context.proxy, instance.backend, context.settings.health_path):
+                continue
+            failures = 0
+        except Hung as error:
+            log.warning("%s; it is killed and replaced", error)
+            instance.kill(Cause(Reason.HUNG, "it did not answer its health check"))
+        except Unhealthy as error:
+            failures += 1
+            log.warning("unhealthy, %d of %d: %s", failures, FAILURES_LIMIT, error)
+        instance.healthy = failures < FAILURES_LIMIT
+        pause = context.settings.health_interval
+
+
+async def _exits_within(instance: Instance, seconds: float) -> bool:
+    await asyncio.wait([instance.exited], timeout=seconds)
+    return instance.exited.done()
 
 
 async def check(proxy: Proxy, backend: Backend, path: str, timeout: float = HEALTH_TIMEOUT) -> bool:

@@ -182,7 +182,7 @@ def test_errors_do_no_harm(faucet: Start, raw: Callable[[Faucet], Raw]) -> None:
         (b'{"do":"restart","worker":{}}\n', "no worker named"), (b'{"do":"scale","count":[]}\n', "invalid `count`"),
         (b'{"do":"watch","hz":1000}\n', "expected a number up to 10"), (b'{"do":"watch","hz":NaN}\n', "`hz`"),
         (b'{"do":"requests","last":-1}\n', "expected a number from 1"), (b'{"do":"detach"}\n', "only the monitor"),
-        (b'{"do":"status","protocol":99}\n', "control protocol 3, not 99: use the same version"),
+        (b'{"do":"status","protocol":99}\n', f"control protocol {PROTOCOL}, not 99: use the same version"),
     ]:  # fmt: skip
         client.send(sent)
         assert said in client.read()["error"], sent
@@ -203,7 +203,7 @@ def test_a_runtime_of_another_version_is_told(tmp_path: Path) -> None:
             writer.close()
 
         async with await asyncio.start_unix_server(greet, tmp_path / "s"):
-            with pytest.raises(NoRuntime, match=r"is Faucet 9\.9 with control protocol 99, this one has 3"):
+            with pytest.raises(NoRuntime, match=rf"is Faucet 9\.9 with control protocol 99, this one has {PROTOCOL}"):
                 await Client.connect(tmp_path / "s")
             greeting.clear()
             with pytest.raises(NoRuntime, match="not Faucet"):

@@ -125,10 +125,10 @@ async def test_a_process_that_does_not_leave_can_be_killed(faucet: Start) -> Non
         other = asyncio.ensure_future(fetch(service.port, "/slow?30", method="POST"))
         await until(client, "busy", lambda s: s["totals"]["locked"] == 2)
         await client.ask("scale", count=1)
-        with pytest.raises(Refusal, match="is going: it was scaled away"):
+        with pytest.raises(Refusal, match="is leaving: it was scaled away"):
             await client.ask("restart", worker="2")
         assert await client.ask("restart", worker="all") == (
-            "worker 1 finishes the request it has in hand, once its replacement is ready"
+            "worker 1 finishes its request in progress once its replacement is ready"
         )
         await client.ask("kill", worker="2")
         await until(client, "draining", lambda s: "1- draining" in states(s))

@@ -217,7 +217,7 @@ async def watching(service: Faucet, directory: Path) -> None:
     """Wait until changes are seen."""
     async with asyncio.timeout(20):
         number = 0
-        while "asked by a change of seen.sql" not in service.output:
+        while "requested by a change of seen.sql" not in service.output:
             number += 1
             (directory / "seen.sql").write_text(str(number))
             await asyncio.sleep(0.5)
@@ -230,12 +230,12 @@ async def test_an_api_that_writes_when_it_starts(faucet: Start, tmp_path: Path) 
     (tmp_path / "state.json").write_text("begin")
     line = await asyncio.to_thread(service.wait_line, "state.json changes again after each restart", 40)
     assert "--reload-exclude 'state.json'" in line.string
-    rolls = service.output.count("asked by a change of state.json")
+    rolls = service.output.count("requested by a change of state.json")
     assert 2 <= rolls <= DATA_LIMIT + 1
     (tmp_path / "answer.yml").write_text("new")
     await answers(service, "new")
     await asyncio.sleep(1.5)  # longer than a change takes to be seen
-    assert service.output.count("asked by a change of state.json") == rolls
+    assert service.output.count("requested by a change of state.json") == rolls
 
 
 async def test_an_api_that_writes_for_each_request(faucet: Start, tmp_path: Path) -> None:
@@ -285,10 +285,10 @@ async def test_links_to_files_and_to_directories(faucet: Start, tmp_path: Path) 
     (elsewhere / "answer.yml").write_text("anew")
     await answers(service, "anew")
     (elsewhere / "1" / "a.json").touch()
-    await asyncio.to_thread(service.wait_line, "asked by a change of R/a.json")
+    await asyncio.to_thread(service.wait_line, "requested by a change of R/a.json")
     (tmp_path / "R").symlink_to(elsewhere / "2")
     (tmp_path / "R").rename(api / "R")
-    await asyncio.to_thread(service.wait_line, "asked by a change of R")
+    await asyncio.to_thread(service.wait_line, "requested by a change of R")
     async with asyncio.timeout(20):
         while "change of R/b.json" not in service.output:
             (elsewhere / "2" / "b.json").write_text(os.urandom(4).hex())
@@ -316,7 +316,7 @@ async def test_a_directory_that_is_moved_in_and_options_that_need_a_restart(fauc
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "a.sql").touch()
     (tmp_path / "new").rename(api / "queries")
-    await asyncio.to_thread(service.wait_line, "asked by a change of queries/a.sql")
+    await asyncio.to_thread(service.wait_line, "requested by a change of queries/a.sql")
     await asyncio.to_thread(service.wait_line, "are replaced")
     (api / "cache").mkdir()
     (api / "cache" / "a.json").touch()

@@ -21,7 +21,7 @@ import pytest
 from faucet.cli.toml import ConfigError
 from faucet.control.client import NoRuntime, Refusal
 from faucet.settings import WorkerSettings, parse_span
-from faucet.workers.recycle import Overseer
+from faucet.workers.recycle import Recycler
 from faucet.workers.slot import Slot
 from faucet.workers.watched import is_log
 from tests.support.checkout import ROOT
@@ -49,7 +49,7 @@ async def test_sighup_without_a_terminal_is_a_rolling_restart(faucet: Start) -> 
         service.signal(signal.SIGHUP)
         await asyncio.to_thread(service.wait_line, "rolling restart: all 2 workers are replaced")
     assert not set(before.values()) & set(service.worker_pids.values())
-    assert "asked by SIGHUP" in service.output
+    assert "requested by SIGHUP" in service.output
 
 
 async def test_a_roll_in_batches(faucet: Start) -> None:
@@ -123,6 +123,7 @@ def some_life(served: int) -> Any:
 
     class SomeLife:
         in_service, ready_at, began, jitter, served_before, lease = True, monotonic() - 60, 0.0, 1.0, 0, None
+        healthy = True
 
     life = SomeLife()
     life.served = abs(served)  # type: ignore[attr-defined]
@@ -144,22 +145,22 @@ def test_replacements_that_are_too_large_again_come_to_an_end(
 ) -> None:
     sizes: Iterator[int] = iter(())
     monkeypatch.setattr("faucet.workers.recycle._resident", lambda life: next(sizes, 200 << 20))
-    pool = SimpleNamespace(
-        settings=WorkerSettings(max_rss=100 << 20), served=lambda place: place.instance.served, proxy=None
-    )
+    settings = WorkerSettings(max_rss=100 << 20)
 
     async def worn() -> int:
         nonlocal sizes
-        overseer, slot = Overseer(cast("Any", pool)), Slot(1, cast("Any", pool))
+        context = cast("Any", SimpleNamespace(settings=settings, served=lambda _: cast("Any", slot.instance).served))
+        slot = Slot(1, context, cast("Any", None))
+        recycler = Recycler(cast("Any", SimpleNamespace(context=context)))
         count = 0
         for number in served:
             slot.instance = some_life(number)
             if number > 0:
                 sizes = iter([90 << 20])
-                assert not overseer._worn(slot)
-            count += bool(overseer._worn(slot))
+                assert not recycler.why_replace(slot)
+            count += bool(recycler.why_replace(slot))
         for _ in range(3):
-            overseer._worn(slot)
+            recycler.why_replace(slot)
         return count
 
     with caplog.at_level("WARNING", "faucet"):
@@ -181,7 +182,7 @@ async def test_health(faucet: Start, tmp_path: Path) -> None:
     service = faucet("--command", LEAKY, "-w", "1", "--health-path", "/health", "--health-interval", "1s")
     before = service.wait_workers(1)
     (tmp_path / "ill").touch()
-    await asyncio.to_thread(service.wait_line, r"worker 1: unwell, 3 of 3: GET /health was answered with 500")
+    await asyncio.to_thread(service.wait_line, r"worker 1: unhealthy, 3 of 3: GET /health was answered with 500")
     (tmp_path / "ill").unlink()
     await asyncio.to_thread(service.wait_line, "ready on port")
     assert service.worker_pids != before
@@ -231,7 +232,7 @@ async def test_a_health_check_ends_with_the_answer_and_with_the_service(faucet: 
     began = asyncio.get_running_loop().time()
     assert await asyncio.to_thread(service.stop) == 0
     assert asyncio.get_running_loop().time() - began < 3
-    assert "unwell" not in service.output
+    assert "unhealthy" not in service.output
 
 
 async def test_ill_workers_are_replaced_one_after_the_other(faucet: Start, tmp_path: Path) -> None:
@@ -288,7 +289,7 @@ async def test_a_second_sighup_is_not_forgotten(faucet: Start) -> None:
     service = faucet("--command", f"sh -c 'sleep 0.3; exec {COUNTING}'", "-w", "2")
     service.wait_workers(2)
     service.signal(signal.SIGHUP)
-    await asyncio.to_thread(service.wait_line, "asked by SIGHUP")
+    await asyncio.to_thread(service.wait_line, "requested by SIGHUP")
     service.signal(signal.SIGHUP)
     for _ in range(2):
         await asyncio.to_thread(service.wait_line, "all 2 workers are replaced")
@@ -311,11 +312,11 @@ async def test_a_directory_that_is_made_anew_is_watched_again(faucet: Start, tmp
     api.rename(tmp_path / "old")
     await asyncio.to_thread(service.wait_line, "is gone: no reload until it is back")
     api.mkdir()
-    await asyncio.to_thread(service.wait_line, "asked by a new api")
+    await asyncio.to_thread(service.wait_line, "requested by a new api")
     await asyncio.to_thread(service.wait_line, "are replaced")
     await asyncio.sleep(0.5)
     (api / "x.py").touch()
-    await asyncio.to_thread(service.wait_line, "asked by a change of x.py")
+    await asyncio.to_thread(service.wait_line, "requested by a change of x.py")
 
 
 async def test_autoscale(faucet: Start) -> None:
@@ -328,7 +329,7 @@ async def test_autoscale(faucet: Start) -> None:
         await until(client, "three", lambda s: len(pids(s)) == 3)
         assert {answer[0] for answer in await asyncio.gather(*slow)} == {200}
         await until(client, "one again", lambda s: states(s) == ["1 ready"])
-    assert "asked by a queue that has waited" in service.output
+    assert "requested by a queue that has waited" in service.output
     assert "in which not all workers were needed" in service.output
 
 
@@ -367,7 +368,7 @@ async def test_reload(faucet: Start, tmp_path: Path) -> None:
         (tmp_path / "answer.json").write_text("mended")
         await logged("all 2 workers are replaced", 2)
         assert (await fetch(service.port, "/"))[1] == b"mended"
-    assert "asked by a change of answer.json" in log.read_text()
+    assert "requested by a change of answer.json" in log.read_text()
     assert "hidden" not in log.read_text()
 
 

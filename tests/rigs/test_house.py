@@ -60,7 +60,6 @@ def part_of(module: str) -> str:
 
 KNOWN_CIRCLES = [
     {"cli.main", "cli.tools", "doctor"},
-    {"status.rows", "workers.instance", "workers.recycle", "workers.slot", "workers.supervisor"},
 ]
 """To be untied; no other may join them."""
 
@@ -88,9 +87,6 @@ def reachable(module: str) -> set[str]:
 KNOWN_UPWARDS = {
     ("doctor", "cli"),
     ("doctor.r", "cli"),
-    ("fleet", "status"),
-    ("pods.fleet", "status"),
-    ("workers.supervisor", "status"),
 }
 """To be turned round; no other may join them."""
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from faucet.backoff import Backoff
+from faucet.workers.causes import Cause, Reason
 from faucet.workers.slot import Slot
 
 
@@ -40,22 +41,20 @@ def test_any_number_of_failures_gives_a_pause_within_its_bounds(
 
 @pytest.mark.parametrize("failures", [2, 1_025, 1_026, 1_027, 10**6])
 async def test_a_worker_that_has_crashed_so_often_is_still_started_again(failures: int) -> None:
-    """The place itself, with a life that ends at once: it must get to its next one, and it must end when asked."""
-    pool = SimpleNamespace(
-        proxy=SimpleNamespace(stats=SimpleNamespace(count_restart=lambda reason: None)),
-        settings=SimpleNamespace(max_restarts=5),
-    )
-    place = Slot(1, cast("Any", pool))
+    """The slot itself, with an instance that ends at once: it must get to its next one, and end when it has to."""
+    context = SimpleNamespace(proxy=SimpleNamespace(stats=SimpleNamespace(count_restart=lambda reason: None)))
+    place = Slot(1, cast("Any", context), cast("Any", None))
     place.failures = failures
     lives = 0
     again = asyncio.Event()
 
-    async def one_life() -> None:
+    async def one_life() -> Any:
         nonlocal lives
         lives += 1
         place.failures += 1
         if lives == 2:
             again.set()
+        return SimpleNamespace(reason=Reason.EXIT)
 
     place._one_instance = one_life  # type: ignore[method-assign]
     living = asyncio.ensure_future(place.live())
@@ -73,12 +72,13 @@ async def test_a_worker_that_has_crashed_so_often_is_still_started_again(failure
 async def test_a_bug_in_a_place_leaves_nobody_waiting_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever goes wrong between two lives, the place tries again, and whoever waits for it is answered."""
     monkeypatch.setattr("faucet.workers.slot.BACKOFF", Backoff(0.001, 0.001))
-    pool = SimpleNamespace(settings=SimpleNamespace(max_restarts=5))  # has no proxy: counting the restart fails
-    place = Slot(1, cast("Any", pool))
+    context = SimpleNamespace()  # has no proxy: counting the restart fails
+    place = Slot(1, cast("Any", context), cast("Any", None))
     lives: asyncio.Queue[None] = asyncio.Queue()
 
-    async def one_life() -> None:
+    async def one_life() -> Any:
         lives.put_nowait(None)
+        return SimpleNamespace(reason=Reason.EXIT)
 
     place._one_instance = one_life  # type: ignore[method-assign]
     living = asyncio.ensure_future(place.live())
@@ -87,4 +87,4 @@ async def test_a_bug_in_a_place_leaves_nobody_waiting_at_the_end(monkeypatch: py
             await lives.get()
         place.give_up()
         await living
-        await place.replace("a test")  # of a place that was given up: nothing, and at once
+        await place.replace(Cause(Reason.RESTART, "a test"))  # of a place that was given up: nothing, and at once

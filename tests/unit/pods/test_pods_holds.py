@@ -30,7 +30,7 @@ def resolve(pods: Pods, *endpoints: Endpoint) -> None:
 
 
 def states(pods: Pods) -> dict[str, str]:
-    return {row.name: row.state for row in pods.rows()}
+    return {row.name: row.state for row in pods.statuses()}
 
 
 async def test_a_pod_whose_record_is_lost_for_a_moment_is_still_held(pods: Pods) -> None:

@@ -80,7 +80,7 @@ PODS = {
 FAR = SERVICE._replace(
     title="http://plumber:8000", detail="its pods", mode="k8s", owned=False, link="ops@bastion", link_state="up",
     resolved_by="DNS at 10.96.0.10, from ops@bastion", resolved=NOW - 2, link_since=NOW - 11000,
-    link_detail="aes128-gcm, 12ms",
+    link_detail="aes128-gcm, 12ms", actions=("restart", "hold", "resume", "drop", "retry"),
 )  # fmt: skip
 
 
