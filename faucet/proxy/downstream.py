@@ -72,12 +72,13 @@ class ClientConnection(Outflow):
         self.transport.set_write_buffer_limits(high=self.proxy.free_buffer)
         proxy = self.proxy
         proxy.clients.add(self)
-        if len(proxy.clients) + len(proxy.tunnels) - proxy.turned_away > proxy.max_clients:
+        full = len(proxy.clients) + len(proxy.tunnels) - proxy.turned_away > proxy.max_clients
+        if full and not proxy.close_idlest(self):
             self._turn_away()
             return
-        (self.proxy.parting if self.proxy.draining else self.proxy.idle).touch(self)
-        if len(self.proxy.clients) > self.proxy.descriptors.unproblematic:
-            self.proxy.make_room(self)
+        (proxy.parting if proxy.draining else proxy.idle).touch(self)
+        if len(proxy.clients) > proxy.descriptors.unproblematic:
+            proxy.make_room(self)
 
     def data_received(self, data: bytes) -> None:
         """Called by the loop."""
@@ -317,14 +318,10 @@ class ClientConnection(Outflow):
 
     @property
     def vacant(self) -> bool:
-        """Nothing has begun here, and all that was written has been read: it can be closed at any time."""
+        """Nothing has begun here, nor waits in the kernel, and all that was written has been read: it can be closed."""
         idle = self.exchange is None and not self._reader.started and not self._stash and self._linger_left < 0
-        return idle and not self.transport.get_write_buffer_size() and not self.transport.is_closing()
-
-    def turn_away(self, detail: str) -> None:
-        """Answer with 503 whatever it was going to ask."""
-        self.write(answer(503, detail, retry_after=1))
-        self.linger()
+        idle = idle and not self.transport.get_write_buffer_size() and not self.transport.is_closing()
+        return idle and not self._poll(select.POLLIN)
 
     def _turn_away(self) -> None:
         """There are as many clients as there may be."""

@@ -21,7 +21,7 @@ from faucet.proxy.client_identity import ClientIdentity
 from faucet.proxy.deadlines import EARLIEST, RATE_SECONDS, Timeouts
 from faucet.proxy.locks import Dispatcher, Grant, QueueFull
 from faucet.proxy.occupant import Occupant, cut_off
-from faucet.proxy.phases import NO_DESCRIPTORS, SHUTTING_DOWN
+from faucet.proxy.phases import SHUTTING_DOWN
 from faucet.proxy.stats import Record, Stats
 from faucet.settings import ProxySettings
 
@@ -172,21 +172,31 @@ class Proxy:
         self.stats.count_refusal(reason)
         exchange.refuse(503, detail, self.retry_after())
 
-    def make_room(self, newcomer: ClientConnection) -> None:
-        """If few descriptors are left: whoever has been idle for the longest time has to go, else the newcomer."""
-        too_many = self.descriptors.too_many(len(self.clients) + 2 * len(self.tunnels))
-        if too_many <= 0:
-            return
+    def has_room(self, opening: int) -> bool:
+        """Whether another client may be accepted. `opening` ones are not among `clients` yet."""
+        if self.descriptors.has_room(self._connections + opening):
+            return True
         self.descriptors.note("client")
+        return False
+
+    def make_room(self, newcomer: ClientConnection) -> None:
+        """If few descriptors are left, close the client that has been idle for the longest time."""
+        if self.descriptors.too_many(self._connections):
+            self.descriptors.note("client")
+            self.close_idlest(newcomer)
+
+    def close_idlest(self, newcomer: ClientConnection) -> bool:
+        """Close the client that has been idle for the longest time, for `newcomer`. False if none is idle."""
         candidates = islice(self.idle.oldest(), CANDIDATES)
         idle = next((client for client in candidates if client is not newcomer and client.vacant), None)
         if idle is not None:
             idle.transport.abort()
-        elif too_many > self.descriptors.kept // 2:
-            newcomer.transport.abort()  # not even a polite answer can be afforded
-        else:
-            self.stats.count_refusal("descriptors")
-            newcomer.turn_away(NO_DESCRIPTORS)
+        return idle is not None
+
+    @property
+    def _connections(self) -> int:
+        """Descriptors that clients take."""
+        return len(self.clients) + 2 * len(self.tunnels)
 
     def hold(self, backend: Backend) -> None:
         """Give a backend no new requests; the one in hand goes on."""

@@ -181,7 +181,8 @@ class _Service:
         if self.signals.first.is_set():
             return _End(EXIT_OK, "stopped before it served anything")
         connection = ProxiedClientConnection if self._settings.proxy_protocol else ClientConnection
-        await self.listener.open(lambda: connection(self.proxy))
+        short = partial(self.proxy.descriptors.note, "client")
+        await self.listener.open(lambda: connection(self.proxy), self.proxy.has_room, short)
         self.control.runtime.state = "serving"
         self.supervised.ready()
         where = f"{self._site.described} on {self.listener.described}"
