@@ -312,7 +312,7 @@ class Exchange(Ending):
         self.account.sent += len(head.raw) + len(rest)
         client.write(head.raw + rest)
         ahead = client.become_tunnel()
-        tunnel = Tunnel(self.proxy.tunnels, client.transport, connection.transport)
+        tunnel = Tunnel(self.proxy.tunnels, self.backend, client.transport, connection.transport)
         tunnel.open(ahead, client.half_closed)
         self._finish(head.status, "upgraded to WebSocket")
 

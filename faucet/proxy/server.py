@@ -18,7 +18,7 @@ from faucet import machine
 from faucet.net.descriptors import Descriptors
 from faucet.proxy.budget import FREE, Budget
 from faucet.proxy.client_identity import ClientIdentity
-from faucet.proxy.deadlines import EARLIEST, RATE_SECONDS, Timeouts
+from faucet.proxy.deadlines import DRAIN_SECONDS, EARLIEST, RATE_SECONDS, Timeouts
 from faucet.proxy.locks import Dispatcher, Grant, QueueFull
 from faucet.proxy.occupant import Occupant, cut_off
 from faucet.proxy.phases import SHUTTING_DOWN
@@ -115,8 +115,13 @@ class Proxy:
         self.readers: Timeouts[Any] = Timeouts(loop, patience, _check_reader)
         self.lingering: Timeouts[ClientConnection] = Timeouts(loop, LINGER_SECONDS, _stop_lingering)
         self.parting: Timeouts[ClientConnection] = Timeouts(loop, PARTING_SECONDS, _part)
+        self.hurried: Timeouts[ClientConnection] = Timeouts(loop, DRAIN_SECONDS, _check_hurried)
+        self.least_while_draining = max(int(settings.min_rate * DRAIN_SECONDS), 1)
+        self.cut_while_draining = 0
+        """Clients whose request in hand was given up, since they did not send or read."""
         self.timeouts = (
             self.idle, self.heads, self.bodies, self.senders, self.memory, self.readers, self.lingering, self.parting,
+            self.hurried,
         )  # fmt: skip
         self.requests: Timeouts[Ending] = Timeouts(loop, settings.request_timeout, _request_timed_out)
 
@@ -146,6 +151,11 @@ class Proxy:
         self._check_retired(backend)
         self.check_drained()
         return exchange.account if exchange is not None and at_work else None
+
+    def worker_exited(self, backend: Backend) -> None:
+        """Its process is gone: end the WebSockets that it had."""
+        for tunnel in [tunnel for tunnel in self.tunnels if tunnel.backend is backend]:
+            tunnel.worker_gone()
 
     async def retire(self, backend: Backend) -> None:
         """Give a backend no new requests, wait for the one in hand, and forget it."""
@@ -382,7 +392,7 @@ class Proxy:
             exchange.give_up_waiting()
         for client in list(self.clients):
             self.idle.discard(client)
-            self.parting.touch(client)
+            client.hurry()
         self.check_drained()
         try:
             await asyncio.wait_for(self._drained.wait(), seconds)
@@ -453,6 +463,10 @@ def _stop_lingering(client: ClientConnection) -> None:
 
 def _part(client: ClientConnection) -> None:
     client.close_if_idle()
+
+
+def _check_hurried(client: ClientConnection) -> None:
+    client.check_hurried()
 
 
 def _request_timed_out(exchange: Ending) -> None:

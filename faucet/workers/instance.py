@@ -295,6 +295,7 @@ class Instance:
         finally:
             self.served_last = proxy.remove(backend) or self.served_last
             backend.close(whatever=self._stopping)
+            proxy.worker_exited(backend)
             await self._bury(process)
             self.slot.instance_over(self)
 
