@@ -96,7 +96,6 @@ def reachable(module: str) -> set[str]:
 
 KNOWN_UPWARDS = {
     ("doctor", "cli"),
-    ("doctor.r", "cli"),
     ("fleet", "status"),
     ("pods.fleet", "status"),
     ("workers.supervisor", "status"),

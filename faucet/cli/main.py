@@ -17,19 +17,18 @@ from cyclopts import App, CycloptsError
 
 from faucet import machine
 from faucet.cli.ctl import app as ctl
-from faucet.cli.misuse import EXIT_USAGE, explain
+from faucet.cli.exit_codes import EXIT_CODES, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
+from faucet.cli.misuse import explain
 from faucet.cli.parameters import show, with_options
 from faucet.cli.stdio import OutputError, finish, occupy
-from faucet.cli.toml import NAME, fill_from_file, sources, why_unreadable
+from faucet.cli.toml import NAME, fill_from_file, sources
 from faucet.cli.tools import add_to, versions
 from faucet.cli.variables import drop_service_links, unknown_variables
 from faucet.cli.words import early
 from faucet.log.handler import print_error
-from faucet.machine import stranger_at, user_name
+from faucet.machine import stranger_at, user_name, why_unreadable
 from faucet.net.address import twice
 from faucet.settings import AttachSettings, DemoSettings, K8sSettings, LocalSettings, ServeSettings
-
-EXIT_INTERRUPTED = 130
 
 if TYPE_CHECKING:
     from faucet.service.modes import Site
@@ -42,10 +41,6 @@ RESOLVED: dict[str, Callable[[], int]] = {
     "max-clients": machine.max_clients,
 }
 """What follows from the machine where nothing is set."""
-
-EXIT_CODES = """\
-Exit codes: 0 ended by SIGTERM or SIGINT with everything in hand finished; 1 could not start; 2 wrong usage;
-3 ended, but requests in hand were cut (a second signal, or --shutdown-timeout)."""
 
 EXAMPLE_LINES = """\
 Examples:
@@ -79,10 +74,10 @@ def local(settings: LocalSettings) -> int:
         program = find_program(settings.dir, settings.command, settings.rscript, settings.api)
     except ProgramError as error:
         print_error(str(error))
-        return 1
+        return EXIT_FAILED
     except OSError as error:
         print_error(why_unreadable(settings.dir, error))
-        return 1
+        return EXIT_FAILED
     return _serve_directory(program, settings)
 
 
@@ -116,7 +111,7 @@ def k8s(settings: K8sSettings) -> int:
             more = ["--service-url", settings.service_url]
     except StartFailed as error:
         print_error(str(error))
-        return 1
+        return EXIT_FAILED
     url = parse_service_url(settings.service_url)
     problem = _misplaced_tls(url.scheme, settings)
     if problem:
@@ -192,7 +187,7 @@ def _serve(
         site = find_site(owner is not None)
     except StartFailed as error:
         print_error(str(error))
-        return 1
+        return EXIT_FAILED
     return run(site, settings, owner, notice.strip(), hints)
 
 
@@ -236,7 +231,7 @@ def attach(settings: AttachSettings) -> int:
         place = place_of(settings)
     except StartFailed as error:
         print_error(str(error))
-        return 1
+        return EXIT_FAILED
     return attach_monitor(settings.which, settings, settings.read_only, place)
 
 

@@ -24,13 +24,12 @@ from cyclopts import (
     ValidationError,
 )
 
+from faucet.cli.exit_codes import EXIT_USAGE
 from faucet.cli.synonyms import EXAMPLES, OPTIONS, TLS
 from faucet.settings import AttachSettings, K8sSettings, LocalSettings, Option
 
 if TYPE_CHECKING:
     from cyclopts import Token
-
-EXIT_USAGE = 2
 
 OWNERS = (("local", LocalSettings), ("k8s", K8sSettings), ("attach", AttachSettings))
 """Commands, and the options that they have."""

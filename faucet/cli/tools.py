@@ -13,6 +13,7 @@ from typing import Annotated, Literal, NamedTuple
 from cyclopts import App, Parameter, Token
 
 from faucet import __version__
+from faucet.cli.exit_codes import EXIT_FAILED
 from faucet.cli.parameters import directory_of
 from faucet.log.handler import print_error
 from faucet.net.address import parse_listen
@@ -107,7 +108,7 @@ def init(directory: Path = Path(), /) -> int:
         written = write_starter(directory)
     except StarterError as error:
         print_error(str(error))
-        return 1
+        return EXIT_FAILED
     where = "" if directory == Path() else f" --dir {shlex.quote(str(directory))}"
     print(*(f"wrote {path}" for path in written), f"Serve it: faucet{where}", sep="\n")
     print(f"In a browser, then: {parse_listen(LocalSettings().host[0]).url}/")

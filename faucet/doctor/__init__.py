@@ -94,7 +94,8 @@ def _in_force(directory: Path) -> tuple[LocalSettings, Finding]:
 
 
 def _broken_options(directory: Path, error: Exception) -> Finding:
-    from faucet.cli.toml import EXIT_FAILED, NAME
+    from faucet.cli.exit_codes import EXIT_FAILED
+    from faucet.cli.toml import NAME
 
     if getattr(error, "code", 0) == EXIT_FAILED:  # the machine is in the way; the text says what to do
         return Finding("broken", "options", str(error))
