@@ -58,7 +58,6 @@ def part_of(module: str) -> str:
 
 
 KNOWN_CIRCLES = [
-    {"cli.main", "cli.tools", "doctor"},
     {
         "proxy.budget",
         "proxy.downstream",
@@ -95,7 +94,6 @@ def reachable(module: str) -> set[str]:
 
 
 KNOWN_UPWARDS = {
-    ("doctor", "cli"),
     ("fleet", "status"),
     ("pods.fleet", "status"),
     ("workers.supervisor", "status"),

@@ -18,8 +18,7 @@ from cyclopts import App, ArgumentCollection, Token
 from faucet.cli.exit_codes import EXIT_FAILED
 from faucet.cli.misuse import Misuse
 from faucet.machine import why_unreadable
-
-NAME = "faucet.toml"
+from faucet.settings import CONFIG_NAME
 
 sources: dict[str, str] = {}
 """Where the value of each option of this command line comes from: `--workers`, `FAUCET_WORKERS`, or a file."""
@@ -31,7 +30,9 @@ class ConfigError(Misuse):
 
 def fill_from_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
     """Called by cyclopts, when flags and variables are known."""
-    known = {argument.name.removeprefix("--"): argument for argument in arguments if argument.name.startswith("--")}
+    # What no variable can set, no file can set either: a file must not say that it is to be trusted (--trust-config).
+    known = {argument.name.removeprefix("--"): argument for argument in arguments
+             if argument.name.startswith("--") and argument.parameter.env_var}  # fmt: skip
     if "config" not in known:
         return
     path = _path(known)
@@ -54,7 +55,7 @@ def _path(known: Mapping[str, Any]) -> Path | None:
         return Path(named)
     if "dir" not in known:
         return None
-    found = Path(_given(known, "dir") or ".") / NAME
+    found = Path(_given(known, "dir") or ".") / CONFIG_NAME
     try:
         found.lstat()
     except (FileNotFoundError, NotADirectoryError):

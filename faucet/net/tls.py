@@ -57,3 +57,12 @@ def tls_context(ca_file: Path | None, verify: bool = True) -> ssl.SSLContext:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def misplaced(scheme: str, ca_file: Path | None, insecure_skip_verify: bool) -> str:
+    """Return what is wrong with these two options for a service of that scheme; empty if nothing is."""
+    if scheme == "http" and (ca_file or insecure_skip_verify):
+        return "--ca-file and --insecure-skip-verify are for https: write --service-url https://…"
+    if ca_file and insecure_skip_verify:
+        return "--ca-file says which CA to trust, --insecure-skip-verify to trust any certificate; use only one of them"
+    return ""
