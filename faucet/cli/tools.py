@@ -54,7 +54,7 @@ def example(which: ExampleName | None = None, /) -> int:
 def versions() -> str:
     """Of everything that matters in a report."""
     lines = [f"faucet {__version__}", f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"]
-    for name in ("uvloop", "textual", "cyclopts", "psutil", "dnspython", "h11", "prometheus-client", "asyncssh",
+    for name in ("uvloop", "textual", "cyclopts", "psutil", "dnspython", "prometheus-client", "asyncssh",
                  "watchfiles"):  # fmt: skip
         try:
             lines.append(f"{name} {metadata.version(name)}")
