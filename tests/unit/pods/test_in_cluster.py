@@ -133,8 +133,8 @@ async def test_a_refusal_with_the_servers_words(tmp_path: Path) -> None:
 
 async def test_silence_ends_a_watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(in_cluster, "WATCH_PATIENCE", 0.2)
-    async with answering(tmp_path, [CHUNKED + b"4\r\none\n\r\n"], stay=True) as (source, _):
-        async with aclosing(source.watch("/w")) as lines:
-            assert await anext(lines) == b"one"
-            with pytest.raises(TimeoutError):
-                await anext(lines)
+    served = answering(tmp_path, [CHUNKED + b"4\r\none\n\r\n"], stay=True)
+    async with served as (source, _), aclosing(source.watch("/w")) as lines:
+        assert await anext(lines) == b"one"
+        with pytest.raises(TimeoutError):
+            await anext(lines)
