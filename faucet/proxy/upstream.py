@@ -21,6 +21,7 @@ from faucet import tasks
 from faucet.http1 import IDEMPOTENT, BadResponse, Body, ResponseHead, ResponseReader
 from faucet.net.connect import Connector, LinkLost
 from faucet.net.descriptors import is_shortage
+from faucet.net.tls import ended_by_peer
 from faucet.proxy.phases import Loss
 from faucet.proxy.stats import Record
 
@@ -305,7 +306,7 @@ class BackendConnection(asyncio.Protocol):
         lost = self.dropped or isinstance(exc, LinkLost | TimeoutError)
         if lost and self._backend.lock_grace is not None:
             exchange.way_lost(begun)
-        elif self._body is not None and self._body.ends_at_eof() and exc is None:
+        elif self._body is not None and self._body.ends_at_eof() and exc is None and ended_by_peer(self.transport):
             exchange.response_ended(b"", until_close=True)
         else:
             reset = isinstance(exc, ConnectionResetError)
