@@ -27,8 +27,8 @@ def ended_by_peer(transport: asyncio.BaseTransport) -> bool:
     """Whether the peer itself has ended this connection, as far as its protocol can tell. Always true without TLS.
 
     With TLS it is told by a close_notify (RFC 8446, 6.1). Without one, anybody between may have cut the connection, so
-    that an answer which only its end delimits is not known to be whole (RFC 9112, 9.8). Call it when the end has come:
-    it reads.
+    that an answer which only its end delimits is not known to be whole (RFC 9112, 9.8). Call it in `connection_lost`
+    after an abort: it reads, and a transport that is closed in order has sent and read the rest itself.
     """
     tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
     if tls is None:

@@ -162,7 +162,10 @@ class _Answer:
                 return
 
     async def _read(self, at_eof: bool = False) -> bytes:
-        """Bytes; none at the end of the connection, if the response may end there."""
+        """Bytes; none at the end of the connection, if the response may end there.
+
+        A cut that looks like an end does no harm: half an object is not JSON, and half a line of a watch is dropped.
+        """
         async with asyncio.timeout(WATCH_PATIENCE):
             data = await self._reader.read(READ_SIZE)
         if not data and not at_eof:
