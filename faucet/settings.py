@@ -63,6 +63,9 @@ KIB, MIB = 1 << 10, 1 << 20
 
 MOST_WORKERS = 1000
 
+CONFIG_NAME = "faucet.toml"
+"""The file with options in the directory of an API."""
+
 ACTIONS = (
     "details", "restart", "rolling-restart", "scale-up", "scale-down", "hold", "kill", "drop", "retry",
     "filter", "follow", "only", "source", "wrap", "mark", "clear", "copy", "save", "sort", "pause",
