@@ -28,8 +28,11 @@ from faucet.text import to_json, visible, visible_lines
 from faucet.units import format_duration, format_size
 
 EXIT_CODES = """\
-Exit codes: 0 done (`health`: a worker is ready); 1 refused, or no Faucet answers (`health`: no worker is ready;
-`rolling-restart`: it was stopped); 2 wrong usage."""
+Exit codes:
+  0  done (health: a worker is ready)
+  1  refused, or no Faucet answers (health: no worker is ready;
+     rolling-restart: it was stopped)
+  2  wrong usage"""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from cyclopts import (
     ValidationError,
 )
 
-from faucet.cli.synonyms import EXAMPLES, OPTIONS, TLS
+from faucet.cli.synonyms import OPTIONS, TLS
 from faucet.settings import AttachSettings, K8sSettings, LocalSettings, Option
 
 if TYPE_CHECKING:
@@ -229,7 +229,7 @@ def _example(name: str) -> str:
         for field in dataclasses.fields(kind):
             if _flag(field.name) == name:
                 option: Option = field.metadata["option"]
-                return EXAMPLES.get(option.unit, "")
+                return option.example
     return ""
 
 
