@@ -47,7 +47,7 @@ def code(page: Path) -> list[str]:
         if line.startswith("```"):
             fenced = not fenced
         elif fenced or line.startswith("    "):
-            lines.append(line.strip())
+            lines.append(line.strip().removeprefix("$ "))
     assert not fenced, f"{page.name}: a fence is open at the end"
     return lines
 
