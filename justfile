@@ -29,6 +29,10 @@ fmt:
     {{ bin }}/ruff check --fix --quiet
     {{ bin }}/ruff format --quiet
 
+# Write docs/reference.md and the manual page docs/faucet.1, which are made from faucet/settings.py
+reference:
+    {{ bin }}/python -m tests.support.reference
+
 # Mutate requests for so many rounds, with another seed each time, and compare with h11
 fuzz rounds="1000000":
     {{ bin }}/python -m tests.support.fuzzing {{ rounds }}

@@ -141,7 +141,7 @@ _UNITS: dict[str, Callable[[str], Any]] = {
     "names": _name,
     "signal": units.parse_stop_signal,
 }
-_METAVARS = {
+METAVARS = {
     "duration": "TIME",
     "size": "SIZE",
     "address": "ADDRESS",
@@ -158,6 +158,7 @@ _METAVARS = {
     "names": "NAMES",
     "signal": "SIGNAL",
 }
+"""What stands for a value of each unit in usage lines."""
 _SHOWN: dict[str, Callable[[Any], str]] = {"duration": units.format_duration, "size": units.format_size}
 
 
@@ -185,6 +186,8 @@ def show(option: Option, value: Any) -> str:
     """A value as help and `faucet config` show it."""
     if isinstance(value, tuple):
         return ", ".join(value)
+    if value == 0 and not isinstance(value, bool):
+        return "0"  # of whatever unit
     return _SHOWN.get(option.unit, str)(value)
 
 
@@ -201,7 +204,7 @@ def _parameter(field: dataclasses.Field[Any], has_variable: bool = True) -> Para
         validator=partial(_check_range, option),
         negative=option.negative or (),
         show_default=lambda _value: shown,
-        metavar=_METAVARS.get(option.unit),
+        metavar=METAVARS.get(option.unit),
     )
 
 

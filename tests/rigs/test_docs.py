@@ -29,6 +29,7 @@ OTHERS = {
     "--last",
     "--trust-config",
     "--help",
+    "--help-all",
     "--version",
     "--output",
     "--replicas",
@@ -46,7 +47,7 @@ def code(page: Path) -> list[str]:
         if line.startswith("```"):
             fenced = not fenced
         elif fenced or line.startswith("    "):
-            lines.append(line.strip())
+            lines.append(line.strip().removeprefix("$ "))
     assert not fenced, f"{page.name}: a fence is open at the end"
     return lines
 
@@ -83,8 +84,7 @@ def test_links_and_options(page: Path) -> None:
 
 def test_the_toml_in_the_docs_is_accepted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = (ROOT / "docs" / "options.md").read_text()
-    block = text[text.index('    workers = "2..8"') :]
-    toml = "\n".join(line[4:] for line in block.splitlines() if line.startswith("    "))
+    toml = text.partition("```toml\n")[2].partition("```")[0]
     assert tomllib.loads(toml)["workers"] == "2..8"
     (tmp_path / "faucet.toml").write_text(toml)
     app(["config", "--dir", str(tmp_path)], exit_on_error=False, result_action="return_value")
