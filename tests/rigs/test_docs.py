@@ -35,7 +35,24 @@ OTHERS = {
     "--replicas",
     "--no-confirm",
 }
-PROGRAMS = {"--no-", "--editable", "--install-recommends", "--no-deps", "--wheel-dir", "--wheel", "--out-dir"}
+NEIGHBOURS = {"--strategy"}
+"""Options of the programs that docs/coming-from.md speaks of."""
+PROGRAMS = {
+    "--no-",
+    "--no-install-recommends",
+    "--system",
+    "--home-dir",
+    "--shell",
+    "--reuid",
+    "--regid",
+    "--clear-groups",
+    "--editable",
+    "--install-recommends",
+    "--no-deps",
+    "--wheel-dir",
+    "--wheel",
+    "--out-dir",
+}
 CONTAINERS = {"--format", "--build-arg", "--rm", "--init", "--time", "--read-only", "--tmpfs", "--build", "--wait"}
 """Options of pip, uv, podman and the like."""
 
@@ -47,7 +64,7 @@ def code(page: Path) -> list[str]:
         if line.startswith("```"):
             fenced = not fenced
         elif fenced or line.startswith("    "):
-            lines.append(line.strip().removeprefix("$ "))
+            lines.append(re.sub(r"^[$#] (?=faucet )", "", line.strip()))
     assert not fenced, f"{page.name}: a fence is open at the end"
     return lines
 
@@ -79,7 +96,7 @@ def test_links_and_options(page: Path) -> None:
         assert (page.parent / target).exists() or target.startswith("https://"), target
     for option in re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", text):
         known = option in OPTIONS | OTHERS or option.startswith("--roll")
-        assert known or option in PROGRAMS | CONTAINERS, option
+        assert known or option in PROGRAMS | CONTAINERS | NEIGHBOURS, option
 
 
 def test_the_toml_in_the_docs_is_accepted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
