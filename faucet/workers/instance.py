@@ -31,6 +31,7 @@ from faucet.workers.flood import Flood
 from faucet.workers.listening import HOST_6, Listening, listening_of
 from faucet.workers.ports import HOST, is_free
 from faucet.workers.process import ChildProcess
+from faucet.workers.repeats import StartOutput
 from faucet.workers.shortages import shortage
 from faucet.workers.stopping import Manner
 
@@ -73,7 +74,8 @@ class State(Enum):
 class Instance:
     """One process of worker `number`. Call `start`; if that succeeds, `enter_service`."""
 
-    def __init__(self, number: int, context: Context, log: SlotLog) -> None:
+    def __init__(self, number: int, context: Context, log: SlotLog, before: StartOutput | None = None) -> None:
+        """Leave out of the log what it writes as a failed start `before` it did."""
         self.number = number
         self.state = State.STARTING
         self.host = HOST
@@ -99,6 +101,8 @@ class Instance:
         """Why it was ended, if it did not end by itself."""
         self.exited: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when it was in service and nothing is left of it."""
+        self.output = StartOutput(lambda text: log.info("%s", text), before)
+        """What it writes while it starts."""
         self._held = False
         self._context = context
         self._log = log
@@ -134,15 +138,15 @@ class Instance:
             self.failure = f"could not be started: {error.strerror or error}{_of(error.filename)}"
             return False
         deadline = self.began + self._context.settings.startup_timeout
+        ready = False
         try:
-            ready = not self._stopping and await self._becomes_ready(self.process, deadline)
-        except BaseException:
-            await self._bury(self.process)
-            raise
-        if ready and not self._stopping:
-            return True
-        await self._bury(self.process)
-        return False
+            if not self._stopping:
+                ready = await self._becomes_ready(self.process, deadline) and not self._stopping
+        finally:
+            if not ready:
+                await self._bury(self.process)
+            self.output.end()
+        return ready
 
     async def _spawn(self) -> ChildProcess:
         context, number = self._context, self.number
@@ -151,10 +155,14 @@ class Instance:
             context.program.directory,
             context.program.environment(self.port, number),
             context.reaper,
-            lambda stream, line: context.on_line(number, stream, line),
+            self._on_line,
             f"worker-{number}",
             Flood(context.settings.log_worker_rate, lambda text: self._log.warning("%s", text)),
         )
+
+    def _on_line(self, stream: str, line: str) -> None:
+        if self.output.is_new(stream, line):
+            self._context.on_line(self.number, stream, line)
 
     async def _becomes_ready(self, process: ChildProcess, deadline: float) -> bool:
         """Whether it listens in time. If not, says why."""
