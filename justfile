@@ -31,7 +31,7 @@ fuzz rounds="1000000":
 
 # Build the example images (buildah, debootstrap, as root) and serve from them: two or three minutes
 images:
-    FAUCET_IMAGES=1 {{ bin }}/python -m pytest tests/test_images.py
+    FAUCET_IMAGES=1 {{ bin }}/python -m pytest tests/rigs/test_images.py
 
 # Torment a service for so many seconds, and count what became of every request (and with which seed)
 chaos seconds="300" *seed:

@@ -75,7 +75,7 @@ class Commands:
             "state": self._runtime.service().state,
             "ready": ready,
             "workers": self._runtime.fleet.count,
-            "waiting": self._runtime.proxy.dispatcher.waiting,
+            "waiting": self._runtime.proxy.pool.dispatcher.waiting,
         }
 
     def _details(self, message: Message) -> Any:

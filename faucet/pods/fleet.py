@@ -215,10 +215,10 @@ class Pods:
                 pod.retry()  # the failure may have been the link's
         self._was_down = link.state.value == "down"
         if up:
-            self.proxy.resume_after_interruption()
+            self.proxy.pool.resume_after_interruption()
             self._hurry()
         else:
-            self.proxy.interrupt(
+            self.proxy.pool.interrupt(
                 self.settings.ssh_wait, lambda: f"The workers are unreachable: the ssh link is {link.described()}."
             )
 
@@ -316,14 +316,14 @@ class Pods:
         """Give a pod no new requests; its request in progress is finished."""
         pod.listed, pod.why = False, why
         pod.settle()
-        pod.log.info("leaving (%s)%s", pod.why, " after its request in progress" if pod.locked else "")
-        if pod.locked:
+        pod.log.info("leaving (%s)%s", pod.why, " after its request in progress" if pod.lease else "")
+        if pod.lease:
             self._leaving[pod] = tasks.start(self._retire(pod), f"end of pod {pod}")
         else:
             self._forget(pod)
 
     async def _retire(self, pod: Pod) -> None:
-        await self.proxy.retire(pod.backend)
+        await self.proxy.pool.retire(pod.backend)
         self._forget(pod)
         self._sync()  # another pod may have its address by now
 
@@ -411,7 +411,7 @@ class Pods:
         """Drop the connection to a pod. Its request in progress is retried on another pod if that is safe, else
         answered with 502; the lock stays for a while, since the pod may still be busy with it. Raises Refused."""
         pod = self._find(worker)
-        busy = pod.locked
+        busy = pod.lease
         if not pod.backend.drop():
             raise Refused(f"pod {pod} has no open connection")
         pod.log.warning("connection dropped by %s", who)

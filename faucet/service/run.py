@@ -25,8 +25,6 @@ from faucet.log.handler import Log, print_error
 from faucet.net.address import Address, AddressError, UnixAddress, parse_address
 from faucet.net.descriptors import Descriptors, is_shortage
 from faucet.net.listener import Listener, Listeners
-from faucet.proxy.downstream import ClientConnection
-from faucet.proxy.proxy_protocol import ProxiedClientConnection
 from faucet.proxy.server import Proxy
 from faucet.service.modes import Site
 from faucet.service.signals import Signals
@@ -104,7 +102,7 @@ async def _serve(
     reaper = orphans.Reaper()
     reaper.start()
     service = _Service(site, settings, log)
-    asyncio.get_running_loop().set_exception_handler(partial(_unhandled, service.proxy.descriptors))
+    asyncio.get_running_loop().set_exception_handler(partial(_unhandled, service.proxy.pool.descriptors))
     try:
         end = await service.run(owner, notice, hints)
     except BaseException:
@@ -180,8 +178,7 @@ class _Service:
         await self.signals.or_done(self.workers.first_ready)
         if self.signals.first.is_set():
             return _End(EXIT_OK, "stopped before it served anything")
-        connection = ProxiedClientConnection if self._settings.proxy_protocol else ClientConnection
-        await self.listener.open(lambda: connection(self.proxy))
+        await self.listener.open(self.proxy.accept)
         self.control.runtime.state = "serving"
         self.supervised.ready()
         where = f"{self._site.described} on {self.listener.described}"
@@ -223,7 +220,7 @@ class _Service:
         self.supervised.stopping()
         self.workers.prepare_to_end()
         await asyncio.sleep(0)  # health checks give their locks back
-        in_hand = proxy.dispatcher.locked
+        in_hand = proxy.pool.dispatcher.locked
         patience = self._settings.shutdown_timeout
         if in_hand:
             _log.info("%s: stopping; %s in hand may take %s more, a second signal ends it all now",

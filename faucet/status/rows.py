@@ -11,7 +11,7 @@ from faucet.proxy.stats import WORKER_RING_SIZE, WorkerStats, quantile_of
 from faucet.status.snapshot import WorkerRow
 
 if TYPE_CHECKING:
-    from faucet.proxy.exchange import Exchange
+    from faucet.proxy.pool import PoolLease
     from faucet.proxy.server import Proxy
 
 EPOCH = time() - monotonic()
@@ -46,8 +46,8 @@ class _LockFields(TypedDict):
 
 def worker_row(status: WorkerStatus, proxy: Proxy) -> WorkerRow:
     """Return the row of one worker, or of one process of it."""
-    holder = None if status.backend is None else proxy.dispatcher.holder(status.backend)
-    state, reason = _state(status, locked=holder is not None)
+    lease = None if status.backend is None else proxy.pool.dispatcher.lease(status.backend)
+    state, reason = _state(status, locked=lease is not None)
     return WorkerRow(
         key=status.key,
         name=status.name,
@@ -56,7 +56,7 @@ def worker_row(status: WorkerStatus, proxy: Proxy) -> WorkerRow:
         pid=status.pid,
         port=status.port,
         since=moment(status.since),
-        **_lock_fields(holder),
+        **_lock_fields(lease),
         **_figures(proxy.stats.workers.get(status.counted_as, NOTHING)),
         restarts=status.restarts,
         address=status.address,
@@ -95,12 +95,12 @@ def _figures(stats: WorkerStats) -> _Figures:
     )
 
 
-def _lock_fields(holder: Exchange | None) -> _LockFields:
-    """Return the fields about the exchange that holds the lock; None: it is free."""
-    if holder is None:
+def _lock_fields(lease: PoolLease | None) -> _LockFields:
+    """Return the fields about the lock; None: it is free."""
+    if lease is None:
         return _LockFields(locked=0.0, request="", client="")
-    account = holder.account
-    return _LockFields(locked=epoch(account.granted_at), request=describe(account), client=account.client)
+    account = lease.holder.account
+    return _LockFields(locked=epoch(lease.since), request=describe(account), client=account.client)
 
 
 def _rate(latest: list[tuple[float, float]], now: float) -> float:

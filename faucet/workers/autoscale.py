@@ -70,7 +70,7 @@ class Autoscaler:
 
     def look(self) -> None:
         """Add or remove a worker, if the load demands it."""
-        pool, dispatcher, now = self._pool, self._pool.context.proxy.dispatcher, monotonic()
+        pool, dispatcher, now = self._pool, self._pool.context.proxy.pool.dispatcher, monotonic()
         count = len(pool.slots)
         if dispatcher.waiting or dispatcher.locked >= count or pool.changing:
             self._idle_since = now  # every worker is needed, or not all are here yet

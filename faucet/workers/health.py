@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, cast
 
 from faucet.http1 import BadResponse, ResponseReader
 from faucet.net.descriptors import is_shortage
-from faucet.proxy.occupant import Occupant
+from faucet.proxy.pool import Holder
+from faucet.proxy.record import Account
 from faucet.proxy.server import Proxy
 from faucet.proxy.upstream import Backend
 from faucet.workers.causes import Cause, Reason
 from faucet.workers.context import Context, SlotLog
 from faucet.workers.instance import Instance
-
-if TYPE_CHECKING:
-    from faucet.proxy.exchange import Exchange
 
 HEALTH_TIMEOUT = 10.0
 """Seconds in which an idle worker answers, or is hung."""
@@ -37,11 +34,13 @@ class Unhealthy(Exception):
     """It answered, but not well."""
 
 
-class _Check(Occupant):
+class _Check(Holder):
     """Holds the lock while it asks."""
 
     def __init__(self, path: str) -> None:
-        super().__init__("health check", b"GET", path.encode())
+        super().__init__()
+        self.account = Account("health check", b"GET", path.encode())
+        self.account.ready()
         self.asking: asyncio.Task[int] | None = None
 
     def abandon(self, detail: str) -> None:
@@ -86,26 +85,25 @@ async def check(proxy: Proxy, backend: Backend, path: str, timeout: float = HEAL
     given back then, but taken away with it, since it is still at work.
     """
     ticket = _Check(path)
-    if not proxy.take(backend, cast("Exchange", ticket)):
+    if not proxy.pool.take(backend, ticket):
         return False
-    ticket.account.granted(backend.name)
     ticket.asking = asyncio.ensure_future(_ask(backend, path))
     try:
         async with asyncio.timeout(timeout):
             status = await ticket.asking
     except TimeoutError as error:
-        proxy.remove(backend)
+        proxy.pool.remove(backend)
         raise Hung(f"did not answer GET {path} within {timeout:g} s") from error
     except (OSError, BadResponse) as error:
-        if ticket.gone:
+        if ticket.lease is None:
             return False
         if is_shortage(error):
-            proxy.descriptors.note("health check")
+            proxy.pool.descriptors.note("health check")
             return False
         raise Unhealthy(f"GET {path}: {str(error) or type(error).__name__}") from error
     finally:
-        if not ticket.gone:
-            proxy.release(backend, cast("Exchange", ticket))
+        if ticket.lease is not None:
+            proxy.pool.release(ticket.lease)
     if not 200 <= status < 400:
         raise Unhealthy(f"GET {path} was answered with {status}")
     return True

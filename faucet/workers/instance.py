@@ -36,7 +36,7 @@ from faucet.workers.shortages import shortage
 from faucet.workers.stopping import Manner
 
 if TYPE_CHECKING:
-    from faucet.proxy.exchange import Exchange
+    from faucet.proxy.pool import PoolLease
 
 PROBE_INTERVAL = 0.05
 """Seconds between two attempts to connect to a starting worker. R takes 1.3 s, so this adds 2 % to that."""
@@ -121,9 +121,9 @@ class Instance:
         return self.process is not None and not self.process.exited.done()
 
     @property
-    def holder(self) -> Exchange | None:
+    def lease(self) -> PoolLease | None:
         """What holds its lock."""
-        return None if self.backend is None else self._context.proxy.dispatcher.holder(self.backend)
+        return None if self.backend is None else self._context.proxy.pool.dispatcher.lease(self.backend)
 
     # -- the beginning -----------------------------------------------------------------------------------------
 
@@ -206,7 +206,7 @@ class Instance:
         except (OSError, TimeoutError) as error:
             self._short = is_shortage(error)
             if self._short:
-                self._context.proxy.descriptors.note("start of a worker")
+                self._context.proxy.pool.descriptors.note("start of a worker")
             return False
         self._short = False
         transport.abort()  # type: ignore[attr-defined]
@@ -300,7 +300,7 @@ class Instance:
         where = f" at {self.host}" if self.host != HOST else ""
         self._log.info("ready on port %d (pid %d)%s after %s", self.port, process.pid, where,
                        format_duration(self.ready_at - self.began))  # fmt: skip
-        self._context.proxy.add(backend, held=held)
+        self._context.proxy.pool.add(backend, held=held)
         tasks.start(self._serve(process, backend), f"process {process.pid} of worker {self.number}")
 
     async def _serve(self, process: ChildProcess, backend: Backend) -> None:
@@ -312,7 +312,7 @@ class Instance:
                 if self._unreachable.is_set() and not await self._recovers(process, backend):
                     break
         finally:
-            self.served_last = proxy.remove(backend) or self.served_last
+            self.served_last = proxy.pool.remove(backend) or self.served_last
             backend.close(whatever=self._stopping)
             try:
                 await self._bury(process)
@@ -330,7 +330,7 @@ class Instance:
         if self.state is State.STARTING:  # else it was retired meanwhile
             self.state = before
             if before is State.READY and not self._held:
-                self._context.proxy.resume(backend)
+                self._context.proxy.pool.resume(backend)
         return True
 
     def _kill_hung(self, record: Record) -> None:
@@ -342,13 +342,13 @@ class Instance:
         """Give it no more requests, and keep it."""
         self._held = True
         if self.backend is not None:
-            self._context.proxy.hold(self.backend)
+            self._context.proxy.pool.hold(self.backend)
 
     def resume(self) -> None:
         """Undo hold."""
         self._held = False
         if self.backend is not None and self.in_service:
-            self._context.proxy.resume(self.backend)
+            self._context.proxy.pool.resume(self.backend)
 
     # -- the end -----------------------------------------------------------------------------------------------
 
@@ -360,7 +360,7 @@ class Instance:
         self.ending = self.ending or cause
         self.state = State.DRAINING
         if self.backend is not None:
-            await self._context.proxy.retire(self.backend)
+            await self._context.proxy.pool.retire(self.backend)
         if self.process is not None:
             await self._stop(self.process, STOP_GRACE)
         await asyncio.wait([self.exited])

@@ -138,7 +138,7 @@ class Recycler:
 
     def look(self) -> None:
         """Begin to replace the next worker that has to be, unless that has to wait."""
-        pool, dispatcher = self._pool, self._pool.context.proxy.dispatcher
+        pool, dispatcher = self._pool, self._pool.context.proxy.pool.dispatcher
         busy = self._replacing or pool.is_rolling or any(slot.being_replaced for slot in pool.slots)
         if busy or monotonic() < self._not_before or dispatcher.waiting > dispatcher.size:
             return
@@ -167,7 +167,7 @@ class Recycler:
 
     def _judge_size(self, slot: Slot, instance: Instance, rss: int, served: int) -> Size:
         """Judge the size of a worker, and take note of it for the next ones."""
-        served += instance.holder is not None  # it may have grown with the request in progress
+        served += instance.lease is not None  # it may have grown with the request in progress
         too_large = self._too_large + (instance not in self._judged)
         size = judge_size(rss, self._settings.max_rss, served, instance in self._fitted, too_large)
         if size is Size.FITS:

@@ -104,7 +104,7 @@ class _Reloader:
 
     def _moment(self) -> Moment:
         pool = self._pool
-        dispatcher, stats = pool.proxy.dispatcher, pool.proxy.stats
+        dispatcher, stats = pool.proxy.pool.dispatcher, pool.proxy.stats
         instances = [instance for slot in pool.slots for instance in slot.instances]
         fresh = monotonic() - AFTER_START
         answered = bool(stats.recent) and 0 <= time() - stats.recent[-1].ended < AFTER_REQUEST

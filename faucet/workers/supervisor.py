@@ -150,7 +150,7 @@ class Supervisor:
 
     def became_ready(self, slot: Slot) -> None:
         """Serve, and watch the health of the new process."""
-        self.proxy.outage = self._advice_told = ""
+        self.proxy.pool.outage = self._advice_told = ""
         if not self.first_ready.done():
             self.first_ready.set_result(None)
         if self._settings.health_path and slot.instance is not None and not self.ending:
@@ -166,7 +166,7 @@ class Supervisor:
             self._advice_told = hint  # once for all workers, and again when it was well in between
             slot.log.error("%s", hint)
         if all(other.failed for other in self.slots):
-            self.proxy.fail(f"No worker can be started; the last one to try, worker {slot}, {failure}")
+            self.proxy.pool.fail(f"No worker can be started; the last one to try, worker {slot}, {failure}")
             if self._settings.keep_trying and not self.first_ready.done():
                 self.first_ready.set_result(None)  # whoever asks is told why
         if self.first_ready.done() or self._settings.keep_trying or slot.failures < FIRST_TRIES:
@@ -267,7 +267,7 @@ class Supervisor:
         self.act(self.replace(slot, cause), f"restart of worker {slot}")
         if instance is None or instance.backend is None:
             return f"worker {slot} is started at once"
-        if instance.holder is not None:
+        if instance.lease is not None:
             return f"worker {slot} finishes its request in progress once its replacement is ready"
         return f"worker {slot} is replaced as soon as another is ready"
 
@@ -290,7 +290,7 @@ class Supervisor:
     @property
     def ending(self) -> bool:
         """Nothing new is begun any more."""
-        return self._ending or self.proxy.draining
+        return self._ending or self.proxy.pool.draining
 
     def prepare_to_end(self) -> None:
         """Check no worker's health any more, and replace none: the service ends."""

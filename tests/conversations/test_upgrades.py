@@ -32,7 +32,7 @@ async def test_a_tunnel_lives_beside_the_lock(scripted: OpenStage) -> None:
     tunnel.end_sending()
     await client.expect(b"last")
     await client.expect_end()
-    while stage.proxy.tunnels:
+    while stage.proxy.clients.tunnels:
         await asyncio.sleep(0.01)
 
 
@@ -64,8 +64,11 @@ async def test_an_upgrade_nobody_asked_for(scripted: OpenStage) -> None:
     client = await stage.client()
     await client.send(GET)
     worker = await stage.worker.connection()
+    await worker.expect(GET)
     await worker.send(SWITCH)
     assert (await client.read_answer())[0] == 502
+    await worker.expect_end()
+    worker.close()
     await lock_is_given_back(stage)
 
 
@@ -102,5 +105,5 @@ async def test_a_tunnel_whose_client_had_ended_its_sending_side(scripted: OpenSt
     tunnel.close()
     await client.expect_end()
     async with asyncio.timeout(1):
-        while stage.proxy.tunnels:
+        while stage.proxy.clients.tunnels:
             await asyncio.sleep(0.01)

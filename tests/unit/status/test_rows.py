@@ -17,13 +17,13 @@ BACKEND = cast("Any", object())
 
 def proxy(locked_by: str = "") -> Any:
     """A proxy whose only backend is locked by the request of a client, or free."""
-    account = SimpleNamespace(method=b"GET", target=b"/slow", client=locked_by, granted_at=monotonic() - 5)
-    holder = SimpleNamespace(account=account) if locked_by else None
+    account = SimpleNamespace(method=b"GET", target=b"/slow", client=locked_by)
+    lease = SimpleNamespace(holder=SimpleNamespace(account=account), since=monotonic() - 5) if locked_by else None
     stats = WorkerStats()
     stats.by_class[2], stats.by_class[5] = 3, 1
     stats.recent.append((time() - 1, 0.5))
-    dispatcher = SimpleNamespace(holder=lambda backend: holder if backend is BACKEND else None)
-    return SimpleNamespace(dispatcher=dispatcher, stats=SimpleNamespace(workers={"1": stats}))
+    dispatcher = SimpleNamespace(lease=lambda backend: lease if backend is BACKEND else None)
+    return SimpleNamespace(pool=SimpleNamespace(dispatcher=dispatcher), stats=SimpleNamespace(workers={"1": stats}))
 
 
 def status(state: str, **more: Any) -> WorkerStatus:
