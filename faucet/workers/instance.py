@@ -206,7 +206,7 @@ class Instance:
         except (OSError, TimeoutError) as error:
             self._short = is_shortage(error)
             if self._short:
-                self._context.proxy.pool.descriptors.note("start of a worker")
+                self._context.proxy.pool.descriptors.note("readiness check")
             return False
         self._short = False
         transport.abort()  # type: ignore[attr-defined]

@@ -289,7 +289,7 @@ class Slot:
             self.successor = None
             self._changed.set()
         if successor.shortage:
-            self.context.proxy.stats.count_shortage(successor.shortage)
+            self.context.proxy.stats.count_start_shortage(successor.shortage)
         if self.stopping:
             await successor.end(0)
         elif not ready:

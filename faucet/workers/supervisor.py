@@ -185,7 +185,7 @@ class Supervisor:
 
     def short_of(self, slot: Slot, resource: str, failure: str) -> None:
         """Give up if no worker could ever be started, though that is the machine's fault."""
-        self.proxy.stats.count_shortage(resource)
+        self.proxy.stats.count_start_shortage(resource)
         slot.log.error("%s: %s", failure, remedy(resource))
         if self.first_ready.done() or self._settings.keep_trying:
             return

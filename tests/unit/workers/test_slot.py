@@ -104,7 +104,7 @@ class Stage:
         self.all: list[Script] = []
         self.counted: list[str] = []
         self.replacing: list[asyncio.Task[None]] = []
-        stats = SimpleNamespace(count_restart=self.counted.append, count_shortage=self.counted.append)
+        stats = SimpleNamespace(count_restart=self.counted.append, count_start_shortage=self.counted.append)
         context = SimpleNamespace(
             proxy=SimpleNamespace(stats=stats), settings=SimpleNamespace(max_restarts=3),
             program=cast("Program", SimpleNamespace(rscript=None)),
