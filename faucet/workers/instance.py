@@ -3,7 +3,7 @@
     STARTING ──accepts──▶ READY ──retired──▶ DRAINING ──▶ OVER        any of them ──exits──▶ OVER
 
 A process that is ready becomes a Backend of the proxy. When it exits, the backend is removed before anything else is
-done, so that nobody can take another process on its port for it.
+done, so that no other process on its port can be taken for it.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ PROBE_INTERVAL = 0.05
 PROBE_TIMEOUT = 1.0
 
 FOREIGN_GRACE = 3.0
-"""Seconds to see whether a worker whose port somebody else answers on gives up, before that somebody is taken
-for its proxy (as with containers)."""
+"""Seconds in which a worker whose port another process answers on may give up. After that, the other process is taken
+for its proxy, as containers have one."""
 
 HINT_AFTER = 5.0
-"""Seconds after which a worker that listens on another port only is told on, long before it is given up."""
+"""Seconds after which the log says that a worker listens on another port only, long before it is given up."""
 
 STOP_GRACE = 5.0
 """Seconds from the first signal to SIGKILL; what comes in between is in `process.py`."""
@@ -57,7 +57,7 @@ STOP_GRACE = 5.0
 CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGSYS, signal.SIGTRAP}
 
 OUT_OF_MEMORY = "not by Faucet: out of memory? see dmesg"
-"""What to look at if somebody else has sent SIGKILL: most often it is the kernel."""
+"""Where to look if SIGKILL did not come from Faucet: most often it came from the kernel."""
 
 JITTER = 0.1
 
@@ -200,7 +200,7 @@ class Instance:
         return True
 
     async def _accepts_at(self, host: str) -> bool:
-        """Whether somebody accepts a connection there. A shortage of our own descriptors is not the worker's fault."""
+        """Whether its port accepts a connection at `host`. That we lack descriptors is not the worker's fault."""
         try:
             transport, _ = await connect_tcp(asyncio.Protocol, host, self.port, PROBE_TIMEOUT)
         except (OSError, TimeoutError) as error:
@@ -269,7 +269,7 @@ class Instance:
         return (self.process is not None and listening_of(self.process.pid)) or Listening()
 
     def listens_elsewhere(self) -> bool:
-        """Its process listens, but not on the port it was told. A Unix socket alone may be for something else than
+        """Whether its process listens, but not on its FAUCET_PORT. A Unix socket alone may be for something else than
         requests, unless it is all that there is after a while."""
         where = self._listening()
         waited = monotonic() - self.began >= HINT_AFTER
@@ -278,7 +278,7 @@ class Instance:
     def why_not_listening(self) -> str:
         """What its living process does instead of listening on its port."""
         if self._short:
-            return "could not be asked whether it is ready: Faucet has no file descriptors to spare"
+            return "could not be checked: Faucet has no file descriptors to spare"
         if instead := self._listening().instead_of(self.port):
             return instead
         waited = format_duration(self._context.settings.startup_timeout)
@@ -321,7 +321,7 @@ class Instance:
                 self.exited.set_result(None)
 
     async def _recovers(self, process: ChildProcess, backend: Backend) -> bool:
-        """It lives but accepts no connection. It may be about to exit, or busy with something of its own."""
+        """Wait until a process that accepts no connection does so again; return False if it does not, or exits."""
         before, self.state = self.state, State.STARTING
         if not await self._accepts(process, monotonic() + self._context.settings.startup_timeout):
             if not process.exited.done():
@@ -416,7 +416,7 @@ class Instance:
 
 
 def _how_it_ended(process: ChildProcess) -> str:
-    """`stopped`, since it was asked to; or as `exit_text` has it. To be called once it has exited."""
+    """Return `stopped` if `stop` ended it, else as `exit_text`. To be called once it has exited."""
     return "stopped" if process.stopped else exit_text(process.exited.result(), process.signals)
 
 

@@ -183,7 +183,7 @@ class Slot:
         self._observer.became_ready(self)
 
     def _exited(self, instance: Instance) -> None:
-        """The process in service has exited. At the end of the service that is not worth a line."""
+        """Take note of the exit of the process in service; at the end of the service, without a line in the log."""
         self.instance = None
         if monotonic() - instance.began >= HEALTHY_AFTER:
             self.failures = 0
@@ -248,11 +248,11 @@ class Slot:
     # -- being replaced ----------------------------------------------------------------------------------------
 
     async def replace(self, cause: Cause) -> None:
-        """Have a process that was started after now; the one in service ends when that is ready, and it is done.
+        """Have a process that is started after this call. The one in service ends when that is ready and it is done.
 
-        If there is none in service, the next one that is started is waited for. Several may ask at once: there is
-        never more than one successor, and one that was started after a caller had asked is what that caller wanted. If
-        the slot is given up, nothing is done. Raises ReplaceError, and the old one goes on.
+        If there is none in service, wait for the next start. With several calls at once there is still one successor;
+        a process that was started after a call is what that call wanted. Do nothing if the slot is given up. Raises
+        ReplaceError; then the old process goes on.
         """
         asked = monotonic()
         while not self._has_since(asked):
@@ -362,7 +362,7 @@ class Slot:
 
 
 def _with_last_words(instance: Instance, lines: list[str], hint: Advice) -> str:
-    """Why it did not become ready, and what it said last: R tells there what is wrong."""
-    reason = instance.failure or "was not ready: its port was taken by somebody else"
+    """Return why it did not become ready, and its last lines: R writes there what is wrong."""
+    reason = instance.failure or "was not ready: its port was taken by another process"
     text = "\n  | ".join([reason, *lines[-WORDS_SHOWN:]])
     return f"{text}\n  {hint.text}" if hint.text else text
