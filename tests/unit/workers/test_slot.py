@@ -284,6 +284,19 @@ async def test_one_that_is_scaled_away_is_logged(stage: Stage, caplog: pytest.Lo
     assert not stage.counted, "it is no restart"
 
 
+@pytest.mark.parametrize("reason", [Reason.KILL, Reason.HUNG, Reason.EXIT])
+async def test_a_restart_is_counted_by_what_ended_the_process(stage: Stage, reason: Reason) -> None:
+    stage.starting[0].decide(True)
+    await stage.settle()
+    stage.serving[0].ending = Cause(reason, "a text that nobody parses: rolling restart --max-rss")
+    stage.serving[0].exit()
+    await stage.settle()
+    stage.starting[0].ending = None
+    stage.starting[0].decide(False)
+    await stage.settle()
+    assert stage.counted == [reason.value, "exit"], "of this process, not of the one before"
+
+
 STEPS: dict[str, Callable[[Stage], object]] = {
     "ready": lambda stage: [script.decide(True) for script in stage.starting],
     "fail": lambda stage: [script.decide(False) for script in stage.starting],
