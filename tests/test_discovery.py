@@ -15,8 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from faucet.cli.main import main
+from faucet.net.address import Address
 from faucet.net.commands import LocalPrograms
-from faucet.pods.discovery.choose import CannotResolve, ServiceUrl, choose, parse_dns_server, parse_service_url
+from faucet.net.service_url import ServiceUrl, parse_dns_server, parse_service_url
+from faucet.pods.discovery.choose import CannotResolve, choose
 from faucet.pods.discovery.dns import DirectNames, ResolvConf, parse_resolv_conf
 from faucet.pods.discovery.dns_server import DnsServer
 from faucet.pods.discovery.endpoint_slices import ServiceName, SliceSet, service_of
@@ -129,10 +131,10 @@ def test_what_is_no_service_url(text: str) -> None:
 
 
 def test_dns_servers() -> None:
-    assert parse_dns_server("10.96.0.10") == ("10.96.0.10", 53)
-    assert parse_dns_server("10.96.0.10:5353") == ("10.96.0.10", 5353)
-    assert parse_dns_server("fd00::a") == ("fd00::a", 53)
-    assert parse_dns_server("[fd00::a]:54") == ("fd00::a", 54)
+    assert parse_dns_server("10.96.0.10") == Address("10.96.0.10", 53)
+    assert parse_dns_server("10.96.0.10:5353") == Address("10.96.0.10", 5353)
+    assert parse_dns_server("fd00::a") == Address("fd00::a", 53)
+    assert parse_dns_server("[fd00::a]:54") == Address("fd00::a", 54)
     for text in ("dns.example", "10.96.0.10:", "10.96.0.10:0", "10.96.0.10:x", ""):
         with pytest.raises(ValueError, match="invalid DNS server"):
             parse_dns_server(text)
