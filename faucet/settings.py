@@ -132,7 +132,7 @@ class ProxySettings:
     )
     max_clients: int | None = _option(
         None,
-        "Connections of clients; more get 503 and are closed.",
+        "Connections of clients; beyond them idle ones are closed, or new ones get 503.",
         QUEUE,
         unit="count",
         minimum=1,

@@ -51,7 +51,7 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Called by the registry for each scrape."""
-        rows = self._runtime.fleet.rows()
+        rows = self._runtime.workers()
         yield self._requests()
         yield from self._histograms()
         yield from self._queue()
@@ -82,16 +82,18 @@ class Metrics(Collector):
 
     def _queue(self) -> Iterator[Metric]:
         proxy = self._runtime.proxy
-        yield GaugeMetricFamily("faucet_queue_length", "Queued requests.", proxy.dispatcher.waiting)
-        yield GaugeMetricFamily("faucet_queue_limit", "Requests that may be queued.", proxy.dispatcher.queue_limit)
-        yield GaugeMetricFamily("faucet_locks_held", "Workers whose lock is held.", proxy.dispatcher.locked)
+        yield GaugeMetricFamily("faucet_queue_length", "Queued requests.", proxy.pool.dispatcher.waiting)
+        yield GaugeMetricFamily("faucet_queue_limit", "Requests that may be queued.", proxy.pool.dispatcher.queue_limit)
+        yield GaugeMetricFamily("faucet_locks_held", "Workers whose lock is held.", proxy.pool.dispatcher.locked)
         yield GaugeMetricFamily("faucet_client_connections", "Client connections.", len(proxy.clients))
-        yield GaugeMetricFamily("faucet_client_connections_limit", "Allowed client connections.", proxy.max_clients)
-        yield GaugeMetricFamily("faucet_buffered_bytes", "Used bytes of the buffer budget.", proxy.budget.used)
-        yield GaugeMetricFamily("faucet_buffered_bytes_limit", "The buffer budget in bytes.", proxy.budget.total)
-        waiting = len(proxy.budget.bodies)
+        yield GaugeMetricFamily("faucet_client_connections_limit", "Allowed client connections.", proxy.clients.limit)
+        yield GaugeMetricFamily("faucet_buffered_bytes", "Used bytes of the buffer budget.", proxy.clients.budget.used)
+        yield GaugeMetricFamily(
+            "faucet_buffered_bytes_limit", "The buffer budget in bytes.", proxy.clients.budget.total
+        )
+        waiting = len(proxy.clients.budget.bodies)
         yield GaugeMetricFamily("faucet_bodies_waiting", "Request bodies that wait for buffer space.", waiting)
-        yield GaugeMetricFamily("faucet_tunnels", "Open WebSocket connections.", len(proxy.tunnels))
+        yield GaugeMetricFamily("faucet_tunnels", "Open WebSocket connections.", len(proxy.clients.tunnels))
         refused = CounterMetricFamily("faucet_refusals", "Requests answered with 503, by reason.", labels=["reason"])
         for reason, count in sorted(proxy.stats.refusals.items()):
             refused.add_metric([reason], count)
@@ -99,7 +101,7 @@ class Metrics(Collector):
         shortages = CounterMetricFamily(
             "faucet_descriptor_shortages", "Shortages of file descriptors, by purpose.", labels=["purpose"]
         )
-        for purpose, count in sorted(proxy.descriptors.shortages.items()):
+        for purpose, count in sorted(proxy.pool.descriptors.shortages.items()):
             shortages.add_metric([purpose], count)
         yield shortages
         yield CounterMetricFamily(

@@ -14,11 +14,7 @@ Nobody waits for this budget while holding what somebody else needs, so there is
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from faucet.proxy.exchange import Exchange
-    from faucet.proxy.outflow import Outflow
+from typing import Protocol
 
 FREE = 64 * 1024
 """Bytes of an answer, and of a body, that each client may have whatever the others have."""
@@ -27,15 +23,29 @@ WAKE_SHARE = 0.75
 """Share of the total below which answers may grow again: not with each byte that becomes free."""
 
 
+class Waiting(Protocol):
+    """A request's body that may have to wait."""
+
+    def memory_granted(self, size: int) -> None:
+        """It has so many bytes now."""
+
+
+class Slowed(Protocol):
+    """A client whose answer may have to wait."""
+
+    def may_grow(self) -> None:
+        """There is room for more of it."""
+
+
 class Budget:
     """Counts bytes. All methods are O(1), but for those woken."""
 
     def __init__(self, total: int) -> None:
         self.total = total
         self.used = 0
-        self.bodies: dict[Exchange, int] = {}
+        self.bodies: dict[Waiting, int] = {}
         """Those that wait, and for how much; oldest first."""
-        self.slowed: dict[Outflow, None] = {}
+        self.slowed: dict[Slowed, None] = {}
         """Clients whose answers wait in their workers until there is room, or until they have read what is here."""
 
     @property
@@ -43,11 +53,11 @@ class Budget:
         """No answer may grow now."""
         return self.used >= self.total or bool(self.bodies)
 
-    def reserve(self, exchange: Exchange, size: int) -> bool:
+    def reserve(self, body: Waiting, size: int) -> bool:
         """Take so many bytes for a body; False if it has to wait: it will be told."""
         size = min(size, self.total)  # or else it would wait for ever
         if self.bodies or self.used + size > self.total:
-            self.bodies[exchange] = size
+            self.bodies[body] = size
             return False
         self.used += size
         return True
@@ -58,15 +68,21 @@ class Budget:
         if size < 0:
             self.wake()
 
+    def stop_waiting(self, body: Waiting, size: int) -> None:
+        """It waits no more, and has `size` bytes."""
+        del self.bodies[body]
+        self.used += size
+        self.wake()  # the first of those that wait may be another now
+
     def wake(self) -> None:
         """Give to those that wait what there is: to bodies first."""
         while self.bodies:
-            exchange, size = next(iter(self.bodies.items()))
+            body, size = next(iter(self.bodies.items()))
             if self.used + size > self.total:
                 return
-            del self.bodies[exchange]
+            del self.bodies[body]
             self.used += size
-            exchange.memory_granted(size)
+            body.memory_granted(size)
         if self.slowed and self.used < self.total * WAKE_SHARE:
             slowed, self.slowed = self.slowed, {}
             for client in slowed:

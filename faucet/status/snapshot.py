@@ -38,6 +38,8 @@ class Service(NamedTuple):
     link_since: float
     link_detail: str
     """These seven are as in `fleet.Origin`."""
+    actions: tuple[str, ...]
+    """Commands that its workers can be given, as in `fleet.Fleet`."""
 
 
 class WorkerRow(NamedTuple):
