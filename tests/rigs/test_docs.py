@@ -58,13 +58,15 @@ CONTAINERS = {"--format", "--build-arg", "--rm", "--init", "--time", "--read-onl
 
 
 def code(page: Path) -> list[str]:
-    """The lines of a page's blocks of code: those that are fenced, and those that are indented."""
+    """The lines of a page's blocks of code, which are fenced."""
     fenced, lines = False, []
     for line in page.read_text().splitlines():
-        if line.startswith("```"):
+        if line.lstrip().startswith("```"):
             fenced = not fenced
-        elif fenced or line.startswith("    "):
+        elif fenced:
             lines.append(re.sub(r"^[$#] (?=faucet )", "", line.strip()))
+        else:
+            assert not line.startswith("    "), f"{page.name}: code that is not fenced: {line}"
     assert not fenced, f"{page.name}: a fence is open at the end"
     return lines
 
