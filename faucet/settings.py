@@ -69,6 +69,9 @@ KIB, MIB = 1 << 10, 1 << 20
 
 MOST_WORKERS = 1000
 
+CONFIG_NAME = "faucet.toml"
+"""The file with options in the directory of an API."""
+
 ACTIONS = (
     "details", "restart", "rolling-restart", "scale-up", "scale-down", "hold", "kill", "drop", "retry",
     "filter", "follow", "only", "source", "wrap", "mark", "clear", "copy", "save", "sort", "pause",
@@ -153,7 +156,7 @@ class ProxySettings:
     )
     max_clients: int | None = _option(
         None,
-        "Client connections; any more get 503 and are closed.",
+        "Connections of clients; beyond them idle ones are closed, or new ones get 503.",
         QUEUE,
         unit="count",
         minimum=1,

@@ -9,14 +9,9 @@ from collections.abc import Sequence
 
 from cyclopts import App
 
-HELP_FLAGS = ("--help", "-h", "--help-all")
+from faucet.cli.exit_codes import EXIT_CODES
 
-EXIT_CODES = """\
-Exit codes:
-  0  ended by SIGTERM or SIGINT, and every request in flight was finished
-  1  could not start
-  2  wrong usage
-  3  ended, but requests in flight were cut (second signal, --shutdown-timeout)"""
+HELP_FLAGS = ("--help", "-h", "--help-all")
 
 SHORT = """\
 Usage: faucet [DIR] [OPTIONS]   or   faucet COMMAND [OPTIONS]

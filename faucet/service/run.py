@@ -178,7 +178,8 @@ class _Service:
         await self.signals.or_done(self.workers.first_ready)
         if self.signals.first.is_set():
             return _End(EXIT_OK, "stopped before it served anything")
-        await self.listener.open(self.proxy.accept)
+        short = partial(self.proxy.pool.descriptors.note, "client")
+        await self.listener.open(self.proxy.accept, self.proxy.clients.has_room, short)
         self.control.runtime.state = "serving"
         self.supervised.ready()
         where = f"{self._site.described} on {self.listener.described}"
@@ -229,12 +230,13 @@ class _Service:
             _log.info("%s: stopping", signals.name)
         draining = asyncio.ensure_future(self._drain(patience))
         await signals.or_done(draining, second=True)
-        if draining.done() and draining.result():
-            return _End(EXIT_OK, "stopped; every request in hand was finished")
+        finished = draining.done() and draining.result()
         draining.cancel()
-        cut = proxy.abandon("The service ended before the worker had answered.")
+        cut = 0 if finished else proxy.abandon("The service ended before the worker had answered.")
+        cut += proxy.clients.cut_while_draining
         if not cut:
-            return _End(EXIT_OK, "stopped; nobody was waiting for what was still in hand")
+            what = "every request in hand was finished" if finished else "nobody was waiting for what was still in hand"
+            return _End(EXIT_OK, f"stopped; {what}")
         return _End(EXIT_CUT, f"stopped; {counted(cut, 'request in hand was', 'requests in hand were')} cut")
 
     async def _drain(self, seconds: float) -> bool:

