@@ -61,12 +61,12 @@ def code(page: Path) -> list[str]:
     """The lines of a page's blocks of code, which are fenced."""
     fenced, lines = False, []
     for line in page.read_text().splitlines():
-        if line.lstrip().startswith("```"):
+        if line.startswith("```"):
             fenced = not fenced
         elif fenced:
             lines.append(re.sub(r"^[$#] (?=faucet )", "", line.strip()))
         else:
-            assert not line.startswith("    "), f"{page.name}: code that is not fenced: {line}"
+            assert not line.startswith(("    ", " ```", "  ```")), f"{page.name}: code that is not fenced: {line}"
     assert not fenced, f"{page.name}: a fence is open at the end"
     return lines
 
