@@ -3,7 +3,7 @@
     STARTING ──accepts──▶ READY ──retired──▶ DRAINING ──▶ OVER        any of them ──exits──▶ OVER
 
 A process that is ready becomes a Backend of the proxy. When it exits, the backend is removed before anything else is
-done, so that nobody can take another process on its port for it.
+done, so that no other process on its port can be taken for it.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from faucet.workers.flood import Flood
 from faucet.workers.listening import HOST_6, Listening, listening_of
 from faucet.workers.ports import HOST, is_free
 from faucet.workers.process import ChildProcess
+from faucet.workers.repeats import StartOutput
 from faucet.workers.shortages import shortage
 from faucet.workers.stopping import Manner
 
@@ -43,11 +44,11 @@ PROBE_INTERVAL = 0.05
 PROBE_TIMEOUT = 1.0
 
 FOREIGN_GRACE = 3.0
-"""Seconds to see whether a worker whose port somebody else answers on gives up, before that somebody is taken
-for its proxy (as with containers)."""
+"""Seconds in which a worker whose port another process answers on may give up. After that, the other process is taken
+for its proxy, as containers have one."""
 
 HINT_AFTER = 5.0
-"""Seconds after which a worker that listens on another port only is told on, long before it is given up."""
+"""Seconds after which the log says that a worker listens on another port only, long before it is given up."""
 
 STOP_GRACE = 5.0
 """Seconds from the first signal to SIGKILL; what comes in between is in `process.py`."""
@@ -56,7 +57,7 @@ STOP_GRACE = 5.0
 CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGSYS, signal.SIGTRAP}
 
 OUT_OF_MEMORY = "not by Faucet: out of memory? see dmesg"
-"""What to look at if somebody else has sent SIGKILL: most often it is the kernel."""
+"""Where to look if SIGKILL did not come from Faucet: most often it came from the kernel."""
 
 JITTER = 0.1
 
@@ -73,7 +74,8 @@ class State(Enum):
 class Instance:
     """One process of worker `number`. Call `start`; if that succeeds, `enter_service`."""
 
-    def __init__(self, number: int, context: Context, log: SlotLog) -> None:
+    def __init__(self, number: int, context: Context, log: SlotLog, before: StartOutput | None = None) -> None:
+        """Leave out of the log what it writes as a failed start `before` it did."""
         self.number = number
         self.state = State.STARTING
         self.host = HOST
@@ -99,6 +101,8 @@ class Instance:
         """Why it was ended, if it did not end by itself."""
         self.exited: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when it was in service and nothing is left of it."""
+        self.output = StartOutput(lambda text: log.info("%s", text), before)
+        """What it writes while it starts."""
         self._held = False
         self._context = context
         self._log = log
@@ -134,15 +138,15 @@ class Instance:
             self.failure = f"could not be started: {error.strerror or error}{_of(error.filename)}"
             return False
         deadline = self.began + self._context.settings.startup_timeout
+        ready = False
         try:
-            ready = not self._stopping and await self._becomes_ready(self.process, deadline)
-        except BaseException:
-            await self._bury(self.process)
-            raise
-        if ready and not self._stopping:
-            return True
-        await self._bury(self.process)
-        return False
+            if not self._stopping:
+                ready = await self._becomes_ready(self.process, deadline) and not self._stopping
+        finally:
+            if not ready:
+                await self._bury(self.process)
+            self.output.end()
+        return ready
 
     async def _spawn(self) -> ChildProcess:
         context, number = self._context, self.number
@@ -151,10 +155,14 @@ class Instance:
             context.program.directory,
             context.program.environment(self.port, number),
             context.reaper,
-            lambda stream, line: context.on_line(number, stream, line),
+            self._on_line,
             f"worker-{number}",
             Flood(context.settings.log_worker_rate, lambda text: self._log.warning("%s", text)),
         )
+
+    def _on_line(self, stream: str, line: str) -> None:
+        if self.output.is_new(stream, line):
+            self._context.on_line(self.number, stream, line)
 
     async def _becomes_ready(self, process: ChildProcess, deadline: float) -> bool:
         """Whether it listens in time. If not, says why."""
@@ -195,13 +203,13 @@ class Instance:
         return True
 
     async def _accepts_at(self, host: str) -> bool:
-        """Whether somebody accepts a connection there. A shortage of our own descriptors is not the worker's fault."""
+        """Whether its port accepts a connection at `host`. That we lack descriptors is not the worker's fault."""
         try:
             transport, _ = await connect_tcp(asyncio.Protocol, host, self.port, PROBE_TIMEOUT)
         except (OSError, TimeoutError) as error:
             self._short = is_shortage(error)
             if self._short:
-                self._context.proxy.pool.descriptors.note("start of a worker")
+                self._context.proxy.pool.descriptors.note("readiness check")
             return False
         self._short = False
         transport.abort()  # type: ignore[attr-defined]
@@ -264,7 +272,7 @@ class Instance:
         return (self.process is not None and listening_of(self.process.pid)) or Listening()
 
     def listens_elsewhere(self) -> bool:
-        """Its process listens, but not on the port it was told. A Unix socket alone may be for something else than
+        """Whether its process listens, but not on its FAUCET_PORT. A Unix socket alone may be for something else than
         requests, unless it is all that there is after a while."""
         where = self._listening()
         waited = monotonic() - self.began >= HINT_AFTER
@@ -315,7 +323,7 @@ class Instance:
                 self.exited.set_result(None)
 
     async def _recovers(self, process: ChildProcess, backend: Backend) -> bool:
-        """It lives but accepts no connection. It may be about to exit, or busy with something of its own."""
+        """Wait until a process that accepts no connection does so again; return False if it does not, or exits."""
         before, self.state = self.state, State.STARTING
         if not await self._accepts(process, monotonic() + self._context.settings.startup_timeout):
             if not process.exited.done():
@@ -410,7 +418,7 @@ class Instance:
 
 
 def _how_it_ended(process: ChildProcess) -> str:
-    """`stopped`, since it was asked to; or as `exit_text` has it. To be called once it has exited."""
+    """Return `stopped` if `stop` ended it, else as `exit_text`. To be called once it has exited."""
     return "stopped" if process.stopped else exit_text(process.exited.result(), process.signals)
 
 
