@@ -33,6 +33,10 @@ fmt:
 reference:
     {{ bin }}/python -m tests.support.reference
 
+# Build the documentation as a site, in build/site; `mkdocs serve` shows it while you write
+site:
+    {{ bin }}/python -m mkdocs build --strict
+
 # Mutate requests for so many rounds, with another seed each time, and compare with h11
 fuzz rounds="1000000":
     {{ bin }}/python -m tests.support.fuzzing {{ rounds }}
