@@ -401,15 +401,14 @@ class Election:
         self._next_ask = now + self.timing.renew_every
         excused = self.unreachable if self._serve_partitioned else ()
         number = self._promises.begin(now, excused)
-        self._count(number)  # nobody else is needed
+        self._count(self._promises.complete(number))  # it is, where no other member is needed
         return [AskAll(Ask(self.term.epoch, number, self.timing.lease_duration))]
 
     def promised(self, now: float, message: Promise) -> list[Decision]:
         """A member promises not to stand. A term that is over stays so: another may have taken the Lease."""
         decisions = self.heard(now, message.epoch) + self._end_if_over(now)
         if self.term is not None and message.epoch == self.term.epoch:
-            self._promises.promised(message.round, message.key)
-            self._count(message.round)
+            self._count(self._promises.promised(message.round, message.key))
         return decisions
 
     def refused(self, now: float, message: Refusal) -> list[Decision]:
@@ -417,8 +416,8 @@ class Election:
         self._promises.refused(message.key)
         return self.heard(now, message.epoch)
 
-    def _count(self, number: int) -> None:
-        asked_at = self._promises.complete(number)
+    def _count(self, asked_at: float | None) -> None:
+        """A round that was asked then is complete."""
         if asked_at is not None and self.term is not None:
             self.term.promised(asked_at)
 
