@@ -21,6 +21,7 @@ FLOORS = (
     ("admin", "templates"),
     ("control",),
     ("status",),
+    ("ha",),
     ("workers", "pods"),
     ("fleet", "ssh", "log"),
     ("proxy",),

@@ -105,6 +105,7 @@ class Election:
         self._stopped: set[tuple[str, int]] = set()  # holders and epochs in which nobody grants any more
         self._releasing: Stopped | None = None
         self._yield_until = -inf
+        self._leaving = False
 
     @property
     def is_active(self) -> bool:
@@ -231,6 +232,8 @@ class Election:
         record, version = (lease.record, lease.version) if lease is not None else (None, "")
         if self.seen is None or version != self.seen.version:
             self.seen = _Seen(record, version, now)
+        if record is not None and (record.holder or record.released_by) != str(self.me):
+            self._yield_until = -inf  # another has had its turn
         decisions: list[Decision] = []
         if record is not None:
             decisions += self.heard(now, record.epoch)
@@ -322,6 +325,8 @@ class Election:
     def _stand_at(self, seen: _Seen) -> float:
         """Return from when on this member may try to take the Lease."""
         record = seen.record
+        if self._leaving:
+            return inf
         if record is not None and self._is_free(record):
             return self._yield_until
         if record is not None:
@@ -433,7 +438,7 @@ class Election:
 
     def leave(self) -> None:
         """Never stand for the Lease again: this member ends."""
-        self._yield_until = inf
+        self._leaving = True
 
     def renew_soon(self, now: float) -> None:
         """Renew at once: the list of members has changed."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from math import inf
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -21,30 +21,43 @@ from faucet.ha.term import Term
 from tests.support.ha_node import TIMING, Node
 
 Patch = pytest.MonkeyPatch
-Mutant = Callable[[Patch], None]
+Plant = Callable[[Patch], None]
+
+
+class Mutant(NamedTuple):
+    """`plant` breaks the rule; `faults` are those that show it soonest, None for any."""
+
+    plant: Plant
+    faults: tuple[str, ...] | None
+
+
 MUTANTS: dict[str, Mutant] = {}
 
 
-def mutant(plant: Mutant) -> Mutant:
+def mutant(*faults: str) -> Callable[[Plant], Plant]:
     """Register it under its name."""
-    MUTANTS[plant.__name__] = plant
-    return plant
+
+    def register(plant: Plant) -> Plant:
+        MUTANTS[plant.__name__] = Mutant(plant, faults or None)
+        return plant
+
+    return register
 
 
 # -- terms -----------------------------------------------------------------------------------------------------
 
 
-@mutant
+@mutant()
 def the_term_is_not_looked_at(patch: Patch) -> None:
     patch.setattr(Term, "allows", lambda self, now: True)
 
 
-@mutant
+@mutant()
 def the_term_is_not_looked_at_again_when_the_connection_is_open(patch: Patch) -> None:
     patch.setattr(Node, "look_again", lambda self, pod: True)
 
 
-@mutant
+@mutant("late", "handover")
 def a_term_counts_from_the_answer(patch: Patch) -> None:
     original = Election._answered
 
@@ -54,7 +67,7 @@ def a_term_counts_from_the_answer(patch: Patch) -> None:
     patch.setattr(Election, "_answered", answered)
 
 
-@mutant
+@mutant("late", "handover")
 def an_unanswered_attempt_counts_from_when_it_is_seen_stored(patch: Patch) -> None:
     original = Election._settle_attempt
 
@@ -66,12 +79,12 @@ def an_unanswered_attempt_counts_from_when_it_is_seen_stored(patch: Patch) -> No
     patch.setattr(Election, "_settle_attempt", settle)
 
 
-@mutant
+@mutant()
 def the_lease_is_taken_as_soon_as_the_deadline_of_its_holder(patch: Patch) -> None:
     patch.setattr(Election, "_wait_for", lambda self, record: TIMING.renew_deadline)
 
 
-@mutant
+@mutant()
 def the_lease_counts_as_unchanged_since_the_read_before(patch: Patch) -> None:
     original = Election.was_read
 
@@ -85,7 +98,7 @@ def the_lease_counts_as_unchanged_since_the_read_before(patch: Patch) -> None:
     patch.setattr(Election, "was_read", was_read)
 
 
-@mutant
+@mutant()
 def a_renewal_changes_nothing(patch: Patch) -> None:
     original = Election._renewed
 
@@ -95,7 +108,7 @@ def a_renewal_changes_nothing(patch: Patch) -> None:
     patch.setattr(Election, "_renewed", renewed)
 
 
-@mutant
+@mutant()
 def no_lease_is_a_free_lease(patch: Patch) -> None:
     original = Election._stand_at
 
@@ -105,13 +118,13 @@ def no_lease_is_a_free_lease(patch: Patch) -> None:
     patch.setattr(Election, "_stand_at", stand_at)
 
 
-@mutant
+@mutant()
 def no_holder_is_a_free_lease(patch: Patch) -> None:
     original = Election._is_free
     patch.setattr(Election, "_is_free", lambda self, record: not record.holder or original(self, record))
 
 
-@mutant
+@mutant()
 def the_own_pod_is_a_free_lease(patch: Patch) -> None:
     """Also where the holder is another pod's process."""
     original = Election._is_free
@@ -121,7 +134,7 @@ def the_own_pod_is_a_free_lease(patch: Patch) -> None:
 # -- epochs ----------------------------------------------------------------------------------------------------
 
 
-@mutant
+@mutant()
 def a_take_over_is_no_new_epoch(patch: Patch) -> None:
     original = Election._taken
 
@@ -131,7 +144,7 @@ def a_take_over_is_no_new_epoch(patch: Patch) -> None:
     patch.setattr(Election, "_taken", taken)
 
 
-@mutant
+@mutant()
 def what_an_earlier_active_says_counts_for_all(patch: Patch) -> None:
     """The epoch of Stopped is ignored."""
     original = Quarantine.stopped
@@ -143,7 +156,7 @@ def what_an_earlier_active_says_counts_for_all(patch: Patch) -> None:
     patch.setattr(Quarantine, "stopped", stopped)
 
 
-@mutant
+@mutant()
 def a_stop_is_one_of_every_epoch(patch: Patch) -> None:
     """A holder that stopped once counts as stopped for good."""
     original = Election._is_free
@@ -157,7 +170,7 @@ def a_stop_is_one_of_every_epoch(patch: Patch) -> None:
 # -- promises --------------------------------------------------------------------------------------------------
 
 
-@mutant
+@mutant("cut_api")
 def a_promise_is_not_kept(patch: Patch) -> None:
     original = Election._promise
 
@@ -169,7 +182,7 @@ def a_promise_is_not_kept(patch: Patch) -> None:
     patch.setattr(Election, "_promise", promise)
 
 
-@mutant
+@mutant("cut_api")
 def one_promise_is_enough(patch: Patch) -> None:
     original = Promises.promised
 
@@ -181,29 +194,29 @@ def one_promise_is_enough(patch: Patch) -> None:
     patch.setattr(Promises, "promised", promised)
 
 
-@mutant
+@mutant("cut_api", "partition")
 def the_unreachable_are_not_asked(patch: Patch) -> None:
     original = Promises.begin
     patch.setattr(Promises, "begin", lambda self, now, excused=(): original(self, now, self.required))
 
 
-@mutant
+@mutant("newcomer")
 def a_write_without_an_answer_adds_nobody(patch: Patch) -> None:
     patch.setattr(Promises, "wrote", lambda self, members: None)
 
 
-@mutant
+@mutant("cut_api")
 def a_promise_counts_from_its_answer(patch: Patch) -> None:
     original = Term.promised
     patch.setattr(Term, "promised", lambda self, asked_at: original(self, asked_at + TIMING.lease_duration))
 
 
-@mutant
+@mutant("newcomer")
 def who_is_not_on_the_list_waits_no_longer(patch: Patch) -> None:
     patch.setattr(Election, "_wait_for", lambda self, record: record.lease_duration)
 
 
-@mutant
+@mutant("newcomer")
 def promises_stand_in_for_renewals_for_ever(patch: Patch) -> None:
     patch.setattr(Term, "promised", lambda self, asked_at: self.acknowledged(asked_at))
 
@@ -211,43 +224,45 @@ def promises_stand_in_for_renewals_for_ever(patch: Patch) -> None:
 # -- pods ------------------------------------------------------------------------------------------------------
 
 
-@mutant
+@mutant()
 def there_is_no_quarantine(patch: Patch) -> None:
     patch.setattr(Quarantine, "allows", lambda self, pod, now: True)
 
 
-@mutant
+@mutant("crash")
 def a_crash_leaves_no_quarantine(patch: Patch) -> None:
     patch.setattr(Quarantine, "begin_unknown", lambda self, now, previous, seconds: None)
 
 
-@mutant
+@mutant("crash")
 def the_figure_of_the_lease_is_ignored(patch: Patch) -> None:
     patch.setattr(member_module, "LEAST", 0.1)
     original = Quarantine.begin
 
-    def begin(self: Quarantine, now: float, previous: Any, seconds: float, busy: Any = (), unknown_for: float = 0.0) -> None:
+    def begin(
+        self: Quarantine, now: float, previous: Any, seconds: float, busy: Any = (), unknown_for: float = 0.0
+    ) -> None:
         original(self, now, previous, seconds, busy, min(unknown_for, 1.0))
 
     patch.setattr(Quarantine, "begin", begin)
 
 
-@mutant
+@mutant()
 def busy_pods_are_not_named(patch: Patch) -> None:
     patch.setattr(Member, "_busy", lambda self, now: frozenset())
 
 
-@mutant
+@mutant()
 def pods_in_quarantine_are_not_named(patch: Patch) -> None:
     patch.setattr(Member, "_busy", lambda self, now: frozenset(self._in_use))
 
 
-@mutant
+@mutant("crash", "handover")
 def what_is_unknown_is_not_passed_on(patch: Patch) -> None:
     patch.setattr(Quarantine, "unknown_for", lambda self, now: 0.0)
 
 
-@mutant
+@mutant()
 def a_pod_is_free_when_who_named_it_is_lost(patch: Patch) -> None:
     def lost(self: Quarantine, now: float, holder: str) -> None:
         for claims in self._claims.values():
@@ -256,7 +271,7 @@ def a_pod_is_free_when_who_named_it_is_lost(patch: Patch) -> None:
     patch.setattr(Quarantine, "lost", lost)
 
 
-@mutant
+@mutant()
 def what_was_in_quarantine_is_free_when_the_active_stops(patch: Patch) -> None:
     patch.setattr(Quarantine, "hand_over", lambda self, now: self._claims.clear())
 
@@ -264,13 +279,13 @@ def what_was_in_quarantine_is_free_when_the_active_stops(patch: Patch) -> None:
 # -- requests --------------------------------------------------------------------------------------------------
 
 
-@mutant
+@mutant()
 def everything_is_sent_again(patch: Patch) -> None:
     original = Forwarding.arrived
     patch.setattr(Forwarding, "arrived", lambda self, request, repeatable: original(self, request, repeatable=True))
 
 
-@mutant
+@mutant()
 def what_was_not_begun_goes_to_the_end(patch: Patch) -> None:
     def not_begun(self: Forwarding[Any], request: Any) -> None:
         entry = self._handed.pop(request, None)
@@ -281,7 +296,7 @@ def what_was_not_begun_goes_to_the_end(patch: Patch) -> None:
     patch.setattr(Forwarding, "not_begun", not_begun)
 
 
-@mutant
+@mutant()
 def what_was_begun_is_given_back(patch: Patch) -> None:
     """An active that stops says *not begun* of what is in a pod as well."""
     original = Node._ended
@@ -292,4 +307,3 @@ def what_was_begun_is_given_back(patch: Patch) -> None:
         original(self)
 
     patch.setattr(Node, "_ended", ended)
-

@@ -255,9 +255,6 @@ class Node:
             self.election.members |= dict(seen.record.members)
         self.gone_at = {key: now for key in self.election.members if key != self.key}
         self.election.unreachable = set(self.gone_at)
-        for link in self.links:
-            if link.ends[0] is self and not link.welcome:
-                link.close()
 
     def _ended(self) -> None:
         self.cluster.endings.append((self.world.now, self))
@@ -508,8 +505,9 @@ class Node:
 
     @property
     def is_done(self) -> bool:
-        """Whether it may end: its clients have their answers, and nobody's request is at it."""
-        return not self.own_requests and not self.dispatcher.locked and not self.dispatcher.waiting
+        """Whether it may end: its clients have their answers, and its relays have left it."""
+        relays = any(link.ends[1] is self and link.up for link in self.links)
+        return not self.own_requests and not self.dispatcher.locked and not self.dispatcher.waiting and not relays
 
     def die(self) -> None:
         """At once. Its clients' connections are reset."""

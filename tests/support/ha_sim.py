@@ -19,7 +19,7 @@ from tests.support.ha_world import Request, Violation, World
 TORMENT = 120.0
 """Real seconds, of the simulated world, for which faults happen."""
 
-RECOVERY = 120.0
+RECOVERY = 150.0
 """Seconds without faults after which all must be well: the wait of a member that nobody knows, and a take-over."""
 
 
@@ -95,6 +95,9 @@ class Torment:
         chance = self.world.random
         return chance.choice(active if active and chance.random() < 0.5 else living) if living else None
 
+    def _nothing(self) -> None:
+        """For tests that choose their own fault."""
+
     def _crash(self) -> None:
         """The process dies, and its container restarts, or another pod takes its place."""
         node = self._living()
@@ -141,6 +144,35 @@ class Torment:
                 seconds = self.world.random.choice((3.0, 8.0, 20.0))
                 self._cut_for(node.election.me.name, "silent", seconds * self.world.random.uniform(0.5, 1.5))
 
+    def _late(self) -> None:
+        """Answers to one member come late, or not in time; soon after, it alone loses the API."""
+        node, chance = self._living(), self.world.random
+        if node is not None:
+            name = node.election.me.name
+            self.cluster.api.late[name] = chance.uniform(0.5, 3.0)
+            self.world.after(chance.uniform(3.0, 6.0), lambda: self._lose(name))
+
+    def _lose(self, name: str) -> None:
+        self.cluster.api.late.pop(name, None)
+        self._cut_for(name, "silent", self.world.random.uniform(8.0, 20.0))
+
+    def _newcomer(self) -> None:
+        """All others lose the API for long, just when a new member comes: before or when the Lease lists it."""
+        names = [node.election.me.name for node in self.cluster.nodes if node.alive]
+        if len(names) < 6:
+            new = self._replacement()
+            self._surround(new, names, self.world.now + self.world.random.choice((0.0, 5.0)))
+
+    def _surround(self, new: Node, names: list[str], latest: float) -> None:
+        lease = self.cluster.api.lease
+        if self.world.now < latest and not (lease is not None and new.key in lease.record.members):
+            self.world.after(0.001, lambda: self._surround(new, names, latest))
+            return
+        seconds = self.world.random.choice((12.0, 50.0, 70.0))
+        for name in names:
+            self._cut_for(name, "silent", seconds)
+            self.cluster.partition(name, new.election.me.name, seconds)
+
     def _partition(self) -> None:
         names = [node.election.me.name for node in self.cluster.nodes if node.alive]
         if len(names) > 1:
@@ -172,8 +204,10 @@ class Torment:
             self.world.after(0.1, lambda: self._end_when_done(old))
 
     def _handover(self) -> None:
-        for node in self.cluster.nodes:
-            if node.alive and node.election.is_active:
+        """`faucet ctl handover`, which wants another member that stays."""
+        staying = [node for node in self.cluster.nodes if node.alive and not node.leaving]
+        for node in staying:
+            if node.election.is_active and len(staying) > 1:
                 node.post(lambda node=node: node.release(leave=False))  # type: ignore[misc]
 
     def _touch(self) -> None:
@@ -202,13 +236,27 @@ class Torment:
 
     def _heal(self) -> None:
         self.cluster.api.cut.clear()
+        self.cluster.api.late.clear()
         self.cluster.api.slow_share = self.cluster.api.lost_share = 0.0
         self.cluster.cuts.clear()
         if not any(node.alive and not node.leaving for node in self.cluster.nodes):
             self._replacement()
 
 
-FAULTS = ("crash", "freeze", "cut_api", "isolate", "partition", "roll", "handover", "touch", "delete", "deafen")
+FAULTS = (
+    "crash",
+    "freeze",
+    "cut_api",
+    "isolate",
+    "late",
+    "newcomer",
+    "partition",
+    "roll",
+    "handover",
+    "touch",
+    "delete",
+    "deafen",
+)
 
 
 def _do(*_: object) -> None:

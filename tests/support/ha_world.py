@@ -92,6 +92,8 @@ class Api:
         self.version = 100
         self.cut: dict[object, str] = {}
         """How calls of a member fail: "refused" at once, "silent", or "deaf" (done, but not answered)."""
+        self.late: dict[object, float] = {}
+        """Real seconds by which answers to a member are late."""
         self.delay = 0.01
         self.slow_share = 0.01
         """The share of calls that take seconds, on one of their ways."""
@@ -113,8 +115,13 @@ class Api:
 
     def _apply(self, who: object, call: object, answer: Callable[[str, object], None]) -> None:
         kind, what = self._write(call) if isinstance(call, Write) else ("read", self.lease)
-        if self.cut.get(who) is None and not self.world.chance(self.lost_share):
-            self.world.after(self._way(), lambda: answer(kind, what))
+        if not self.world.chance(self.lost_share):
+            way = self._way() + self.late.get(who, 0.0)
+            self.world.after(way, lambda: self._deliver(who, kind, what, answer))
+
+    def _deliver(self, who: object, kind: str, what: object, answer: Callable[[str, object], None]) -> None:
+        if self.cut.get(who) is None:
+            answer(kind, what)
 
     def _write(self, write: Write) -> tuple[str, object]:
         if write.version != (self.lease.version if self.lease is not None else ""):
