@@ -22,7 +22,6 @@ class Outflow(asyncio.Protocol):
     """The sending side of a client's connection."""
 
     __slots__ = (
-        "_charged",
         "_delivered",
         "_growing",
         "_linger_left",
@@ -41,7 +40,6 @@ class Outflow(asyncio.Protocol):
         self._linger_left = -1  # bytes still to be dropped before closing; negative: not lingering
         self._delivered = 0  # bytes the kernel had taken when progress was looked at last
         self._growing = False  # more of a response waits here than may in any case
-        self._charged = 0  # bytes of that which are counted in the budget
         self.write_paused = False  # and as much as may at all
         self.written = 0
 
@@ -92,13 +90,14 @@ class Outflow(asyncio.Protocol):
         proxy = self.proxy
         size = self.transport.get_write_buffer_size()
         counted = size if size > proxy.free_buffer else 0
-        if counted != self._charged:
-            change, self._charged = counted - self._charged, counted
-            proxy.budget.charge(change)
+        proxy.budget.hold(self, counted)
         if self.write_paused or not counted:
             return
         full = size > proxy.settings.buffer_response
-        if full or proxy.budget.spent:
+        spent = proxy.budget.spent
+        if spent:
+            proxy.pressure.begin()
+        if full or spent:
             self.write_paused = True
             if full:
                 self._set_marks(proxy.settings.buffer_response // 4)
@@ -113,10 +112,10 @@ class Outflow(asyncio.Protocol):
             self.transport.set_write_buffer_limits(high=max(self.proxy.free_buffer, low), low=low)
 
     def _watch_reader(self) -> None:
-        self._delivered = self._taken()
+        self._delivered = self.taken()
         self.proxy.readers.touch(self)
 
-    def _taken(self) -> int:
+    def taken(self) -> int:
         """Bytes that have reached the client's machine. What waits in our kernel, which may be megabytes, has not: a
         steady but slow reader would else seem to stand still for a long time."""
         waiting = array("i", [0])
@@ -127,9 +126,11 @@ class Outflow(asyncio.Protocol):
     def _forget_buffer(self) -> None:
         """The connection is gone, and what waited with it."""
         self.proxy.budget.slowed.pop(self, None)
-        if self._charged:
-            charged, self._charged = self._charged, 0
-            self.proxy.budget.charge(-charged)
+        self.proxy.budget.hold(self, 0)
+
+    def cut(self) -> None:
+        """Reset the connection."""
+        raise NotImplementedError
 
     def _next_request(self) -> None:
         raise NotImplementedError

@@ -22,7 +22,9 @@ from faucet.proxy.deadlines import DRAIN_SECONDS, EARLIEST, RATE_SECONDS, Timeou
 from faucet.proxy.locks import Dispatcher, Grant, QueueFull
 from faucet.proxy.occupant import Occupant, cut_off
 from faucet.proxy.phases import SHUTTING_DOWN
+from faucet.proxy.pressure import Pressure
 from faucet.proxy.stats import Record, Stats
+from faucet.proxy.trim import Trimmer, system_trim
 from faucet.settings import ProxySettings
 
 if TYPE_CHECKING:
@@ -97,7 +99,10 @@ class Proxy:
 
     def _set_limits(self, loop: asyncio.AbstractEventLoop, settings: ProxySettings) -> None:
         """What clients may take, and how long they may take for it."""
-        self.budget = Budget(settings.buffer_total or machine.buffer_total(machine.memory()))
+        self.trimmer = Trimmer(loop, system_trim(), lambda: bool(self.dispatcher.locked))
+        total = settings.buffer_total or machine.buffer_total(machine.memory())
+        self.budget = Budget(total, self.trimmer.note)
+        self.pressure = Pressure(loop, self.budget)
         self.free_buffer = min(FREE, settings.buffer_response)
         self.max_clients = settings.max_clients or machine.max_clients()
         self.turned_away = 0
@@ -425,6 +430,8 @@ class Proxy:
             timeouts.close()
         self.requests.close()
         self.descriptors.close()
+        self.pressure.close()
+        self.trimmer.close()
         for occupant in self._occupants:
             occupant.abandon("")
         if self._expiry is not None:
