@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter, validators
 
+from faucet.cli.exit_codes import CTL_EXIT_CODES, EXIT_FAILED, EXIT_INTERRUPTED
 from faucet.cli.parameters import option_of
 from faucet.control.client import Client, NoRuntime, Refusal
 from faucet.control.find import HERE, Place, find
@@ -26,10 +27,6 @@ from faucet.status.snapshot import LogRow, Service, WorkerRow
 from faucet.status.usage import Usage, sample_usage
 from faucet.text import to_json, visible, visible_lines
 from faucet.units import format_duration, format_size
-
-EXIT_CODES = """\
-Exit codes: 0 done (`health`: a worker is ready); 1 refused, or no Faucet answers (`health`: no worker is ready;
-`rolling-restart`: it was stopped); 2 wrong usage."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +46,7 @@ At = Annotated[Where | None, Parameter(name="*")]
 Json = Annotated[bool, Parameter(("--json", "-j"), help="JSON for programs.", negative=())]
 Last = Annotated[int, Parameter(("--last", "-n"), help="How many.", validator=validators.Number(gte=1))]
 
-app = App(name="ctl", help="Watch and steer a Faucet that is running.", help_epilogue=EXIT_CODES,
+app = App(name="ctl", help="Watch and steer a Faucet that is running.", help_epilogue=CTL_EXIT_CODES,
           help_format="plaintext", version_flags=())  # fmt: skip
 
 
@@ -75,9 +72,9 @@ def _run(at: Where | None, talk: Callable[[Client], Awaitable[int]]) -> int:
         return asyncio.run(main(_place(where)))
     except (NoRuntime, Refusal) as error:
         print_error(str(error))
-        return 1
+        return EXIT_FAILED
     except KeyboardInterrupt:
-        return 130
+        return EXIT_INTERRUPTED
 
 
 def _place(where: Where) -> Place:

@@ -9,7 +9,7 @@ import typing
 from collections.abc import Callable, Sequence
 from functools import partial, wraps
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from cyclopts import Group, Parameter, Token
 
@@ -22,8 +22,6 @@ from faucet.pods.discovery.choose import parse_dns_server, parse_service_url
 from faucet.settings import MonitorSettings, Option, parse_span
 from faucet.ssh.target import parse_targets
 from faucet.workers.launcher import parse_api
-
-Settings = TypeVar("Settings")
 
 
 def _listened(text: str) -> str:
@@ -143,7 +141,7 @@ _UNITS: dict[str, Callable[[str], Any]] = {
     "names": _name,
     "signal": units.parse_stop_signal,
 }
-_METAVARS = {
+METAVARS = {
     "duration": "TIME",
     "size": "SIZE",
     "address": "ADDRESS",
@@ -160,6 +158,7 @@ _METAVARS = {
     "names": "NAMES",
     "signal": "SIGNAL",
 }
+"""What stands for a value of each unit in usage lines."""
 _SHOWN: dict[str, Callable[[Any], str]] = {"duration": units.format_duration, "size": units.format_size}
 
 
@@ -187,23 +186,25 @@ def show(option: Option, value: Any) -> str:
     """A value as help and `faucet config` show it."""
     if isinstance(value, tuple):
         return ", ".join(value)
+    if value == 0 and not isinstance(value, bool):
+        return "0"  # of whatever unit
     return _SHOWN.get(option.unit, str)(value)
 
 
-def _parameter(field: dataclasses.Field[Any]) -> Parameter:
+def _parameter(field: dataclasses.Field[Any], has_variable: bool = True) -> Parameter:
     option: Option = field.metadata["option"]
     flag = f"--{field.name.replace('_', '-')}"
     shown = option.shown or show(option, field.default)
     return Parameter(
         name=(flag, option.short) if option.short else flag,
-        env_var=f"FAUCET_{field.name.upper()}",
+        env_var=f"FAUCET_{field.name.upper()}" if has_variable else (),
         help=option.help,
         group=Group(option.group),
         converter=partial(_convert, option) if option.unit in (*_UNITS, "directory") else None,
         validator=partial(_check_range, option),
         negative=option.negative or (),
         show_default=lambda _value: shown,
-        metavar=_METAVARS.get(option.unit),
+        metavar=METAVARS.get(option.unit),
     )
 
 
@@ -219,28 +220,32 @@ _KINDS = {
 }
 
 
-def with_options(command: Callable[[Settings], int], settings: type[Settings]) -> Callable[..., int]:
-    """`command` with a flag for each field of `settings` in place of its one argument."""
-    fields = dataclasses.fields(settings)  # type: ignore[arg-type]
+def with_options(command: Callable[..., int], settings: type[Any], flags_only: bool = False) -> Callable[..., int]:
+    """Return `command` with a flag for each field of `settings` in place of its first argument.
+
+    Its other arguments stay as they are. `flags_only`: no variable but the directory's sets an option.
+    """
+    fields = dataclasses.fields(settings)
     positional = [field.name for field in fields if field.metadata["option"].positional != "no"]
+    own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
 
     @wraps(command)
     def with_flags(*words: Any, **values: Any) -> int:
-        return command(settings(**dict(zip(positional, words, strict=False)), **values))
+        more = {part.name: values.pop(part.name) for part in own if part.name in values}
+        return command(settings(**dict(zip(positional, words, strict=False)), **values), **more)
 
     hints = typing.get_type_hints(settings)
+    parts = [_signature_part(field, hints[field.name], flags_only) for field in fields]
     with_flags.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        sorted((_signature_part(field, hints[field.name]) for field in fields), key=lambda part: part.kind)
+        sorted([*parts, *own], key=lambda part: part.kind)
     )
     return with_flags
 
 
-def _signature_part(field: dataclasses.Field[Any], kind: Any) -> inspect.Parameter:
+def _signature_part(field: dataclasses.Field[Any], kind: Any, flags_only: bool) -> inspect.Parameter:
     option: Option = field.metadata["option"]
-    only = option.positional == "only"
+    has_variable = not flags_only or option.unit == "directory"
+    parameter = Parameter(help=option.help) if option.positional == "only" else _parameter(field, has_variable)
     return inspect.Parameter(
-        field.name,
-        _KINDS[option.positional],
-        default=field.default,
-        annotation=Annotated[kind, Parameter(help=option.help) if only else _parameter(field)],
+        field.name, _KINDS[option.positional], default=field.default, annotation=Annotated[kind, parameter]
     )

@@ -17,17 +17,35 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from faucet.proxy.exchange import Exchange
-    from faucet.proxy.outflow import Outflow
+from typing import Protocol
 
 FREE = 64 * 1024
 """Bytes of an answer, and of a body, that each client may have whatever the others have."""
 
 WAKE_SHARE = 0.75
 """Share of the total below which answers may grow again: not with each byte that becomes free."""
+
+
+class Waiting(Protocol):
+    """A request's body that may have to wait."""
+
+    def memory_granted(self, size: int) -> None:
+        """It has so many bytes now."""
+
+
+class Reader(Protocol):
+    """A client whose answer may have to wait."""
+
+    def may_grow(self) -> None:
+        """There is room for more of it."""
+
+    def taken(self) -> int:
+        """Bytes that it has read."""
+
+    def cut(self) -> None:
+        """Reset its connection."""
+
+    def __hash__(self) -> int: ...
 
 
 class Held:
@@ -50,11 +68,11 @@ class Budget:
         self.total = total
         self._note = note
         self.used = 0
-        self.bodies: dict[Exchange, int] = {}
+        self.bodies: dict[Waiting, int] = {}
         """Those that wait, and for how much; oldest first."""
-        self.holders: dict[Outflow, Held] = {}
+        self.holders: dict[Reader, Held] = {}
         """Clients with more of an answer than is free, and what is counted of it."""
-        self.slowed: dict[Outflow, None] = {}
+        self.slowed: dict[Reader, None] = {}
         """Clients whose answers wait in their workers until there is room, or until they have read what is here."""
 
     @property
@@ -67,11 +85,11 @@ class Budget:
         """Somebody waits for a part of it."""
         return bool(self.bodies or self.slowed) or self.spent
 
-    def reserve(self, exchange: Exchange, size: int) -> bool:
+    def reserve(self, body: Waiting, size: int) -> bool:
         """Take so many bytes for a body; False if it has to wait: it will be told."""
         size = min(size, self.total)  # or else it would wait for ever
         if self.bodies or self.used + size > self.total:
-            self.bodies[exchange] = size
+            self.bodies[body] = size
             return False
         self.used += size
         self._note(self.used)
@@ -84,7 +102,7 @@ class Budget:
         if size < 0:
             self.wake()
 
-    def hold(self, client: Outflow, size: int) -> None:
+    def hold(self, client: Reader, size: int) -> None:
         """Count so many bytes for the answer of `client`, instead of those that it held."""
         held = self.holders.get(client)
         change = size
@@ -98,15 +116,22 @@ class Budget:
         if change:
             self.charge(change)
 
+    def stop_waiting(self, body: Waiting, size: int) -> None:
+        """It waits no more, and has `size` bytes."""
+        del self.bodies[body]
+        self.used += size
+        self._note(self.used)
+        self.wake()  # the first of those that wait may be another now
+
     def wake(self) -> None:
         """Give to those that wait what there is: to bodies first."""
         while self.bodies:
-            exchange, size = next(iter(self.bodies.items()))
+            body, size = next(iter(self.bodies.items()))
             if self.used + size > self.total:
                 return
-            del self.bodies[exchange]
+            del self.bodies[body]
             self.used += size
-            exchange.memory_granted(size)
+            body.memory_granted(size)
         if self.slowed and self.used < self.total * WAKE_SHARE:
             slowed, self.slowed = self.slowed, {}
             for client in slowed:

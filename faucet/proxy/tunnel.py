@@ -8,10 +8,8 @@ delivered, and both sides are closed.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from faucet.proxy.upstream import Backend
+from faucet.proxy.pool import Upstream
 
 LAST_WORDS_SECONDS = 1.0
 """How long what a worker has sent before it exited may take to reach its client."""
@@ -24,7 +22,7 @@ class Tunnel:
     """
 
     def __init__(
-        self, tunnels: set[Tunnel], backend: Backend | None, client: asyncio.Transport, worker: asyncio.Transport
+        self, tunnels: set[Tunnel], backend: Upstream | None, client: asyncio.Transport, worker: asyncio.Transport
     ) -> None:
         self._tunnels = tunnels
         self.backend = backend

@@ -13,7 +13,7 @@ looked, *and* shows no mark: it was started with an empty environment (`env -i`)
 end: then only daemons without a mark escape; when a worker crashes, all its children without a mark.
 
 Each signal goes through a pidfd that was opened before the process was looked at again, so a number that was given to
-somebody else in between is never hit. The keeper runs this code too, in a Python of its own without Faucet: only the
+somebody else in between is never hit. The reaper runs this code too, in a Python of its own without Faucet: only the
 standard library, and of that only what loads in a millisecond.
 """
 

@@ -45,7 +45,7 @@ def become_subreaper() -> bool:
         return False
 
 
-class Reaper:
+class OrphanReaper:
     """Reaps the dead that nobody else will.
 
     A thread waits in the kernel for a child to die (`waitid`, without reaping it). That disturbs neither asyncio's nor
@@ -74,7 +74,7 @@ class Reaper:
             try:
                 os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
             except ChildProcessError:
-                # No child at all, not even the keeper: there is nothing in the kernel to wait for.
+                # No child at all, not even the reaper: there is nothing in the kernel to wait for.
                 self._stopping.wait(1)
                 continue
             while not self._stopping.is_set():

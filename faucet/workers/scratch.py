@@ -141,7 +141,7 @@ class Scratch:
             await asyncio.wait(self._removals)
 
     def close(self) -> None:
-        """Give up the directory: the keeper has removed it, and all that is left in it."""
+        """Give up the directory: the reaper has removed it, and all that is left in it."""
         self._forget_root()
 
 
@@ -153,7 +153,7 @@ def temporary_directories() -> list[str]:
 
 
 def sweep() -> list[str]:
-    """Remove what Faucets have left that were ended together with their keepers; the paths. May take a while."""
+    """Remove what Faucets have left that were ended together with their reapers; the paths. May take a while."""
     swept = []
     for parent in temporary_directories():
         with contextlib.suppress(OSError):

@@ -59,9 +59,9 @@ async def test_a_small_request_does_not_wait_for_clients_that_do_not_read(
 
 async def sending_stalls(sending: asyncio.Task[None], stage: Stage) -> None:
     async with asyncio.timeout(5):
-        while not stage.proxy.budget.strained:
+        while not stage.proxy.clients.budget.strained:
             await asyncio.sleep(0.005)
-    assert stage.proxy.dispatcher.locked == 1
+    assert stage.proxy.pool.dispatcher.locked == 1
 
 
 async def test_those_that_read_are_not_cut(scripted: OpenStage) -> None:
@@ -76,7 +76,7 @@ async def test_those_that_read_are_not_cut(scripted: OpenStage) -> None:
         await asyncio.sleep(0.03)
     await sending
     await steady.expect_quiet()
-    assert list(stage.proxy.budget.holders) == []
+    assert list(stage.proxy.clients.budget.holders) == []
     await slow.expect_reset()
 
 

@@ -18,7 +18,7 @@ LONG = 60.0
 
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("faucet.proxy.server.DRAIN_SECONDS", 0.4)
+    monkeypatch.setattr("faucet.proxy.clients.DRAIN_SECONDS", 0.4)
 
 
 async def drained(stage: Stage) -> float:
@@ -39,7 +39,7 @@ async def test_half_a_head(scripted: OpenStage) -> None:
     await client.expect_end()
     client.close()
     assert await draining < 2
-    assert stage.proxy.cut_while_draining == 0, "it was not in hand"
+    assert stage.proxy.clients.cut_while_draining == 0, "it was not in hand"
 
 
 async def test_half_a_head_and_another_byte_now_and_then(scripted: OpenStage) -> None:
@@ -121,7 +121,7 @@ async def test_a_streamed_body_that_does_not_go_on(scripted: OpenStage, client_t
     worker.close()
     client.close()
     assert await draining < 2
-    assert stage.proxy.cut_while_draining == 1
+    assert stage.proxy.clients.cut_while_draining == 1
 
 
 async def test_a_streamed_body_that_goes_on_is_served(scripted: OpenStage) -> None:
@@ -138,7 +138,7 @@ async def test_a_streamed_body_that_goes_on_is_served(scripted: OpenStage) -> No
     await client.expect(OK)
     client.close()
     assert await draining > 1
-    assert stage.proxy.cut_while_draining == 0
+    assert stage.proxy.clients.cut_while_draining == 0
 
 
 async def test_a_reader_that_does_not_read(scripted: OpenStage) -> None:
@@ -152,7 +152,7 @@ async def test_a_reader_that_does_not_read(scripted: OpenStage) -> None:
     await stage.idle()
     assert await drained(stage) < 2
     await client.expect_reset()
-    assert stage.proxy.cut_while_draining == 1
+    assert stage.proxy.clients.cut_while_draining == 1
 
 
 async def test_a_reader_that_reads_slowly_gets_everything(scripted: OpenStage) -> None:
@@ -172,7 +172,7 @@ async def test_a_reader_that_reads_slowly_gets_everything(scripted: OpenStage) -
     await client.expect(answer[900_000:])
     client.close()
     assert await draining > 1
-    assert stage.proxy.cut_while_draining == 0
+    assert stage.proxy.clients.cut_while_draining == 0
 
 
 def test_six_bytes_do_not_delay_the_end_of_the_program(faucet: Callable[..., Faucet]) -> None:

@@ -76,7 +76,8 @@ async def test_a_forbidden_trailer_of_an_answer_cuts_it(scripted: OpenStage) -> 
     await client.expect(CHUNKED + b"1\r\nb\r\n")
     await worker.send(b"0\r\n" + CLOSES)
     await client.expect_reset()
-    await worker.expect_gone()
+    await worker.expect_end()
+    worker.close()
     await lock_is_given_back(stage)
 
 

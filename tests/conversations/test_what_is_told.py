@@ -63,7 +63,7 @@ async def test_a_request_sent_again_says_so_and_by_whom_it_was_failed(scripted: 
     worker = await stage.workers[0].connection()
     await worker.expect(GET)
     await asyncio.sleep(0.4)
-    stage.proxy.remove(stage.workers[0].backend)
+    stage.proxy.pool.remove(stage.workers[0].backend)
     worker.close()
     other = await stage.workers[1].connection()
     await other.expect(GET)
