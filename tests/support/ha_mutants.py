@@ -52,12 +52,12 @@ def the_term_is_not_looked_at(patch: Patch) -> None:
     patch.setattr(Term, "allows", lambda self, now: True)
 
 
-@mutant()
+@mutant("freeze")
 def the_term_is_not_looked_at_again_when_the_connection_is_open(patch: Patch) -> None:
     patch.setattr(Node, "look_again", lambda self, pod: True)
 
 
-@mutant("late", "handover")
+@mutant("late")
 def a_term_counts_from_the_answer(patch: Patch) -> None:
     original = Election._answered
 
@@ -67,7 +67,7 @@ def a_term_counts_from_the_answer(patch: Patch) -> None:
     patch.setattr(Election, "_answered", answered)
 
 
-@mutant("late", "handover")
+@mutant("late")
 def an_unanswered_attempt_counts_from_when_it_is_seen_stored(patch: Patch) -> None:
     original = Election._settle_attempt
 
@@ -144,7 +144,7 @@ def a_take_over_is_no_new_epoch(patch: Patch) -> None:
     patch.setattr(Election, "_taken", taken)
 
 
-@mutant()
+@mutant("crash", "handover")
 def what_an_earlier_active_says_counts_for_all(patch: Patch) -> None:
     """The epoch of Stopped is ignored."""
     original = Quarantine.stopped

@@ -145,16 +145,20 @@ class Torment:
                 self._cut_for(node.election.me.name, "silent", seconds * self.world.random.uniform(0.5, 1.5))
 
     def _late(self) -> None:
-        """Answers to one member come late, or not in time; soon after, it alone loses the API."""
-        node, chance = self._living(), self.world.random
-        if node is not None:
-            name = node.election.me.name
-            self.cluster.api.late[name] = chance.uniform(0.5, 3.0)
-            self.world.after(chance.uniform(3.0, 6.0), lambda: self._lose(name))
+        """Answers to the active, or its successor, come late, or not in time; soon after, it alone loses the API."""
+        chance, late = self.world.random, self.cluster.api.late
+        if chance.random() < 0.5:
+            self._handover()
+        seconds = chance.uniform(0.5, 3.0)
+        late |= {node.election.me.name: seconds for node in self.cluster.nodes}
+        self.world.after(chance.uniform(3.0, 6.0), self._lose)
 
-    def _lose(self, name: str) -> None:
-        self.cluster.api.late.pop(name, None)
-        self._cut_for(name, "silent", self.world.random.uniform(8.0, 20.0))
+    def _lose(self) -> None:
+        self.cluster.api.late.clear()
+        lease = self.cluster.api.lease
+        holder = self.cluster.by_identity(lease.record.holder) if lease is not None else None
+        if holder is not None:
+            self._cut_for(holder.election.me.name, "silent", self.world.random.uniform(8.0, 20.0))
 
     def _newcomer(self) -> None:
         """All others lose the API for long, just when a new member comes: before or when the Lease lists it."""
