@@ -33,14 +33,16 @@ def bind(address: Address | UnixAddress, taken: Collection[tuple[str, int]] = ()
     sockets = [_bound_unix(address)] if isinstance(address, UnixAddress) else _bound_together(address, taken)
     for sock in sockets:
         sock.setblocking(False)
-        notice_the_vanished(sock)
+        inherited_by_clients(sock)
     return sockets
 
 
-def notice_the_vanished(sock: socket.socket) -> None:
-    """Enable TCP keepalive, which accepted connections inherit, so that vanished clients are noticed."""
+def inherited_by_clients(sock: socket.socket) -> None:
+    """Set the TCP options that accepted connections inherit: keepalive, so that vanished clients are noticed, and no
+    delay, which asyncio sets only on sockets that state their protocol."""
     if sock.family != socket.AF_UNIX:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def listen(sock: socket.socket, address: Address | UnixAddress) -> None:

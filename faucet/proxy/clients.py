@@ -10,8 +10,8 @@ from typing import Any, Protocol
 from faucet import machine
 from faucet.proxy.budget import FREE, Budget
 from faucet.proxy.client_identity import ClientIdentity
-from faucet.proxy.deadlines import RATE_SECONDS, Timeouts
-from faucet.proxy.pool import NO_DESCRIPTORS, Pool
+from faucet.proxy.deadlines import DRAIN_SECONDS, RATE_SECONDS, Timeouts
+from faucet.proxy.pool import Pool, Upstream
 from faucet.proxy.tunnel import Tunnel
 from faucet.settings import ProxySettings
 
@@ -41,6 +41,12 @@ class Client(Protocol):
 
     def turn_away(self, detail: str) -> None:
         """Answer with 503 whatever it was going to ask."""
+
+    def hurry(self) -> None:
+        """The service ends: see to it that what has begun goes on."""
+
+    def check_hurried(self) -> None:
+        """The service has been ending for a while."""
 
     def refuse(self, status: int, detail: str) -> None:
         """Answer the request in hand, if there is one, with an error."""
@@ -108,8 +114,13 @@ class Clients:
         self.readers: Timeouts[Any] = Timeouts(loop, patience, lambda client: client.check_reader())
         self.lingering: Timeouts[Client] = Timeouts(loop, LINGER_SECONDS, lambda client: client.stop_lingering())
         self.parting: Timeouts[Client] = Timeouts(loop, PARTING_SECONDS, lambda client: client.close_if_idle())
+        self.hurried: Timeouts[Client] = Timeouts(loop, DRAIN_SECONDS, lambda client: client.check_hurried())
+        self.least_while_draining = max(int(settings.min_rate * DRAIN_SECONDS), 1)
+        self.cut_while_draining = 0
+        """Clients whose request in hand was given up, since they did not send or read."""
         self.timeouts = (
             self.idle, self.heads, self.bodies, self.senders, self.memory, self.readers, self.lingering, self.parting,
+            self.hurried,
         )  # fmt: skip
 
     def __len__(self) -> int:
@@ -122,14 +133,30 @@ class Clients:
         return client in self._connected
 
     def came(self, client: Client) -> bool:
-        """A client has connected. False: there are as many as may be."""
+        """A client has connected. False: there are as many as may be, and none is idle."""
         self._connected.add(client)
-        if len(self._connected) + len(self.tunnels) - self.turned_away > self.limit:
+        full = len(self._connected) + len(self.tunnels) - self.turned_away > self.limit
+        if full and not self._close_idlest(client):
             return False
-        self.awaited.touch(client)
+        if self.pool.draining:
+            client.hurry()
+        else:
+            self.idle.touch(client)
         if len(self._connected) > self.pool.descriptors.unproblematic:
             self._make_room(client)
         return True
+
+    def has_room(self, opening: int) -> bool:
+        """Whether another client may be accepted. `opening` ones have not come yet."""
+        if self.pool.descriptors.has_room(self._connections + opening):
+            return True
+        self.pool.descriptors.note("client")
+        return False
+
+    @property
+    def _connections(self) -> int:
+        """Descriptors that clients take."""
+        return len(self._connected) + 2 * len(self.tunnels)
 
     def gone(self, client: Client) -> None:
         """A client has gone, or has become a tunnel."""
@@ -143,27 +170,29 @@ class Clients:
         return self.parting if self.pool.draining else self.idle
 
     def _make_room(self, newcomer: Client) -> None:
-        """If few descriptors are left: whoever has been idle for the longest time has to go, else the newcomer."""
-        descriptors = self.pool.descriptors
-        too_many = descriptors.too_many(len(self._connected) + 2 * len(self.tunnels))
-        if too_many <= 0:
-            return
-        descriptors.note("client")
+        """If few descriptors are left, close the client that has been idle for the longest time."""
+        if self.pool.descriptors.too_many(self._connections):
+            self.pool.descriptors.note("client")
+            self._close_idlest(newcomer)
+
+    def _close_idlest(self, newcomer: Client) -> bool:
+        """Close the client that has been idle for the longest time, for `newcomer`. False if none is idle."""
         candidates = islice(self.idle.oldest(), CANDIDATES)
         idle = next((client for client in candidates if client is not newcomer and client.vacant), None)
         if idle is not None:
             idle.transport.abort()
-        elif too_many > descriptors.kept // 2:
-            newcomer.transport.abort()  # not even a polite answer can be afforded
-        else:
-            self.pool.stats.count_refusal("descriptors")
-            newcomer.turn_away(NO_DESCRIPTORS)
+        return idle is not None
 
     def part(self) -> None:
         """The service ends: whoever has no request in hand has a moment for one that is on its way."""
         for client in list(self._connected):
             self.idle.discard(client)
-            self.parting.touch(client)
+            client.hurry()
+
+    def worker_exited(self, worker: Upstream) -> None:
+        """Its process is gone: end the WebSockets that it had."""
+        for tunnel in [tunnel for tunnel in self.tunnels if tunnel.backend is worker]:
+            tunnel.worker_gone()
 
     def close(self) -> None:
         """Cut what is still connected, and set no more timers."""

@@ -19,8 +19,9 @@ from faucet.proxy.clients import Clients
 from faucet.proxy.deadlines import RATE_SECONDS
 from faucet.proxy.error_responses import CONTINUE, answer
 from faucet.proxy.exchange import Exchange
+from faucet.proxy.failures import Phase
 from faucet.proxy.outflow import Outflow
-from faucet.proxy.pool import SHUTTING_DOWN, Pool
+from faucet.proxy.pool import SHUTTING_DOWN, Pool, Upstream
 from faucet.proxy.record import Account
 from faucet.proxy.stats import Record
 from faucet.proxy.tunnel import Tunnel
@@ -38,6 +39,7 @@ class ClientConnection(Outflow):
 
     __slots__ = (
         "_head_begun",
+        "_hurried_from",
         "_read_paused",
         "_reader",
         "_sent_before",
@@ -59,6 +61,7 @@ class ClientConnection(Outflow):
         self._stash = b""  # what came behind the request in hand
         self._read_paused = False
         self.half_closed = False  # the client has ended its sending side
+        self._hurried_from = (0, 0)  # what it had sent and read when the service began to end
         self._sent_before = 0  # bytes it had sent when its rate was looked at last
         self._turned_away = False
 
@@ -321,11 +324,54 @@ class ClientConnection(Outflow):
         if self.exchange is None and not self._reader.started and not self._stash and not self._poll(select.POLLIN):
             self.close()
 
+    def hurry(self) -> None:
+        """The service ends: close soon if nothing has begun, and see to it that what has begun goes on."""
+        self.clients.parting.touch(self)
+        self._hurried_from = self._moved()
+        self.clients.hurried.touch(self)
+
+    def _moved(self) -> tuple[int, int]:
+        """Bytes that it has sent of its body, and read of our answers."""
+        return self.exchange.account.received if self.exchange is not None else 0, self._taken()
+
+    def check_hurried(self) -> None:
+        """The service has been ending for a while. Refuse what is not in hand, and cut whoever does not move."""
+        if not self._refuse_unfinished() and not self._cut_stalled():
+            self._hurried_from = self._moved()
+            self.clients.hurried.touch(self)
+
+    def _refuse_unfinished(self) -> bool:
+        """Refuse a request that has not arrived yet."""
+        exchange = self.exchange
+        if exchange is None and self._reader.started and self._linger_left < 0:
+            self._refuse(FramingError(503, SHUTTING_DOWN), self._reader.size)
+            return True
+        if exchange is not None and exchange.phase is Phase.READING:
+            self.pool.refuse(exchange, "shutdown", SHUTTING_DOWN)
+            return True
+        return False
+
+    def _cut_stalled(self) -> bool:
+        """Give up a request in hand whose client neither reads its answer nor sends the rest of its body."""
+        exchange, least = self.exchange, self.clients.least_while_draining
+        sent, read = (now - before for now, before in zip(self._moved(), self._hurried_from, strict=True))
+        unread = bool(self.transport.get_write_buffer_size())
+        stalled = read < least if unread else exchange is not None and exchange.wants_body and sent < least
+        if not stalled:
+            return False
+        self.clients.cut_while_draining += 1
+        if exchange is not None:
+            exchange.refuse(408, "The client did not go on while the service was ending.")
+        if unread:
+            self.cut()
+        return True
+
     @property
     def vacant(self) -> bool:
-        """Nothing has begun here, and all that was written has been read: it can be closed at any time."""
+        """Nothing has begun here, nor waits in the kernel, and all that was written has been read: it can be closed."""
         idle = self.exchange is None and not self._reader.started and not self._stash and self._linger_left < 0
-        return idle and not self.transport.get_write_buffer_size() and not self.transport.is_closing()
+        idle = idle and not self.transport.get_write_buffer_size() and not self.transport.is_closing()
+        return idle and not self._poll(select.POLLIN)
 
     def turn_away(self, detail: str) -> None:
         """Answer with 503 whatever it was going to ask."""
@@ -418,14 +464,14 @@ class ClientConnection(Outflow):
         elif self.exchange is None:
             self._await_request()
 
-    def become_tunnel(self, head: bytes, worker: asyncio.Transport) -> None:
+    def become_tunnel(self, head: bytes, backend: Upstream | None, worker: asyncio.Transport) -> None:
         """Send the head of the 101 response, and hand the transport over to a tunnel."""
         self.write(head)
         self.exchange = None
         self._forget()
         ahead, self._stash = self._stash, b""
         self.resume_reading()
-        Tunnel(self.clients.tunnels, self.transport, worker).open(ahead, self.half_closed)
+        Tunnel(self.clients.tunnels, backend, self.transport, worker).open(ahead, self.half_closed)
 
     def _forget(self) -> None:
         self._forget_buffer()

@@ -259,7 +259,8 @@ class Exchange(Holder):
             self._finish(CLIENT_CLOSED_REQUEST, "the client left before the upgrade")
             return
         self.account.sent += len(head.raw) + len(rest)
-        client.become_tunnel(head.raw + rest, connection.transport)
+        backend = None if self.lease is None else self.lease.worker
+        client.become_tunnel(head.raw + rest, backend, connection.transport)
         self._finish(head.status, "upgraded to WebSocket")
 
     def response_head(self, head: ResponseHead) -> Body:

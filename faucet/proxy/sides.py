@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
+from faucet.proxy.pool import Upstream
+
 
 class Downstream(Protocol):
     """The client's."""
@@ -49,8 +51,8 @@ class Downstream(Protocol):
     def cut_off(self) -> None:
         """Reset the connection: its request has ended, and what it has of the answer must not look complete."""
 
-    def become_tunnel(self, head: bytes, worker: asyncio.Transport) -> None:
-        """Send the head of the 101 response, and hand the transport over to a tunnel."""
+    def become_tunnel(self, head: bytes, backend: Upstream | None, worker: asyncio.Transport) -> None:
+        """Send the head of the 101 response, and hand the transport over to a tunnel; `backend` is its worker."""
 
 
 class UpstreamConnection(Protocol):

@@ -21,6 +21,7 @@ from faucet import tasks
 from faucet.http1 import IDEMPOTENT, BadResponse, Body, ResponseHead, ResponseReader, UntilCloseBody
 from faucet.net.connect import Connector, LinkLost
 from faucet.net.descriptors import is_shortage
+from faucet.net.tls import ended_by_peer
 from faucet.proxy.exchange import Exchange
 from faucet.proxy.failures import Loss
 from faucet.proxy.stats import Record
@@ -308,7 +309,7 @@ class BackendConnection(asyncio.Protocol):
             if self.exchange is None:
                 return  # that was the whole answer, or no answer at all
         self.exchange = None
-        if self._body is not None and self._body.ends_at_eof() and exc is None:
+        if self._body is not None and self._body.ends_at_eof() and exc is None and ended_by_peer(self.transport):
             exchange.response_ended(b"", until_close=True)
         else:
             exchange.connection_ended(self._loss(exchange, exc))

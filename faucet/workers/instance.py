@@ -202,6 +202,7 @@ class Instance:
         finally:
             self.served_last = proxy.pool.remove(backend) or self.served_last
             backend.close(whatever=self._stopping)
+            proxy.clients.worker_exited(backend)
             try:
                 await self._bury(process)
             finally:

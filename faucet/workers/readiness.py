@@ -58,9 +58,12 @@ class Readiness:
         return self._settled
 
     async def accepts(self, deadline: float) -> bool:
-        """Wait until its port accepts a connection; return False if not before `deadline`, or if the process exits."""
+        """Wait until its port accepts a connection; return False if not before `deadline`, or if the process exits.
+
+        The time in which we have no descriptor to connect with does not count.
+        """
         exited = self._process.exited
-        while not (exited.done() or self._is_stopping()) and monotonic() < deadline:
+        while not (exited.done() or self._is_stopping()) and (self._short or monotonic() < deadline):
             if await self._is_reached():
                 return not exited.done()
             await asyncio.wait([exited], timeout=PROBE_INTERVAL)
@@ -147,8 +150,6 @@ class Readiness:
 
     def why_not(self) -> str:
         """Return what the living process does instead of listening on its port, with the worker as the subject."""
-        if self._short:
-            return "could not be checked: Faucet has no file descriptors to spare"
         if instead := self._listening().instead_of(self._port):
             return instead
         waited = format_duration(self._context.settings.startup_timeout)

@@ -259,6 +259,8 @@ async def test_more_clients_than_may_be_are_told_so(scripted: OpenStage) -> None
     await first.send(GET)
     worker = await stage.worker.connection()
     await worker.expect(GET)
+    await second.send(GET[:10])
+    await asyncio.sleep(0.05)
     for _ in range(3):  # those that are being turned away are not counted
         third = await stage.client()
         status, text = await third.read_answer()
@@ -276,6 +278,24 @@ async def test_more_clients_than_may_be_are_told_so(scripted: OpenStage) -> None
     await worker.expect(GET)
     await worker.send(OK)
     await fourth.expect(OK)
+
+
+async def test_the_client_that_was_idle_for_the_longest_time_makes_room(scripted: OpenStage) -> None:
+    stage = await scripted(max_clients=3)
+    busy, idle, later = [await stage.client() for _ in range(3)]
+    await busy.send(GET)
+    worker = await stage.worker.connection()
+    await worker.expect(GET)
+    newcomer = await stage.client()
+    await idle.expect_end()
+    await newcomer.send(GET)
+    await later.expect_quiet()
+    await worker.send(OK)
+    await busy.expect(OK)
+    await worker.expect(GET)
+    await worker.send(OK)
+    await newcomer.expect(OK)
+    assert stage.proxy.stats.refusals == {}
 
 
 def test_what_follows_from_the_machine(tmp_path_factory: pytest.TempPathFactory) -> None:

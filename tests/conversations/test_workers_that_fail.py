@@ -203,6 +203,25 @@ async def test_request_timeout_within_the_answer(scripted: OpenStage) -> None:
     assert stage.worker.hung
 
 
+async def test_a_body_behind_a_length_of_zero_meets_nobody(scripted: OpenStage) -> None:
+    """An API set the length itself. httpuv sends the head alone, and the body when others may use the connection."""
+    stage = await scripted()
+    client, other = await stage.client(), await stage.client()
+    await client.send(GET)
+    worker = await stage.worker.connection()
+    await worker.expect(GET)
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+    await worker.send(head)
+    await client.expect(head)
+    await other.send(GET)
+    fresh = await stage.worker.connection()
+    await fresh.expect(GET)
+    with contextlib.suppress(ConnectionError):
+        await worker.send(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged")
+    await fresh.send(OK)
+    await other.expect(OK)
+
+
 @pytest.mark.parametrize("line", [b"HTTP/1.1 204 No Content", b"HTTP/1.1 304 Not Modified"])
 async def test_bytes_that_may_follow_where_none_belong(scripted: OpenStage, line: bytes) -> None:
     """They must not become the answer to the next request, which may be another client's."""

@@ -74,7 +74,7 @@ async def test_first_come_first_served(faucet: Start) -> None:
 @pytest.mark.quiet
 async def test_the_queue_is_bounded_in_length_and_in_time(faucet: Start) -> None:
     service = faucet("--command", COUNTING, "-w", "1", "--queue-timeout", "1s").wait_ready()
-    blocker = asyncio.ensure_future(fetch(service.port, "/slow?2"))
+    blocker = asyncio.ensure_future(fetch(service.port, "/slow?3"))
     await asyncio.sleep(0.2)
     waiting = [asyncio.ensure_future(fetch(service.port, "/served")) for _ in range(1024)]
     await asyncio.sleep(0.5)

@@ -88,6 +88,7 @@ async def test_hostile_clients_slow_nobody_and_cost_little(faucet: Start, kind: 
     assert after - before < 40 * MIB
 
 
+@pytest.mark.slow
 async def test_a_thousand_silent_connections(faucet: Start) -> None:
     service = faucet("--command", python_worker("counting"), "-w", "1", "--client-timeout", "1s").wait_ready()
     alone = await typical_wait(service.port)
@@ -103,6 +104,7 @@ async def test_a_thousand_silent_connections(faucet: Start) -> None:
         sock.close()
 
 
+@pytest.mark.slow
 async def test_a_burst_of_four_thousand_connections_is_not_refused(faucet: Start) -> None:
     service = faucet("--command", python_worker("counting"), "-w", "1", "--queue-limit", "5000").wait_ready()
     service.process.send_signal(19)  # SIGSTOP: nobody accepts for a while

@@ -131,6 +131,7 @@ async def test_children_end_when_faucet_is_killed(faucet: Start, temporary: Path
         await asyncio.sleep(0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60 + 6 * RESTARTS)
 async def test_restarts_under_load_leave_nothing_behind(faucet: Start, temporary: Path) -> None:
     service = faucet("-w", "2")

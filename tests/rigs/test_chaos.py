@@ -11,6 +11,7 @@ from tests.support.chaos import chaos, report
 from tests.support.needs import IN_CI
 
 
+@pytest.mark.slow
 @pytest.mark.quiet
 @pytest.mark.timeout(300)
 async def test_chaos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,10 +23,12 @@ FLOORS = (
     ("control",),
     ("status",),
     ("workers", "pods"),
-    ("fleet", "ssh", "log"),
+    ("fleet", "log"),
     ("proxy",),
+    ("settings",),
+    ("ssh",),
     ("net", "http1"),
-    ("settings", "tasks", "units", "text", "machine", "backoff"),
+    ("tasks", "units", "text", "machine", "backoff"),
 )
 """Packages and files of the root, from the top floor down. Imports point downwards, or stay within a package."""
 
@@ -58,9 +60,7 @@ def part_of(module: str) -> str:
     return [*module.split("."), ""][1]
 
 
-KNOWN_CIRCLES = [
-    {"cli.main", "cli.tools", "doctor"},
-]
+KNOWN_CIRCLES = []
 """To be untied; no other may join them."""
 
 
@@ -84,10 +84,7 @@ def reachable(module: str) -> set[str]:
     return seen
 
 
-KNOWN_UPWARDS = {
-    ("doctor", "cli"),
-    ("doctor.r", "cli"),
-}
+KNOWN_UPWARDS = {}
 """To be turned round; no other may join them."""
 
 
@@ -142,7 +139,7 @@ def test_no_test_file_imports_another() -> None:
 IDS = [str(path.relative_to(ROOT)) for path in SOURCES]
 
 
-LONGER = {"faucet/proxy/exchange.py": 600}
+LONGER = {"faucet/proxy/exchange.py": 600, "faucet/settings.py": 700}
 """What is one thing, and would be harder to follow in two: a request, from its head to its end."""
 
 

@@ -47,6 +47,7 @@ function() {
 pytestmark = [
     pytest.mark.skipif(not os.environ.get("FAUCET_IMAGES"), reason="builds images for minutes: just images"),
     pytest.mark.timeout(900),
+    pytest.mark.slow,
 ]
 
 

@@ -106,6 +106,7 @@ def test_everything_that_misses_a_package_shows_it(monkeypatch: pytest.MonkeyPat
         reload.require()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_the_command_does_what_it_says(tmp_path: Path) -> None:
     """Word for word, in an environment of its own whose path has a blank in it."""

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 import faucet.doctor
-from faucet.doctor import Finding, examine, machine, tools
-from faucet.settings import LocalSettings
+from faucet.doctor import Finding, machine, tools
+from faucet.settings import LocalSettings, parse_span
+from tests.support.examination import examine
 from tests.support.findings import ANY_PORT, levels, of
 
 # -- the API ----------------------------------------------------------------------------------------------------
@@ -47,7 +48,7 @@ def test_a_wrong_file(api: Path, toml: str, text: str) -> None:
     wrong = of(findings, "options")
     assert wrong.level == "broken"
     assert text in wrong.found
-    assert str(api / "faucet.toml") in wrong.advice
+    assert str(api / "faucet.toml") in wrong.found
     assert of(findings, "API").level == "ok", "the rest is examined all the same"
 
 
@@ -92,9 +93,8 @@ def test_a_busy_port_that_may_be_a_faucet(api: Path, busy: int, runtime_director
     path.unlink()
 
 
-@pytest.mark.parametrize("host", ["nonsense:port", "192.0.2.1:80", "127.0.0.1:99999"])
-def test_a_wrong_address(api: Path, host: str) -> None:
-    wrong = of(examine(api, host, "true"), "address")
+def test_an_address_of_another_machine(api: Path) -> None:
+    wrong = of(examine(api, "192.0.2.1:80", "true"), "address")
     assert wrong.level == "broken"
     assert wrong.advice
 
@@ -130,17 +130,17 @@ def test_a_name_that_is_resolved_too_slowly(api: Path, monkeypatch: pytest.Monke
 def test_few_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
     for hard, level, text in ((300, "warning", "up to 300: for 224 clients"), (65536, "ok", "65536"), (-1, "ok", "no")):
         monkeypatch.setattr(resource, "getrlimit", lambda which, hard=hard: (hard, hard))
-        found = machine.open_files(LocalSettings(workers="2"))[0]
+        found = machine.open_files(LocalSettings(workers=parse_span("2")))[0]
         assert (found.level, text in found.found) == (level, True), found
 
 
 def test_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "available_memory", lambda: 500 << 20)
-    assert machine.memory(LocalSettings(workers="2"))[0].level == "ok"
-    found = machine.memory(LocalSettings(workers="2..3"))[0]
+    assert machine.memory(LocalSettings(workers=parse_span("2")))[0].level == "ok"
+    found = machine.memory(LocalSettings(workers=parse_span("2..3")))[0]
     assert (found.level, found.advice) == ("warning", "fewer of them: -w 2")
     monkeypatch.setattr(machine, "available_memory", lambda: 100 << 20)
-    found = machine.memory(LocalSettings(workers="1"))[0]
+    found = machine.memory(LocalSettings(workers=parse_span("1")))[0]
     assert (found.level, found.advice) == ("warning", "")
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from faucet.cli.main import main
-from faucet.doctor import Finding, examine, probe, r, report
+from faucet.doctor import Finding, probe, r, report
 from faucet.doctor.code import Answers, Need
+from tests.support.examination import examine
 from tests.support.findings import ANY_PORT, answering, fake_rscript, levels, of
 
 

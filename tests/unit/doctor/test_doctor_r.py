@@ -9,7 +9,8 @@ from time import monotonic
 
 import pytest
 
-from faucet.doctor import examine, r, report
+from faucet.doctor import r, report
+from tests.support.examination import examine
 from tests.support.findings import ANY_PORT, GOOD, answering, fake_rscript, levels, of
 from tests.support.running import wait_gone
 

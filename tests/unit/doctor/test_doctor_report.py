@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 import faucet.doctor
-from faucet.doctor import Finding, examine, probe, report
+from faucet.doctor import Finding, probe, report
 from faucet.settings import LocalSettings
 from tests.support.checkout import ROOT
+from tests.support.examination import examine
 from tests.support.findings import ANY_PORT, fake_rscript, of
 from tests.support.running import wait_gone
 
@@ -56,8 +57,8 @@ def test_the_report_in_ascii(capsys: pytest.CaptureFixture[str], monkeypatch: py
 def in_a_terminal(api: Path, columns: int, rows: int, **variables: str) -> str:
     """What `doctor` shows in a terminal of that size."""
     code = (
-        "import sys; from pathlib import Path; from faucet.doctor import examine, report; "
-        f"sys.exit(report(examine(Path({str(api)!r}), {ANY_PORT!r}, 'true', None)))"
+        "import sys; from faucet.cli.main import main; "
+        f"sys.exit(main(['doctor', {str(api)!r}, '--host', {ANY_PORT!r}, '--rscript', 'true']))"
     )
     own, other = pty.openpty()
     fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
@@ -95,7 +96,7 @@ def test_a_check_that_fails_is_told(api: Path, monkeypatch: pytest.MonkeyPatch) 
     def fails(_: LocalSettings) -> list[Finding]:
         raise RuntimeError("unheard of")
 
-    monkeypatch.setattr(faucet.doctor, "_checks", lambda variables: (("memory", fails),))
+    monkeypatch.setattr(faucet.doctor, "_local_checks", lambda variables: (("memory", fails),))
     found = of(examine(api, ANY_PORT, "true"), "memory")
     assert (found.level, found.found) == ("warning", "could not be examined: RuntimeError: unheard of")
 
@@ -113,9 +114,7 @@ def test_sigkill_leaves_no_r(api: Path, tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     os.mkfifo(pid_file)
     rscript = fake_rscript(tmp_path, f"sleep 100 & echo $! > {pid_file}; wait")
-    code = (
-        f"from pathlib import Path; from faucet.doctor import examine; examine(Path({str(api)!r}), None, {rscript!r})"
-    )
+    code = f"from faucet.cli.main import main; main(['doctor', {str(api)!r}, '--rscript', {rscript!r}])"
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) as doctor:
         pid = int(pid_file.read_text())
         doctor.kill()

@@ -53,6 +53,7 @@ async def test_while_it_drains_nobody_is_promised_that_it_stays(opened: Open) ->
         assert runtime.asked[-1] == ("stop", {"who": "the monitor", "now": True})
 
 
+@pytest.mark.slow
 async def test_the_picture_goes_on_behind_a_question_and_while_nothing_is_heard(
     opened: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,6 +90,7 @@ async def test_staying(opened: Open) -> None:
         assert app.return_value is None
 
 
+@pytest.mark.slow
 async def test_a_lost_connection_is_told_and_made_again(opened: Open) -> None:
     async with opened(owner=False) as (app, pilot, runtime):
         runtime.refuse = "gone"

@@ -13,6 +13,7 @@ import pytest
 
 from faucet.cli.main import app
 from faucet.control.client import Client
+from faucet.settings import parse_span
 from faucet.workers.advice import advice
 from faucet.workers.commandline import CommandError, parse_command
 from faucet.workers.cpus import available_cpus
@@ -380,7 +381,7 @@ def test_the_port_under_each_name() -> None:
     ("workers", "cpus", "threads"), [(None, 8, 1), ("1", 8, 8), ("3", 8, 2), ("2..4", 8, 2), ("16", 8, 1)]
 )
 def test_threads_of_a_worker(workers: str | None, cpus: int, threads: int) -> None:
-    assert threads_per_worker(workers, cpus) == threads
+    assert threads_per_worker(parse_span(workers) if workers else None, cpus) == threads
 
 
 @pytest.mark.parametrize(

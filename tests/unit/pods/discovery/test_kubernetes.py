@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from faucet.net.commands import LocalPrograms
-from faucet.pods.discovery.choose import CannotResolve, choose, parse_service_url
+from faucet.net.service_url import parse_service_url
+from faucet.pods.discovery.choose import CannotResolve, choose
 from faucet.pods.discovery.endpoint_slices import ServiceName
 from faucet.pods.discovery.endpoints import Answer, Denied, Endpoint, Found, Missing, Resolver, Trouble
 from faucet.pods.discovery.in_cluster import InCluster, in_cluster
@@ -53,6 +54,7 @@ def names(answer: Answer) -> list[str]:
 POD_A, POD_B = ApiEndpoint("10.0.0.1", "plumber-a"), ApiEndpoint("10.0.0.2", "plumber-b")
 
 
+@pytest.mark.slow
 async def test_list_watch_and_what_breaks_them(tmp_path: Path) -> None:
     async with api_of(tmp_path) as (api, source):
         api.set_slice("one", "plumber", [POD_A])
@@ -117,6 +119,7 @@ async def test_who_is_denied_falls_back(
         assert "resources: [endpointslices]" in caplog.text or status != 403
 
 
+@pytest.mark.slow
 async def test_a_server_that_fails_silent_or_down_is_asked_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,6 +139,7 @@ async def test_a_server_that_fails_silent_or_down_is_asked_again(
             assert names(await take(answers, lambda answer: isinstance(answer, Found))) == ["plumber-a"]
 
 
+@pytest.mark.slow
 async def test_a_watch_that_is_denied_and_an_api_that_never_answers(tmp_path: Path) -> None:
     async with api_of(tmp_path) as (api, source):
         api.set_slice("one", "plumber", [POD_A])
