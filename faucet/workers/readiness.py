@@ -60,7 +60,7 @@ class Readiness:
     async def accepts(self, deadline: float) -> bool:
         """Wait until its port accepts a connection; return False if not before `deadline`, or if the process exits.
 
-        The time in which we have no descriptor to ask with does not count.
+        The time in which we have no descriptor to connect with does not count.
         """
         exited = self._process.exited
         while not (exited.done() or self._is_stopping()) and (self._short or monotonic() < deadline):
