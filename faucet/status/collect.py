@@ -200,6 +200,7 @@ def request_row(record: Record) -> RequestRow:
         service=round(record.service, 6),
         worker=record.worker,
         note=record.note,
+        left=round(record.left, 3),
     )
 
 

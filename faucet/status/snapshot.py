@@ -73,6 +73,8 @@ class WorkerRow(NamedTuple):
     restarts: int
     address: str
     """`10.244.1.11:8000`; empty for a worker on this machine."""
+    left: float = 0.0
+    """When the client of the request that holds the lock left; 0: it has not."""
 
 
 class WaitingRow(NamedTuple):
@@ -97,6 +99,8 @@ class RequestRow(NamedTuple):
     service: float
     worker: str
     note: str
+    left: float = 0.0
+    """Seconds of `service` for which the client was gone."""
 
 
 class LogRow(NamedTuple):

@@ -1,7 +1,7 @@
 """Who held which lock, and when: made of finished requests, and of the locks that are held now.
 
-The lock of a request whose client left is held on until the worker is done, which no record tells. It is taken from the
-updates: the lock was held for as long as it was seen with the same start.
+Some locks are held on when their request has ended, as after a timeout, which no record tells. It is taken from the
+updates: such a lock was held for as long as it was seen with the same start.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from math import inf
 from typing import NamedTuple
 
-from faucet.proxy.record import CLIENT_CLOSED_REQUEST
 from faucet.status.endpoint import endpoint_of
 from faucet.status.snapshot import LogRow, RequestRow, WorkerRow
 
@@ -34,7 +33,7 @@ class Hold(NamedTuple):
     start: float
     end: float
     left: float
-    """When its client left; infinite: it did not."""
+    """From when on nobody waited for the answer, the client being gone, or told something else; infinite: never."""
     endpoint: str
     item: RequestRow | WorkerRow
     """The finished request; or the worker that is locked now."""
@@ -59,7 +58,7 @@ def hold_of(row: RequestRow) -> Hold | None:
     """Return the hold of a finished request; None if it held no lock."""
     if not row.worker or row.service <= 0:
         return None
-    left = row.ended if row.status == CLIENT_CLOSED_REQUEST else inf
+    left = row.ended - row.left if row.left else inf
     endpoint = endpoint_of(row.method, row.target)
     return Hold(lane_of(row.worker), row.ended - row.service, row.ended, left, endpoint, row)
 
@@ -75,7 +74,7 @@ class Holds:
         self.unknown: deque[tuple[float, float]] = deque(maxlen=MARKS)
         """Spans in which requests ended that were not sent to this monitor, since there were too many."""
         self._locked: dict[str, tuple[Hold, float]] = {}  # by row key: the lock held now, and when it was seen last
-        self._left: dict[str, Hold] = {}  # by row key: requests whose clients left, while their locks are held
+        self._over: dict[str, Hold] = {}  # by row key: requests that have ended, while their locks are held
         self._since: dict[str, float] = {}
 
     def add_requests(self, rows: Iterable[RequestRow]) -> None:
@@ -86,12 +85,12 @@ class Holds:
                 self._add(hold)
 
     def _goes_on(self, hold: Hold) -> bool:
-        """Whether the client left, and the worker is still locked."""
-        if hold.left == inf:
-            return False
+        """Whether the worker is still locked."""
+        if hold.end - hold.start < SAME_START:
+            return False  # it could be taken for the next one
         for key, (locked, _) in self._locked.items():
             if locked.worker == hold.worker and abs(locked.start - hold.start) < SAME_START:
-                self._left[key] = hold
+                self._over[key] = hold._replace(left=min(hold.left, hold.end))
                 return True
         return False
 
@@ -106,12 +105,12 @@ class Holds:
             self._see_start(row)
             if row.locked:
                 method, _, target = row.request.partition(" ")
-                hold = Hold(lane_of(row.name), row.locked, inf, inf, endpoint_of(method, target), row)
+                hold = Hold(lane_of(row.name), row.locked, inf, row.left or inf, endpoint_of(method, target), row)
                 locked[row.key] = (hold, now)
-        for key, left in list(self._left.items()):
-            if key not in locked or abs(locked[key][0].start - left.start) > SAME_START:
-                del self._left[key]
-                self._add(left._replace(end=max(left.end, self._locked[key][1])))
+        for key, over in list(self._over.items()):
+            if key not in locked or abs(locked[key][0].start - over.start) > SAME_START:
+                del self._over[key]
+                self._add(over._replace(end=max(over.end, self._locked[key][1])))
         self._locked = locked
 
     def _see_start(self, row: WorkerRow) -> None:
@@ -134,6 +133,6 @@ class Holds:
         """Return the locks that are held now, as if they ended at `now`."""
         holds = []
         for key, (hold, _) in self._locked.items():
-            left = self._left[key].left if key in self._left else inf
+            left = self._over[key].left if key in self._over else hold.left
             holds.append(hold._replace(end=max(now, hold.start), left=left))
         return holds

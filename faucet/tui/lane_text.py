@@ -47,10 +47,10 @@ def describe_item(item: Hold | Mark, now: float) -> str:
         return f"{clock(item.when)} {visible(item.item.text)}"
     row = item.item
     if not isinstance(row, RequestRow):
-        gone = f", client left {format_age(now - item.left)} ago" if item.left < inf else ""
+        gone = f", nobody waits since {format_age(now - item.left)}" if item.left < inf else ""
         return f"{visible(row.request)} {format_age(now - item.start)}{gone}"
     waited = f", queued {format_duration(row.waited)}" if row.waited >= 0.001 else ""
-    held = f" (lock held {format_duration(item.end - item.start)})" if item.left < item.end else ""
+    held = f" ({format_duration(item.end - item.left)} for nobody)" if item.left < item.end else ""
     note = f"  {visible(row.note)}" if row.note else ""
     return (
         f"{clock(item.start)} {row.status} {row.method} {visible(row.target)}  "

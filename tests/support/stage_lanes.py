@@ -17,7 +17,8 @@ def request(worker: str, start: float, seconds: float, target: str = "/score?id=
 HELD = [
     request("1", 2, 8), request("1", 10, 6, "/report.pdf"), request("1", 20, 0.2), request("1", 20.6, 0.3, "/health"),
     request("1", 24, 25, "/report.pdf"), request("2", 5, 3), request("2", 9, 30, "/train", 504), request("2", 45, 2),
-    *(request("3", 3 * n, 1.2 + n / 20, f"/sales/{n}") for n in range(18)), request("3", 56.5, 1, "/train", 499),
+    *(request("3", 3 * n, 1.2 + n / 20, f"/sales/{n}") for n in range(17)),
+    request("3", 54.2, 5, "/train", 499)._replace(left=3.0),
 ]  # fmt: skip
 
 TROUBLE = [

@@ -59,7 +59,7 @@ async def test_the_cursor_goes_from_request_to_request(opened: Open) -> None:
         await keys(app, pilot, "enter")
         assert isinstance(app.screen, WorkerScreen), "a lock that is held now is its worker's"
         await keys(app, pilot, "escape", "down", "down", "left")
-        assert "200 GET /sales/17" in screen_text(app)
+        assert "200 GET /sales/16" in screen_text(app)
         await keys(app, pilot, "enter")
         assert isinstance(app.screen, TextScreen)
         assert "in the queue   250ms" in screen_text(app)

@@ -127,11 +127,20 @@ def test_a_request_without_a_worker_held_no_lock() -> None:
     assert known.endpoint == "GET /sales/<n>"
 
 
-def test_a_lock_whose_client_left_lasts_until_it_is_free() -> None:
+def test_the_time_after_the_client_left_is_known() -> None:
+    known = hold_of(request(NOW, 9, 499)._replace(left=5.0))
+    assert known is not None
+    assert (known.start, known.end, known.left) == (NOW, NOW + 9, NOW + 4)
+    holds = Holds()
+    holds.see([worker("1", "busy", locked=NOW, request="GET /slow", client="10.0.0.7", left=NOW + 1)], NOW + 2)
+    assert [one.left for one in holds.held(NOW + 2)] == [NOW + 1]
+
+
+def test_a_lock_lasts_until_it_is_free_though_its_request_has_ended() -> None:
     holds = Holds()
     busy = worker("1", "busy", locked=NOW, request="GET /slow", client="10.0.0.7")
     holds.see([busy], NOW + 2)
-    holds.add_requests([request(NOW + 0.01, 1.99, 499)])
+    holds.add_requests([request(NOW + 0.01, 1.99, 504)])
     assert not holds.finished
     holds.see([busy], NOW + 7)
     (held,) = holds.held(NOW + 7)
@@ -142,11 +151,11 @@ def test_a_lock_whose_client_left_lasts_until_it_is_free() -> None:
     assert holds.held(NOW + 8) == []
 
 
-def test_the_next_lock_is_not_that_of_the_client_who_left() -> None:
+def test_the_next_lock_is_not_that_of_a_request_that_has_ended() -> None:
     holds = Holds()
     holds.see([worker("1", "busy", locked=NOW + 5, request="GET /", client="10.0.0.7")], NOW + 6)
-    holds.add_requests([request(NOW, 4, 499)])
-    assert [one.end for one in holds.finished] == [NOW + 4]
+    holds.add_requests([request(NOW, 4, 504), request(NOW + 5, 0.02)])
+    assert [one.end for one in holds.finished] == [NOW + 4, NOW + 5.02]
 
 
 def test_a_worker_that_replaces_another_has_its_lane() -> None:
