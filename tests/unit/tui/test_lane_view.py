@@ -58,7 +58,7 @@ async def test_the_cursor_goes_from_request_to_request(opened: Open) -> None:
         assert "\n POST /predict 1.24s" in screen_text(app)
         await keys(app, pilot, "enter")
         assert isinstance(app.screen, WorkerScreen), "a lock that is held now is its worker's"
-        await keys(app, pilot, "escape", "down", "down", "left")
+        await keys(app, pilot, "escape", "down", "down", "left", "left")
         assert "200 GET /sales/16" in screen_text(app)
         await keys(app, pilot, "enter")
         assert isinstance(app.screen, TextScreen)
