@@ -103,6 +103,28 @@ class RequestRow(NamedTuple):
     """Seconds of `service` for which the client was gone."""
 
 
+class EndpointRow(NamedTuple):
+    """One endpoint: a method and a path. Durations are in seconds."""
+
+    endpoint: str
+    """`GET /sales/<n>`; `other` for all that are not told apart."""
+    requests: int
+    rps: float
+    """Requests per second."""
+    p50: float
+    p95: float
+    """Quantiles of the service time."""
+    slowest: float
+    waited: float
+    """Mean time in the queue."""
+    errors: int
+    """Answers of the class 5xx."""
+    held: float
+    """Time for which its requests held locks."""
+    share: float
+    """The share of it in that of all endpoints, from 0 to 1."""
+
+
 class LogRow(NamedTuple):
     """One line of a worker's output, or one message of Faucet."""
 

@@ -30,6 +30,7 @@ from faucet.tui.lane_view import LaneView
 from faucet.tui.lines import Line, LineView
 from faucet.tui.model import LogItem, Model
 from faucet.tui.paint import ascii_only
+from faucet.tui.ranking import ENDPOINTS_SECONDS, Ranking, key_of
 from faucet.tui.screens import Question, TextScreen, WorkerScreen
 from faucet.tui.spans import LIMITED, Spanning
 from faucet.tui.table import WorkerTable
@@ -45,10 +46,13 @@ BESIDE = 160
 IDLE_SECONDS = 1.0
 """Seconds after which the screen is redrawn even without an update: ages grow."""
 
-TABS = ("log", "requests", "queue", "events", "lanes")
+TABS = ("log", "requests", "queue", "events", "lanes", "endpoints")
 
 WITHOUT_LINES = ("lanes",)
-"""Views that are not lists of lines. In a terminal with few lines they take the place of the workers."""
+"""Views that are not lists of lines."""
+
+COVERING = ("lanes", "endpoints")
+"""Views that take the place of the workers in a terminal with few lines."""
 
 ON_LINES = ("filter", "follow", "wrap", "clear", "copy", "save")
 """Actions on a list of lines."""
@@ -57,7 +61,7 @@ LEFT, STOPPED, LOST, GONE = "left", "stopped", "lost", "gone"
 """How the monitor ends: the service goes on; it was asked to stop; the connection is lost; the terminal is gone."""
 
 
-class Monitor(Spanning):
+class Monitor(Ranking):
     """The monitor. Its `run` returns LEFT, STOPPED, LOST or GONE."""
 
     CSS_PATH = "monitor.tcss"
@@ -103,6 +107,7 @@ class Monitor(Spanning):
         self.only: str | None = None
         self.source = SOURCES[0]
         self.filters = dict.fromkeys(TABS, "")
+        self.endpoint_rows = []
         self.stopping = False
         self._usage: dict[int, Usage] = {}
         self._sampled: dict[int, object] = {}
@@ -124,10 +129,11 @@ class Monitor(Spanning):
         with ContentSwitcher(initial="log"):
             plain = self.plain
             yield LineView(self._log_line, "no log lines yet", "log", plain)
-            yield LineView(lambda item: self.in_span(item, request_line(item)), "no requests yet", "requests", plain)
+            yield LineView(lambda item: self.limited(item, request_line(item)), "no requests yet", "requests", plain)
             yield LineView(self._waiting_line, "The queue is empty.", "queue", plain, follow=False)
-            yield LineView(lambda item: self.in_span(item, event_line(item, plain)), "no events yet", "events", plain)
+            yield LineView(lambda item: self.limited(item, event_line(item, plain)), "no events yet", "events", plain)
             yield LaneView("lanes", self.settings.slow, plain)
+            yield LineView(self.endpoint_item, "no requests yet", "endpoints", plain, follow=False, key=key_of)
         yield Input(placeholder="filter lines by a regular expression; empty: show all", id="filter", compact=True,
                     select_on_focus=False)  # fmt: skip
         yield Footer(compact=True)
@@ -139,6 +145,7 @@ class Monitor(Spanning):
         self.query_one("#filter", Input).display = False
         self.set_interval(1 / self.settings.refresh, self._refresh)
         self.set_interval(USAGE_SECONDS, self._sample_usage)
+        self.set_interval(ENDPOINTS_SECONDS, self.fetch_endpoints)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
@@ -193,7 +200,7 @@ class Monitor(Spanning):
         if self.tab == "queue":
             self.behind.query_one("#queue", LineView).replace(list(enumerate(model.queue, 1)))
         self._draw_lanes()
-        self._draw_tabs()
+        self.draw_hints()
 
     def _draw_lanes(self) -> None:
         """Draw the lock lanes that can be seen."""
@@ -208,21 +215,24 @@ class Monitor(Spanning):
             lanes = self.behind.query_one("#lanes", LaneView)
             lanes.show([cell.row.name for cell in in_order], self.model.holds, self.model.now())
 
-    def _draw_tabs(self) -> None:
+    def draw_hints(self) -> None:
+        """Draw the line of the views, with its hints."""
         waiting = self.model.totals.waiting if self.model.totals else 0
         log = "Log" if self.only is None else f"Log of worker {self.only}"
         labels = {"log": log, "requests": "Requests", "queue": f"Queue {waiting}",
-                  "events": f"Events {len(self.model.events)}", "lanes": "Lanes"}  # fmt: skip
+                  "events": f"Events {len(self.model.events)}", "lanes": "Lanes",
+                  "endpoints": "Endpoints"}  # fmt: skip
         view = self.view
         hints = [f"/{self.filters[self.tab]}/ {view.count} lines" if self.filters[self.tab] else ""]
         hints.append(f"{self.source} only" if self.tab == "log" and self.source != SOURCES[0] else "")
         hints.append(self.span_hint if self.tab in LIMITED else "")
-        hints.append("" if view.following or self.tab in ("queue", *WITHOUT_LINES) else "not following (f)")
+        hints.append(self.endpoints_hint if self.tab == "endpoints" else "")
+        hints.append("" if view.following or self.tab in ("queue", *COVERING) else "not following (f)")
         hint = "  ".join(text for text in hints if text)
         self.behind.query_one(TabLine).show_tabs([(name, labels[name]) for name in TABS], self.tab, hint)
 
     def _log_line(self, item: LogItem) -> Line | None:
-        return self.in_span(item, log_line(item, self.only, self.source))
+        return self.limited(item, log_line(item, self.only, self.source))
 
     def _waiting_line(self, item: tuple[int, WaitingRow]) -> Line:
         position, row = item
@@ -276,14 +286,15 @@ class Monitor(Spanning):
         self.action_tab(event.name)
 
     def action_tab(self, name: str) -> None:
-        """Show the log, the requests, the queue, the events or the lock lanes."""
-        focus_lines = isinstance(self.focused, LineView | LaneView) or name in WITHOUT_LINES
+        """Show the log, the requests, the queue, the events, the lock lanes or the endpoints."""
+        focus_lines = isinstance(self.focused, LineView | LaneView) or name in COVERING
         self.tab = name
         self.query_one(ContentSwitcher).current = name
-        self.screen.set_class(name in WITHOUT_LINES, "-covering")
+        self.screen.set_class(name in COVERING, "-covering")
         self.refresh_bindings()
         if focus_lines:
             self.query_one(f"#{name}").focus()
+        self.fetch_endpoints()
         self._draw_now()
 
     def _draw_now(self) -> None:
@@ -303,7 +314,7 @@ class Monitor(Spanning):
         if event.value != self.filters[self.tab]:
             self.filters[self.tab] = event.value
             self.view.filter(event.value)
-            self._draw_tabs()
+            self.draw_hints()
 
     @on(Input.Submitted, "#filter")
     def _filter_done(self) -> None:
@@ -321,8 +332,8 @@ class Monitor(Spanning):
             self._filter_done()
             self._draw_now()
             event.stop()
-        elif event.key == "escape" and self.span is not None:
-            self.limit(None)
+        elif event.key == "escape" and self.span_hint:
+            self.limit(None, None)
             self._draw_now()
             event.stop()
         elif self.focused is field and event.is_printable and event.character:
@@ -345,7 +356,7 @@ class Monitor(Spanning):
     def action_follow(self) -> None:
         """Follow the newest line, or stay at the current one."""
         self.view.action_follow(not self.view.following)
-        self._draw_tabs()
+        self.draw_hints()
 
     def action_wrap(self) -> None:
         """Wrap long lines, or cut them."""
@@ -382,8 +393,9 @@ class Monitor(Spanning):
             self.notify(f"saved to {path}", markup=False)
 
     def action_sort(self) -> None:
-        """Sort the workers by the next column."""
-        self.notify(f"sorted by {self.query_one(WorkerTable).sort_by_next()}", timeout=2)
+        """Sort the workers, or the endpoints if they are shown, by the next column."""
+        title = self.sort_endpoints() if self.tab == "endpoints" else self.query_one(WorkerTable).sort_by_next()
+        self.notify(f"sorted by {title}", timeout=2)
 
     def action_pause(self) -> None:
         """Pause the screen, or resume it."""

@@ -16,8 +16,8 @@ Workers
   d  t  r           pods: drop the connection; retry now; delete the pod (asks first)
   s  click header   sort by the next column, or by this one
 
-Log, requests, queue, events, lanes
-  1 … 5  click      switch the view              tab     focus the lines, or the workers
+Log, requests, queue, events, lanes, endpoints
+  1 … 6  click      switch the view              tab     focus the lines, or the workers
   /                 filter by a regular expression       esc   clear the filter
   o                 log of the selected worker only      v     everything, output, requests, trouble
   f                 follow the newest line, or stay      end   go to the newest line
@@ -32,6 +32,9 @@ Lock lanes (5; beside the workers from 160 columns)
   m ... m  drag     limit log, requests and events to a span         esc     all of them again
   Height is how much of the time the lock was held; {full} one request, {slow} past --slow, {left} its client
   has left; {unknown} not known; {start} a process came into service, {trouble} a warning or an error about it.
+
+Endpoints (6): which take the workers' time
+  s                 sort by the next column      ⏎       only its requests, esc for all of them again
 
 General
   space             pause the screen             ctrl+p  all commands and themes

@@ -7,6 +7,7 @@ from typing import ClassVar
 from textual import on
 from textual.binding import Binding, BindingType
 
+from faucet.status.endpoint import endpoint_of
 from faucet.status.format import clock
 from faucet.status.snapshot import LogRow, RequestRow, WorkerRow
 from faucet.text import visible
@@ -33,6 +34,13 @@ def overlaps(item: LogItem, span: Span | None) -> bool:
     return item.ended - item.service - item.waited <= span[1] and item.ended >= span[0]
 
 
+def is_of(item: LogItem, endpoint: str | None) -> bool:
+    """Return whether a line is a request of `endpoint`; None: always."""
+    if endpoint is None:
+        return True
+    return isinstance(item, RequestRow) and endpoint_of(item.method, item.target) == endpoint
+
+
 class Spanning(Acting):
     """Lock lanes, and the span that is selected on them."""
 
@@ -42,10 +50,11 @@ class Spanning(Acting):
     ]
 
     span: Span | None = None
+    endpoint: str | None = None
 
-    def in_span(self, item: LogItem, line: Line | None) -> Line | None:
-        """Return `line` if its item lies in the selected span, or None was selected."""
-        return line if line is not None and overlaps(item, self.span) else None
+    def limited(self, item: LogItem, line: Line | None) -> Line | None:
+        """Return `line` if its item lies in the selected span and is of the selected endpoint, as far as there are."""
+        return line if line is not None and overlaps(item, self.span) and is_of(item, self.endpoint) else None
 
     def action_zoom(self, by: int) -> None:
         """Show a longer or a shorter time on the lock lanes."""
@@ -55,21 +64,23 @@ class Spanning(Acting):
     @property
     def span_hint(self) -> str:
         """What the lines are limited to, as text; empty if they are not."""
-        return f"{clock(self.span[0])} to {clock(self.span[1])} only (esc)" if self.span is not None else ""
+        times = f"{clock(self.span[0])} to {clock(self.span[1])}" if self.span is not None else ""
+        limits = ", ".join(text for text in (self.endpoint, times) if text)
+        return f"{limits} only (esc)" if limits else ""
 
     @on(LaneView.Spanned)
     def _spanned(self, event: LaneView.Spanned) -> None:
-        self.limit((event.start, event.end))
+        self.limit((event.start, event.end), self.endpoint)
 
-    def limit(self, span: Span | None) -> None:
-        """Limit log, requests and events to what lies in `span`; None: not any more."""
-        self.span = span
+    def limit(self, span: Span | None, endpoint: str | None) -> None:
+        """Limit log, requests and events to what lies in `span` and is of `endpoint`; None: not any more."""
+        self.span, self.endpoint = span, endpoint
         for lanes in self.behind.query(LaneView):
             lanes.select(span)
         for name in LIMITED:
             self.behind.query_one(f"#{name}", LineView).refill()
-        if span is not None:
-            self.notify(f"log, requests and events: {self.span_hint}", timeout=4)
+        if self.span_hint:
+            self.notify(f"log, requests and events: {self.span_hint}", timeout=4, markup=False)
 
     @on(LaneView.Picked)
     def _picked_on_a_lane(self, event: LaneView.Picked) -> None:
