@@ -20,7 +20,7 @@ from textual.widgets import ContentSwitcher, Footer, Input
 from faucet.control.client import NoRuntime, Refusal
 from faucet.settings import MonitorSettings
 from faucet.status.columns import COLUMNS, Cell
-from faucet.status.snapshot import WaitingRow
+from faucet.status.snapshot import RequestRow, WaitingRow
 from faucet.status.usage import Usage, sample_usage
 from faucet.tui.actions import COMMANDS, ON_A_WORKER, Acting
 from faucet.tui.feed import Connect, Feed
@@ -129,7 +129,7 @@ class Monitor(Ranking):
         with ContentSwitcher(initial="log"):
             plain = self.plain
             yield LineView(self._log_line, "no log lines yet", "log", plain)
-            yield LineView(lambda item: self.limited(item, request_line(item)), "no requests yet", "requests", plain)
+            yield LineView(self._request_line, "no requests yet", "requests", plain)
             yield LineView(self._waiting_line, "The queue is empty.", "queue", plain, follow=False)
             yield LineView(lambda item: self.limited(item, event_line(item, plain)), "no events yet", "events", plain)
             yield LaneView("lanes", self.settings.slow, plain)
@@ -232,7 +232,13 @@ class Monitor(Ranking):
         self.behind.query_one(TabLine).show_tabs([(name, labels[name]) for name in TABS], self.tab, hint)
 
     def _log_line(self, item: LogItem) -> Line | None:
-        return self.limited(item, log_line(item, self.only, self.source))
+        return self.limited(item, log_line(item, self.only, self.source, self._cause(item)))
+
+    def _request_line(self, item: RequestRow) -> Line | None:
+        return self.limited(item, request_line(item, self._cause(item)))
+
+    def _cause(self, item: LogItem) -> str:
+        return self.model.causes.get(item, "") if isinstance(item, RequestRow) else ""
 
     def _waiting_line(self, item: tuple[int, WaitingRow]) -> Line:
         position, row = item

@@ -51,7 +51,6 @@ def _paint(item: EndpointItem, column: EndpointColumn, sorted_by: str) -> str:
 class Ranking(Spanning):
     """The endpoints, sorted."""
 
-    plain: bool
     tab: str
     paused: bool
     endpoint_rows: list[EndpointRow]

@@ -10,7 +10,8 @@ from textual.pilot import Pilot
 from faucet.status.snapshot import RequestRow
 from faucet.tui.app import Monitor
 from faucet.tui.lane_view import LaneView
-from faucet.tui.screens import TextScreen, WorkerScreen
+from faucet.tui.request_screen import RequestScreen
+from faucet.tui.screens import WorkerScreen
 from faucet.tui.spans import overlaps
 from tests.support.goldens import compare
 from tests.support.screen import Open, keys, redrawn, screen_text
@@ -61,7 +62,7 @@ async def test_the_cursor_goes_from_request_to_request(opened: Open) -> None:
         await keys(app, pilot, "escape", "down", "down", "left", "left")
         assert "200 GET /sales/16" in screen_text(app)
         await keys(app, pilot, "enter")
-        assert isinstance(app.screen, TextScreen)
+        assert isinstance(app.screen, RequestScreen)
         assert "in the queue   250ms" in screen_text(app)
         await keys(app, pilot, "escape", "end")
         assert "← → select a request" in screen_text(app)
@@ -121,7 +122,7 @@ async def test_clicks(opened: Open) -> None:
         assert "GET /report.pdf" in screen_text(app).splitlines()[3], "there is no other line for it"
         await pilot.click("#beside", offset=(60, 1), times=2)
         await pilot.pause()
-        assert isinstance(app.screen, TextScreen)
+        assert isinstance(app.screen, RequestScreen)
         await keys(app, pilot, "escape")
         await pilot.click("#beside", offset=(80, 8))
         assert beside._item() is None

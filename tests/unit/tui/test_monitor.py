@@ -10,7 +10,8 @@ from textual.widgets import Button, Input
 
 from faucet.tui.app import LEFT
 from faucet.tui.help import help_text
-from faucet.tui.screens import Question, TextScreen, WorkerScreen
+from faucet.tui.request_screen import RequestScreen
+from faucet.tui.screens import Question, WorkerScreen
 from faucet.tui.table import WorkerTable
 from tests.support.screen import Open, drawn, keys, redrawn, screen_text
 from tests.support.stage_picture import LOG, NOW, WORKERS, worker
@@ -205,7 +206,7 @@ async def test_a_request_has_details(opened: Open) -> None:
         await keys(app, pilot, "2", "tab", "up")
         assert "enter Details" in screen_text(app)
         await keys(app, pilot, "enter")
-        assert isinstance(app.screen, TextScreen)
+        assert isinstance(app.screen, RequestScreen)
         assert "in the queue   31ms" in screen_text(app)
 
 
