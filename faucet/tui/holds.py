@@ -129,6 +129,17 @@ class Holds:
         before = self.finished[-1].end if self.finished else 0.0
         self.unknown.append((before, max(first.ended - first.service, before)))
 
+    def following(self, request: RequestRow) -> float:
+        """Return when the worker of a request was locked the next time; infinite, if it has not been."""
+        lane, ended = lane_of(request.worker), request.ended - SAME_START / 3  # a snapshot has hundredths
+        after = [hold.start for hold, _ in self._locked.values() if hold.worker == lane and hold.start > ended]
+        for hold in reversed(self.finished):
+            if hold.end < ended:
+                break
+            if hold.worker == lane and hold.start >= request.ended - 0.001:
+                after.append(hold.start)
+        return min(after, default=inf)
+
     def held(self, now: float) -> list[Hold]:
         """Return the locks that are held now, as if they ended at `now`."""
         holds = []

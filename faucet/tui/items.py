@@ -8,7 +8,7 @@ from faucet.status.snapshot import LogRow, RequestRow, WaitingRow
 from faucet.text import visible
 from faucet.tui.lines import Line
 from faucet.tui.model import LogItem
-from faucet.tui.request_text import is_r_error
+from faucet.tui.request_text import gist, is_r_error
 from faucet.units import format_duration, format_size
 
 SOURCES = ("everything", "output", "requests", "trouble")
@@ -55,7 +55,7 @@ def _request_in_log(item: RequestRow, cause: str) -> Line:
 
 
 def _cause(text: str) -> str:
-    return f"  {visible(text.strip())}" if text else ""
+    return f"  {visible(gist(text))}" if text else ""
 
 
 PAINT_OF_SOURCE = {"err": "warning", "warning": "warning", "error": "error", "info": "title", "skipped": "dim"}

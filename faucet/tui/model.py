@@ -53,6 +53,11 @@ class Model:
         return time() + self._offset
 
     @property
+    def url(self) -> str:
+        """The address that is served."""
+        return self.service.url if self.service is not None else ""
+
+    @property
     def rows(self) -> list[WorkerRow]:
         """The rows of all workers."""
         return list(self.workers.values())
@@ -112,7 +117,8 @@ class Model:
                 self._errors.append(item)
         for item in items:
             if isinstance(item, RequestRow) and item.status >= 500 and item.worker:
-                cause = next((error for error in reversed(self._errors) if wrote_during(error, item)), None)
+                following = self.holds.following(item)
+                cause = next((error for error in reversed(self._errors) if wrote_during(error, item, following)), None)
                 if cause is not None:
                     if len(self.causes) >= REQUESTS:
                         self.causes.pop(next(iter(self.causes)))

@@ -13,6 +13,7 @@ from textual.widgets import Button, Static
 
 from faucet.control.client import NoRuntime, Refusal
 from faucet.status.snapshot import LogRow, RequestRow
+from faucet.tui.model import Model
 from faucet.tui.request_text import curl, request_details, span_of
 
 Ask = Callable[..., Awaitable[Any]]
@@ -40,15 +41,12 @@ class RequestScreen(ModalScreen[str]):
         Binding("ctrl+c", "app.leave", "Quit", show=False),
     ]
 
-    def __init__(
-        self, request: RequestRow, requests: Callable[[], Sequence[RequestRow]], ask: Ask, url: str, plain: bool
-    ) -> None:
-        """Create the screen. `requests`: all that are known; `ask` asks the service."""
+    def __init__(self, request: RequestRow, model: Model, ask: Ask, plain: bool) -> None:
+        """Create the screen. `ask` asks the service."""
         super().__init__()
         self.request = request
-        self._requests = requests
+        self._model = model
         self._ask = ask
-        self._url = url
         self._plain = plain
         self._written: list[LogRow] | None = None
 
@@ -80,7 +78,7 @@ class RequestScreen(ModalScreen[str]):
             self.run_worker(self._fetch(request), group="written", exclusive=True)
 
     async def _fetch(self, request: RequestRow) -> None:
-        since, until = span_of(request)
+        since, until = span_of(request, self._model.holds.following(request))
         try:
             rows = await self._ask("logs", worker=request.worker, since=since, until=until, last=MOST_LINES)
         except (Refusal, NoRuntime):
@@ -104,7 +102,7 @@ class RequestScreen(ModalScreen[str]):
 
     def action_error(self, by: int) -> None:
         """Show the next failed request, or the previous one."""
-        found = next_error(self._requests(), self.request, by)
+        found = next_error(list(self._model.requests), self.request, by)
         if found is None:
             self.notify("no later error" if by > 0 else "no earlier error", timeout=2)
         else:
@@ -112,5 +110,5 @@ class RequestScreen(ModalScreen[str]):
 
     def action_curl(self) -> None:
         """Copy the command that sends this request again."""
-        self.app.copy_to_clipboard(curl(self.request, self._url))
+        self.app.copy_to_clipboard(curl(self.request, self._model.url))
         self.notify("copied, without fields and body", timeout=2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
+from math import inf
 
 from faucet.status.format import clock
 from faucet.status.snapshot import LogRow, RequestRow
@@ -18,19 +19,33 @@ _R_ERROR = re.compile(r"\s*(<\w*[Ee]rror\b|Error\b( in\b|:| in$)|Execution halte
 """How R, and Plumber's error handler, begin an error; on any stream, since Plumber prints to standard output."""
 
 
+_MESSAGE = re.compile(r"<?(\w*[Ee]rror) in .*\) ?: (.+?)>?")
+
+
 def is_r_error(row: LogRow) -> bool:
     """Return whether a line of a worker's output begins an error."""
     return row.source in ("out", "err") and _R_ERROR.match(row.text) is not None
 
 
-def wrote_during(line: LogRow, request: RequestRow) -> bool:
+def gist(text: str) -> str:
+    """Return the message of an error of R without the call that it came from, which may be a whole function."""
+    match = _MESSAGE.fullmatch(text.strip())
+    return f"{match[1]}: {match[2]}" if match else text.strip()
+
+
+def wrote_during(line: LogRow, request: RequestRow, following: float = inf) -> bool:
     """Return whether the worker of a request wrote a line while it served that: it serves one at a time."""
-    return line.worker == request.worker and span_of(request)[0] <= line.when <= span_of(request)[1]
+    since, until = span_of(request, following)
+    return line.worker == request.worker and since <= line.when <= until
 
 
-def span_of(request: RequestRow) -> tuple[float, float]:
-    """Return when the lock was taken, and until when lines belong to the request. Records have milliseconds."""
-    return request.ended - request.service - 0.001, request.ended + PIPE_SECONDS
+def span_of(request: RequestRow, following: float = inf) -> tuple[float, float]:
+    """Return when the lock was taken, and until when lines belong to the request. Records have milliseconds.
+
+    `following`: when the worker was locked the next time.
+    """
+    until = min(request.ended + PIPE_SECONDS, max(following - 0.001, request.ended))
+    return request.ended - request.service - 0.001, until
 
 
 def timeline(request: RequestRow, width: int, plain: bool) -> str:

@@ -105,17 +105,11 @@ class Spanning(Acting):
     def show_item(self, item: object) -> None:
         """Show the details of a request, a line or an event."""
         if isinstance(item, RequestRow):
-            self.push_screen(
-                RequestScreen(item, lambda: list(self.model.requests), self.feed.ask, self._url, self.plain)
-            )
+            self.push_screen(RequestScreen(item, self.model, self.feed.ask, self.plain))
         elif isinstance(item, LogRow):
             self.push_screen(TextScreen(clock(item.when), visible(item.text)))
         elif isinstance(item, WorkerRow):
             self.show_worker(item.name)
-
-    @property
-    def _url(self) -> str:
-        return self.model.service.url if self.model.service is not None else ""
 
     @property
     def chosen(self) -> object:
@@ -140,7 +134,7 @@ class Spanning(Acting):
         if isinstance(self.screen, RequestScreen):
             self.screen.action_curl()
         elif isinstance(request := self.chosen, RequestRow):
-            self.copy_to_clipboard(curl(request, self._url))
+            self.copy_to_clipboard(curl(request, self.model.url))
             self.notify("copied, without fields and body", timeout=2)
         else:
             self.notify("select a request first", severity="warning", timeout=3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from math import inf
 from typing import Any
 
 import pytest
@@ -10,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from faucet.status.snapshot import LogRow, RequestRow
+from faucet.tui.holds import Holds
 from faucet.tui.request_screen import RequestScreen, next_error
-from faucet.tui.request_text import curl, is_r_error, request_details, timeline, wrote_during
+from faucet.tui.request_text import curl, gist, is_r_error, request_details, timeline, wrote_during
 from tests.support.goldens import compare
 from tests.support.screen import Open, drawn, keys, redrawn, screen_text
-from tests.support.stage_picture import NOW, REQUESTS
+from tests.support.stage_picture import NOW, REQUESTS, worker
 
 ROW = RequestRow(NOW, "10.0.0.7", "GET", "/boom?id=7", 500, 166, 90, 0.012, 0.059, "1", "")
 
@@ -63,6 +65,31 @@ def test_what_a_worker_wrote_belongs_to_the_request_that_held_its_lock() -> None
     assert not wrote_during(wrote("x", NOW - 0.07), ROW), "it was queued then"
     assert not wrote_during(wrote("x", NOW + 0.2), ROW)
     assert not wrote_during(wrote("x", worker="2"), ROW)
+
+
+def test_what_comes_after_the_next_lock_belongs_to_the_next_request() -> None:
+    assert not wrote_during(wrote("x", NOW + 0.05), ROW, NOW + 0.02)
+    assert wrote_during(wrote("x", NOW), ROW, NOW + 0.0005)
+    holds = Holds()
+    holds.add_requests([ROW, ROW._replace(ended=NOW + 1, service=0.4), ROW._replace(ended=NOW + 0.6, worker="2")])
+    assert holds.following(ROW) == pytest.approx(NOW + 0.6)
+    assert holds.following(ROW._replace(ended=NOW + 1)) == inf
+    holds.see([worker("1", "busy", locked=NOW + 1.01, request="GET /", client="10.0.0.7")], NOW + 2)
+    assert holds.following(ROW._replace(ended=NOW + 1)) == NOW + 1.01
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('<simpleError in (function (id) {    cat("a: b")})(id = "7"): database is locked>',
+         "simpleError: database is locked"),
+        ("Error in g(y) : database is locked", "Error: database is locked"),
+        ("Error: object 'x' not found", "Error: object 'x' not found"),
+        ("  Execution halted", "Execution halted"),
+    ],
+)  # fmt: skip
+def test_the_gist_of_an_error(text: str, message: str) -> None:
+    assert gist(text) == message
 
 
 def test_a_curl_command_is_one_for_a_shell() -> None:
@@ -152,7 +179,7 @@ async def test_the_log_says_why_a_request_failed(opened: Open) -> None:
     async with opened() as (app, pilot, runtime):
         await failed(app, pilot, runtime)
         line = next(text for text in app.view.texts if "/boom?id=7 " in text)
-        assert line.endswith("<simpleError in g(y): [b]database is locked>")
+        assert line.endswith("166B  simpleError: [b]database is locked")
         await keys(app, pilot, "v", "v", "v")
         assert app.source == "trouble"
         text = await redrawn(app, pilot)
