@@ -79,7 +79,7 @@ def despite(error: CycloptsError, words: Sequence[str]) -> int:
     """
     text = option_problem(error, words) or str(error).strip()
     in_the_way = getattr(error, "code", 0) == EXIT_FAILED  # then the text says what to do
-    problem = _Problem(text, "" if in_the_way else "correct it; `faucet --help` has all options")
+    problem = _Problem(text, "" if in_the_way else "correct it; `faucet --help-all` has all options")
     with_flags_only = App(name="faucet")
     with_flags_only.command(_make_app(problem))
     return int(with_flags_only(list(words), exit_on_error=False, print_error=False, result_action="return_value"))

@@ -42,7 +42,7 @@ EXAMPLES: dict[ExampleName, Example] = {
 
 
 def example(which: ExampleName | None = None, /) -> int:
-    """Print a file to start from; without a name, list all of them."""
+    """Print a file to start from; without a name, list them."""
     if which is None:
         print("Print one, and keep it: faucet example NAME > FILE\n")
         print(*(f"  {name:17}{each.description}" for name, each in EXAMPLES.items()), sep="\n")
@@ -64,7 +64,7 @@ def versions() -> str:
 
 
 def init(directory: Path = Path(), /) -> int:
-    """Write a small API to start from, and a faucet.toml, into DIRECTORY. Never over a file."""
+    """Write a small API to start from, and a faucet.toml, into DIRECTORY. No file is overwritten."""
     from faucet.templates.starter import StarterError, write_starter
 
     try:
