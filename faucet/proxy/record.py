@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from time import monotonic, time
 
+from faucet.http1 import RequestHead
 from faucet.proxy.stats import Record
 
 CLIENT_CLOSED_REQUEST = 499
@@ -69,6 +70,15 @@ class Account(Record):
             note = f"{self._remarks}; {note}" if note else self._remarks
         self.ended, self.status, self.note = time(), status, note
         return True
+
+
+def refused(client: str, head: RequestHead | None, status: int, detail: str, sent: int, received: int) -> Record:
+    """The record of a request that was answered before it was an exchange; without a `head`, of bytes that are none."""
+    method, target, minor = (head.method, head.target, head.stated_minor) if head else (b"-", b"-", 1)
+    account = Account(client, method, target, minor, received)
+    account.sent = sent
+    account.settle(status, detail)
+    return account
 
 
 TARGET_LIMIT = 300
