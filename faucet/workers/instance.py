@@ -167,7 +167,7 @@ class Instance:
     async def _becomes_ready(self, process: ChildProcess, deadline: float) -> bool:
         """Whether it listens in time. If not, says why."""
         accepts = await self._accepts(process, min(deadline, monotonic() + HINT_AFTER))
-        if not accepts and monotonic() < deadline and not process.exited.done():
+        if not accepts and self._in_time(deadline) and not process.exited.done():
             if instead := self._listening().instead_of(self.port):
                 self._log.warning("%s", instead)
             accepts = await self._accepts(process, deadline)
@@ -177,15 +177,17 @@ class Instance:
         return self._listens_itself(process, in_doubt=True) or await self._shares_port(process)
 
     async def _accepts(self, process: ChildProcess, deadline: float) -> bool:
-        """Whether its port accepts a connection before `deadline`, and before the process exits.
-
-        The time in which we have no descriptor to ask with does not count.
-        """
-        while not (process.exited.done() or self._stopping) and (self._short or monotonic() < deadline):
+        """Whether its port accepts a connection before `deadline`, and before the process exits."""
+        while not (process.exited.done() or self._stopping) and self._in_time(deadline):
             if await self._is_reached(process):
                 return not process.exited.done()
             await asyncio.wait([process.exited], timeout=PROBE_INTERVAL)
         return False
+
+    def _in_time(self, deadline: float) -> bool:
+        """Whether there is time until `deadline`. That in which we did not run, or could not ask, does not count."""
+        began = deadline - self._context.settings.startup_timeout
+        return self._short or monotonic() < deadline + self._context.proxy.pool.pauses.since(began)
 
     async def _is_reached(self, process: ChildProcess) -> bool:
         """Whether its port accepts a connection now, at 127.0.0.1 or at ::1.
