@@ -2,14 +2,22 @@
 
 The command line, the environment variables and the help texts are made from these dataclasses (`cli/parameters.py`);
 the rest of the program only reads them. A field `queue_limit` is the flag `--queue-limit` and the variable
-FAUCET_QUEUE_LIMIT. Standard library only, since the proxy reads them too.
+FAUCET_QUEUE_LIMIT. Values are parsed once, by the command line: an address is an Address here, not its text.
+Standard library only, since the proxy reads them too.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
+
+from faucet.http1.forwarded import Trust
+from faucet.net.address import DEFAULT_PORT, Address, UnixAddress
+from faucet.net.service_url import ServiceUrl
+from faucet.ssh.target import Target
 
 Unit = Literal[
     "duration",
@@ -188,8 +196,8 @@ class ProxySettings:
         example="x-forwarded-for",
         detail="A header counts only if it comes from a network in `--trust`.",
     )
-    trust: str = _option(
-        "",
+    trust: Trust = _option(
+        Trust(),
         "Networks of proxies whose headers are believed: 10.0.0.0/8,::1; `unix`: Unix sockets.",
         MESSAGES,
         unit="trust",
@@ -264,7 +272,7 @@ class MonitorSettings:
         10.0, "Highlight a lock that has been held for longer.", MONITOR, unit="duration", example="30s"
     )
     confirm: bool = _option(True, "Ask before killing a worker, and before leaving.", MONITOR, negative="--no-confirm")
-    keys: str | None = _option(
+    keys: Mapping[str, str] | None = _option(
         None,
         "Other keys for actions, e.g. `restart=f5,quit=x`; ctrl+p shows the names of all actions.",
         MONITOR,
@@ -274,36 +282,13 @@ class MonitorSettings:
         detail="In `faucet.toml` it may also be a table, `[keys]`.",
     )
 
-    def keymap(self) -> dict[str, str]:
-        """Keys by action. Raises ValueError."""
-        pairs = [pair.partition("=") for pair in (self.keys or "").split(",") if pair.strip()]
-        import difflib  # rarely needed, and the proxy reads this module, too
-
-        for name, equals, key in pairs:
-            if not (name.strip() and equals and key.strip()):
-                raise ValueError("write a list like restart=f5,quit=x")
-            if name.strip() not in ACTIONS:
-                close = difflib.get_close_matches(name.strip(), ACTIONS, 1, 0.7)
-                hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(ACTIONS)}"
-                raise ValueError(f"unknown action {name.strip()!r}; {hint}")
-        _refuse_twice([name.strip() for name, _, _ in pairs], "action")
-        _refuse_twice([key.strip() for _, _, key in pairs], "key")
-        return {name.strip(): key.strip() for name, _, key in pairs}
-
-
-def _refuse_twice(words: list[str], what: str) -> None:
-    """Raises ValueError."""
-    twice = next((word for word in words if words.count(word) > 1), None)
-    if twice is not None:
-        raise ValueError(f"the {what} {twice!r} is in the list twice")
-
 
 @dataclass(frozen=True, kw_only=True)
 class ServeSettings(ProxySettings, LogSettings, MonitorSettings):
     """What every way of serving has."""
 
-    host: tuple[str, ...] = _option(
-        ("127.0.0.1:3838",),
+    host: tuple[Address | UnixAddress, ...] = _option(
+        (Address("127.0.0.1", DEFAULT_PORT),),
         "Address to listen on: `:8080` (all interfaces), `localhost:80` (both its addresses), `[::1]:3838`, "
         "port 0 (any), `unix:/run/faucet.sock?mode=660`. Can be repeated.",
         SERVICE,
@@ -312,7 +297,7 @@ class ServeSettings(ProxySettings, LogSettings, MonitorSettings):
         example=":8080",
         detail="A name stands for all its addresses on this machine: [operations.md](operations.md#where-it-listens).",
     )
-    admin: str | None = _option(
+    admin: Address | None = _option(
         None,
         "Serve /livez, /readyz, /metrics and /status on this address, e.g. 127.0.0.1:3839.",
         SERVICE,
@@ -361,6 +346,9 @@ class Span(NamedTuple):
     least: int
     most: int
 
+    def __str__(self) -> str:
+        return str(self.least) if self.least == self.most else f"{self.least}..{self.most}"
+
 
 def parse_span(text: str) -> Span:
     """`4`, or `2..8`. Raises ValueError."""
@@ -373,11 +361,32 @@ def parse_span(text: str) -> Span:
     return span
 
 
+class PackageApi(NamedTuple):
+    """An API in an installed R package."""
+
+    package: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.package}::{self.name}"
+
+
+_API = re.compile(r"([A-Za-z][A-Za-z0-9.]*)::([^:\s]+)")
+
+
+def parse_api(text: str) -> PackageApi:
+    """Return package and name of `PKG::NAME`. Raises ValueError."""
+    match = _API.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} does not name an API in a package; expected PACKAGE::NAME, e.g. plumber::01-append")
+    return PackageApi(match[1], match[2])
+
+
 @dataclass(frozen=True, kw_only=True)
 class WorkerSettings:
     """How many local workers there are, and how each is started."""
 
-    workers: str | None = _option(
+    workers: Span | None = _option(
         None,
         "Number of workers; `2..8`: between 2 and 8, as needed.",
         WORKERS,
@@ -546,7 +555,7 @@ class LocalSettings(DemoSettings):
         example="python3 app.py {port}",
         detail="No shell is used: `sh -c '…'` starts one.",
     )
-    api: str | None = _option(
+    api: PackageApi | None = _option(
         None,
         "Serve an API of an installed R package: PACKAGE::NAME, as plumber::plumb_api() finds it.",
         WORKERS,
@@ -560,8 +569,8 @@ class LocalSettings(DemoSettings):
 class PodSettings:
     """Which pods there are, and how they are reached."""
 
-    service_url: str = _option(
-        "",
+    service_url: ServiceUrl | None = _option(
+        None,
         "URL of the headless service: http://plumber:8000; https, too. Without a port: as its SRV records or "
         "EndpointSlices say.",
         PODS,
@@ -576,7 +585,7 @@ class PodSettings:
         example="dns",
         detail="What follows from each: [kubernetes.md](kubernetes.md#where-the-pods-come-from).",
     )
-    dns: str | None = _option(
+    dns: Address | None = _option(
         None,
         "DNS server to use: an address, or address:port.",
         PODS,
@@ -616,7 +625,7 @@ class PodSettings:
 class SshSettings:
     """Whether to go through a bastion, and how to log in there."""
 
-    via_ssh: tuple[str, ...] = _option(
+    via_ssh: tuple[Target, ...] = _option(
         (),
         "Connect through SSH to this host, a bastion or where Faucet runs: [user@]host[:port]. Can be "
         "repeated: the next one is used if that fails.",

@@ -20,7 +20,7 @@ from faucet.control.find import HERE, Place, find
 from faucet.control.protocol import Message
 from faucet.machine import user_name
 from faucet.settings import SshSettings
-from faucet.ssh.target import parse_targets
+from faucet.ssh.target import Target
 from faucet.status.columns import Cell, columns_of, format_age
 from faucet.status.format import clock, log_prefix
 from faucet.status.snapshot import LogRow, Service, WorkerRow
@@ -36,7 +36,7 @@ class Where:
     at: Annotated[
         str | None, Parameter("--at", help="Port, or path of the control socket, if several are running.")
     ] = None
-    via_ssh: Annotated[tuple[str, ...], option_of(SshSettings, "via_ssh")] = ()
+    via_ssh: Annotated[tuple[Target, ...], option_of(SshSettings, "via_ssh")] = ()
     ssh_config: Annotated[Path | None, option_of(SshSettings, "ssh_config")] = None
     ssh_key: Annotated[Path | None, option_of(SshSettings, "ssh_key")] = None
     ssh_known_hosts: Annotated[Path | None, option_of(SshSettings, "ssh_known_hosts")] = None
@@ -85,14 +85,12 @@ def _place(where: Where) -> Place:
     from faucet.fleet import StartFailed
 
     try:
-        if not parse_targets(where.via_ssh):
-            raise ValueError("--via-ssh is empty")
         settings = SshSettings(
             via_ssh=where.via_ssh, ssh_config=where.ssh_config, ssh_key=where.ssh_key,
             ssh_known_hosts=where.ssh_known_hosts,
         )  # fmt: skip
         return place_of(settings)
-    except (StartFailed, ValueError) as error:
+    except StartFailed as error:
         raise NoRuntime(str(error)) from error
 
 

@@ -88,8 +88,8 @@ def k8s(settings: K8sSettings) -> int:
     """
     from faucet.cli.ssh_login import typed_secrets
     from faucet.fleet import StartFailed
+    from faucet.net.service_url import parse_service_url
     from faucet.net.tls import misplaced
-    from faucet.pods.discovery.choose import parse_service_url
 
     if not (settings.service_url or settings.via_ssh):
         print_error("which service? faucet k8s --service-url http://plumber:8000\nTry `faucet k8s --help`.")
@@ -100,12 +100,13 @@ def k8s(settings: K8sSettings) -> int:
         if not settings.service_url:
             from faucet.cli.pick_service import choose_service
 
-            settings = dataclasses.replace(settings, service_url=choose_service(settings, secrets))
-            more = ["--service-url", settings.service_url]
+            more = ["--service-url", choose_service(settings, secrets)]
+            settings = dataclasses.replace(settings, service_url=parse_service_url(more[1]))
     except StartFailed as error:
         print_error(str(error))
         return EXIT_FAILED
-    url = parse_service_url(settings.service_url)
+    url = settings.service_url
+    assert url is not None
     problem = misplaced(url.scheme, settings.ca_file, settings.insecure_skip_verify)
     if problem:
         print_error(problem)

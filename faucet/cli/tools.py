@@ -14,7 +14,6 @@ from cyclopts import App
 from faucet import __version__
 from faucet.cli.exit_codes import EXIT_FAILED
 from faucet.log.handler import print_error
-from faucet.net.address import parse_listen
 from faucet.settings import LocalSettings
 
 
@@ -74,7 +73,7 @@ def init(directory: Path = Path(), /) -> int:
         return EXIT_FAILED
     where = "" if directory == Path() else f" --dir {shlex.quote(str(directory))}"
     print(*(f"wrote {path}" for path in written), f"Serve it: faucet{where}", sep="\n")
-    print(f"In a browser, then: {parse_listen(LocalSettings().host[0]).url}/")
+    print(f"In a browser, then: {LocalSettings().host[0].url}/")
     return 0
 
 

@@ -18,7 +18,8 @@ from faucet import tasks
 from faucet.fleet import Action, Origin, Refused, StartFailed, WorkerDetails, WorkerStatus
 from faucet.net.commands import Programs
 from faucet.net.connect import Connector, LinkDown, NoWay, ProtocolFactory
-from faucet.pods.discovery.choose import CannotResolve, ServiceUrl
+from faucet.net.service_url import ServiceUrl
+from faucet.pods.discovery.choose import CannotResolve
 from faucet.pods.discovery.endpoint_slices import service_of
 from faucet.pods.discovery.endpoints import Answer, Denied, Endpoint, Found, Resolver
 from faucet.pods.discovery.kubernetes import Kubectl

@@ -99,7 +99,7 @@ class Monitor(Acting):
         self._draw_again = 0.0
         self.animation_level = "none"
         if settings.keys:
-            self.set_keymap(settings.keymap())
+            self.set_keymap(settings.keys)
 
     def compose(self) -> ComposeResult:
         """Called by Textual."""

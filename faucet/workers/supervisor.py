@@ -170,12 +170,12 @@ class Supervisor:
                 self.first_ready.set_result(None)  # requests are answered with the reason
         if self.first_ready.done() or self._settings.keep_trying or slot.failures < FIRST_TRIES:
             return
-        elsewhere = next(
-            (instance for other in self.slots if (instance := other.instance) and instance.listens_elsewhere()), None
-        )
-        if elsewhere is not None:
+        starting = [(other, other.instance.readiness) for other in self.slots if other.instance is not None]
+        elsewhere = [(other, readiness) for other, readiness in starting if readiness and readiness.listens_elsewhere()]
+        if elsewhere:
             # Workers that fight for one port of their own: the one that has it explains more than the one that ended.
-            self._give_up(f"worker {elsewhere.number} {elsewhere.why_not_listening()}")
+            other, readiness = elsewhere[0]
+            self._give_up(f"worker {other} {readiness.why_not()}")
         elif all(other.failures >= FIRST_TRIES for other in self.slots):
             said = "".join(f"\n  | {line}" for line in slot.last_lines)
             text = f"no worker could be started, in {slot.failures} tries: worker {slot} {failure}"

@@ -22,11 +22,14 @@ FLOORS = (
     ("admin", "templates"),
     ("control",),
     ("status",),
+    ("ha",),
     ("workers", "pods"),
-    ("fleet", "ssh", "log"),
+    ("fleet", "log"),
     ("proxy",),
+    ("settings",),
+    ("ssh",),
     ("net", "http1"),
-    ("settings", "tasks", "units", "text", "machine", "backoff"),
+    ("tasks", "units", "text", "machine", "backoff"),
 )
 """Packages and files of the root, from the top floor down. Imports point downwards, or stay within a package."""
 

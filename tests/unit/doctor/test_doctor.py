@@ -12,7 +12,7 @@ import pytest
 
 import faucet.doctor
 from faucet.doctor import Finding, machine, tools
-from faucet.settings import LocalSettings
+from faucet.settings import LocalSettings, parse_span
 from tests.support.examination import examine
 from tests.support.findings import ANY_PORT, levels, of
 
@@ -130,17 +130,17 @@ def test_a_name_that_is_resolved_too_slowly(api: Path, monkeypatch: pytest.Monke
 def test_few_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
     for hard, level, text in ((300, "warning", "up to 300: for 224 clients"), (65536, "ok", "65536"), (-1, "ok", "no")):
         monkeypatch.setattr(resource, "getrlimit", lambda which, hard=hard: (hard, hard))
-        found = machine.open_files(LocalSettings(workers="2"))[0]
+        found = machine.open_files(LocalSettings(workers=parse_span("2")))[0]
         assert (found.level, text in found.found) == (level, True), found
 
 
 def test_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "available_memory", lambda: 500 << 20)
-    assert machine.memory(LocalSettings(workers="2"))[0].level == "ok"
-    found = machine.memory(LocalSettings(workers="2..3"))[0]
+    assert machine.memory(LocalSettings(workers=parse_span("2")))[0].level == "ok"
+    found = machine.memory(LocalSettings(workers=parse_span("2..3")))[0]
     assert (found.level, found.advice) == ("warning", "fewer of them: -w 2")
     monkeypatch.setattr(machine, "available_memory", lambda: 100 << 20)
-    found = machine.memory(LocalSettings(workers="1"))[0]
+    found = machine.memory(LocalSettings(workers=parse_span("1")))[0]
     assert (found.level, found.advice) == ("warning", "")
 
 
