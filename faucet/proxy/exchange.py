@@ -17,6 +17,7 @@ from faucet.proxy.budget import Budget
 from faucet.proxy.error_responses import answer
 from faucet.proxy.failures import MAX_SENDS, RETRY_GRACE, Event, Facts, Fate, Lock, Loss, Phase, Verdict, after
 from faucet.proxy.intake import Intake
+from faucet.proxy.pauses import Later
 from faucet.proxy.pool import NO_DESCRIPTORS, Holder, Pool, PoolLease, Upstream
 from faucet.proxy.record import CLIENT_CLOSED_REQUEST, Account
 from faucet.proxy.sides import Downstream, UpstreamConnection
@@ -74,7 +75,7 @@ class Exchange(Holder):
         self._sends = 0
         self._connects = 0  # that have failed, in a row
         self._retry: asyncio.Handle | None = None  # in a moment it is known whether the worker has exited
-        self._grace: asyncio.TimerHandle | None = None  # its time is over, but the worker cannot be ended
+        self._grace: Later | None = None  # its time is over, but the worker cannot be ended
         self._loss = _NO_LOSS  # how the worker's connection ended, while `_retry` waits
         # The response.
         self._connection: UpstreamConnection | None = None
@@ -517,7 +518,7 @@ class Exchange(Holder):
         """A worker that nobody here can end is still at work: its lock stays until it answers, closes, or the lock
         grace is over."""
         if self._grace is None and self.lease is not None and self.lease.worker.lock_grace is not None:
-            self._grace = self.pool.loop.call_later(self.lease.worker.lock_grace, self._grace_over)
+            self._grace = self.pool.pauses.after(self.lease.worker.lock_grace, self._grace_over)
             self.lease.worker.on_hung(self.account)
 
     def _replace_worker(self) -> None:
