@@ -8,6 +8,7 @@ Standard library only, since the proxy reads them too.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -282,30 +283,6 @@ class MonitorSettings:
     )
 
 
-def parse_keymap(text: str) -> dict[str, str]:
-    """Return the keys by action of `restart=f5,quit=x`. Raises ValueError."""
-    pairs = [pair.partition("=") for pair in text.split(",") if pair.strip()]
-    import difflib  # rarely needed, and the proxy reads this module, too
-
-    for name, equals, key in pairs:
-        if not (name.strip() and equals and key.strip()):
-            raise ValueError("write a list like restart=f5,quit=x")
-        if name.strip() not in ACTIONS:
-            close = difflib.get_close_matches(name.strip(), ACTIONS, 1, 0.7)
-            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(ACTIONS)}"
-            raise ValueError(f"unknown action {name.strip()!r}; {hint}")
-    _refuse_twice([name.strip() for name, _, _ in pairs], "action")
-    _refuse_twice([key.strip() for _, _, key in pairs], "key")
-    return {name.strip(): key.strip() for name, _, key in pairs}
-
-
-def _refuse_twice(words: list[str], what: str) -> None:
-    """Raises ValueError."""
-    twice = next((word for word in words if words.count(word) > 1), None)
-    if twice is not None:
-        raise ValueError(f"the {what} {twice!r} is in the list twice")
-
-
 @dataclass(frozen=True, kw_only=True)
 class ServeSettings(ProxySettings, LogSettings, MonitorSettings):
     """What every way of serving has."""
@@ -382,6 +359,27 @@ def parse_span(text: str) -> Span:
     if not 1 <= span.least <= span.most <= MOST_WORKERS:
         raise ValueError(f"{text!r} is no number of workers: from 1 to {MOST_WORKERS}, the smaller one first")
     return span
+
+
+class PackageApi(NamedTuple):
+    """An API in an installed R package."""
+
+    package: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.package}::{self.name}"
+
+
+_API = re.compile(r"([A-Za-z][A-Za-z0-9.]*)::([^:\s]+)")
+
+
+def parse_api(text: str) -> PackageApi:
+    """Return package and name of `PKG::NAME`. Raises ValueError."""
+    match = _API.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} does not name an API in a package; expected PACKAGE::NAME, e.g. plumber::01-append")
+    return PackageApi(match[1], match[2])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -557,7 +555,7 @@ class LocalSettings(DemoSettings):
         example="python3 app.py {port}",
         detail="No shell is used: `sh -c '…'` starts one.",
     )
-    api: str | None = _option(
+    api: PackageApi | None = _option(
         None,
         "Serve an API of an installed R package: PACKAGE::NAME, as plumber::plumb_api() finds it.",
         WORKERS,

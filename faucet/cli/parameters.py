@@ -14,14 +14,14 @@ from typing import Annotated, Any
 from cyclopts import Group, Parameter, Token
 
 from faucet import units
+from faucet.cli.keymap import parse_keymap
 from faucet.cli.misuse import UnknownWord
 from faucet.cli.toml import is_directory
 from faucet.http1.forwarded import Trust
 from faucet.net.address import Address, AddressError, UnixAddress, parse_address, parse_listen
 from faucet.net.service_url import ServiceUrl, parse_dns_server, parse_service_url
-from faucet.settings import Option, parse_keymap, parse_span
+from faucet.settings import Option, PackageApi, parse_api, parse_span
 from faucet.ssh.target import parse_target
-from faucet.workers.launcher import parse_api
 
 
 def _listened(text: str) -> Address | UnixAddress:
@@ -52,11 +52,9 @@ def _service_url(text: str) -> ServiceUrl | None:
     return parse_service_url(text) if text else None
 
 
-def _api(text: str) -> str:
-    """`text`, if it names an API in a package. Raises ValueError."""
-    if text:
-        parse_api(text)
-    return text
+def _api(text: str) -> PackageApi | None:
+    """Raises ValueError."""
+    return parse_api(text) if text else None
 
 
 def _glob(text: str) -> str:

@@ -22,6 +22,7 @@ FLOORS = (
     ("admin", "templates"),
     ("control",),
     ("status",),
+    ("ha",),
     ("workers", "pods"),
     ("fleet", "log"),
     ("proxy",),

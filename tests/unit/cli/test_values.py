@@ -10,7 +10,7 @@ import pytest
 from faucet.cli.main import app, main
 from faucet.net.address import Address, UnixAddress
 from faucet.net.service_url import ServiceUrl
-from faucet.settings import Span
+from faucet.settings import PackageApi, Span
 from faucet.ssh.target import Target
 
 LOCAL = [
@@ -20,6 +20,7 @@ LOCAL = [
     ("workers", "4", Span(4, 4)),
     ("workers", "2..8", Span(2, 8)),
     ("keys", "restart=f5,quit=x", {"restart": "f5", "quit": "x"}),
+    ("api", "plumber::01-append", PackageApi("plumber", "01-append")),
     ("queue-timeout", "5m", 300.0),
     ("max-body", "1KiB", 1024),
 ]
