@@ -80,10 +80,13 @@ def _count(text: str) -> int:
 
 
 def directory_of(token: Token) -> Path:
-    """The directory that is named. A word without a flag has to be one: else it was meant for something else."""
+    """Return the directory that is named. Raises UnknownWord if the command line names something else.
+
+    A variable or a file may name a directory that does not exist yet, for doctor to report.
+    """
     path = Path(token.value)
-    if token.keyword is None and token.source == "cli" and not is_directory(path):
-        raise UnknownWord(token.value)
+    if token.source == "cli" and not is_directory(path):
+        raise UnknownWord(token.value, is_path=token.keyword is not None)
     return path
 
 

@@ -125,6 +125,19 @@ def test_paths_and_addresses(say: Say, typed: str, said: str) -> None:
     assert said in say(*shlex.split(typed))
 
 
+@pytest.mark.parametrize("path", ["my-api/plumber.R", "users.R", "app.R", "serve me.py", "link", "./my-ap", "my-ap.d"])
+@pytest.mark.parametrize("command", [[], ["local"], ["doctor"], ["config"]])
+def test_a_path_is_judged_alike_with_the_flag_and_without(say: Say, path: str, command: list[str]) -> None:
+    said = say(*command, path)
+    assert say(*command, "--dir", path) == said
+    assert say(*command, f"-d={path}") == said
+
+
+def test_the_value_of_a_flag_is_no_command(say: Say) -> None:
+    assert "status does not exist; name the directory of your API" in say("--dir", "status")
+    assert "http://x does not exist" in say("--dir", "http://x")
+
+
 def test_the_overview_has_every_command(say: Say) -> None:
     text = say("frobnicate")
     for name in app:
