@@ -14,7 +14,7 @@ import socket
 import struct
 from typing import cast
 
-from faucet.http1 import FramingError, RequestHead, RequestReader
+from faucet.http1 import FramingError, RequestHead, RequestReader, StartLine
 from faucet.proxy.clients import Clients
 from faucet.proxy.deadlines import RATE_SECONDS
 from faucet.proxy.error_responses import CONTINUE, answer
@@ -23,7 +23,7 @@ from faucet.proxy.failures import Phase
 from faucet.proxy.outflow import Outflow
 from faucet.proxy.pool import SHUTTING_DOWN, Pool, Upstream
 from faucet.proxy.record import Account
-from faucet.proxy.stats import Record
+from faucet.proxy.stats import UNKNOWN, Record
 from faucet.proxy.tunnel import Tunnel
 
 LINGER_BYTES = 256 * 1024
@@ -120,7 +120,7 @@ class ClientConnection(Outflow):
         try:
             parsed = self._reader.feed(data)
         except FramingError as error:
-            self._refuse(error, max(self._reader.size, len(data)))
+            self._refuse(error, max(self._reader.size, len(data)), self._reader.start_line(data))
             return
         if parsed is not None:
             if self._head_begun:
@@ -141,7 +141,7 @@ class ClientConnection(Outflow):
         try:
             body = head.body(self.clients.settings.max_body)
         except FramingError as error:
-            self._refuse(error, len(head.raw), head)
+            self._refuse(error, len(head.raw), StartLine(head.method, head.target, head.stated_minor))
             return
         exchange = self.exchange = Exchange(self.pool, self.clients.budget, self, head, body)
         if self.clients.introduce is not None:
@@ -242,13 +242,13 @@ class ClientConnection(Outflow):
             self.clients.awaited.touch(self)
 
     def _refuse(
-        self, error: FramingError, received: int, head: RequestHead | None = None, retry_after: int | None = None
+        self, error: FramingError, received: int, line: StartLine | None = None, retry_after: int | None = None
     ) -> None:
         """Answer a request that never became an exchange. Nothing more from this connection is processed."""
-        method = head.method if head else b"GET"
+        method = line.method if line else b"GET"
         data = answer(error.status, error.detail, method=method, retry_after=retry_after)
         self.write(data)
-        self.pool.record(_refused(self, error, head, len(data), received))
+        self.pool.record(_refused(self, error, line, len(data), received))
         self.linger()
 
     # -- ending ------------------------------------------------------------------------------------------------
@@ -344,7 +344,7 @@ class ClientConnection(Outflow):
         """Refuse a request that has not arrived yet."""
         exchange = self.exchange
         if exchange is None and self._reader.started and self._linger_left < 0:
-            self._refuse(FramingError(503, SHUTTING_DOWN), self._reader.size)
+            self._refuse(FramingError(503, SHUTTING_DOWN), self._reader.size, self._reader.start_line())
             return True
         if exchange is not None and exchange.phase is Phase.READING:
             self.pool.refuse(exchange, "shutdown", SHUTTING_DOWN)
@@ -437,7 +437,7 @@ class ClientConnection(Outflow):
         seconds = f"{self.clients.settings.client_timeout or RATE_SECONDS:g} s"
         error = FramingError(408, f"The request did not arrive within {seconds}.")
         if self.exchange is None:
-            self._refuse(error, self._reader.size)
+            self._refuse(error, self._reader.size, self._reader.start_line())
         else:
             self.exchange.refuse(error.status, error.detail)
 
@@ -486,12 +486,9 @@ class ClientConnection(Outflow):
         return self.exchange is not None or bool(self.transport.get_write_buffer_size())
 
 
-def _refused(
-    client: ClientConnection, error: FramingError, head: RequestHead | None, sent: int, received: int
-) -> Record:
+def _refused(client: ClientConnection, error: FramingError, line: StartLine | None, sent: int, received: int) -> Record:
     """The record of a request that was refused before it was an exchange."""
-    method, target, minor = (head.method, head.target, head.stated_minor) if head else (b"-", b"-", 1)
-    account = Account(client.peer, method, target, minor, received)
+    account = Account(client.peer, *(line or (b"-", b"-", UNKNOWN)), received)
     account.sent = sent
     account.settle(error.status, error.detail)
     return account
