@@ -29,6 +29,14 @@ fmt:
     {{ bin }}/ruff check --fix --quiet
     {{ bin }}/ruff format --quiet
 
+# Write docs/reference.md, the manual page docs/faucet.1 and the table in docs/requests.md, which are made from the code
+reference:
+    {{ bin }}/python -m tests.support.reference
+
+# Build the documentation as a site, in build/site; `mkdocs serve` shows it while you write
+site:
+    {{ bin }}/python -m mkdocs build --strict
+
 # Mutate requests for so many rounds, with another seed each time, and compare with h11
 fuzz rounds="1000000":
     {{ bin }}/python -m tests.support.fuzzing {{ rounds }}
@@ -36,6 +44,10 @@ fuzz rounds="1000000":
 # Build the example images (buildah, debootstrap, as root) and serve from them: two or three minutes
 images:
     FAUCET_IMAGES=1 {{ bin }}/python -m pytest tests/rigs/test_images.py
+
+# Torment simulated Faucets of one service for so many seconds, or with one seed, and check that never two grant at once
+ha-sim seconds="60" *seed:
+    {{ bin }}/python -m tests.support.ha_sim {{ seconds }} {{ seed }}
 
 # Torment a service for so many seconds, and count what became of every request (and with which seed)
 chaos seconds="300" *seed:

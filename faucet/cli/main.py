@@ -18,7 +18,8 @@ from cyclopts import App, CycloptsError
 from faucet import machine
 from faucet.cli import doctor
 from faucet.cli.ctl import app as ctl
-from faucet.cli.exit_codes import EXIT_CODES, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
+from faucet.cli.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
+from faucet.cli.help import SHORT, add_help, is_short
 from faucet.cli.misuse import explain
 from faucet.cli.parameters import show, with_options
 from faucet.cli.stdio import OutputError, finish, occupy
@@ -43,20 +44,10 @@ RESOLVED: dict[str, Callable[[], int]] = {
 }
 """What follows from the machine where nothing is set."""
 
-EXAMPLE_LINES = """\
-Examples:
-  faucet                                  the API in this directory, with the monitor
-  faucet my-api -w 4 --host :8080         that in ./my-api: four workers, on all interfaces
-  faucet --headless --admin :3839         a service, with health and metrics pages
-  faucet k8s --service-url http://plumber:8000 --via-ssh ops@bastion
-  faucet ctl status                       what a running one does; ctl --help has more
-  faucet doctor                           what is missing on this machine"""
-
 app = App(
     name="faucet",
     help="One address in front of N R Plumber workers, each with one request at a time, and one fair queue.",
     version=versions,
-    help_epilogue=f"{EXAMPLE_LINES}\n\n{EXIT_CODES}",
     help_format="plaintext",
     config=fill_from_file,
 )
@@ -240,6 +231,7 @@ app.command(with_options(config, LocalSettings), name="config")
 add_to(app)
 app.command(doctor.app)
 app.command(ctl)
+add_help(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -261,6 +253,9 @@ def _main(words: list[str]) -> int:
     if problem := early(words, app):
         print_error(problem)
         return EXIT_USAGE
+    if is_short(words, app):
+        print(SHORT)
+        return 0
     try:
         return _carry_out(words)
     except CycloptsError as error:

@@ -25,7 +25,7 @@ from cyclopts import (
 )
 
 from faucet.cli.exit_codes import EXIT_USAGE
-from faucet.cli.synonyms import EXAMPLES, OPTIONS, TLS
+from faucet.cli.synonyms import OPTIONS, TLS
 from faucet.settings import AttachSettings, K8sSettings, LocalSettings, Option
 
 if TYPE_CHECKING:
@@ -231,7 +231,7 @@ def _example(name: str) -> str:
         for field in dataclasses.fields(kind):
             if _flag(field.name) == name:
                 option: Option = field.metadata["option"]
-                return EXAMPLES.get(option.unit, "")
+                return option.example
     return ""
 
 

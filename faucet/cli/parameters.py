@@ -120,7 +120,7 @@ _UNITS: dict[str, Callable[[str], Any]] = {
     "names": _name,
     "signal": units.parse_stop_signal,
 }
-_METAVARS = {
+METAVARS = {
     "duration": "TIME",
     "size": "SIZE",
     "address": "ADDRESS",
@@ -137,6 +137,7 @@ _METAVARS = {
     "names": "NAMES",
     "signal": "SIGNAL",
 }
+"""What stands for a value of each unit in usage lines."""
 _LISTS = ("ssh", "address", "globs", "names")
 """Options that can be given several times, or with commas."""
 _SHOWN: dict[str, Callable[[Any], str]] = {"duration": units.format_duration, "size": units.format_size}
@@ -170,6 +171,8 @@ def show(option: Option, value: Any) -> str:
         return ",".join(f"{name}={key}" for name, key in value.items())
     if isinstance(value, UnixAddress) and value.mode is not None:
         return f"{value}?mode={value.mode:03o}"
+    if value == 0 and not isinstance(value, bool):
+        return "0"  # of whatever unit
     return _SHOWN.get(option.unit, str)(value)
 
 
@@ -186,7 +189,7 @@ def _parameter(field: dataclasses.Field[Any], has_variable: bool = True) -> Para
         validator=partial(_check_range, option),
         negative=option.negative or (),
         show_default=lambda _value: shown,
-        metavar=_METAVARS.get(option.unit),
+        metavar=METAVARS.get(option.unit),
         # One word each, however many fields the parsed value has.
         n_tokens=1 if option.unit in _UNITS else None,
         accepts_keys=False if option.unit in _UNITS else None,

@@ -44,7 +44,7 @@ def fill_from_file(app: App, commands: tuple[str, ...], arguments: ArgumentColle
     for name, argument in known.items():
         if argument.tokens:
             token = argument.tokens[0]
-            sources[name] = token.source if token.source not in ("cli", "env") else str(token.keyword)
+            sources[name] = token.source if token.source not in ("cli", "env") else token.keyword or "argument"
 
 
 def _path(known: Mapping[str, Any]) -> Path | None:

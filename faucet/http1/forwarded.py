@@ -53,6 +53,12 @@ class Trust:
     def __str__(self) -> str:
         return self._text
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Trust) and self._text == other._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
     def __contains__(self, host: str) -> bool:
         """Whether `host`, an address as text or `unix`, is trusted. Any other text is not."""
         if host == UNIX_PEER:

@@ -56,7 +56,7 @@ class Descriptors:
         self._room = 0
         self._counted = -COUNT_SECONDS
         self.shortages: dict[str, int] = {}
-        """How often a descriptor was missing, by purpose."""
+        """How often a descriptor was missing for a connection, by purpose."""
         self._untold = 0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -77,7 +77,7 @@ class Descriptors:
         return self._room
 
     def note(self, purpose: str) -> None:
-        """Record that a descriptor was missing for `purpose`: `client` or `worker`."""
+        """Record that one was missing for `purpose`: `client`, `worker`, `readiness check` or `health check`."""
         self.shortages[purpose] = self.shortages.get(purpose, 0) + 1
         if self._timer is not None:
             self._untold += 1

@@ -12,6 +12,8 @@ from faucet.proxy.budget import FREE, Budget
 from faucet.proxy.client_identity import ClientIdentity
 from faucet.proxy.deadlines import DRAIN_SECONDS, RATE_SECONDS, Timeouts
 from faucet.proxy.pool import Pool, Upstream
+from faucet.proxy.pressure import Pressure
+from faucet.proxy.trim import Trimmer, system_trim
 from faucet.proxy.tunnel import Tunnel
 from faucet.settings import ProxySettings
 
@@ -93,7 +95,10 @@ class Clients:
         self.turned_away = 0
         """Clients beyond the limit, which are being told so."""
         self.limit = settings.max_clients or machine.max_clients()
-        self.budget = Budget(settings.buffer_total or machine.buffer_total(machine.memory()))
+        self.trimmer = Trimmer(pool.loop, system_trim(), lambda: bool(pool.dispatcher.locked))
+        total = settings.buffer_total or machine.buffer_total(machine.memory())
+        self.budget = Budget(total, self.trimmer.note)
+        self.pressure = Pressure(pool.loop, self.budget)
         self.free_buffer = min(FREE, settings.buffer_response)
         introduction = ClientIdentity(settings)
         self.introduce = introduction if introduction.needed else None
@@ -202,3 +207,5 @@ class Clients:
             tunnel.abort()
         for timeouts in self.timeouts:
             timeouts.close()
+        self.pressure.close()
+        self.trimmer.close()

@@ -332,7 +332,7 @@ class ClientConnection(Outflow):
 
     def _moved(self) -> tuple[int, int]:
         """Bytes that it has sent of its body, and read of our answers."""
-        return self.exchange.account.received if self.exchange is not None else 0, self._taken()
+        return self.exchange.account.received if self.exchange is not None else 0, self.taken()
 
     def check_hurried(self) -> None:
         """The service has been ending for a while. Refuse what is not in hand, and cut whoever does not move."""
@@ -455,7 +455,7 @@ class ClientConnection(Outflow):
         left = self.transport.get_write_buffer_size()
         if self._growing:
             self._count_buffer()
-        if left and self._taken() - self._delivered < self.clients.least_moved:
+        if left and self.taken() - self._delivered < self.clients.least_moved:
             self.cut()
         elif left:
             self._watch_reader()

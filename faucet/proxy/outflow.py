@@ -20,7 +20,6 @@ class Outflow(asyncio.Protocol):
     """The sending side of a client's connection."""
 
     __slots__ = (
-        "_charged",
         "_delivered",
         "_growing",
         "_linger_left",
@@ -39,7 +38,6 @@ class Outflow(asyncio.Protocol):
         self._linger_left = -1  # bytes still to be dropped before closing; negative: not lingering
         self._delivered = 0  # bytes the kernel had taken when progress was looked at last
         self._growing = False  # more of a response waits here than may in any case
-        self._charged = 0  # bytes of that which are counted in the budget
         self.write_paused = False  # and as much as may at all
         self.written = 0
 
@@ -90,13 +88,14 @@ class Outflow(asyncio.Protocol):
         clients = self.clients
         size = self.transport.get_write_buffer_size()
         counted = size if size > clients.free_buffer else 0
-        if counted != self._charged:
-            change, self._charged = counted - self._charged, counted
-            clients.budget.charge(change)
+        clients.budget.hold(self, counted)
         if self.write_paused or not counted:
             return
         full = size > clients.settings.buffer_response
-        if full or clients.budget.spent:
+        spent = clients.budget.spent
+        if spent:
+            clients.pressure.begin()
+        if full or spent:
             self.write_paused = True
             if full:
                 self._set_marks(clients.settings.buffer_response // 4)
@@ -111,10 +110,10 @@ class Outflow(asyncio.Protocol):
             self.transport.set_write_buffer_limits(high=max(self.clients.free_buffer, low), low=low)
 
     def _watch_reader(self) -> None:
-        self._delivered = self._taken()
+        self._delivered = self.taken()
         self.clients.readers.touch(self)
 
-    def _taken(self) -> int:
+    def taken(self) -> int:
         """Bytes that have reached the client's machine. What waits in our kernel, which may be megabytes, has not: a
         steady but slow reader would else seem to stand still for a long time."""
         waiting = array("i", [0])
@@ -125,9 +124,11 @@ class Outflow(asyncio.Protocol):
     def _forget_buffer(self) -> None:
         """The connection is gone, and what waited with it."""
         self.clients.budget.slowed.pop(self, None)
-        if self._charged:
-            charged, self._charged = self._charged, 0
-            self.clients.budget.charge(-charged)
+        self.clients.budget.hold(self, 0)
+
+    def cut(self) -> None:
+        """Reset the connection."""
+        raise NotImplementedError
 
     def _next_request(self) -> None:
         raise NotImplementedError

@@ -99,7 +99,7 @@ async def _serve(
     raise_file_limit()
     relax_garbage_collector()
     orphans.become_subreaper()
-    reaper = orphans.Reaper()
+    reaper = orphans.OrphanReaper()
     reaper.start()
     service = _Service(site, settings, log)
     asyncio.get_running_loop().set_exception_handler(partial(_unhandled, service.proxy.pool.descriptors))

@@ -104,7 +104,7 @@ class Runtime:
 
     def _tell_refusals(self) -> None:
         """Log refused requests: one event for all of the last REFUSALS_SECONDS."""
-        refused = self.proxy.stats.refused - self._refusals_told
+        refused = self.proxy.stats.refused_requests - self._refusals_told
         if not refused or self.proxy.pool.draining or monotonic() < self._tell_next:
             return
         ours = (record for record in reversed(self.proxy.stats.recent) if record.status == 503 and not record.worker)
@@ -131,7 +131,7 @@ class Runtime:
             queue_limit=dispatcher.queue_limit,
             oldest=epoch(oldest[1]) if oldest else 0.0,
             errors=stats.errors - (past.errors if past else 0),
-            refused=stats.refused - (past.refused if past else 0),
+            refused=stats.refused_requests - (past.refused if past else 0),
             requests=stats.exchanges,
             clients=len(self.proxy.clients),
             max_clients=self.proxy.clients.limit,

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from time import monotonic
-from typing import Protocol
 
 from faucet.settings import Span, WorkerSettings
 from faucet.units import format_duration
-from faucet.workers.context import Context
-from faucet.workers.slot import Slot
+from faucet.workers.pool import Pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,28 +35,6 @@ def wanted(load: Load, span: Span, settings: WorkerSettings) -> int:
     if load.idle > settings.scale_down_after and load.workers > span.least and not load.last_held:
         return load.workers - 1
     return load.workers
-
-
-class Pool(Protocol):
-    """The part of a supervisor that is used here."""
-
-    context: Context
-    slots: list[Slot]
-    span: Span
-
-    @property
-    def starting(self) -> bool:
-        """Whether some of the workers that there should be are not in service."""
-        ...
-
-    @property
-    def changing(self) -> bool:
-        """Whether some workers are not in service, or about to leave it."""
-        ...
-
-    def scale(self, count: int, who: str) -> str:
-        """Have `count` workers."""
-        ...
 
 
 class Autoscaler:

@@ -27,15 +27,15 @@ ANSWER_LIMIT = 1 << 20
 
 
 class Hung(Exception):
-    """It did not answer, so it is still at work, or stuck."""
+    """The worker did not answer, so it is still at work, or stuck."""
 
 
 class Unhealthy(Exception):
-    """It answered, but not well."""
+    """The worker answered with an error, or not in HTTP."""
 
 
 class _Check(Holder):
-    """Holds the lock while it asks."""
+    """Holds the lock during a health check."""
 
     def __init__(self, path: str) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ async def _exits_within(instance: Instance, seconds: float) -> bool:
 
 
 async def check(proxy: Proxy, backend: Backend, path: str, timeout: float = HEALTH_TIMEOUT) -> bool:
-    """Ask an idle worker for `path`. False if it was not idle, or is gone meanwhile: then there is nothing to tell.
+    """Request `path` from an idle worker. Return False if it was not idle, or is gone meanwhile.
 
     Raises Unhealthy if it does not answer with 2xx or 3xx. Raises Hung if it does not answer at all; its lock is not
     given back then, but taken away with it, since it is still at work.
@@ -110,7 +110,7 @@ async def check(proxy: Proxy, backend: Backend, path: str, timeout: float = HEAL
 
 
 async def _ask(backend: Backend, path: str) -> int:
-    """The status of its answer, read to its end. A connection of its own: what goes wrong there harms no other."""
+    """Return the status of its answer, read to its end, on a connection of its own: failures there harm no other."""
     reader, writer = await asyncio.open_connection(backend.host, backend.port, limit=ANSWER_LIMIT)
     try:
         writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())

@@ -6,20 +6,17 @@ decided about one worker is a pure function of what is known about it: `judge_si
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-from collections.abc import Coroutine
 from dataclasses import dataclass
 from enum import Enum
 from time import monotonic
-from typing import Any, Protocol
 from weakref import WeakSet
 
 from faucet.settings import WorkerSettings
 from faucet.units import counted, format_duration, format_size
 from faucet.workers.causes import Cause, Reason
-from faucet.workers.context import Context
 from faucet.workers.instance import Instance
+from faucet.workers.pool import Pool
 from faucet.workers.slot import Slot
 
 RSS_SETTLES = 3.0
@@ -29,11 +26,11 @@ FEW_REQUESTS = 3
 """Requests after which a worker is as large as it is from the start: many APIs load what they need with the first."""
 
 TOO_LARGE_IN_A_ROW = 2
-"""Replacements in a row that were too large when first looked at, or after FEW_REQUESTS: another one is no use."""
+"""Replacements in a row that may be too large from the start; after them, another one would be, too."""
 
 RSS_IS_HOPELESS = """\
 --max-rss %s is less than a fresh worker needs: this one has %s, %s after its start, %s. Workers are not replaced for \
-their size any more. Raise --max-rss, or make the API smaller and ask for a rolling restart, which tries again."""
+their size any more. Raise --max-rss, or make the API smaller and begin a rolling restart: then sizes count again."""
 
 PAUSE_AFTER_FAILURE = 60.0
 """Seconds after a replacement that did not become ready in which no other is tried."""
@@ -95,26 +92,6 @@ def why_replace(worker: Condition, limits: WorkerSettings) -> Cause | None:
     if worker.size in (Size.GROWN, Size.TOO_LARGE):
         return Cause(Reason.MAX_RSS, f"replaced at {format_size(worker.rss)}, {age} after its start (--max-rss)")
     return None
-
-
-class Pool(Protocol):
-    """The part of a supervisor that is used here."""
-
-    context: Context
-    slots: list[Slot]
-
-    @property
-    def is_rolling(self) -> bool:
-        """Whether a rolling restart is in progress."""
-        ...
-
-    async def replace(self, slot: Slot, cause: Cause) -> bool:
-        """Replace the process in `slot`; return whether that succeeded."""
-        ...
-
-    def act(self, coroutine: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
-        """Run something that is waited for at the end."""
-        ...
 
 
 class Recycler:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
 from dataclasses import dataclass
 from time import strftime
-from typing import Any, Protocol
 
 from faucet.fleet import Refused
 from faucet.workers.causes import Cause, Reason
+from faucet.workers.pool import Pool
 from faucet.workers.slot import ReplaceError, Slot
 
 _log = logging.getLogger("faucet")
@@ -28,32 +27,12 @@ class Progress:
     """The workers whose replacements are being started."""
 
     def end(self, outcome: str | Refused) -> None:
-        """Tell whoever waits for it, if somebody does."""
+        """Set the result."""
         if isinstance(outcome, Refused):
             self.result.set_exception(outcome)
-            self.result.exception()  # it may well be that nobody waits
+            self.result.exception()  # often, nothing waits for it
         else:
             self.result.set_result(outcome)
-
-
-class Pool(Protocol):
-    """The part of a supervisor that is used here."""
-
-    slots: list[Slot]
-    stopping: bool
-
-    @property
-    def ending(self) -> bool:
-        """Whether nothing new is begun any more."""
-        ...
-
-    def reload(self, why: str) -> None:
-        """Have a rolling restart."""
-        ...
-
-    def act(self, coroutine: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
-        """Run something that is waited for at the end."""
-        ...
 
 
 class RollingRestarts:
@@ -108,7 +87,7 @@ class RollingRestarts:
         finally:
             self.progress = None
             if not progress.result.done():
-                progress.end(Refused("rolling restart: it was broken off; the log says why"))
+                progress.end(Refused("rolling restart: it failed; the log says why"))
             who, self._next = self._next, ""
             if who and not self._pool.ending:
                 self._pool.reload(who)

@@ -22,6 +22,7 @@ from faucet.workers.advice import NONE, Advice, advice
 from faucet.workers.causes import Cause, Reason
 from faucet.workers.context import Context, SlotLog
 from faucet.workers.instance import Instance, State
+from faucet.workers.repeats import StartOutput
 
 BACKOFF = Backoff(1.0, 15.0, jitter=0.25)
 """Before the second restart in a row; the first is at once."""
@@ -95,6 +96,7 @@ class Slot:
         self.failed_starts = 0  # in a row, without having been ready between
         self.shortages = 0  # starts in a row that this machine had not the means for
         self._observer = observer
+        self._failed_output: StartOutput | None = None  # of the latest start, if that failed
         self._attempts = 0  # starts that have succeeded or failed
         self._changed = asyncio.Event()  # see `_until`
         self._awake = asyncio.Event()
@@ -135,7 +137,7 @@ class Slot:
 
     async def _one_instance(self) -> Instance:
         """Start a process, and wait until it, or the last of those that have replaced it, has exited; return that."""
-        instance = self.instance = Instance(self.number, self.context, self.log)
+        instance = self.instance = self._new_instance(self._failed_output)
         if not await instance.start():
             self._failed_to_start(instance)
             self._attempted()
@@ -146,18 +148,22 @@ class Slot:
         self._exited(ended)
         return ended
 
+    def _new_instance(self, before: StartOutput | None = None) -> Instance:
+        instance = Instance(self.number, self.context, self.log, before)
+        instance.exited.add_done_callback(lambda _: self._changed.set())
+        return instance
+
     async def _exit(self) -> Instance:
         """Wait until the process in service has exited, and none is about to take over from it."""
-        while True:
-            instance = self.instance
-            assert instance is not None
-            await asyncio.wait([instance.exited])
-            await self._until(lambda: self.successor is None)
-            if self.instance is instance:
-                return instance
+        await self._until(self._is_vacant)
+        assert self.instance is not None
+        return self.instance
+
+    def _is_vacant(self) -> bool:
+        return self.successor is None and self.instance is not None and self.instance.exited.done()
 
     async def _until(self, condition: Callable[[], bool]) -> None:
-        """Wait for something that changes with an attempt, a successor, or the end of the slot."""
+        """Wait for something that changes with an attempt, a successor, an exit, or the end of the slot."""
         while not condition():
             self._changed.clear()
             await self._changed.wait()
@@ -172,11 +178,12 @@ class Slot:
         self.shortages = 0
         self.failed = False
         self.advice = NONE
+        self._failed_output = None
         instance.enter_service(self.held)
         self._observer.became_ready(self)
 
     def _exited(self, instance: Instance) -> None:
-        """The process in service has exited. At the end of the service that is not worth a line."""
+        """Take note of the exit of the process in service; at the end of the service, without a line in the log."""
         self.instance = None
         if monotonic() - instance.began >= HEALTHY_AFTER:
             self.failures = 0
@@ -202,6 +209,7 @@ class Slot:
             self._observer.short_of(self, instance.shortage, instance.failure)
             return
         self.shortages = 0
+        self._failed_output = instance.output
         self._remember_end(instance)
         self.failures += 1
         self.failed_starts += 1
@@ -240,11 +248,11 @@ class Slot:
     # -- being replaced ----------------------------------------------------------------------------------------
 
     async def replace(self, cause: Cause) -> None:
-        """Have a process that was started after now; the one in service ends when that is ready, and it is done.
+        """Have a process that is started after this call. The one in service ends when that is ready and it is done.
 
-        If there is none in service, the next one that is started is waited for. Several may ask at once: there is
-        never more than one successor, and one that was started after a caller had asked is what that caller wanted. If
-        the slot is given up, nothing is done. Raises ReplaceError, and the old one goes on.
+        If there is none in service, wait for the next start. With several calls at once there is still one successor;
+        a process that was started after a call is what that call wanted. Do nothing if the slot is given up. Raises
+        ReplaceError; then the old process goes on.
         """
         asked = monotonic()
         while not self._has_since(asked):
@@ -274,14 +282,14 @@ class Slot:
             raise ReplaceError(self.exits[-1] if self.exits else "could not be started", self.advice)
 
     async def _succeed(self, cause: Cause) -> None:
-        successor = self.successor = Instance(self.number, self.context, self.log)
+        successor = self.successor = self._new_instance()
         try:
             ready = await successor.start()
         finally:
             self.successor = None
             self._changed.set()
         if successor.shortage:
-            self.context.proxy.stats.count_shortage(successor.shortage)
+            self.context.proxy.stats.count_start_shortage(successor.shortage)
         if self.stopping:
             await successor.end(0)
         elif not ready:
@@ -354,7 +362,7 @@ class Slot:
 
 
 def _with_last_words(instance: Instance, lines: list[str], hint: Advice) -> str:
-    """Why it did not become ready, and what it said last: R tells there what is wrong."""
-    reason = instance.failure or "was not ready: its port was taken by somebody else"
+    """Return why it did not become ready, and its last lines: R writes there what is wrong."""
+    reason = instance.failure or "was not ready: its port was taken by another process"
     text = "\n  | ".join([reason, *lines[-WORDS_SHOWN:]])
     return f"{text}\n  {hint.text}" if hint.text else text

@@ -16,7 +16,7 @@ from faucet.workers.autoscale import Autoscaler
 from faucet.workers.causes import Cause, Reason
 from faucet.workers.context import Context
 from faucet.workers.health import watch_health
-from faucet.workers.instance import STOP_GRACE, Instance
+from faucet.workers.instance import STOP_GRACE
 from faucet.workers.ports import accepted_by_plumber, child_ports, free_port, is_free
 from faucet.workers.program import Program
 from faucet.workers.reaper import Reaper
@@ -32,8 +32,7 @@ _log = logging.getLogger("faucet")
 FIRST_TRIES = 3
 """Failed starts in a row of each worker, with none ever ready, after which the service gives up."""
 
-
-NOT_OFFERED = {
+NOT_OFFERED = {  # see Fleet
     "drop": "`drop` is for pods; a worker that Faucet has started is restarted or killed",
     "retry": "`retry` is for pods; `restart` starts a worker at once that waits for its next try",
 }
@@ -62,7 +61,7 @@ class Supervisor:
         self.context = Context(program, settings, proxy, self.reaper, on_line, self.choose_port)
         self.slots = [Slot(number, self.context, self) for number in range(1, span.least + 1)]
         self.closing: list[Slot] = []
-        """Given up, but their requests in progress are not finished yet."""
+        """Slots that were scaled away, and whose requests in progress are not finished yet."""
         self.rolling = RollingRestarts(self, settings.roll_batch)
         self.first_ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when a worker is ready for the first time, or none is for a while; StartFailed if none ever will be."""
@@ -127,10 +126,10 @@ class Supervisor:
         return [*self.slots, *self.closing]
 
     def choose_port(self, number: int) -> int:
-        """A port for a process in slot `number`: one of those that were asked for, if it is to be had; else any.
+        """Return a port for a process in slot `number`: one from --child-port on if that is free, else any.
 
-        Worker i gets the i-th; while it is being replaced its successor gets one behind those of all workers. Raises
-        OSError if there are no descriptors left.
+        Worker i gets the i-th; its replacement gets one behind those of all workers. Raises OSError if there are no
+        descriptors left.
         """
         used = self.context.ports_taken | {instance.port for slot in self._all_slots for instance in slot.instances}
         if not self._settings.child_port:
@@ -143,7 +142,7 @@ class Supervisor:
         return free_port(used)
 
     def _suits(self, port: int) -> bool:
-        """Whether there is such a port, and R would listen on it: more workers than at first may reach others."""
+        """Return whether R would listen on this port: with more workers than at first, some of them may get others."""
         return port <= 65535 and (self.context.program.rscript is None or accepted_by_plumber(port))
 
     # -- what slots report --------------------------------------------------------------------------------------
@@ -168,15 +167,15 @@ class Supervisor:
         if all(other.failed for other in self.slots):
             self.proxy.pool.fail(f"No worker can be started; the last one to try, worker {slot}, {failure}")
             if self._settings.keep_trying and not self.first_ready.done():
-                self.first_ready.set_result(None)  # whoever asks is told why
+                self.first_ready.set_result(None)  # requests are answered with the reason
         if self.first_ready.done() or self._settings.keep_trying or slot.failures < FIRST_TRIES:
             return
-        elsewhere = next(
-            (instance for other in self.slots if (instance := other.instance) and instance.listens_elsewhere()), None
-        )
-        if elsewhere is not None:
-            # Workers that fight for one port of their own: the one that has it tells more than the one that ended.
-            self._give_up(f"worker {elsewhere.number} {elsewhere.why_not_listening()}")
+        starting = [(other, other.instance.readiness) for other in self.slots if other.instance is not None]
+        elsewhere = [(other, readiness) for other, readiness in starting if readiness and readiness.listens_elsewhere()]
+        if elsewhere:
+            # Workers that fight for one port of their own: the one that has it explains more than the one that ended.
+            other, readiness = elsewhere[0]
+            self._give_up(f"worker {other} {readiness.why_not()}")
         elif all(other.failures >= FIRST_TRIES for other in self.slots):
             said = "".join(f"\n  | {line}" for line in slot.last_lines)
             text = f"no worker could be started, in {slot.failures} tries: worker {slot} {failure}"
@@ -185,7 +184,7 @@ class Supervisor:
 
     def short_of(self, slot: Slot, resource: str, failure: str) -> None:
         """Give up if no worker could ever be started, though that is the machine's fault."""
-        self.proxy.stats.count_shortage(resource)
+        self.proxy.stats.count_start_shortage(resource)
         slot.log.error("%s: %s", failure, remedy(resource))
         if self.first_ready.done() or self._settings.keep_trying:
             return
@@ -199,12 +198,12 @@ class Supervisor:
 
     @property
     def changing(self) -> bool:
-        """Some workers are not in service, or about to leave it."""
+        """Whether some workers are not in service, or are leaving it."""
         return bool(self.closing) or self.starting
 
     @property
     def starting(self) -> bool:
-        """Some workers that there should be are not in service."""
+        """Whether some of the workers that there should be are not in service."""
         return not all(slot.in_service for slot in self.slots)
 
     @property
@@ -218,11 +217,11 @@ class Supervisor:
         return counted(least, "worker") if least == most else f"{least} to {most} workers"
 
     def origin(self) -> Origin:
-        """We have started them."""
+        """Return what is wrong until further notice; Faucet itself has started the workers."""
         return Origin(trouble=self._trouble())
 
     def _trouble(self) -> str:
-        """What is wrong with all of them, until it is not any more."""
+        """Return what is wrong with all workers; empty if nothing is."""
         if self.failing:
             slot = self.slots[-1]
             fact = slot.advice.text or f"worker {slot} {slot.exits[-1] if slot.exits else 'failed'}"
@@ -231,7 +230,7 @@ class Supervisor:
 
     @property
     def failing(self) -> bool:
-        """See Fleet."""
+        """Whether no worker is in service, and each has failed to start."""
         return all(slot.failed_starts and not slot.in_service for slot in self.slots)
 
     def statuses(self) -> list[WorkerStatus]:
@@ -239,7 +238,7 @@ class Supervisor:
         return [status for slot in self._all_slots for status in slot_statuses(slot)]
 
     def notice(self) -> str:
-        """How far a rolling restart is; else what is wrong, if something is."""
+        """Return how far a rolling restart is, or else what is wrong; an empty text if nothing is."""
         return self.rolling.notice() or self._trouble()
 
     def details(self, worker: str) -> WorkerDetails:
@@ -247,15 +246,15 @@ class Supervisor:
         return slot_details(self._find(worker, even_closing=True))
 
     def restart(self, worker: str, who: str) -> str:
-        """Replace a process by one that is ready first; `all`: all of them, side by side."""
+        """Replace a process by one that is ready first; `all`: all of them at once. Raises Refused."""
         if worker == "all":
             chosen = [slot for slot in self.slots if not slot.being_replaced]
             if not chosen:
-                raise Refused("all workers are being replaced already")
+                raise Refused("all workers are already being replaced")
             return "; ".join(self._restart(slot, who) for slot in chosen)
         slot = self._find(worker)
         if slot.being_replaced:
-            raise Refused(f"worker {slot} is being replaced already")
+            raise Refused(f"worker {slot} is already being replaced")
         return self._restart(slot, who)
 
     def _restart(self, slot: Slot, who: str) -> str:
@@ -289,11 +288,11 @@ class Supervisor:
 
     @property
     def ending(self) -> bool:
-        """Nothing new is begun any more."""
+        """Whether nothing new is begun any more."""
         return self._ending or self.proxy.pool.draining
 
     def prepare_to_end(self) -> None:
-        """Check no worker's health any more, and replace none: the service ends."""
+        """Stop health checks, and begin no replacement: the service ends."""
         self._ending = True
         if self._ticking is not None:
             self._ticking.cancel()
@@ -305,7 +304,7 @@ class Supervisor:
             raise Refused("the service is ending")
 
     def roll(self, who: str, wait: bool = False) -> Answer:
-        """Replace all workers, one after the other, each by one that is ready first; `wait` for what comes of it."""
+        """Replace all workers, one batch after the other. With `wait`, answer when it is done. Raises Refused."""
         progress = self._roll(who)
         return progress.result if wait else f"{progress.total} workers are replaced, one after the other"
 
@@ -316,7 +315,7 @@ class Supervisor:
         return progress
 
     def reload(self, why: str) -> None:
-        """Roll with what is there now. If a rolling restart began before that, another one follows it."""
+        """Have a rolling restart, so that workers use what is there now; after the one in progress if there is one."""
         if self.rolling.follow(why):
             return
         try:
@@ -330,10 +329,10 @@ class Supervisor:
         return self.rolling.progress is not None
 
     def scale(self, count: int, who: str) -> str:
-        """Have `count` workers. Those that are too many finish their requests in progress."""
+        """Have `count` workers; those that are too many finish their requests in progress. Raises Refused."""
         self._refuse_if_ending()
         if not 1 <= count <= MOST_WORKERS:
-            raise Refused(f"there have to be between 1 and {MOST_WORKERS} workers")
+            raise Refused(f"{count} workers are not possible; expected a number from 1 to {MOST_WORKERS}")
         before = len(self.slots)
         if count == before:
             return f"there are {count} workers already"
@@ -362,7 +361,7 @@ class Supervisor:
         self.proxy.stats.forget(str(slot))
 
     def hold(self, worker: str, who: str) -> str:
-        """Give a worker no more requests, and keep its process."""
+        """Give a worker no more requests, and keep its process. Raises Refused."""
         slot = self._find(worker)
         if not slot.held:
             slot.log.info("held by %s", who)
@@ -370,7 +369,7 @@ class Supervisor:
         return f"worker {slot} gets no more requests until it is resumed; its process is kept"
 
     def resume(self, worker: str, who: str) -> str:
-        """Undo hold."""
+        """Give a held worker requests again. Raises Refused."""
         slot = self._find(worker)
         if not slot.held:
             raise Refused(f"worker {slot} is not held")
@@ -379,19 +378,16 @@ class Supervisor:
         return f"worker {slot} serves again"
 
     def kill(self, worker: str, who: str) -> str:
-        """SIGKILL to the process, whatever it does; `3-`: to what leaves slot 3, `3+`: to what comes."""
+        """Send SIGKILL to a worker's process; `3-`: to the predecessor in slot 3, `3+`: to the successor. Raises
+        Refused."""
         slot = self._find(worker, even_closing=True)
-        chosen: dict[str, list[Instance | None]] = {"-": [slot.predecessor], "+": [slot.successor]}
-        instances = chosen.get(worker[-1:], [slot.instance])
-        alive = [instance for instance in instances if instance and instance.alive]
-        if not alive:
+        instance = {"-": slot.predecessor, "+": slot.successor}.get(worker[-1:], slot.instance)
+        if instance is None or instance.process is None or not instance.alive:
             raise Refused(f"worker {worker} has no process now")
-        for instance in alive:
-            slot.log.warning("killed by %s", who)
-            instance.kill(Cause(Reason.KILL, f"killed by {who}"))
+        slot.log.warning("killed by %s", who)
+        instance.kill(Cause(Reason.KILL, f"killed by {who}"))
         again = "" if slot.stopping or worker[-1] in "+-" else ", and started again"
-        pids = ", ".join(str(instance.process.pid) for instance in alive if instance.process)
-        return f"worker {worker} (pid {pids}) is killed{again}"
+        return f"worker {worker} (pid {instance.process.pid}) is killed{again}"
 
     def _find(self, worker: str, even_closing: bool = False) -> Slot:
         name = worker.rstrip("+-")

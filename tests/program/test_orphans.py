@@ -13,13 +13,14 @@ from collections.abc import Callable
 from pathlib import Path
 from time import monotonic, sleep
 
+import psutil
 import pytest
 
 from faucet.workers.kin import family, read_marks, read_process, scan
 from tests.support.checkout import ROOT
 from tests.support.family import wait_reaped
 from tests.support.load import fetch
-from tests.support.running import Faucet, is_alive, python_worker, wait_gone
+from tests.support.running import WORKERS, Faucet, is_alive, python_worker, wait_gone
 from tests.support.status import control, until
 
 Start = Callable[..., Faucet]
@@ -103,7 +104,7 @@ import asyncio, ctypes, subprocess, sys, threading
 from faucet.workers import orphans
 assert orphans.become_subreaper()
 orphans.GRACE, orphans.OWN_SESSION_GRACE = 0.3, 3.0
-reaper = orphans.Reaper()
+reaper = orphans.OrphanReaper()
 reaper.start()
 
 async def main():
@@ -230,3 +231,25 @@ def test_signals_end_process_1_while_it_starts(container: list[str], number: sig
     os.kill(int(child), number)
     assert process.wait(5) in (128 + number, 130)
     process.stdout.close()
+
+
+@pytest.mark.skipif(not shutil.which("pgrep"), reason="pgrep is missing")
+@pytest.mark.parametrize("pattern", [("-f", "faucet"), ("python",)], ids=["faucet", "python"])
+async def test_no_worker_is_left_if_whatever_has_a_name_is_killed(
+    faucet: Start, tmp_path: Path, pattern: tuple[str, ...]
+) -> None:
+    """As `pkill -9 -f faucet` and `pkill -9 python` do it, but only to processes of this test."""
+    runner, program = tmp_path / "runner", tmp_path / "forking.py"
+    runner.symlink_to(Path(sys.executable).resolve())  # a worker that has neither name
+    for name in (program, tmp_path / "counting.py"):
+        shutil.copy(WORKERS / name.name, name)
+    service = faucet("--command", "./runner forking.py", "-w", "2")
+    workers = service.wait_workers(2)
+    daemons = await leave_orphans(service.port, 2, 600)
+    children = {process.pid for process in psutil.Process(service.process.pid).children(recursive=True)}
+    named = {int(pid) for pid in subprocess.run(["pgrep", *pattern], capture_output=True, check=True).stdout.split()}
+    chosen = named & {service.process.pid, *children}
+    assert not {*workers.values(), *daemons} & named
+    subprocess.run(["kill", "-9", *map(str, chosen)], check=True)
+    for pid in {*workers.values(), *daemons, *children}:
+        await asyncio.to_thread(wait_gone, pid, 3)

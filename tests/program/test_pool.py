@@ -50,7 +50,7 @@ async def test_a_busy_worker_finishes_its_request_before_it_is_replaced(faucet: 
         slow = asyncio.ensure_future(fetch(service.port, "/slow?1.5"))
         await until(client, "busy", lambda s: states(s) == ["1 busy"])
         assert "finishes its request in progress" in await client.ask("restart", worker=1, **WHO)
-        with pytest.raises(Refusal, match="being replaced already"):
+        with pytest.raises(Refusal, match="already being replaced"):
             await client.ask("restart", worker=1, **WHO)
         status = await until(client, "draining", lambda s: "1- draining" in states(s))
         assert states(status) == ["1 ready", "1- draining"]

@@ -29,24 +29,44 @@ OTHERS = {
     "--last",
     "--trust-config",
     "--help",
+    "--help-all",
     "--version",
     "--output",
     "--replicas",
     "--no-confirm",
 }
-PROGRAMS = {"--no-", "--editable", "--install-recommends", "--no-deps", "--wheel-dir", "--wheel", "--out-dir"}
+NEIGHBOURS = {"--strategy"}
+"""Options of the programs that docs/coming-from.md speaks of."""
+PROGRAMS = {
+    "--no-",
+    "--no-install-recommends",
+    "--system",
+    "--home-dir",
+    "--shell",
+    "--reuid",
+    "--regid",
+    "--clear-groups",
+    "--editable",
+    "--install-recommends",
+    "--no-deps",
+    "--wheel-dir",
+    "--wheel",
+    "--out-dir",
+}
 CONTAINERS = {"--format", "--build-arg", "--rm", "--init", "--time", "--read-only", "--tmpfs", "--build", "--wait"}
 """Options of pip, uv, podman and the like."""
 
 
 def code(page: Path) -> list[str]:
-    """The lines of a page's blocks of code: those that are fenced, and those that are indented."""
+    """The lines of a page's blocks of code, which are fenced."""
     fenced, lines = False, []
     for line in page.read_text().splitlines():
         if line.startswith("```"):
             fenced = not fenced
-        elif fenced or line.startswith("    "):
-            lines.append(line.strip())
+        elif fenced:
+            lines.append(re.sub(r"^[$#] (?=faucet )", "", line.strip()))
+        else:
+            assert not line.startswith(("    ", " ```", "  ```")), f"{page.name}: code that is not fenced: {line}"
     assert not fenced, f"{page.name}: a fence is open at the end"
     return lines
 
@@ -78,13 +98,25 @@ def test_links_and_options(page: Path) -> None:
         assert (page.parent / target).exists() or target.startswith("https://"), target
     for option in re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", text):
         known = option in OPTIONS | OTHERS or option.startswith("--roll")
-        assert known or option in PROGRAMS | CONTAINERS, option
+        assert known or option in PROGRAMS | CONTAINERS | NEIGHBOURS, option
+
+
+def test_the_map_is_true() -> None:
+    """Every path in CONTRIBUTING exists, and its tree leaves no package out."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    tree = text.partition("```text\nfaucet/")[2].partition("```")[0]
+    for path in re.findall(r"`((?:faucet|tests)/[\w./]+)`", text):
+        assert (ROOT / path).exists(), path
+    for top, names in zip(("faucet", "tests"), tree.split("\ntests/"), strict=True):
+        found = {path.name for path in (ROOT / top).iterdir() if (path / "__init__.py").exists()}
+        assert set(re.findall(r"^  (\w+)/ ", names, re.MULTILINE)) == found
+        for name in re.findall(r"\b\w+\.py\b", names):
+            assert (ROOT / top / name).exists(), name
 
 
 def test_the_toml_in_the_docs_is_accepted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = (ROOT / "docs" / "options.md").read_text()
-    block = text[text.index('    workers = "2..8"') :]
-    toml = "\n".join(line[4:] for line in block.splitlines() if line.startswith("    "))
+    toml = text.partition("```toml\n")[2].partition("```")[0]
     assert tomllib.loads(toml)["workers"] == "2..8"
     (tmp_path / "faucet.toml").write_text(toml)
     app(["config", "--dir", str(tmp_path)], exit_on_error=False, result_action="return_value")

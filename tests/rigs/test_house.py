@@ -22,6 +22,7 @@ FLOORS = (
     ("admin", "templates"),
     ("control",),
     ("status",),
+    ("ha",),
     ("workers", "pods"),
     ("fleet", "log"),
     ("proxy",),
@@ -139,7 +140,7 @@ def test_no_test_file_imports_another() -> None:
 IDS = [str(path.relative_to(ROOT)) for path in SOURCES]
 
 
-LONGER = {"faucet/proxy/exchange.py": 600}
+LONGER = {"faucet/proxy/exchange.py": 600, "faucet/settings.py": 700}
 """What is one thing, and would be harder to follow in two: a request, from its head to its end."""
 
 

@@ -1,13 +1,11 @@
-"""The table of failures in docs/requests.md, printed from the rules: `python -m tests.support.failure_table`."""
+"""The table of failures in docs/requests.md, printed from the rules."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 from faucet.proxy.failures import MAX_CONNECTS, Event, Facts, Fate, Lock, Loss, Phase, Verdict, after
-from tests.support.checkout import ROOT
 
-PAGE = ROOT / "docs" / "requests.md"
 BEGIN, END = "<!-- failures:begin -->", "<!-- failures:end -->"
 
 FATES = {
@@ -47,8 +45,8 @@ ROWS = (
     Row("The worker crashes at work on it", Event.EXIT_KNOWN, GET._replace(loss=LOCAL, exited=True)),
     Row("The worker dies before it has read it: GET, PUT, …", Event.EXIT_KNOWN,
         GET._replace(loss=LOCAL._replace(unread=True), exited=True)),
-    Row("… POST, PATCH", Event.WORKER_ENDED, ACTIVE._replace(loss=NEW._replace(unread=True))),
-    Row("The worker ends the connection without an answer, and lives: GET, PUT, …", Event.EXIT_KNOWN,
+    Row("… POST, PATCH", Event.WORKER_ENDED, ACTIVE._replace(loss=LOCAL._replace(unread=True), exited=True)),
+    Row("The worker ends the connection without an answer, and lives: GET, PUT, …", Event.WORKER_ENDED,
         GET._replace(loss=LOCAL)),
     Row("… POST, PATCH", Event.WORKER_ENDED, ACTIVE._replace(loss=NEW)),
     Row("A pod ends the connection without an answer", Event.WORKER_ENDED, GET._replace(loss=NEW)),
@@ -57,7 +55,7 @@ ROWS = (
     Row("The worker ends in the middle of its answer, of which the client has seen nothing", Event.WORKER_ENDED,
         GET._replace(loss=BEGUN)),
     Row("… of which the client has seen a part", Event.WORKER_ENDED, GET._replace(loss=BEGUN, told=True, relayed=True)),
-    Row("The way to a pod is lost: GET, PUT, …", Event.EXIT_KNOWN, GET._replace(loss=NEW._replace(link=True))),
+    Row("The way to a pod is lost: GET, PUT, …", Event.LINK_LOST, GET._replace(loss=NEW._replace(link=True))),
     Row("… POST, PATCH", Event.LINK_LOST, ACTIVE._replace(loss=NEW._replace(link=True))),
     Row("The worker's answer is no HTTP", Event.BAD_RESPONSE, ACTIVE),
     Row("The worker does not answer within `--request-timeout`", Event.TIMED_OUT, ACTIVE),
@@ -79,7 +77,8 @@ def table() -> str:
     for row in ROWS:
         verdict = _settled(row)
         got = f"{verdict.status}" if verdict.fate is Fate.ANSWER else FATES[verdict.fate]
-        lines.append(f"| {row.what} | {got} | {LOCKS[verdict.lock]} |")
+        lock = "gone with the worker" if row.facts.exited else LOCKS[verdict.lock]
+        lines.append(f"| {row.what} | {got} | {lock} |")
     return "\n".join(lines)
 
 
@@ -87,7 +86,9 @@ def _settled(row: Row) -> Verdict:
     """What it comes to in the end; of the lock, once it is known whether the worker has exited."""
     verdict = after(row.event, row.facts)
     if verdict.fate is Fate.WAIT or verdict.lock is Lock.AWAIT_EXIT:
-        return after(Event.EXIT_KNOWN, row.facts)
+        later = after(Event.EXIT_KNOWN, row.facts)
+        fate = later if verdict.fate is Fate.WAIT else verdict
+        return Verdict(fate.fate, later.lock if verdict.lock is Lock.AWAIT_EXIT else verdict.lock, fate.status)
     return verdict
 
 
@@ -96,7 +97,3 @@ def printed(page: str) -> str:
     before, _, rest = page.partition(BEGIN)
     _, _, behind = rest.partition(END)
     return f"{before}{BEGIN}\n\n{table()}\n\n{END}{behind}"
-
-
-if __name__ == "__main__":
-    PAGE.write_text(printed(PAGE.read_text()))

@@ -20,7 +20,7 @@ def test_numbers_are_counted_together_and_complete_when_asked_for() -> None:
     stats.add(replace(RECORD, worker="1", status=799))
     for _ in range(2):  # counted once, however often somebody asks
         stats.settle()
-        assert (stats.exchanges, stats.refused, stats.errors, len(stats.recent)) == (12, 1, 1, 12)
+        assert (stats.exchanges, stats.refused_requests, stats.errors, len(stats.recent)) == (12, 1, 1, 12)
         assert stats.by_class == [0, 0, 10, 0, 0, 2]
         assert (stats.waited.total, stats.service.total, stats.held.total) == (12, 11, 10)
         assert stats.held.sum == pytest.approx(0.03)

@@ -1,4 +1,4 @@
-"""The keeper's program. It runs in a Python of its own, from source that Faucet sends: see reaper.py.
+"""The reaper's program. It runs in a Python of its own, from source that Faucet sends: see reaper.py.
 
 It reads lines until the other end of the pipe is closed, which the death of Faucet does. Then it kills what is left of
 the workers and removes their temporary directories.
@@ -14,11 +14,12 @@ from faucet.workers.kin import LOOKS, end_service
 from faucet.workers.removal import remove_tree
 
 
-def keep(lines: Iterable[bytes]) -> None:
+def run(lines: Iterable[bytes]) -> None:
     """Obey `mark SERVICE SINCE`, `+ PID START`, `- PID`, `home HEX`, and `bye` at an orderly end.
 
-    Without that, Faucet may have been starting a worker: more looks have to find nobody.
+    Without `bye`, Faucet may have been starting a worker: more looks have to find no process.
     """
+    _take_name()
     service, since, homes, looks = "", 0, [], LOOKS
     leaders: dict[int, int] = {}
     for line in lines:
@@ -37,6 +38,15 @@ def keep(lines: Iterable[bytes]) -> None:
     end_service(service, leaders, looks, since)
     for home in homes:
         remove_tree(home)
+
+
+def _take_name() -> None:
+    """Take the name that the command line begins with: `pkill -9 python` must not end this process. Linux only."""
+    try:
+        with open("/proc/self/cmdline", "rb") as line, open("/proc/self/comm", "wb") as name:
+            name.write(line.read().partition(b"\0")[0])
+    except OSError:
+        pass
 
 
 def _share(home: str) -> None:
