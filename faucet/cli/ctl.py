@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import App, Parameter, validators
+from cyclopts import App, Parameter
 
 from faucet.cli.exit_codes import CTL_EXIT_CODES, EXIT_FAILED, EXIT_INTERRUPTED
-from faucet.cli.parameters import option_of
+from faucet.cli.parameters import option_of, whole_number
 from faucet.control.client import Client, NoRuntime, Refusal
 from faucet.control.find import HERE, Place, find
 from faucet.control.protocol import Message
 from faucet.machine import user_name
 from faucet.settings import SshSettings
 from faucet.ssh.target import Target
-from faucet.status.columns import Cell, columns_of, format_age
+from faucet.status.columns import Cell, columns_of, format_age, format_latency
 from faucet.status.format import clock, log_prefix
 from faucet.status.snapshot import LogRow, Service, WorkerRow
 from faucet.status.usage import Usage, sample_usage
@@ -44,7 +44,15 @@ class Where:
 
 At = Annotated[Where | None, Parameter(name="*")]
 Json = Annotated[bool, Parameter(("--json", "-j"), help="JSON for programs.", negative=())]
-Last = Annotated[int, Parameter(("--last", "-n"), help="How many.", validator=validators.Number(gte=1))]
+
+
+def _at_least_one(_type: Any, value: int) -> None:
+    """Raises ValueError."""
+    if value < 1:
+        raise ValueError("must be at least 1")
+
+
+Last = Annotated[int, Parameter(("--last", "-n"), help="How many.", converter=whole_number, validator=_at_least_one)]
 
 app = App(name="ctl", help="Watch and control a Faucet that is running.", help_epilogue=CTL_EXIT_CODES,
           help_format="plaintext", version_flags=())  # fmt: skip
@@ -147,8 +155,8 @@ def status(*, at: At = None, as_json: Json = False) -> int:
             _say(service["notice"])
         oldest = f", the first for {format_age(data['now'] - totals['oldest'])}" if totals["oldest"] else ""
         _say(f"busy {totals['locked']}/{totals['workers']}, {totals['waiting']} queued{oldest}, "
-             f"{totals['rps']:.1f} requests/s, p50 {format_duration(totals['p50'])}, "
-             f"p95 {format_duration(totals['p95'])}, in the last minute {totals['errors']} errors, "
+             f"{totals['rps']:.1f} requests/s, p50 {format_latency(totals['p50'])}, "
+             f"p95 {format_latency(totals['p95'])}, in the last minute {totals['errors']} errors, "
              f"{totals['refused']} refused")  # fmt: skip
         _say(f"clients {totals['clients']}/{totals['max_clients']}, "
              f"buffers {format_size(totals['buffered'])}/{format_size(totals['buffer_total'])}")  # fmt: skip

@@ -14,7 +14,7 @@ import socket
 import struct
 from typing import cast
 
-from faucet.http1 import FramingError, RequestHead, RequestReader
+from faucet.http1 import FramingError, RequestHead, RequestReader, StartLine
 from faucet.proxy.clients import Clients
 from faucet.proxy.deadlines import RATE_SECONDS
 from faucet.proxy.error_responses import CONTINUE, answer
@@ -119,7 +119,7 @@ class ClientConnection(Outflow):
         try:
             parsed = self._reader.feed(data)
         except FramingError as error:
-            self._refuse(error, max(self._reader.size, len(data)))
+            self._refuse(error, max(self._reader.size, len(data)), self._reader.start_line(data))
             return
         if parsed is not None:
             if self._head_begun:
@@ -140,7 +140,7 @@ class ClientConnection(Outflow):
         try:
             body = head.body(self.clients.settings.max_body)
         except FramingError as error:
-            self._refuse(error, len(head.raw), head)
+            self._refuse(error, len(head.raw), StartLine(head.method, head.target, head.stated_minor))
             return
         exchange = self.exchange = Exchange(self.pool, self.clients.budget, self.clients.space, self, head, body)
         if self.clients.introduce is not None:
@@ -242,13 +242,13 @@ class ClientConnection(Outflow):
             self.clients.awaited.touch(self)
 
     def _refuse(
-        self, error: FramingError, received: int, head: RequestHead | None = None, retry_after: int | None = None
+        self, error: FramingError, received: int, line: StartLine | None = None, retry_after: int | None = None
     ) -> None:
         """Answer a request that never became an exchange. Nothing more from this connection is processed."""
-        method = head.method if head else b"GET"
+        method = line.method if line else b"GET"
         data = answer(error.status, error.detail, method=method, retry_after=retry_after)
         self.write(data)
-        self.pool.record(refused(self.peer, head, error.status, error.detail, len(data), received))
+        self.pool.record(refused(self.peer, line, error.status, error.detail, len(data), received))
         self.linger()
 
     # -- ending ------------------------------------------------------------------------------------------------
@@ -347,7 +347,7 @@ class ClientConnection(Outflow):
         """Refuse a request that has not arrived yet."""
         exchange = self.exchange
         if exchange is None and self._reader.started and self._linger_left < 0:
-            self._refuse(FramingError(503, SHUTTING_DOWN), self._reader.size)
+            self._refuse(FramingError(503, SHUTTING_DOWN), self._reader.size, self._reader.start_line())
             return True
         if exchange is not None and exchange.phase is Phase.READING:
             self.pool.refuse(exchange, "shutdown", SHUTTING_DOWN)
@@ -440,7 +440,7 @@ class ClientConnection(Outflow):
         seconds = f"{self.clients.settings.client_timeout or RATE_SECONDS:g} s"
         error = FramingError(408, f"The request did not arrive within {seconds}.")
         if self.exchange is None:
-            self._refuse(error, self._reader.size)
+            self._refuse(error, self._reader.size, self._reader.start_line())
         else:
             self.exchange.refuse(error.status, error.detail)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from time import monotonic, time
 
-from faucet.http1 import RequestHead
-from faucet.proxy.stats import Record
+from faucet.http1 import StartLine
+from faucet.proxy.stats import UNKNOWN, Record
 
 CLIENT_CLOSED_REQUEST = 499
 """What the log shows where no answer could be sent, because the client had left. As in nginx; never sent."""
@@ -72,10 +72,9 @@ class Account(Record):
         return True
 
 
-def refused(client: str, head: RequestHead | None, status: int, detail: str, sent: int, received: int) -> Record:
-    """The record of a request that was answered before it was an exchange; without a `head`, of bytes that are none."""
-    method, target, minor = (head.method, head.target, head.stated_minor) if head else (b"-", b"-", 1)
-    account = Account(client, method, target, minor, received)
+def refused(client: str, line: StartLine | None, status: int, detail: str, sent: int, received: int) -> Record:
+    """The record of a request that was answered before it was an exchange; `line` None: it was not even a request."""
+    account = Account(client, *(line or (b"-", b"-", UNKNOWN)), received)
     account.sent = sent
     account.settle(status, detail)
     return account
