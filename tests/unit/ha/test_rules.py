@@ -189,9 +189,10 @@ def test_a_renewal_under_way_delays_a_release_and_no_more() -> None:
 
 def test_a_first_installation_waits_longer_than_who_has_seen_a_lease() -> None:
     fresh, old = election(), election(B)
-    old.heard(0.0, 7)
+    old.tick(-1.0)
+    old.was_read(-1.0, Lease(record(), "1"))
     for it in (fresh, old):
-        it.tick(0.0)
+        it.tick(1.0)
         it.was_read(0.0, None)
         it.tick(9.99)
         it.was_read(9.99, None)
