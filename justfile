@@ -14,6 +14,10 @@ demo *options:
 test *options:
     {{ bin }}/python -m {{ if options == "" { "tests.support.side_by_side" } else { "pytest " + options } }}
 
+# Run the tests that take a minute together: unit tests and conversations that need no root, no R and no quiet machine, and are not slow
+test-fast *options:
+    {{ bin }}/python -m tests.support.side_by_side -q -m "not r and not cluster and not quiet and not slow" tests/unit tests/conversations tests/rigs/test_house.py {{ options }}
+
 # Lint, format and types, all of them strict
 check:
     {{ bin }}/ruff check --quiet
@@ -25,13 +29,21 @@ fmt:
     {{ bin }}/ruff check --fix --quiet
     {{ bin }}/ruff format --quiet
 
+# Write docs/reference.md, the manual page docs/faucet.1 and the table in docs/requests.md, which are made from the code
+reference:
+    {{ bin }}/python -m tests.support.reference
+
+# Build the documentation as a site, in build/site; `mkdocs serve` shows it while you write
+site:
+    {{ bin }}/python -m mkdocs build --strict
+
 # Mutate requests for so many rounds, with another seed each time, and compare with h11
 fuzz rounds="1000000":
     {{ bin }}/python -m tests.support.fuzzing {{ rounds }}
 
 # Build the example images (buildah, debootstrap, as root) and serve from them: two or three minutes
 images:
-    FAUCET_IMAGES=1 {{ bin }}/python -m pytest tests/test_images.py
+    FAUCET_IMAGES=1 {{ bin }}/python -m pytest tests/rigs/test_images.py
 
 # Torment simulated Faucets of one service for so many seconds, or with one seed, and check that never two grant at once
 ha-sim seconds="60" *seed:

@@ -106,6 +106,19 @@ def user_name(uid: int | None = None) -> str:
         return f"#{uid}"
 
 
+def why_unreadable(path: Path, error: OSError) -> str:
+    """Return why a directory or a file cannot be read, and what to do."""
+    if isinstance(error, PermissionError):
+        where = shlex.quote(str(path.absolute() if has_cwd() else path))
+        return (
+            f"{path}: permission denied for user {user_name()}; give that user access "
+            f"(namei -l {where} shows what is in the way), or run Faucet as its owner"
+        )
+    if not has_cwd() and not path.is_absolute():
+        return NO_CWD
+    return f"{path} cannot be read: {error.strerror or error}"
+
+
 def stranger_at(path: Path | str) -> str:
     """Return the name of the user who owns `path`, if that is neither this process's nor root; else an empty text."""
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import socket
@@ -13,18 +14,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.cluster import cluster as cluster  # noqa: PLC0414
+from tests.support.needs import need
 from tests.support.quiet import room
 from tests.support.running import Faucet
-
-IN_CI = bool(os.environ.get("CI"))
-
-
-def _need(present: bool, what: str) -> None:
-    """Skip without `what`; in CI nothing that matters may be skipped."""
-    if not present:
-        if IN_CI:
-            pytest.fail(f"{what} must be installed where CI runs")
-        pytest.skip(f"needs {what}")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -53,10 +45,10 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 def plumber() -> str:
     """The Rscript of an R with the plumber package."""
     rscript = shutil.which("Rscript")
-    _need(rscript is not None, "R")
+    need(rscript is not None, "R")
     assert rscript is not None
     probe = [rscript, "-e", 'quit(status = !requireNamespace("plumber", quietly = TRUE))']
-    _need(subprocess.run(probe, capture_output=True, check=False).returncode == 0, "the R package plumber")
+    need(subprocess.run(probe, capture_output=True, check=False).returncode == 0, "the R package plumber")
     return rscript
 
 
@@ -76,13 +68,24 @@ def runtime_directory() -> Iterator[Path]:
             os.environ["XDG_RUNTIME_DIR"] = before
 
 
+@pytest.fixture(autouse=True)
+def loggers() -> Iterator[None]:
+    """A Log takes the loggers for itself: after each test they are as they were."""
+    both = [logging.getLogger(name) for name in ("faucet", "asyncio")]
+    before = [([*logger.handlers], logger.propagate, logger.level) for logger in both]
+    yield
+    for logger, (handlers, propagate, level) in zip(both, before, strict=True):
+        logger.handlers, logger.propagate = handlers, propagate
+        logger.setLevel(level)
+
+
 @pytest.fixture
 def tool() -> Callable[[str], str]:
     """The path of an installed program."""
 
     def find(name: str) -> str:
         path = shutil.which(name)
-        _need(path is not None, name)
+        need(path is not None, name)
         assert path is not None
         return path
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -51,7 +51,7 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Called by the registry for each scrape."""
-        rows = self._runtime.fleet.rows()
+        rows = self._runtime.workers()
         yield self._requests()
         yield from self._histograms()
         yield from self._queue()
@@ -82,26 +82,23 @@ class Metrics(Collector):
 
     def _queue(self) -> Iterator[Metric]:
         proxy = self._runtime.proxy
-        yield GaugeMetricFamily("faucet_queue_length", "Queued requests.", proxy.dispatcher.waiting)
-        yield GaugeMetricFamily("faucet_queue_limit", "Requests that may be queued.", proxy.dispatcher.queue_limit)
-        yield GaugeMetricFamily("faucet_locks_held", "Workers whose lock is held.", proxy.dispatcher.locked)
+        yield GaugeMetricFamily("faucet_queue_length", "Queued requests.", proxy.pool.dispatcher.waiting)
+        yield GaugeMetricFamily("faucet_queue_limit", "Requests that may be queued.", proxy.pool.dispatcher.queue_limit)
+        yield GaugeMetricFamily("faucet_locks_held", "Workers whose lock is held.", proxy.pool.dispatcher.locked)
         yield GaugeMetricFamily("faucet_client_connections", "Client connections.", len(proxy.clients))
-        yield GaugeMetricFamily("faucet_client_connections_limit", "Allowed client connections.", proxy.max_clients)
-        yield GaugeMetricFamily("faucet_buffered_bytes", "Used bytes of the buffer budget.", proxy.budget.used)
-        yield GaugeMetricFamily("faucet_buffered_bytes_limit", "The buffer budget in bytes.", proxy.budget.total)
-        waiting = len(proxy.budget.bodies)
-        yield GaugeMetricFamily("faucet_bodies_waiting", "Request bodies that wait for buffer space.", waiting)
-        yield GaugeMetricFamily("faucet_tunnels", "Open WebSocket connections.", len(proxy.tunnels))
-        refused = CounterMetricFamily("faucet_refusals", "Requests answered with 503, by reason.", labels=["reason"])
-        for reason, count in sorted(proxy.stats.refusals.items()):
-            refused.add_metric([reason], count)
-        yield refused
-        shortages = CounterMetricFamily(
-            "faucet_descriptor_shortages", "Shortages of file descriptors, by purpose.", labels=["purpose"]
+        yield GaugeMetricFamily("faucet_client_connections_limit", "Allowed client connections.", proxy.clients.limit)
+        yield GaugeMetricFamily("faucet_buffered_bytes", "Used bytes of the buffer budget.", proxy.clients.budget.used)
+        yield GaugeMetricFamily(
+            "faucet_buffered_bytes_limit", "The buffer budget in bytes.", proxy.clients.budget.total
         )
-        for purpose, count in sorted(proxy.descriptors.shortages.items()):
-            shortages.add_metric([purpose], count)
-        yield shortages
+        waiting = len(proxy.clients.budget.bodies)
+        yield GaugeMetricFamily("faucet_bodies_waiting", "Request bodies that wait for buffer space.", waiting)
+        yield GaugeMetricFamily("faucet_tunnels", "Open WebSocket connections.", len(proxy.clients.tunnels))
+        yield _by("reason", "faucet_refusals", "Requests and clients refused with 503.", proxy.stats.refusals)
+        yield _by(
+            "purpose", "faucet_descriptor_shortages", "File descriptors that were missing for a connection.",
+            proxy.pool.descriptors.shortages,
+        )  # fmt: skip
         yield CounterMetricFamily(
             "faucet_log_lines_lost", "Log lines that could not be written.", self._runtime.recent_log.lost()
         )
@@ -112,17 +109,12 @@ class Metrics(Collector):
         for state in STATES:
             workers.add_metric([state], states.count(state))
         yield workers
-        restarts = CounterMetricFamily("faucet_worker_restarts", "Workers replaced, by reason.", labels=["reason"])
-        for reason, count in sorted(self._runtime.proxy.stats.restarts.items()):
-            restarts.add_metric([reason], count)
-        yield restarts
-        shortages = CounterMetricFamily(
-            "faucet_worker_start_shortages", "Failed starts of workers, by the resource that this machine lacked.",
-            labels=["resource"],
+        stats = self._runtime.proxy.stats
+        yield _by("reason", "faucet_worker_restarts", "Workers replaced.", stats.restarts)
+        yield _by(
+            "resource", "faucet_worker_start_shortages", "Starts of workers that failed for want of a resource.",
+            {resource: stats.start_shortages.get(resource, 0) for resource in RESOURCES},
         )  # fmt: skip
-        for resource in RESOURCES:
-            shortages.add_metric([resource], self._runtime.proxy.stats.shortages.get(resource, 0))
-        yield shortages
 
     def _processes(self, rows: list[WorkerRow]) -> Iterator[Metric]:
         """Yield CPU and memory of workers on this machine."""
@@ -168,6 +160,14 @@ class _Spent:
     def total(self) -> float:
         """CPU seconds of all processes."""
         return self._before + self._now
+
+
+def _by(label: str, name: str, text: str, counts: Mapping[str, int]) -> Metric:
+    """Return a counter with one label; `text` describes it without that."""
+    family = CounterMetricFamily(name, f"{text.rstrip('.')}, by {label}.", labels=[label])
+    for value, count in sorted(counts.items()):
+        family.add_metric([value], count)
+    return family
 
 
 def _histogram(name: str, text: str, histogram: Histogram) -> Metric:

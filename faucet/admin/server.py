@@ -72,7 +72,7 @@ class Admin:
     def _ready(self) -> Page:
         """Return 200 if at least one worker takes requests and the service is not stopping, else 503."""
         runtime = self._runtime
-        rows = runtime.fleet.rows()
+        rows = runtime.workers()
         ready = sum(row.state in ("ready", "busy") for row in rows)
         state = runtime.service().state
         good = ready > 0 and state == "serving"

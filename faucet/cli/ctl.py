@@ -13,23 +13,20 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter, validators
 
+from faucet.cli.exit_codes import CTL_EXIT_CODES, EXIT_FAILED, EXIT_INTERRUPTED
 from faucet.cli.parameters import option_of
 from faucet.control.client import Client, NoRuntime, Refusal
 from faucet.control.find import HERE, Place, find
 from faucet.control.protocol import Message
 from faucet.machine import user_name
 from faucet.settings import SshSettings
-from faucet.ssh.target import parse_targets
+from faucet.ssh.target import Target
 from faucet.status.columns import Cell, columns_of, format_age
 from faucet.status.format import clock, log_prefix
 from faucet.status.snapshot import LogRow, Service, WorkerRow
 from faucet.status.usage import Usage, sample_usage
 from faucet.text import to_json, visible, visible_lines
 from faucet.units import format_duration, format_size
-
-EXIT_CODES = """\
-Exit codes: 0 done (`health`: a worker is ready); 1 refused, or no Faucet answers (`health`: no worker is ready;
-`rolling-restart`: it was stopped); 2 wrong usage."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,7 @@ class Where:
     at: Annotated[
         str | None, Parameter("--at", help="Port, or path of the control socket, if several are running.")
     ] = None
-    via_ssh: Annotated[tuple[str, ...], option_of(SshSettings, "via_ssh")] = ()
+    via_ssh: Annotated[tuple[Target, ...], option_of(SshSettings, "via_ssh")] = ()
     ssh_config: Annotated[Path | None, option_of(SshSettings, "ssh_config")] = None
     ssh_key: Annotated[Path | None, option_of(SshSettings, "ssh_key")] = None
     ssh_known_hosts: Annotated[Path | None, option_of(SshSettings, "ssh_known_hosts")] = None
@@ -49,7 +46,7 @@ At = Annotated[Where | None, Parameter(name="*")]
 Json = Annotated[bool, Parameter(("--json", "-j"), help="JSON for programs.", negative=())]
 Last = Annotated[int, Parameter(("--last", "-n"), help="How many.", validator=validators.Number(gte=1))]
 
-app = App(name="ctl", help="Watch and steer a Faucet that is running.", help_epilogue=EXIT_CODES,
+app = App(name="ctl", help="Watch and steer a Faucet that is running.", help_epilogue=CTL_EXIT_CODES,
           help_format="plaintext", version_flags=())  # fmt: skip
 
 
@@ -75,9 +72,9 @@ def _run(at: Where | None, talk: Callable[[Client], Awaitable[int]]) -> int:
         return asyncio.run(main(_place(where)))
     except (NoRuntime, Refusal) as error:
         print_error(str(error))
-        return 1
+        return EXIT_FAILED
     except KeyboardInterrupt:
-        return 130
+        return EXIT_INTERRUPTED
 
 
 def _place(where: Where) -> Place:
@@ -88,14 +85,12 @@ def _place(where: Where) -> Place:
     from faucet.fleet import StartFailed
 
     try:
-        if not parse_targets(where.via_ssh):
-            raise ValueError("--via-ssh is empty")
         settings = SshSettings(
             via_ssh=where.via_ssh, ssh_config=where.ssh_config, ssh_key=where.ssh_key,
             ssh_known_hosts=where.ssh_known_hosts,
         )  # fmt: skip
         return place_of(settings)
-    except (StartFailed, ValueError) as error:
+    except StartFailed as error:
         raise NoRuntime(str(error)) from error
 
 

@@ -16,20 +16,21 @@ from typing import TYPE_CHECKING
 from cyclopts import App, CycloptsError
 
 from faucet import machine
+from faucet.cli import doctor
 from faucet.cli.ctl import app as ctl
-from faucet.cli.misuse import EXIT_USAGE, explain
+from faucet.cli.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
+from faucet.cli.help import SHORT, add_help, is_short
+from faucet.cli.misuse import explain
 from faucet.cli.parameters import show, with_options
 from faucet.cli.stdio import OutputError, finish, occupy
-from faucet.cli.toml import NAME, fill_from_file, sources, why_unreadable
+from faucet.cli.toml import fill_from_file, sources
 from faucet.cli.tools import add_to, versions
 from faucet.cli.variables import drop_service_links, unknown_variables
 from faucet.cli.words import early
 from faucet.log.handler import print_error
-from faucet.machine import stranger_at, user_name
+from faucet.machine import stranger_at, user_name, why_unreadable
 from faucet.net.address import twice
-from faucet.settings import AttachSettings, DemoSettings, K8sSettings, LocalSettings, ServeSettings
-
-EXIT_INTERRUPTED = 130
+from faucet.settings import CONFIG_NAME, AttachSettings, DemoSettings, K8sSettings, LocalSettings, ServeSettings
 
 if TYPE_CHECKING:
     from faucet.service.modes import Site
@@ -43,24 +44,10 @@ RESOLVED: dict[str, Callable[[], int]] = {
 }
 """What follows from the machine where nothing is set."""
 
-EXIT_CODES = """\
-Exit codes: 0 ended by SIGTERM or SIGINT with everything in hand finished; 1 could not start; 2 wrong usage;
-3 ended, but requests in hand were cut (a second signal, or --shutdown-timeout)."""
-
-EXAMPLE_LINES = """\
-Examples:
-  faucet                                  the API in this directory, with the monitor
-  faucet my-api -w 4 --host :8080         that in ./my-api: four workers, on all interfaces
-  faucet --headless --admin :3839         a service, with health and metrics pages
-  faucet k8s --service-url http://plumber:8000 --via-ssh ops@bastion
-  faucet ctl status                       what a running one does; ctl --help has more
-  faucet doctor                           what is missing on this machine"""
-
 app = App(
     name="faucet",
     help="One address in front of N R Plumber workers, each with one request at a time, and one fair queue.",
     version=versions,
-    help_epilogue=f"{EXAMPLE_LINES}\n\n{EXIT_CODES}",
     help_format="plaintext",
     config=fill_from_file,
 )
@@ -79,10 +66,10 @@ def local(settings: LocalSettings) -> int:
         program = find_program(settings.dir, settings.command, settings.rscript, settings.api)
     except ProgramError as error:
         print_error(str(error))
-        return 1
+        return EXIT_FAILED
     except OSError as error:
         print_error(why_unreadable(settings.dir, error))
-        return 1
+        return EXIT_FAILED
     return _serve_directory(program, settings)
 
 
@@ -101,7 +88,8 @@ def k8s(settings: K8sSettings) -> int:
     """
     from faucet.cli.ssh_login import typed_secrets
     from faucet.fleet import StartFailed
-    from faucet.pods.discovery.choose import parse_service_url
+    from faucet.net.service_url import parse_service_url
+    from faucet.net.tls import misplaced
 
     if not (settings.service_url or settings.via_ssh):
         print_error("which service? faucet k8s --service-url http://plumber:8000\nTry `faucet k8s --help`.")
@@ -112,13 +100,14 @@ def k8s(settings: K8sSettings) -> int:
         if not settings.service_url:
             from faucet.cli.pick_service import choose_service
 
-            settings = dataclasses.replace(settings, service_url=choose_service(settings, secrets))
-            more = ["--service-url", settings.service_url]
+            more = ["--service-url", choose_service(settings, secrets)]
+            settings = dataclasses.replace(settings, service_url=parse_service_url(more[1]))
     except StartFailed as error:
         print_error(str(error))
-        return 1
-    url = parse_service_url(settings.service_url)
-    problem = _misplaced_tls(url.scheme, settings)
+        return EXIT_FAILED
+    url = settings.service_url
+    assert url is not None
+    problem = misplaced(url.scheme, settings.ca_file, settings.insecure_skip_verify)
     if problem:
         print_error(problem)
         return EXIT_USAGE
@@ -130,15 +119,6 @@ def k8s(settings: K8sSettings) -> int:
         return pods_site(url, settings, secrets)
 
     return _serve(site, settings, warning, secrets=secrets, more=more)
-
-
-def _misplaced_tls(scheme: str, settings: K8sSettings) -> str:
-    """What is wrong with the options for https; empty if nothing is."""
-    if scheme == "http" and (settings.ca_file or settings.insecure_skip_verify):
-        return "--ca-file and --insecure-skip-verify are for https: write --service-url https://…"
-    if settings.ca_file and settings.insecure_skip_verify:
-        return "--ca-file says whom to trust, --insecure-skip-verify to trust anybody: one of them is too much"
-    return ""
 
 
 def _serve_directory(program: Program, settings: DemoSettings, hints: Hints | None = None) -> int:
@@ -162,7 +142,7 @@ def _serve_directory(program: Program, settings: DemoSettings, hints: Hints | No
 
 def _of_a_stranger(settings: DemoSettings) -> str:
     """Return a notice if another user decides what this one runs: the owner of the directory, or of its faucet.toml."""
-    for path in (settings.dir, settings.dir / NAME) if isinstance(settings, LocalSettings) else ():
+    for path in (settings.dir, settings.dir / CONFIG_NAME) if isinstance(settings, LocalSettings) else ():
         if owner := stranger_at(path):
             return f"{path.absolute()} belongs to {owner}: what is in it runs as {user_name()}"
     return ""
@@ -192,7 +172,7 @@ def _serve(
         site = find_site(owner is not None)
     except StartFailed as error:
         print_error(str(error))
-        return 1
+        return EXIT_FAILED
     return run(site, settings, owner, notice.strip(), hints)
 
 
@@ -236,7 +216,7 @@ def attach(settings: AttachSettings) -> int:
         place = place_of(settings)
     except StartFailed as error:
         print_error(str(error))
-        return 1
+        return EXIT_FAILED
     return attach_monitor(settings.which, settings, settings.read_only, place)
 
 
@@ -249,7 +229,9 @@ app.command(with_options(config, LocalSettings), name="config")
 
 
 add_to(app)
+app.command(doctor.app)
 app.command(ctl)
+add_help(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -271,12 +253,25 @@ def _main(words: list[str]) -> int:
     if problem := early(words, app):
         print_error(problem)
         return EXIT_USAGE
+    if is_short(words, app):
+        print(SHORT)
+        return 0
     try:
-        result = app(words, exit_on_error=False, print_error=False, result_action="return_value")
+        return _carry_out(words)
     except CycloptsError as error:
         problem, code = explain(error, words, app)
         print_error(problem)
         return code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED  # e.g. at the question for a passphrase
+
+
+def _carry_out(words: list[str]) -> int:
+    """The exit code. Raises CycloptsError if the command line is wrong."""
+    try:
+        result = app(words, exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        if words[:1] != ["doctor"]:
+            raise
+        result = doctor.despite(error, words)
     return result if isinstance(result, int) else 0

@@ -24,13 +24,12 @@ from cyclopts import (
     ValidationError,
 )
 
-from faucet.cli.synonyms import EXAMPLES, OPTIONS, TLS
+from faucet.cli.exit_codes import EXIT_USAGE
+from faucet.cli.synonyms import OPTIONS, TLS
 from faucet.settings import AttachSettings, K8sSettings, LocalSettings, Option
 
 if TYPE_CHECKING:
     from cyclopts import Token
-
-EXIT_USAGE = 2
 
 OWNERS = (("local", LocalSettings), ("k8s", K8sSettings), ("attach", AttachSettings))
 """Commands, and the options that they have."""
@@ -68,12 +67,14 @@ def explain(error: CycloptsError, arguments: Sequence[str], app: App) -> tuple[s
         return words.explain_word(error.word, arguments, chain, app), error.code
     if isinstance(error, Misuse) and not text:
         return error.text, error.code
-    text = text or words.explain_surplus(error, app) or _option_problem(error, arguments) or str(error).strip()
+    text = text or words.explain_surplus(error, app) or option_problem(error, arguments) or str(error).strip()
     return f"{text}\nTry `{' '.join(['faucet', *chain])} --help`.", EXIT_USAGE
 
 
-def _option_problem(error: CycloptsError, arguments: Sequence[str]) -> str:
-    """What is wrong with an option or its value; empty if it is something else."""
+def option_problem(error: CycloptsError, arguments: Sequence[str]) -> str:
+    """Return what is wrong with an option or its value; empty if it is something else."""
+    if isinstance(error, Misuse):
+        return error.text
     if isinstance(error, UnknownOptionError):
         return _unknown_option(error, arguments)
     if isinstance(error, MissingArgumentError):
@@ -114,13 +115,10 @@ def _unknown_option(error: UnknownOptionError, arguments: Sequence[str]) -> str:
         return f"unknown option {name}; did you mean `{_with_value(meant, given)}`?"
     if line := _which_service(name, meant, arguments, known):
         return f"unknown option {name}; which Faucet is meant is said by its port: `{line}`"
-    owned = next((option for option in (name, meant) if option and _owner(option) == "faucet local"), "")
-    if arguments[0] == "doctor" and owned:
-        variable = f"FAUCET_{owned.lstrip('-').replace('-', '_').upper()}"
-        line = f"{variable}={shlex.quote(given or 'true')} faucet doctor"
-        return f"`faucet doctor` has no option {name}, but it reads the variable {variable}: `{line}`"
     for owner in (name, meant):
         if owner is not None and owner not in known and (command := _owner(owner)):
+            if arguments[0] == "doctor" and command in ("faucet local", "faucet k8s"):
+                command = command.replace("faucet", "faucet doctor")
             return f"{owner} is an option of `{command}`, for example: `{command} {_with_value(owner, given)}`"
     close = _close(name, known)
     return f"unknown option {name}; did you mean `{_with_value(close, given)}`?" if close else f"unknown option {name}"
@@ -229,7 +227,7 @@ def _example(name: str) -> str:
         for field in dataclasses.fields(kind):
             if _flag(field.name) == name:
                 option: Option = field.metadata["option"]
-                return EXAMPLES.get(option.unit, "")
+                return option.example
     return ""
 
 

@@ -6,54 +6,38 @@ import dataclasses
 import inspect
 import re
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial, wraps
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from cyclopts import Group, Parameter, Token
 
 from faucet import units
+from faucet.cli.keymap import parse_keymap
 from faucet.cli.misuse import UnknownWord
 from faucet.cli.toml import is_directory
 from faucet.http1.forwarded import Trust
-from faucet.net.address import AddressError, parse_address, parse_listen
-from faucet.pods.discovery.choose import parse_dns_server, parse_service_url
-from faucet.settings import MonitorSettings, Option, parse_span
-from faucet.ssh.target import parse_targets
-from faucet.workers.launcher import parse_api
-
-Settings = TypeVar("Settings")
+from faucet.net.address import Address, AddressError, UnixAddress, parse_address, parse_listen
+from faucet.net.service_url import ServiceUrl, parse_dns_server, parse_service_url
+from faucet.settings import Option, PackageApi, parse_api, parse_span
+from faucet.ssh.target import parse_target
 
 
-def _listened(text: str) -> str:
-    """`text`, if it can be listened on. Raises ValueError."""
-    return _checked(text, parse_listen)
-
-
-def _address(text: str) -> str:
-    """`text`, if it is an address. Raises ValueError."""
-    return _checked(text, parse_address)
-
-
-def _checked(text: str, parse: Callable[[str], Any]) -> str:
+def _listened(text: str) -> Address | UnixAddress:
+    """Raises ValueError."""
     try:
-        parse(text)
+        return parse_listen(text)
     except AddressError as error:
         raise ValueError(str(error)) from error
-    return text
 
 
-def _keymap(text: str) -> str:
-    """`text`, if it maps actions to keys. Raises ValueError."""
-    MonitorSettings(keys=text).keymap()
-    return text
-
-
-def _span(text: str) -> str:
-    """`text`, if it is a number of workers. Raises ValueError."""
-    parse_span(text)
-    return text
+def _address(text: str) -> Address:
+    """Raises ValueError."""
+    try:
+        return parse_address(text)
+    except AddressError as error:
+        raise ValueError(str(error)) from error
 
 
 def _target(text: str) -> str:
@@ -63,36 +47,14 @@ def _target(text: str) -> str:
     return text
 
 
-def _service_url(text: str) -> str:
-    """`text`, if it is the URL of a service. Raises ValueError."""
-    if text:
-        parse_service_url(text)
-    return text
+def _service_url(text: str) -> ServiceUrl | None:
+    """Raises ValueError."""
+    return parse_service_url(text) if text else None
 
 
-def _dns_server(text: str) -> str:
-    """`text`, if it is a DNS server. Raises ValueError."""
-    parse_dns_server(text)
-    return text
-
-
-def _trusted(text: str) -> str:
-    """`text`, if it is a list of networks. Raises ValueError."""
-    Trust(text)
-    return text
-
-
-def _bastion(text: str) -> str:
-    """`text`, if it names hosts to log in to. Raises ValueError."""
-    parse_targets([text])
-    return text
-
-
-def _api(text: str) -> str:
-    """`text`, if it names an API in a package. Raises ValueError."""
-    if text:
-        parse_api(text)
-    return text
+def _api(text: str) -> PackageApi | None:
+    """Raises ValueError."""
+    return parse_api(text) if text else None
 
 
 def _glob(text: str) -> str:
@@ -127,23 +89,23 @@ def directory_of(token: Token) -> Path:
 
 _UNITS: dict[str, Callable[[str], Any]] = {
     "target": _target,
-    "span": _span,
-    "keys": _keymap,
+    "span": parse_span,
+    "keys": parse_keymap,
     "duration": units.parse_duration,
     "size": units.parse_size,
     "address": _listened,
     "url": _service_url,
-    "dns": _dns_server,
-    "ssh": _bastion,
+    "dns": parse_dns_server,
+    "ssh": parse_target,
     "admin": _address,
-    "trust": _trusted,
+    "trust": Trust,
     "count": _count,
     "api": _api,
     "globs": _glob,
     "names": _name,
     "signal": units.parse_stop_signal,
 }
-_METAVARS = {
+METAVARS = {
     "duration": "TIME",
     "size": "SIZE",
     "address": "ADDRESS",
@@ -160,13 +122,16 @@ _METAVARS = {
     "names": "NAMES",
     "signal": "SIGNAL",
 }
+"""What stands for a value of each unit in usage lines."""
+_LISTS = ("ssh", "address", "globs", "names")
+"""Options that can be given several times, or with commas."""
 _SHOWN: dict[str, Callable[[Any], str]] = {"duration": units.format_duration, "size": units.format_size}
 
 
 def _convert(option: Option, _type: Any, tokens: Sequence[Token]) -> Any:
     if option.unit == "directory":
         return directory_of(tokens[0])
-    if option.unit in ("ssh", "address", "globs", "names"):
+    if option.unit in _LISTS:
         words = [word.strip() for token in tokens for word in token.value.split(",") if word.strip()]
         if not words and tokens[0].source != "env":
             raise ValueError("it is empty")
@@ -185,25 +150,36 @@ def _check_range(option: Option, _type: Any, value: Any) -> None:
 
 def show(option: Option, value: Any) -> str:
     """A value as help and `faucet config` show it."""
-    if isinstance(value, tuple):
-        return ", ".join(value)
+    if isinstance(value, tuple) and option.unit in _LISTS:
+        return ", ".join(show(option, item) for item in value)
+    if isinstance(value, Mapping):
+        return ",".join(f"{name}={key}" for name, key in value.items())
+    if isinstance(value, UnixAddress) and value.mode is not None:
+        return f"{value}?mode={value.mode:03o}"
+    if value == 0 and not isinstance(value, bool):
+        return "0"  # of whatever unit
     return _SHOWN.get(option.unit, str)(value)
 
 
-def _parameter(field: dataclasses.Field[Any]) -> Parameter:
+def _parameter(field: dataclasses.Field[Any], has_variable: bool = True) -> Parameter:
     option: Option = field.metadata["option"]
     flag = f"--{field.name.replace('_', '-')}"
     shown = option.shown or show(option, field.default)
     return Parameter(
         name=(flag, option.short) if option.short else flag,
-        env_var=f"FAUCET_{field.name.upper()}",
+        env_var=f"FAUCET_{field.name.upper()}" if has_variable else (),
         help=option.help,
         group=Group(option.group),
         converter=partial(_convert, option) if option.unit in (*_UNITS, "directory") else None,
         validator=partial(_check_range, option),
         negative=option.negative or (),
         show_default=lambda _value: shown,
-        metavar=_METAVARS.get(option.unit),
+        metavar=METAVARS.get(option.unit),
+        # One word each, however many fields the parsed value has.
+        n_tokens=1 if option.unit in _UNITS else None,
+        accepts_keys=False if option.unit in _UNITS else None,
+        json_list=False,  # [::1]:80 is an address
+        json_dict=False,
     )
 
 
@@ -219,28 +195,32 @@ _KINDS = {
 }
 
 
-def with_options(command: Callable[[Settings], int], settings: type[Settings]) -> Callable[..., int]:
-    """`command` with a flag for each field of `settings` in place of its one argument."""
-    fields = dataclasses.fields(settings)  # type: ignore[arg-type]
+def with_options(command: Callable[..., int], settings: type[Any], flags_only: bool = False) -> Callable[..., int]:
+    """Return `command` with a flag for each field of `settings` in place of its first argument.
+
+    Its other arguments stay as they are. `flags_only`: no variable but the directory's sets an option.
+    """
+    fields = dataclasses.fields(settings)
     positional = [field.name for field in fields if field.metadata["option"].positional != "no"]
+    own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
 
     @wraps(command)
     def with_flags(*words: Any, **values: Any) -> int:
-        return command(settings(**dict(zip(positional, words, strict=False)), **values))
+        more = {part.name: values.pop(part.name) for part in own if part.name in values}
+        return command(settings(**dict(zip(positional, words, strict=False)), **values), **more)
 
     hints = typing.get_type_hints(settings)
+    parts = [_signature_part(field, hints[field.name], flags_only) for field in fields]
     with_flags.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        sorted((_signature_part(field, hints[field.name]) for field in fields), key=lambda part: part.kind)
+        sorted([*parts, *own], key=lambda part: part.kind)
     )
     return with_flags
 
 
-def _signature_part(field: dataclasses.Field[Any], kind: Any) -> inspect.Parameter:
+def _signature_part(field: dataclasses.Field[Any], kind: Any, flags_only: bool) -> inspect.Parameter:
     option: Option = field.metadata["option"]
-    only = option.positional == "only"
+    has_variable = not flags_only or option.unit == "directory"
+    parameter = Parameter(help=option.help) if option.positional == "only" else _parameter(field, has_variable)
     return inspect.Parameter(
-        field.name,
-        _KINDS[option.positional],
-        default=field.default,
-        annotation=Annotated[kind, Parameter(help=option.help) if only else _parameter(field)],
+        field.name, _KINDS[option.positional], default=field.default, annotation=Annotated[kind, parameter]
     )

@@ -111,20 +111,3 @@ OPTIONS = {
 
 TLS = ("--tls", "--ssl", "--https", "--cert", "--key", "--certfile", "--keyfile", "--ssl-certfile", "--ssl-keyfile")
 """Options for TLS towards clients, which Faucet leaves to a proxy in front of it."""
-
-EXAMPLES = {
-    "duration": "30s",
-    "size": "1MiB",
-    "address": ":8080",
-    "admin": "127.0.0.1:3839",
-    "count": "10",
-    "span": "4",
-    "url": "http://plumber:8000",
-    "dns": "10.96.0.10",
-    "ssh": "ops@bastion",
-    "trust": "10.0.0.0/8",
-    "keys": "restart=f5",
-    "target": "/health",
-    "directory": "my-api",
-}
-"""A value of each unit."""

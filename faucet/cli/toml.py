@@ -6,7 +6,6 @@ Found in the directory of the API, or named by --config. A key that is no option
 from __future__ import annotations
 
 import difflib
-import shlex
 import stat
 import tomllib
 from collections.abc import Mapping
@@ -16,14 +15,10 @@ from typing import Any
 
 from cyclopts import App, ArgumentCollection, Token
 
+from faucet.cli.exit_codes import EXIT_FAILED
 from faucet.cli.misuse import Misuse
-from faucet.machine import NO_CWD, has_cwd, user_name
-
-NAME = "faucet.toml"
-
-EXIT_FAILED = 1
-"""The machine is in the way, not the command line."""
-
+from faucet.machine import why_unreadable
+from faucet.settings import CONFIG_NAME
 
 sources: dict[str, str] = {}
 """Where the value of each option of this command line comes from: `--workers`, `FAUCET_WORKERS`, or a file."""
@@ -35,7 +30,9 @@ class ConfigError(Misuse):
 
 def fill_from_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
     """Called by cyclopts, when flags and variables are known."""
-    known = {argument.name.removeprefix("--"): argument for argument in arguments if argument.name.startswith("--")}
+    # What no variable can set, no file can set either: a file must not say that it is to be trusted (--trust-config).
+    known = {argument.name.removeprefix("--"): argument for argument in arguments
+             if argument.name.startswith("--") and argument.parameter.env_var}  # fmt: skip
     if "config" not in known:
         return
     path = _path(known)
@@ -47,7 +44,7 @@ def fill_from_file(app: App, commands: tuple[str, ...], arguments: ArgumentColle
     for name, argument in known.items():
         if argument.tokens:
             token = argument.tokens[0]
-            sources[name] = token.source if token.source not in ("cli", "env") else str(token.keyword)
+            sources[name] = token.source if token.source not in ("cli", "env") else token.keyword or "argument"
 
 
 def _path(known: Mapping[str, Any]) -> Path | None:
@@ -58,7 +55,7 @@ def _path(known: Mapping[str, Any]) -> Path | None:
         return Path(named)
     if "dir" not in known:
         return None
-    found = Path(_given(known, "dir") or ".") / NAME
+    found = Path(_given(known, "dir") or ".") / CONFIG_NAME
     try:
         found.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -82,19 +79,6 @@ def _must_be_a_file(path: Path, option: str = "") -> None:
     if not stat.S_ISREG(mode):
         what = "a directory" if stat.S_ISDIR(mode) else "not a regular file"
         raise ConfigError(f"{option}{path} is {what}; options are read from a file in TOML")
-
-
-def why_unreadable(path: Path, error: OSError) -> str:
-    """Why a directory or a file cannot be read, and what to do."""
-    if isinstance(error, PermissionError):
-        where = shlex.quote(str(path.absolute() if has_cwd() else path))
-        return (
-            f"{path}: permission denied for user {user_name()}; give that user access "
-            f"(namei -l {where} shows what is in the way), or run Faucet as its owner"
-        )
-    if not has_cwd() and not path.is_absolute():
-        return NO_CWD
-    return f"{path} cannot be read: {error.strerror or error}"
 
 
 def is_directory(path: Path) -> bool:

@@ -1,21 +1,19 @@
-"""Commands that serve nothing: files to start from, completions, versions, and a look at this machine."""
+"""Commands that serve nothing: files to start from, completions, versions."""
 
 from __future__ import annotations
 
 import platform
 import shlex
-from collections.abc import Sequence
 from importlib import metadata
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-from cyclopts import App, Parameter, Token
+from cyclopts import App
 
 from faucet import __version__
-from faucet.cli.parameters import directory_of
+from faucet.cli.exit_codes import EXIT_FAILED
 from faucet.log.handler import print_error
-from faucet.net.address import parse_listen
 from faucet.settings import LocalSettings
 
 
@@ -55,48 +53,13 @@ def example(which: ExampleName | None = None, /) -> int:
 def versions() -> str:
     """Of everything that matters in a report."""
     lines = [f"faucet {__version__}", f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"]
-    for name in ("uvloop", "textual", "cyclopts", "psutil", "dnspython", "h11", "prometheus-client", "asyncssh",
+    for name in ("uvloop", "textual", "cyclopts", "psutil", "dnspython", "prometheus-client", "asyncssh",
                  "watchfiles"):  # fmt: skip
         try:
             lines.append(f"{name} {metadata.version(name)}")
         except metadata.PackageNotFoundError:
             lines.append(f"{name} is not installed")
     return "\n".join(lines)
-
-
-def _existing(_type: object, tokens: Sequence[Token]) -> Path:
-    """As everywhere: a word without a flag has to be a directory."""
-    return directory_of(tokens[0])
-
-
-def doctor(
-    dir: Annotated[
-        Path,
-        Parameter(
-            ("--dir", "-d"),
-            env_var="FAUCET_DIR",
-            help="Directory of the API.",
-            show_default=lambda _: ".",
-            converter=_existing,
-            metavar="DIR",
-        ),
-    ] = Path(),
-    *,
-    host: Annotated[str | None, Parameter(help="Address to listen on.")] = None,
-    rscript: Annotated[str | None, Parameter(help="The Rscript to start R with.")] = None,
-    command: Annotated[str | None, Parameter(help="The program to serve with, if not R.")] = None,
-    trust_config: Annotated[
-        bool, Parameter(help="Start what files of another user name: R in faucet.toml, .Rprofile.", negative=())
-    ] = False,
-    as_json: Annotated[bool, Parameter(("--json", "-j"), help="JSON for programs.", negative=())] = False,
-) -> int:
-    """Look at all that serving a directory needs: what is there, what is missing, and what to do. 1: it will not serve.
-
-    Looked at is what would be in force: flags, variables, faucet.toml. Nothing is changed or left running.
-    """
-    from faucet.doctor import examine, report
-
-    return report(examine(dir, host, rscript, command, trust_config), as_json)
 
 
 def init(directory: Path = Path(), /) -> int:
@@ -107,10 +70,10 @@ def init(directory: Path = Path(), /) -> int:
         written = write_starter(directory)
     except StarterError as error:
         print_error(str(error))
-        return 1
+        return EXIT_FAILED
     where = "" if directory == Path() else f" --dir {shlex.quote(str(directory))}"
     print(*(f"wrote {path}" for path in written), f"Serve it: faucet{where}", sep="\n")
-    print(f"In a browser, then: {parse_listen(LocalSettings().host[0]).url}/")
+    print(f"In a browser, then: {LocalSettings().host[0].url}/")
     return 0
 
 
@@ -122,5 +85,5 @@ def add_to(app: App) -> None:
         print(app.generate_completion(prog_name="faucet", shell=shell), end="")
         return 0
 
-    for command in (example, completion, doctor, init):
+    for command in (example, completion, init):
         app.command(command)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 from faucet.control.protocol import Message
-from faucet.fleet import Refused
+from faucet.fleet import Ask, Refused
 from faucet.log.recent import newest
 from faucet.status.collect import Runtime, log_row, now, request_row
 
@@ -14,8 +15,12 @@ ROWS_LIMIT = 500
 """Rows of one answer at most; they take about 3 ms to build."""
 
 
+FOR_ALL = ("scale", "rolling-restart")
+"""Actions that are not for one worker."""
+
+
 class Commands:
-    """Runs the commands for one runtime."""
+    """Runs the commands for one runtime: those that are the same for all, and the actions of its fleet."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
@@ -25,24 +30,22 @@ class Commands:
             "logs": self._logs,
             "health": self._health,
             "details": self._details,
-            "restart": lambda message: runtime.fleet.restart(_worker(message), _who(message)),
-            "rolling-restart": self._roll,
-            "scale": self._scale,
-            "hold": lambda message: runtime.fleet.hold(_worker(message), _who(message)),
-            "resume": lambda message: runtime.fleet.resume(_worker(message), _who(message)),
-            "drop": lambda message: runtime.fleet.drop(_worker(message), _who(message)),
-            "retry": lambda message: runtime.fleet.retry(_worker(message), _who(message)),
-            "kill": lambda message: runtime.fleet.kill(_worker(message), _who(message)),
             "stop": self._stop,
         }
 
     def run(self, message: Message) -> Any:
         """Run the command in `message["do"]`; return a sentence, data, or a future of one. Raises Refused."""
         name = message.get("do")
-        command = self._known.get(name) if isinstance(name, str) else None
-        if command is None:
-            raise Refused(f"unknown command {str(name)[:40]!r}; expected watch, {', '.join(sorted(self._known))}")
-        return command(message)
+        if isinstance(name, str) and (command := self._known.get(name)):
+            return command(message)
+        fleet = self._runtime.fleet
+        if isinstance(name, str) and name in {*fleet.actions, *fleet.not_offered}:
+            ask = self._ask(name, message)
+            if action := fleet.actions.get(name):
+                return action(ask)
+            raise Refused(fleet.not_offered[name].format(**asdict(ask)))
+        names = ", ".join(sorted({*self._known, *fleet.actions}))
+        raise Refused(f"unknown command {str(name)[:40]!r}; expected watch, {names}")
 
     # -- looking -----------------------------------------------------------------------------------------------
 
@@ -66,35 +69,38 @@ class Commands:
         return [log_row(entry)._asdict() for entry in entries[-_number(message, "last", 50, ROWS_LIMIT) :]]
 
     def _health(self, _: Message) -> Any:
-        rows = self._runtime.fleet.rows()
+        rows = self._runtime.workers()
         ready = sum(row.state in ("ready", "busy") for row in rows)
         return {
             "state": self._runtime.service().state,
             "ready": ready,
             "workers": self._runtime.fleet.count,
-            "waiting": self._runtime.proxy.dispatcher.waiting,
+            "waiting": self._runtime.proxy.pool.dispatcher.waiting,
         }
 
     def _details(self, message: Message) -> Any:
         worker = _worker(message)
         records = [record for record in self._runtime.proxy.stats.recent if record.worker == worker]
         latest = [request_row(record)._asdict() for record in records[-20:]]
-        details = self._runtime.fleet.details(worker)
+        details = self._runtime.details(worker)
         return {**details, "row": details["row"]._asdict(), "requests": latest, "now": now()}
 
     # -- acting ------------------------------------------------------------------------------------------------
 
-    def _roll(self, message: Message) -> Any:
-        sentence, result = self._runtime.fleet.roll(_who(message))
-        return result if message.get("wait") is True else sentence
+    def _ask(self, name: str, message: Message) -> Ask:
+        return Ask(
+            who=_who(message),
+            worker="" if name in FOR_ALL else _worker(message),
+            count=self._count(message) if name == "scale" else 0,
+            wait=message.get("wait") is True,
+        )
 
-    def _scale(self, message: Message) -> Any:
+    def _count(self, message: Message) -> int:
         wanted = message.get("count")
-        fleet = self._runtime.fleet
         if isinstance(wanted, str) and wanted[:1] in ("+", "-") and wanted[1:].isdecimal() and len(wanted) < 9:
-            return fleet.scale(fleet.count + int(wanted), _who(message))
+            return self._runtime.fleet.count + int(wanted)
         if isinstance(wanted, int) and not isinstance(wanted, bool):
-            return fleet.scale(wanted, _who(message))
+            return wanted
         raise Refused('invalid `count`: expected a number, or a change such as "+1" or "-1"')
 
     def _stop(self, message: Message) -> Any:

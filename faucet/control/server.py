@@ -96,7 +96,7 @@ class ControlServer:
         """Let the owner leave while the service goes on; return the control socket's path. Raises Refused."""
         if connection is not self._owner:
             raise Refused("only the monitor that started the service can detach; others can just disconnect")
-        if self.runtime.proxy.draining:
+        if self.runtime.proxy.pool.draining:
             raise Refused("cannot detach: the service is stopping")
         if self.path is None:
             raise Refused("cannot detach: with --control none there is no control socket to attach to again")

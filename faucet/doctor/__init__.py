@@ -1,33 +1,32 @@
 """`faucet doctor`: checks this machine and directory for everything that a service needs, before anything is served.
 
 It changes nothing, leaves nothing running, and can neither hang nor crash: R has ten seconds, resolving a name five,
-and a check that fails unexpectedly is reported as a warning. It examines the options that would be in force: flags,
-then variables, then `faucet.toml`. Imported by `cli` only.
+and a check that fails unexpectedly is reported as a warning. It examines settings that it is given. Imported by `cli`
+only.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import queue
 import threading
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
-from faucet.cli.toml import sources
-from faucet.doctor import machine, r, tools
+from faucet.doctor import machine, pods, r, tools
 from faucet.doctor.findings import Finding as Finding
 from faucet.doctor.findings import report as report
 from faucet.doctor.strangers import without_strangers
-from faucet.settings import LocalSettings
+from faucet.settings import K8sSettings, LocalSettings
 
 RESOLVE_PATIENCE = 5.0
-"""Seconds to resolve the name in --host, if it has one, and to bind to it."""
+"""Seconds to resolve a name: that in --host, before it is bound to, or that of a service."""
 
-Check = Callable[[LocalSettings], list[Finding]]
+Check = Callable[[Any], list[Finding]]
+"""Takes LocalSettings or K8sSettings, as the list that it is in."""
 
 
-def _checks(variables: dict[str, str]) -> tuple[tuple[str, Check], ...]:
-    """Return all checks with their subjects. R is asked with `variables` in its environment."""
+def _local_checks(variables: dict[str, str]) -> tuple[tuple[str, Check], ...]:
+    """Return all checks for a directory. R is asked with `variables` in its environment."""
     return (
         ("Python", machine.python),
         ("API", r.api),
@@ -44,65 +43,42 @@ def _checks(variables: dict[str, str]) -> tuple[tuple[str, Check], ...]:
     )
 
 
-def examine(
-    directory: Path,
-    host: str | None = None,
-    rscript: str | None = None,
-    command: str | None = None,
-    trust_config: bool = False,
-) -> list[Finding]:
-    """Return all findings, in the order of importance. Flags that are None were not given. Raises nothing.
+POD_CHECKS: tuple[tuple[str, Check], ...] = (
+    ("Python", machine.python),
+    ("service", lambda settings: _in_time("service", lambda: pods.service(settings), RESOLVE_PATIENCE)),
+    ("TLS", pods.tls),
+    ("ssh", tools.ssh),
+    ("kubectl", tools.kubectl),
+    ("address", lambda settings: _in_time("address", lambda: machine.address(settings), RESOLVE_PATIENCE)),
+    ("open files", machine.open_files),
+    ("terminal", machine.terminal),
+    ("control", machine.control),
+)
 
-    Without `trust_config` no program is started that another user's files name (`strangers`).
+
+def examine(
+    settings: LocalSettings | K8sSettings, options: Finding, sources: Mapping[str, str], trust_config: bool = False
+) -> list[Finding]:
+    """Return all findings, in the order of importance: first `options`, what there is to say of those. Raises nothing.
+
+    `sources` has the flag, variable or file of each option that is set. Without `trust_config` no program is started
+    that another user's files name (`strangers`).
     """
-    try:
-        settings, options = _in_force(directory)
-    except Exception as error:
-        settings, options = LocalSettings(dir=directory), _broken_options(directory, error)
-        sources.clear()
     findings = [options]
+    if isinstance(settings, K8sSettings):
+        return [*findings, *_all(POD_CHECKS, settings)]
     variables: dict[str, str] = {}
     if not trust_config:
-        settings, variables, warnings = without_strangers(settings, sources if rscript is None else {})
+        settings, variables, warnings = without_strangers(settings, sources)
         findings += warnings
-    settings = dataclasses.replace(
-        settings,
-        host=settings.host if host is None else (host,),
-        rscript=settings.rscript if rscript is None else rscript,
-        command=settings.command if command is None else command,
-    )
-    for subject, check in _checks(variables):
-        findings += _safely(subject, check, settings)
-    return findings
+    return [*findings, *_all(_local_checks(variables), settings)]
 
 
-def _in_force(directory: Path) -> tuple[LocalSettings, Finding]:
-    """The options that `faucet --dir DIRECTORY` would have. Raises CycloptsError if they are wrong."""
-    from faucet.cli.main import app
-    from faucet.cli.toml import NAME
-
-    _, bound, _ = app.parse_args(["local", f"--dir={directory}"], exit_on_error=False, print_error=False)
-    by_variable = sorted(source for source in sources.values() if source.startswith("FAUCET_"))
-    files = {source for source in sources.values() if not source.startswith(("FAUCET_", "--"))}
-    by_file = sorted(name for name, source in sources.items() if source in files)
-    said = [f"{files.pop()}: {', '.join(by_file)}"] if by_file else []
-    said += [f"variables: {', '.join(by_variable)}"] if by_variable else []
-    if not said:
-        is_there = (directory / NAME).is_file()
-        said = [f"{directory / NAME} sets none" if is_there else f"no {NAME}, no variables: the defaults"]
-    return LocalSettings(**bound.arguments), Finding("ok", "options", "; ".join(said))
+def _all(checks: Iterable[tuple[str, Check]], settings: Any) -> list[Finding]:
+    return [finding for subject, check in checks for finding in _safely(subject, check, settings)]
 
 
-def _broken_options(directory: Path, error: Exception) -> Finding:
-    from faucet.cli.toml import EXIT_FAILED, NAME
-
-    if getattr(error, "code", 0) == EXIT_FAILED:  # the machine is in the way; the text says what to do
-        return Finding("broken", "options", str(error))
-    advice = f"fix {directory / NAME}, or the variable; `faucet --help` has all options"
-    return Finding("broken", "options", str(error).strip() or type(error).__name__, advice)
-
-
-def _safely(subject: str, check: Check, settings: LocalSettings) -> list[Finding]:
+def _safely(subject: str, check: Check, settings: Any) -> list[Finding]:
     """What `check` finds; if it fails, that is a finding."""
     try:
         return check(settings)

@@ -14,9 +14,9 @@ from pathlib import Path
 from faucet.control.paths import PATH_LIMIT, directory, is_private, socket_path
 from faucet.doctor.findings import Finding, Level
 from faucet.machine import install_command
-from faucet.net.address import AddressError, UnixAddress, parse_listen, twice
+from faucet.net.address import Address, AddressError, UnixAddress, twice
 from faucet.net.binding import bind, bound_address
-from faucet.settings import LocalSettings
+from faucet.settings import LocalSettings, ServeSettings
 from faucet.units import counted, format_size
 from faucet.workers.cpus import available_cpus
 from faucet.workers.environment import most_workers
@@ -37,7 +37,7 @@ WIDTH, HEIGHT = 80, 24
 """Of the smallest terminal that the monitor is made for."""
 
 
-def python(_: LocalSettings) -> list[Finding]:
+def python(_: ServeSettings) -> list[Finding]:
     """Its version, and uvloop's."""
     text = f"{sys.implementation.name} {'.'.join(map(str, sys.version_info[:3]))}"
     if importlib.util.find_spec("uvloop") is not None:
@@ -47,26 +47,24 @@ def python(_: LocalSettings) -> list[Finding]:
     return [Finding("warning", "Python", f"{text} without uvloop: slower by a fifth", install_command("uvloop"))]
 
 
-def address(settings: LocalSettings) -> list[Finding]:
+def address(settings: ServeSettings) -> list[Finding]:
     """Whether each can be bound, --admin's too. Nothing listens: nobody could connect meanwhile."""
-    with contextlib.suppress(AddressError):  # told below
-        if problem := twice(settings.host, settings.admin):
-            what, _, advice = problem.partition("; ")
-            return [Finding("broken", "address", what, advice)]
-    found = [_address(text) for text in settings.host]
+    if problem := twice(settings.host, settings.admin):
+        what, _, advice = problem.partition("; ")
+        return [Finding("broken", "address", what, advice)]
+    found = [_address(asked) for asked in settings.host]
     return [*found, _address(settings.admin)._replace(subject="admin")] if settings.admin else found
 
 
-def _address(text: str) -> Finding:
+def _address(asked: Address | UnixAddress) -> Finding:
     try:
-        asked = parse_listen(text)
         sockets = bind(asked)
         found = bound_address(sockets, asked)
         for sock in sockets:
             sock.close()
     except AddressError as error:
         what, _, advice = str(error).partition("; ")
-        port = parse_listen(text).port if "in use" in what else 0
+        port = asked.port if "in use" in what else 0
         if port and (control := socket_path(port)).is_socket():
             advice = f"if that is a Faucet: faucet ctl status --at {control.stem}; else {advice}"
         return Finding("broken", "address", what, advice or "name another with --host")
@@ -76,12 +74,13 @@ def _address(text: str) -> Finding:
     return Finding("ok", "address", f"{found.described} is free" if asked.port else "any free port")
 
 
-def open_files(settings: LocalSettings) -> list[Finding]:
+def open_files(settings: ServeSettings) -> list[Finding]:
     """The hard limit: the soft one is raised to it when Faucet starts."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard == resource.RLIM_INFINITY:
         return [Finding("ok", "open files", "no limit")]
-    own = FILES_OF_OUR_OWN + FILES_PER_WORKER * most_workers(settings.workers)
+    workers = most_workers(settings.workers) if isinstance(settings, LocalSettings) else 0
+    own = FILES_OF_OUR_OWN + FILES_PER_WORKER * workers
     if hard >= own + CLIENTS:
         return [Finding("ok", "open files", f"up to {hard}")]
     advice = f"ulimit -Hn {own + CLIENTS} as root; systemd: LimitNOFILE=; docker: --ulimit nofile="
@@ -93,7 +92,7 @@ def cpus(settings: LocalSettings) -> list[Finding]:
     count = available_cpus()
     there = os.cpu_count() or count
     of = f" of {there}" if there > count else ""
-    span = settings.workers or str(count)
+    span = str(settings.workers or count)
     return [Finding("ok", "CPUs", f"{count}{of}, for {span} {'worker' if span == '1' else 'workers'}")]
 
 
@@ -132,7 +131,7 @@ def _idle_cache(path: Path) -> int:
     return 0
 
 
-def terminal(settings: LocalSettings) -> list[Finding]:
+def terminal(settings: ServeSettings) -> list[Finding]:
     """Whether there can be a monitor, and what it would look like."""
     if settings.headless:
         return [Finding("unused", "terminal", "no monitor is wanted (headless)")]
@@ -154,7 +153,7 @@ def terminal(settings: LocalSettings) -> list[Finding]:
     return [Finding("warning", "terminal", f"{text}: small", f"make it {WIDTH} by {HEIGHT}, at least")]
 
 
-def control(settings: LocalSettings) -> list[Finding]:
+def control(settings: ServeSettings) -> list[Finding]:
     """The place of the control socket. The usual one can be done without; one that was named cannot."""
     if settings.control == "none":
         return [Finding("unused", "control", "no socket is wanted: no `faucet ctl`, no `faucet attach`")]

@@ -1,6 +1,6 @@
 """Runs a program that may hang, babble or fail, and ends it and its children in time.
 
-However this process ends, SIGKILL included, the program ends too: by the keeper, as with workers.
+However this process ends, SIGKILL included, the program ends too: by the reaper, as with workers.
 """
 
 from __future__ import annotations

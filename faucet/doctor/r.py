@@ -10,7 +10,6 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from faucet.cli.toml import why_unreadable
 from faucet.doctor.code import (
     COMES_WITH_FAUCET,
     Answers,
@@ -21,6 +20,7 @@ from faucet.doctor.code import (
 )
 from faucet.doctor.findings import Finding, Level
 from faucet.doctor.probe import Answer, ask_program
+from faucet.machine import why_unreadable
 from faucet.settings import LocalSettings
 from faucet.workers.environment import most_workers
 from faucet.workers.layouts import Kind, Layout, find_layout, text_of

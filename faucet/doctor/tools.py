@@ -12,7 +12,7 @@ from pathlib import Path
 
 from faucet.doctor.findings import Finding
 from faucet.machine import RELOAD, SSH, install_command
-from faucet.settings import LocalSettings
+from faucet.settings import K8sSettings, LocalSettings
 
 AGENT_PATIENCE = 2.0
 """Seconds for the agent to accept a connection."""
@@ -29,9 +29,12 @@ def watchfiles(settings: LocalSettings) -> list[Finding]:
     return [Finding("unused", "watchfiles", "is not installed; only --reload needs it", install_command(RELOAD))]
 
 
-def ssh(_: LocalSettings) -> list[Finding]:
+def ssh(settings: LocalSettings | K8sSettings) -> list[Finding]:
     """For --via-ssh: asyncssh; if that is there, what it reads and whom it asks."""
+    wanted = isinstance(settings, K8sSettings) and bool(settings.via_ssh)
     if importlib.util.find_spec("asyncssh") is None:
+        if wanted:
+            return [Finding("broken", "asyncssh", "is not installed, and --via-ssh needs it", install_command(SSH))]
         return [Finding("unused", "asyncssh", "is not installed; only --via-ssh needs it", install_command(SSH))]
     home = Path(os.path.expanduser("~")) / ".ssh"  # noqa: PTH111 (Path's raises where there is no home)
     return [
@@ -77,7 +80,7 @@ def _agent(path: str) -> Finding:
     return Finding("ok", subject, f"answers at {path}")
 
 
-def kubectl(_: LocalSettings) -> list[Finding]:
+def kubectl(_: LocalSettings | K8sSettings) -> list[Finding]:
     """For `faucet k8s`, outside of a cluster."""
     found = shutil.which("kubectl")
     if found:

@@ -2,10 +2,11 @@
 
 It finds where messages begin and end (RFC 9112) and rejects what two parsers could read in two ways. It never
 changes a byte, with the one exception that `fields.without_upgrade` explains. Parsing is on bytes, never on str.
-Imported by `proxy`, `admin` and the floors above them; it imports nothing but the standard library.
+Imported by `proxy`, `admin`, `pods` and the floors above them; it imports nothing but the standard library.
 """
 
 from faucet.http1.body import Body, ChunkedBody, LengthBody, UntilCloseBody
+from faucet.http1.content import ResponseContent
 from faucet.http1.errors import BadRequest, BadResponse, FramingError
 from faucet.http1.limits import INTERIM_LIMIT
 from faucet.http1.messages import (
@@ -29,6 +30,7 @@ __all__ = [
     "LengthBody",
     "RequestHead",
     "RequestReader",
+    "ResponseContent",
     "ResponseHead",
     "ResponseReader",
     "UntilCloseBody",

@@ -15,8 +15,19 @@ from faucet.http1 import grammar
 from faucet.http1.errors import FramingError
 from faucet.http1.limits import CHUNK_LINE_LIMIT, FIELD_COUNT_LIMIT, LARGEST_LENGTH, TRAILER_LIMIT
 
-FORBIDDEN_TRAILERS = frozenset((b"content-length", b"transfer-encoding", b"host", b"trailer", b"connection"))
-"""RFC 9110, 6.5.1: fields that frame or route a message cannot stand behind it."""
+FORBIDDEN_TRAILERS = frozenset(
+    (
+        *(b"content-length", b"transfer-encoding", b"te", b"trailer"),
+        *(b"connection", b"proxy-connection", b"keep-alive", b"upgrade", b"http2-settings"),
+        *(b"host", b"expect", b"max-forwards", b"proxy-authorization", b"proxy-authenticate"),
+    )
+)
+"""Fields of message framing, connection management (RFC 9110, 7.6.1) and routing, which 6.5.1 bars from trailers.
+
+Measured: Node 20 applies `Connection` and `Proxy-Connection: close` from a trailer without announcing it, and answers
+the next request, of any client, with 400; httpuv closes the connection, and both stop at a Content-Length. Go ignores
+trailers of such names. A recipient may discard them, but a proxy that forwards bytes unchanged has to refuse them.
+"""
 
 ErrorFactory = Callable[[int, str], FramingError]
 
@@ -213,8 +224,9 @@ class ChunkedBody:
             raise self._error(431, f"The trailer section has more than {FIELD_COUNT_LIMIT} fields.")
         if not grammar.FIELDS.fullmatch(line):
             raise self._error(400, "A trailer field is not `name: value`.")
-        if line.partition(b":")[0].lower() in FORBIDDEN_TRAILERS:
-            raise self._error(400, "A field that frames the message stands in its trailer.")
+        name = line.partition(b":")[0].lower()
+        if name in FORBIDDEN_TRAILERS:
+            raise self._error(400, f"{name.decode().title()} is not allowed in a trailer.")
 
     def _take_line(self, data: bytes, position: int) -> int:
         """Move bytes up to and with the next LF to the line."""

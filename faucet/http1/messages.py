@@ -75,12 +75,14 @@ class ResponseHead:
     def body_may_follow(self, method: bytes) -> bool:
         """Whether bytes may follow that do not belong to the message: a body where none may be.
 
-        Plumber answers HEAD with one. The next message on that connection could not be told from it.
+        Plumber answers HEAD with one, and an API may set `Content-Length: 0` itself and have a body all the same:
+        httpuv then sends that after the head, a moment later. The next message on that connection could not be told
+        from it.
         """
-        fields = self.fields
         if method == b"HEAD":
-            return fields.length != 0
-        return self.status in (204, 304) and (fields.chunked or bool(fields.length))
+            return True
+        length, chunked = self.fields.length, self.fields.chunked
+        return chunked or length is not None if self.status in (204, 304) else length == 0
 
     def body(self, method: bytes) -> Body:
         """The framer of the body of this answer to a request with `method` (RFC 9112, 6.3)."""

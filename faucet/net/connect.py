@@ -44,12 +44,15 @@ class Connector(Protocol):
 
 
 async def connect_tcp(
-    protocol_factory: ProtocolFactory, host: str, port: int, timeout: float
-) -> tuple[asyncio.BaseTransport, asyncio.BaseProtocol]:
-    """Connect over plain TCP: a Connector. The loop sets TCP_NODELAY itself."""
+    protocol_factory: ProtocolFactory, host: str, port: int, timeout: float,
+    tls: ssl.SSLContext | None = None, server_name: str | None = None,
+) -> tuple[asyncio.BaseTransport, asyncio.BaseProtocol]:  # fmt: skip
+    """Connect over TCP, or with `tls` over TLS to `server_name`: a Connector. The loop sets TCP_NODELAY itself."""
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(timeout):
-        transport, protocol = await loop.create_connection(protocol_factory, host, port)
+        transport, protocol = await loop.create_connection(
+            protocol_factory, host, port, ssl=tls, server_hostname=server_name
+        )
     if transport.get_extra_info("sockname") == transport.get_extra_info("peername"):
         # No process listens, and the kernel chose that port to connect from: TCP's simultaneous open, with itself.
         transport.abort()
@@ -58,10 +61,11 @@ async def connect_tcp(
 
 
 async def connect_remote(
-    protocol_factory: ProtocolFactory, host: str, port: int, timeout: float
-) -> tuple[asyncio.BaseTransport, asyncio.BaseProtocol]:
-    """Connect over TCP with keepalive, for another machine, which may vanish silently: a Connector."""
-    transport, protocol = await connect_tcp(protocol_factory, host, port, timeout)
+    protocol_factory: ProtocolFactory, host: str, port: int, timeout: float,
+    tls: ssl.SSLContext | None = None, server_name: str | None = None,
+) -> tuple[asyncio.BaseTransport, asyncio.BaseProtocol]:  # fmt: skip
+    """Connect as `connect_tcp` does, with keepalive, for another machine, which may vanish silently: a Connector."""
+    transport, protocol = await connect_tcp(protocol_factory, host, port, timeout, tls, server_name)
     _watch(transport)
     return transport, protocol
 

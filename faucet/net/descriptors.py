@@ -1,8 +1,10 @@
 """Accounting of file descriptors: clients must not use up those that the service itself needs.
 
-A few are reserved: for connections to workers, for starting workers, for the log and the control socket. A failure for
-lack of a descriptor is our own shortage, not a worker's fault, and is reported as such: in the log, at most every 30 s,
-and in a counter.
+A few are reserved: for connections to workers, for starting workers, for the log and the control socket. Clients that
+would take one of those are not accepted. A few more are for clients that come while others are closed to make room.
+
+A failure for lack of a descriptor is our own shortage, not a worker's fault, and is reported as such: in the log, at
+most every 30 s, and in a counter.
 """
 
 from __future__ import annotations
@@ -48,31 +50,40 @@ class Descriptors:
     def __init__(self) -> None:
         self.limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self.kept = min(max(self.limit // 8, LEAST_KEPT), MOST_KEPT)
+        self._spare = self.kept // 2
         self.unproblematic = max(self.limit // 2 - MOST_KEPT, 0)
         """Up to this many clients, no exact count is needed."""
         self._room = 0
         self._counted = -COUNT_SECONDS
         self.shortages: dict[str, int] = {}
-        """How often a descriptor was missing, by purpose."""
+        """How often a descriptor was missing for a connection, by purpose."""
         self._untold = 0
         self._timer: asyncio.TimerHandle | None = None
 
-    def too_many(self, clients: int) -> int:
-        """Return how many of `clients` connections are too many; 0 or less if none."""
+    def has_room(self, clients: int) -> bool:
+        """Whether one more than `clients` connections may be accepted, without taking a reserved descriptor."""
+        return clients < self.unproblematic or clients < self._count(clients) + self._spare
+
+    def too_many(self, clients: int) -> bool:
+        """Whether one of `clients` connections should be closed, so that the next finds room."""
+        return clients > self._count(clients)
+
+    def _count(self, clients: int) -> int:
+        """Return how many connections of clients there may be, without the spare ones; `clients` are open now."""
         if monotonic() - self._counted > (COUNT_SECONDS if self.limit < MANY else COUNT_SECONDS * 20):
-            self._room = self.limit - self.kept - (_in_use(self.limit) - clients)
+            self._room = self.limit - self.kept - self._spare - (_in_use(self.limit) - clients)
             self._counted = monotonic()
             self.unproblematic = max(self._room - 2 * self.kept, 0)
-        return clients - self._room
+        return self._room
 
     def note(self, purpose: str) -> None:
-        """Record that a descriptor was missing for `purpose`: `client` or `worker`."""
+        """Record that one was missing for `purpose`: `client`, `worker`, `readiness check` or `health check`."""
         self.shortages[purpose] = self.shortages.get(purpose, 0) + 1
         if self._timer is not None:
             self._untold += 1
             return
         _log.warning(
-            "Faucet has no file descriptors to spare (limit %d): clients are refused, or idle ones closed. "
+            "Faucet has no file descriptors to spare (limit %d): idle clients are closed, and new ones have to wait. "
             "Raise the limit: ulimit -n, LimitNOFILE= in a systemd unit",
             self.limit,
         )

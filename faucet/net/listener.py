@@ -10,13 +10,16 @@ import sys
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from faucet.net.address import Address, UnixAddress, parse_listen
-from faucet.net.binding import BACKLOG, bind, bound_address, listen, notice_the_vanished
+from faucet.net.acceptor import Acceptor, Factory, always_room
+from faucet.net.address import Address, UnixAddress
+from faucet.net.binding import BACKLOG, bind, bound_address, inherited_by_clients, listen
 
 TCP_INFO_WAITING = 24
 """Offset in Linux' struct tcp_info, in bytes: connections to be accepted from a listening socket (`tcpi_unacked`)."""
 
-Factory = Callable[[], asyncio.Protocol]
+
+def _ignore() -> None:
+    pass
 
 
 class Listener:
@@ -35,7 +38,7 @@ class Listener:
         self.sockets = bind(address, taken) if inherited is None else [inherited]
         self._inherited = inherited is not None
         self.address = bound_address(self.sockets, address)
-        self._servers: list[asyncio.Server] = []
+        self._acceptors: list[Acceptor] = []
         self._factory: Factory | None = None
 
     @property
@@ -44,25 +47,21 @@ class Listener:
         names = [sock.getsockname() for sock in self.sockets]
         return {(name[0], name[1]) for name in names if isinstance(name, tuple)}
 
-    async def open(self, factory: Factory) -> None:
-        """Start accepting connections. Raises AddressError."""
+    async def open(
+        self, factory: Factory, room: Callable[[int], bool] = always_room, short: Callable[[], None] = _ignore
+    ) -> None:
+        """Start accepting connections; see Acceptor for `room` and `short`. Raises AddressError."""
         for sock in () if self._inherited else self.sockets:
             listen(sock, self.address)
         self._factory = factory
-        loop = asyncio.get_running_loop()
-        for sock in self.sockets:
-            # The loop closes the socket it is given, on its own terms; `close` still needs one.
-            own = sock.dup()
-            if own.family == socket.AF_UNIX:
-                self._servers.append(await loop.create_unix_server(factory, sock=own, backlog=BACKLOG))
-            else:
-                self._servers.append(await loop.create_server(factory, sock=own, backlog=BACKLOG))
+        self._acceptors = [Acceptor(sock, factory, room, short) for sock in self.sockets]
 
     async def close(self) -> None:
         """Accept the connections that already wait, since closing would reset them, then close."""
-        for server in self._servers:
-            server.close()
-        if self._servers:
+        acceptors, self._acceptors = self._acceptors, []
+        for acceptor in acceptors:
+            await acceptor.close()
+        if acceptors:
             await self._accept_waiting()
         self._remove_path()
         self.discard()
@@ -110,15 +109,15 @@ def _waiting(sock: socket.socket) -> int:
 class Listeners:
     """Several listeners as one. `address` is the first one's that has a port, else the first."""
 
-    def __init__(self, addresses: Sequence[str], inherited: Sequence[socket.socket] = ()) -> None:
+    def __init__(self, addresses: Sequence[Address | UnixAddress], inherited: Sequence[socket.socket] = ()) -> None:
         """Bind `addresses`, or take over the sockets `inherited`, which listen already. Raises AddressError."""
         self._all: list[Listener] = []
         try:
             for sock in inherited:
-                notice_the_vanished(sock)
+                inherited_by_clients(sock)
                 self._all.append(Listener(_address_of(sock), sock))
-            for text in () if inherited else addresses:
-                self._add(Listener(parse_listen(text), taken=self._taken))
+            for address in () if inherited else addresses:
+                self._add(Listener(address, taken=self._taken))
         except BaseException:
             for listener in self._all:
                 listener.discard()
@@ -139,10 +138,12 @@ class Listeners:
         """All addresses, for messages."""
         return " and ".join(listener.address.described for listener in self._all)
 
-    async def open(self, factory: Factory) -> None:
+    async def open(
+        self, factory: Factory, room: Callable[[int], bool] = always_room, short: Callable[[], None] = _ignore
+    ) -> None:
         """See Listener."""
         for listener in self._all:
-            await listener.open(factory)
+            await listener.open(factory, room, short)
 
     async def close(self) -> None:
         """See Listener."""

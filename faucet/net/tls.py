@@ -1,48 +1,42 @@
-"""TLS over another connector's connections, whether TCP or SSH channels, by asyncio's own TLS protocol."""
+"""TLS to backends: the connector for TCP, what is trusted, and whether a connection has ended as TLS demands."""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
-from asyncio.sslproto import SSLProtocol
 from pathlib import Path
-from typing import Any
 
-from faucet.net.connect import Connector, ProtocolFactory
+from faucet.net.connect import ProtocolFactory, connect_remote
 
 
 class TlsConnector:
-    """A Connector for TLS over `below`. The certificate must be valid for `server_name`, whatever the address."""
+    """A Connector for TLS over TCP. The certificate must be valid for `server_name`, whatever the address."""
 
-    def __init__(self, below: Connector, server_name: str, context: ssl.SSLContext) -> None:
-        self._below = below
+    def __init__(self, server_name: str, context: ssl.SSLContext) -> None:
         self._server_name = server_name
         self._context = context
 
     async def __call__(
         self, protocol_factory: ProtocolFactory, host: str, port: int, timeout: float
     ) -> tuple[asyncio.BaseTransport, asyncio.BaseProtocol]:
-        """See Connector. Raises ssl.SSLError, which is an OSError, too."""
-        loop = asyncio.get_running_loop()
-        ready: asyncio.Future[None] = loop.create_future()
-        protocol = protocol_factory()
-        layers: list[Any] = []
+        """See Connector; the handshake has to be done by then, too. Raises ssl.SSLError, which is an OSError."""
+        return await connect_remote(protocol_factory, host, port, timeout, self._context, self._server_name)
 
-        def layer() -> asyncio.Protocol:
-            layers.append(
-                SSLProtocol(loop, protocol, self._context, ready, server_side=False, server_hostname=self._server_name)
-            )
-            return layers[0]  # type: ignore[no-any-return]
 
-        deadline = loop.time() + timeout
-        transport, _ = await self._below(layer, host, port, timeout)  # it must notice its own timeout
-        try:
-            async with asyncio.timeout_at(deadline):
-                await ready
-        except BaseException:
-            transport.abort()  # type: ignore[attr-defined]
-            raise
-        return layers[0]._app_transport, protocol
+def ended_by_peer(transport: asyncio.BaseTransport) -> bool:
+    """Whether the peer itself has ended this connection, as far as its protocol can tell. Always true without TLS.
+
+    With TLS it is told by a close_notify (RFC 8446, 6.1). Without one, anybody between may have cut the connection, so
+    that an answer which only its end delimits is not known to be whole (RFC 9112, 9.8). Call it in `connection_lost`
+    after an abort: it reads, and a transport that is closed in order has sent and read the rest itself.
+    """
+    tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+    if tls is None:
+        return True
+    try:
+        return tls.read(1) == b""
+    except ssl.SSLError:  # SSLWantReadError: there could have been more
+        return False
 
 
 def tls_context(ca_file: Path | None, verify: bool = True) -> ssl.SSLContext:
@@ -57,3 +51,12 @@ def tls_context(ca_file: Path | None, verify: bool = True) -> ssl.SSLContext:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def misplaced(scheme: str, ca_file: Path | None, insecure_skip_verify: bool) -> str:
+    """Return what is wrong with these two options for a service of that scheme; empty if nothing is."""
+    if scheme == "http" and (ca_file or insecure_skip_verify):
+        return "--ca-file and --insecure-skip-verify are for https: write --service-url https://…"
+    if ca_file and insecure_skip_verify:
+        return "--ca-file says which CA to trust, --insecure-skip-verify to trust any certificate; use only one of them"
+    return ""

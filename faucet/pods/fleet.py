@@ -9,16 +9,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import shlex
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import aclosing
 from time import monotonic
-from typing import Any, NamedTuple, NoReturn, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from faucet import tasks
-from faucet.fleet import Origin, Refused, StartFailed
+from faucet.fleet import Action, Origin, Refused, StartFailed, WorkerDetails, WorkerStatus
 from faucet.net.commands import Programs
 from faucet.net.connect import Connector, LinkDown, NoWay, ProtocolFactory
-from faucet.pods.discovery.choose import CannotResolve, ServiceUrl
+from faucet.net.service_url import ServiceUrl
+from faucet.pods.discovery.choose import CannotResolve
 from faucet.pods.discovery.endpoint_slices import service_of
 from faucet.pods.discovery.endpoints import Answer, Denied, Endpoint, Found, Resolver
 from faucet.pods.discovery.kubernetes import Kubectl
@@ -26,9 +27,6 @@ from faucet.pods.endpoint_set import EndpointSet
 from faucet.pods.pod import Pod
 from faucet.proxy.server import Proxy
 from faucet.settings import K8sSettings
-from faucet.status.figures import epoch
-from faucet.status.pod_rows import pod_details, pod_row
-from faucet.status.snapshot import WorkerRow
 from faucet.units import counted, format_duration
 
 _log = logging.getLogger("faucet")
@@ -47,6 +45,16 @@ so that its name resolves to the pods themselves. Behind the service's one addre
 HOLD_KEPT = 60.0
 """Seconds for which a pod that has left is still held when it comes back: DNS may have lost it for a moment. Later, or
 under another name, it is another pod with the same address."""
+
+
+NOT_OFFERED = {
+    name: f"Faucet does not start or stop pods; use: {instead}"
+    for name, instead in {
+        "rolling-restart": "kubectl rollout restart deployment/…",
+        "scale": "kubectl scale deployment/… --replicas {count}",
+        "kill": "restart {worker} (which deletes it), or drop {worker} (which cuts the connection to it)",
+    }.items()
+}
 
 
 class _Hold(NamedTuple):
@@ -109,6 +117,14 @@ class Pods:
         self.endpoint_set = EndpointSet()
         self.resolver: Resolver | None = None
         self.first_ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.actions: Mapping[str, Action] = {
+            "restart": lambda ask: self.restart(ask.worker, ask.who),
+            "hold": lambda ask: self.hold(ask.worker, ask.who),
+            "resume": lambda ask: self.resume(ask.worker, ask.who),
+            "drop": lambda ask: self.drop(ask.worker, ask.who),
+            "retry": lambda ask: self.retry(ask.worker, ask.who),
+        }
+        self.not_offered: Mapping[str, str] = NOT_OFFERED
         self._connector = connector
         self._find_resolver = find_resolver
         self._pods: dict[tuple[str, int], Pod] = {}
@@ -200,10 +216,10 @@ class Pods:
                 pod.retry()  # the failure may have been the link's
         self._was_down = link.state.value == "down"
         if up:
-            self.proxy.resume_after_interruption()
+            self.proxy.pool.resume_after_interruption()
             self._hurry()
         else:
-            self.proxy.interrupt(
+            self.proxy.pool.interrupt(
                 self.settings.ssh_wait, lambda: f"The workers are unreachable: the ssh link is {link.described()}."
             )
 
@@ -301,14 +317,14 @@ class Pods:
         """Give a pod no new requests; its request in progress is finished."""
         pod.listed, pod.why = False, why
         pod.settle()
-        pod.log.info("leaving (%s)%s", pod.why, " after its request in progress" if pod.locked else "")
-        if pod.locked:
+        pod.log.info("leaving (%s)%s", pod.why, " after its request in progress" if pod.lease else "")
+        if pod.lease:
             self._leaving[pod] = tasks.start(self._retire(pod), f"end of pod {pod}")
         else:
             self._forget(pod)
 
     async def _retire(self, pod: Pod) -> None:
-        await self.proxy.retire(pod.backend)
+        await self.proxy.pool.retire(pod.backend)
         self._forget(pod)
         self._sync()  # another pod may have its address by now
 
@@ -348,14 +364,13 @@ class Pods:
 
     def origin(self) -> Origin:
         """Return how pods are discovered, and when they were last resolved."""
-        known = self.endpoint_set.known_since
         described = self.resolver.described if self.resolver is not None else "service discovery"
-        origin = Origin(described, epoch(known) if known is not None else 0.0, self.endpoint_set.trouble)
+        origin = Origin(described, self.endpoint_set.known_since, self.endpoint_set.trouble)
         if self._link is None:
             return origin
         link = self._link
         return origin._replace(
-            link=str(link.target), link_state=link.state.value, link_since=epoch(link.since), link_detail=link.detail()
+            link=str(link.target), link_state=link.state.value, link_since=link.since, link_detail=link.detail()
         )
 
     def notice(self) -> str:
@@ -364,13 +379,13 @@ class Pods:
             return f"ssh link to {self._link.target}: {self._link.described()}"
         return self.endpoint_set.trouble
 
-    def rows(self) -> list[WorkerRow]:
-        """Return the rows of all pods, sorted by name."""
-        return [pod_row(pod, self.proxy) for pod in sorted(self._pods.values(), key=str)]
+    def statuses(self) -> list[WorkerStatus]:
+        """Return the status of all pods, sorted by name."""
+        return [pod.status() for pod in sorted(self._pods.values(), key=str)]
 
-    def details(self, worker: str) -> dict[str, Any]:
+    def details(self, worker: str) -> WorkerDetails:
         """Return all details of one pod. Raises Refused if there is no such pod."""
-        return pod_details(self._find(worker), self.proxy)
+        return self._find(worker).details()
 
     # -- commands ----------------------------------------------------------------------------------------------
 
@@ -397,7 +412,7 @@ class Pods:
         """Drop the connection to a pod. Its request in progress is retried on another pod if that is safe, else
         answered with 502; the lock stays for a while, since the pod may still be busy with it. Raises Refused."""
         pod = self._find(worker)
-        busy = pod.locked
+        busy = pod.lease
         if not pod.backend.drop():
             raise Refused(f"pod {pod} has no open connection")
         pod.log.warning("connection dropped by %s", who)
@@ -414,7 +429,7 @@ class Pods:
     def restart(self, worker: str, who: str) -> asyncio.Future[str]:
         """Delete a pod, so that its controller starts another; the future has kubectl's output. Raises Refused."""
         if worker == "all":
-            self._not_ours("kubectl rollout restart deployment/…")
+            raise Refused(NOT_OFFERED["rolling-restart"])
         pod = self._find(worker)
         if not pod.endpoint.name:
             raise Refused(
@@ -444,25 +459,10 @@ class Pods:
         task.set_name(name)
         return task
 
-    def roll(self, who: str) -> tuple[str, asyncio.Future[str]]:
-        """See Fleet."""
-        self._not_ours("kubectl rollout restart deployment/…")
-
-    def roll_anew(self, why: str) -> None:
+    def reload(self, why: str) -> None:
         """Resolve again at once: pods are not ours to restart, but the caller wants a fresh state."""
         _log.info("%s: resolving pods again", why)
         self._hurry()
-
-    def scale(self, count: int, who: str) -> str:
-        """See Fleet."""
-        self._not_ours(f"kubectl scale deployment/… --replicas {count}")
-
-    def kill(self, worker: str, who: str) -> str:
-        """See Fleet."""
-        self._not_ours(f"restart {worker} (which deletes it), or drop {worker} (which cuts the connection to it)")
-
-    def _not_ours(self, instead: str) -> NoReturn:
-        raise Refused(f"Faucet does not start or stop pods; use: {instead}")
 
     def _find(self, worker: str) -> Pod:
         for pod in self._pods.values():

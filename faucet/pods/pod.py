@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from faucet import tasks
 from faucet.backoff import Backoff
+from faucet.fleet import WorkerDetails, WorkerStatus
 from faucet.net.connect import Connector, LinkDown, LinkLost, why_not
 from faucet.pods.discovery.endpoints import Endpoint
+from faucet.proxy.pool import PoolLease
 from faucet.proxy.record import serving
 from faucet.proxy.upstream import Backend
-from faucet.units import format_duration
+from faucet.units import counted, format_duration
 
 if TYPE_CHECKING:
     from faucet.proxy.server import Proxy
@@ -80,28 +82,53 @@ class Pod:
         self.backend.on_hung = lambda record: self.log.warning(
             "did not answer %s in time; it stays locked, since it is still busy", serving(record)
         )
-        proxy.add(self.backend, held=True)  # until `settle`: it may be held, or the link may be down
+        proxy.pool.add(self.backend, held=True)  # until `settle`: it may be held, or the link may be down
 
     def __str__(self) -> str:
         return self.backend.name
 
     @property
-    def locked(self) -> bool:
-        """Whether its lock is held."""
-        return self._proxy.dispatcher.holder(self.backend) is not None
+    def lease(self) -> PoolLease | None:
+        """Its lock, while it is held."""
+        return self._proxy.pool.dispatcher.lease(self.backend)
 
     def settle(self) -> None:
         """Resume or hold its backend, as its state demands."""
         if self.listed and self.linked and not self.held and self._retrying is None:
-            self._proxy.resume(self.backend)
+            self._proxy.pool.resume(self.backend)
         else:
-            self._proxy.hold(self.backend)
+            self._proxy.pool.hold(self.backend)
+
+    def status(self) -> WorkerStatus:
+        """Return its state, and why it gets no requests."""
+        state, reason, next_try = "ready", "", None
+        if not self.listed:
+            state, reason = "draining", self.why
+        elif self.held:
+            state, reason = "held", "" if self.next_try is None else f"also unreachable: {self.trouble}"
+        elif self.next_try is not None:
+            state, reason, next_try = "backoff", self.trouble, self.next_try
+        return WorkerStatus(
+            key=str(self.endpoint), name=str(self), state=state, backend=self.backend, reason=reason,
+            counted_as=str(self), port=self.endpoint.port, since=self.since, next_try=next_try,
+            address=str(self.endpoint),
+        )  # fmt: skip
+
+    def details(self) -> WorkerDetails:
+        """Return its status and the facts of its connection."""
+        connection = self.backend.connection
+        facts = [
+            ["address", str(self.endpoint)],
+            ["connection", "none" if connection is None else "open, new" if connection.fresh else "open, kept"],
+            ["unreachable", counted(self.unreached, "time") + (f", now: {self.trouble}" if self.trouble else "")],
+        ]
+        return WorkerDetails(self.status(), {"facts": facts, "took": 0.0})
 
     def close(self) -> None:
         """Forget the pod, and close its connection whatever is in progress."""
         if self._retrying is not None:
             self._retrying.cancel()
-        self._proxy.remove(self.backend)
+        self._proxy.pool.remove(self.backend)
         self.backend.close(whatever=False)
 
     # -- unreachable -------------------------------------------------------------------------------------------

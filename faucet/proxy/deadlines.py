@@ -17,6 +17,9 @@ Item = TypeVar("Item", bound=Hashable)
 EARLIEST = 0.001
 """Seconds a timer is set ahead at least: uvloop's clock counts milliseconds and may fire that much early."""
 
+DRAIN_SECONDS = 5.0
+"""While the service ends: seconds in which a request that is not in hand yet must arrive, and after which a client that
+sends or reads has to have moved something. A TCP connection that lost a packet recovers within that."""
 
 RATE_SECONDS = 60.0
 """Over how long the rate of a client is averaged, if there is no `client_timeout` to say it."""

@@ -12,19 +12,19 @@ import contextlib
 import select
 import socket
 import struct
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from faucet.http1 import FramingError, RequestHead, RequestReader
+from faucet.proxy.clients import Clients
 from faucet.proxy.deadlines import RATE_SECONDS
 from faucet.proxy.error_responses import CONTINUE, answer
 from faucet.proxy.exchange import Exchange
+from faucet.proxy.failures import Phase
 from faucet.proxy.outflow import Outflow
-from faucet.proxy.phases import SHUTTING_DOWN
+from faucet.proxy.pool import SHUTTING_DOWN, Pool, Upstream
 from faucet.proxy.record import Account
 from faucet.proxy.stats import Record
-
-if TYPE_CHECKING:
-    from faucet.proxy.server import Proxy
+from faucet.proxy.tunnel import Tunnel
 
 LINGER_BYTES = 256 * 1024
 """How much a refused client may go on sending before its connection is closed."""
@@ -39,6 +39,7 @@ class ClientConnection(Outflow):
 
     __slots__ = (
         "_head_begun",
+        "_hurried_from",
         "_read_paused",
         "_reader",
         "_sent_before",
@@ -46,18 +47,21 @@ class ClientConnection(Outflow):
         "_turned_away",
         "half_closed",
         "peer",
+        "pool",
     )
 
     peer: str
     """The client's address, without port; `unix` for one without."""
 
-    def __init__(self, proxy: Proxy) -> None:
-        super().__init__(proxy)
+    def __init__(self, pool: Pool, clients: Clients) -> None:
+        super().__init__(clients)
+        self.pool = pool
         self._reader = RequestReader()
         self._head_begun = False  # it has a deadline
         self._stash = b""  # what came behind the request in hand
         self._read_paused = False
         self.half_closed = False  # the client has ended its sending side
+        self._hurried_from = (0, 0)  # what it had sent and read when the service began to end
         self._sent_before = 0  # bytes it had sent when its rate was looked at last
         self._turned_away = False
 
@@ -69,15 +73,12 @@ class ClientConnection(Outflow):
         name = transport.get_extra_info("peername")
         self.peer = name[0].removeprefix("::ffff:") if isinstance(name, tuple) else "unix"
         # A whole response may wait here for a slow reader: that is what frees the worker from it.
-        self.transport.set_write_buffer_limits(high=self.proxy.free_buffer)
-        proxy = self.proxy
-        proxy.clients.add(self)
-        if len(proxy.clients) + len(proxy.tunnels) - proxy.turned_away > proxy.max_clients:
-            self._turn_away()
-            return
-        (self.proxy.parting if self.proxy.draining else self.proxy.idle).touch(self)
-        if len(self.proxy.clients) > self.proxy.descriptors.unproblematic:
-            self.proxy.make_room(self)
+        self.transport.set_write_buffer_limits(high=self.clients.free_buffer)
+        if not self.clients.came(self):
+            self._turned_away = True
+            self.clients.turned_away += 1
+            self.pool.stats.count_refusal("max_clients")
+            self.turn_away(f"{self.clients.limit} clients are connected, as many as may be (--max-clients).")
 
     def data_received(self, data: bytes) -> None:
         """Called by the loop."""
@@ -111,7 +112,7 @@ class ClientConnection(Outflow):
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
             exchange.client_gone()
-        self.proxy.check_drained()
+        self.clients.on_gone()
 
     # -- reading -----------------------------------------------------------------------------------------------
 
@@ -124,13 +125,13 @@ class ClientConnection(Outflow):
         if parsed is not None:
             if self._head_begun:
                 self._head_begun = False
-                self.proxy.heads.discard(self)
+                self.clients.heads.discard(self)
             self._open_exchange(*parsed)
         elif self._reader.started and not self._head_begun:
             # The whole head has one deadline, from its first byte on: a byte now and then does not extend it.
             self._head_begun = True
             self._sent_before = self._reader.size
-            self.proxy.heads.touch(self)
+            self.clients.heads.touch(self)
         elif not self._head_begun:
             # Empty lines before a request (RFC 9112, 2.2) begin nothing: it is as idle as before, if it was.
             self._await_request()
@@ -138,15 +139,15 @@ class ClientConnection(Outflow):
     def _open_exchange(self, head: RequestHead, rest: bytes) -> None:
         # The idle deadline stays where it is: it means nothing while there is an exchange, and starts anew after it.
         try:
-            body = head.body(self.proxy.settings.max_body)
+            body = head.body(self.clients.settings.max_body)
         except FramingError as error:
             self._refuse(error, len(head.raw), head)
             return
-        exchange = self.exchange = Exchange(self.proxy, self, head, body)
-        if self.proxy.introduce is not None:
-            head.raw, exchange.account.client, exchange.account.request_id = self.proxy.introduce(head, self.peer)
-        if self.proxy.draining:
-            self.proxy.refuse(exchange, "shutdown", SHUTTING_DOWN)
+        exchange = self.exchange = Exchange(self.pool, self.clients.budget, self, head, body)
+        if self.clients.introduce is not None:
+            head.raw, exchange.account.client, exchange.account.request_id = self.clients.introduce(head, self.peer)
+        if self.pool.draining:
+            self.pool.refuse(exchange, "shutdown", SHUTTING_DOWN)
         elif body is None:
             if rest:
                 self._keep_for_later(rest)
@@ -165,7 +166,7 @@ class ClientConnection(Outflow):
         if end < len(data):
             self._keep_for_later(data[end:])
             if not exchange.body_done:
-                self.proxy.loop.call_soon(self._read_more_body)
+                self.pool.loop.call_soon(self._read_more_body)
         exchange.body_arrived()
 
     def _read_more_body(self) -> None:
@@ -229,17 +230,16 @@ class ClientConnection(Outflow):
     def _next_request(self) -> None:
         if self._stash:
             # Not at once: a hundred requests sent ahead must not become a hundred nested calls.
-            self.proxy.loop.call_soon(self._read_stash)
+            self.pool.loop.call_soon(self._read_stash)
         else:
             if self._read_paused:
                 self.resume_reading()
-            (self.proxy.parting if self.proxy.draining else self.proxy.idle).touch(self)
+            self.clients.awaited.touch(self)
 
     def _await_request(self) -> None:
         """It has nothing in progress: it has a deadline for its next request, which what it sends does not move."""
-        deadlines = self.proxy.parting if self.proxy.draining else self.proxy.idle
-        if self not in deadlines:
-            deadlines.touch(self)
+        if self not in self.clients.awaited:
+            self.clients.awaited.touch(self)
 
     def _refuse(
         self, error: FramingError, received: int, head: RequestHead | None = None, retry_after: int | None = None
@@ -248,7 +248,7 @@ class ClientConnection(Outflow):
         method = head.method if head else b"GET"
         data = answer(error.status, error.detail, method=method, retry_after=retry_after)
         self.write(data)
-        self.proxy.record(_refused(self, error, head, len(data), received))
+        self.pool.record(_refused(self, error, head, len(data), received))
         self.linger()
 
     # -- ending ------------------------------------------------------------------------------------------------
@@ -274,10 +274,10 @@ class ClientConnection(Outflow):
             return
         self._linger_left = LINGER_BYTES
         self._stash = b""
-        self.proxy.idle.discard(self)
-        self.proxy.heads.discard(self)
+        self.clients.idle.discard(self)
+        self.clients.heads.discard(self)
         self.owes_nothing()
-        self.proxy.lingering.touch(self)
+        self.clients.lingering.touch(self)
         try:
             self.transport.write_eof()
         except OSError:  # our answer met a client that has closed: its reset came before our shutdown
@@ -305,71 +305,136 @@ class ClientConnection(Outflow):
         """
         sock = self.transport.get_extra_info("socket")
         # Until connection_lost the descriptor is ours, even while the transport is closing.
-        if self in self.proxy.clients and sock.family != socket.AF_UNIX:
+        if self in self.clients and sock.family != socket.AF_UNIX:
             with contextlib.suppress(OSError):
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         self.transport.abort()
+
+    def cut_off(self) -> None:
+        """Reset the connection: its request has ended."""
+        self.exchange = None
+        self.cut()
+
+    def serves(self, exchange: object) -> bool:
+        """Whether it waits for the answer of that exchange."""
+        return self.exchange is exchange
 
     def close_if_idle(self) -> None:
         """Close if no request is in hand, none has begun, and none waits in the kernel. Else it is answered first."""
         if self.exchange is None and not self._reader.started and not self._stash and not self._poll(select.POLLIN):
             self.close()
 
+    def hurry(self) -> None:
+        """The service ends: close soon if nothing has begun, and see to it that what has begun goes on."""
+        self.clients.parting.touch(self)
+        self._hurried_from = self._moved()
+        self.clients.hurried.touch(self)
+
+    def _moved(self) -> tuple[int, int]:
+        """Bytes that it has sent of its body, and read of our answers."""
+        return self.exchange.account.received if self.exchange is not None else 0, self.taken()
+
+    def check_hurried(self) -> None:
+        """The service has been ending for a while. Refuse what is not in hand, and cut whoever does not move."""
+        if not self._refuse_unfinished() and not self._cut_stalled():
+            self._hurried_from = self._moved()
+            self.clients.hurried.touch(self)
+
+    def _refuse_unfinished(self) -> bool:
+        """Refuse a request that has not arrived yet."""
+        exchange = self.exchange
+        if exchange is None and self._reader.started and self._linger_left < 0:
+            self._refuse(FramingError(503, SHUTTING_DOWN), self._reader.size)
+            return True
+        if exchange is not None and exchange.phase is Phase.READING:
+            self.pool.refuse(exchange, "shutdown", SHUTTING_DOWN)
+            return True
+        return False
+
+    def _cut_stalled(self) -> bool:
+        """Give up a request in hand whose client neither reads its answer nor sends the rest of its body."""
+        exchange, least = self.exchange, self.clients.least_while_draining
+        sent, read = (now - before for now, before in zip(self._moved(), self._hurried_from, strict=True))
+        unread = bool(self.transport.get_write_buffer_size())
+        stalled = read < least if unread else exchange is not None and exchange.wants_body and sent < least
+        if not stalled:
+            return False
+        self.clients.cut_while_draining += 1
+        if exchange is not None:
+            exchange.refuse(408, "The client did not go on while the service was ending.")
+        if unread:
+            self.cut()
+        return True
+
     @property
     def vacant(self) -> bool:
-        """Nothing has begun here, and all that was written has been read: it can be closed at any time."""
+        """Nothing has begun here, nor waits in the kernel, and all that was written has been read: it can be closed."""
         idle = self.exchange is None and not self._reader.started and not self._stash and self._linger_left < 0
-        return idle and not self.transport.get_write_buffer_size() and not self.transport.is_closing()
+        idle = idle and not self.transport.get_write_buffer_size() and not self.transport.is_closing()
+        return idle and not self._poll(select.POLLIN)
 
     def turn_away(self, detail: str) -> None:
         """Answer with 503 whatever it was going to ask."""
-        self.write(answer(503, detail, retry_after=1))
-        self.linger()
+        self._refuse(FramingError(503, detail), 0, retry_after=self.pool.retry_after())
 
-    def _turn_away(self) -> None:
-        """There are as many clients as there may be."""
-        self.proxy.turned_away += 1
-        self._turned_away = True
-        self.proxy.stats.count_refusal("max_clients")
-        error = FramingError(503, f"{self.proxy.max_clients} clients are connected, as many as may be (--max-clients).")
-        self._refuse(error, 0, retry_after=self.proxy.retry_after())
+    def refuse(self, status: int, detail: str) -> None:
+        """Answer the request in hand, if there is one, with an error."""
+        if self.exchange is not None:
+            self.exchange.refuse(status, detail)
 
-    def owes_body(self, exchange: Exchange) -> None:
+    def no_memory(self) -> None:
+        """Its body has waited for memory long enough."""
+        if self.exchange is not None:
+            seconds = f"{self.clients.settings.queue_timeout:g} s"
+            detail = f"No memory for the request's body became free within {seconds}."
+            self.pool.refuse(self.exchange, "buffers_full", detail)
+
+    def owes_body(self) -> None:
         """The next part of a body is its to send, soon, and not too slowly."""
-        self.proxy.bodies.touch(self)
-        if self not in self.proxy.senders:
+        exchange = self.exchange
+        if exchange is None:
+            return
+        self.clients.bodies.touch(self)
+        if self not in self.clients.senders:
             self._sent_before = exchange.account.received
-            self.proxy.senders.touch(self)
+            self.clients.senders.touch(self)
 
     def owes_nothing(self) -> None:
         """It has sent its body, or has to wait with the rest."""
-        self.proxy.bodies.discard(self)
-        self.proxy.senders.discard(self)
+        self.clients.bodies.discard(self)
+        self.clients.senders.discard(self)
+        self.clients.memory.discard(self)
+
+    def awaits_memory(self) -> None:
+        """There is no memory for the rest of its body yet."""
+        self.owes_nothing()
+        self.pause_reading()
+        self.clients.memory.touch(self)
 
     def check_sender(self) -> None:
         """It has been sending a body for a while. 408 if that was too little."""
-        exchange, least = self.exchange, self.proxy.least_moved
+        exchange, least = self.exchange, self.clients.least_moved
         if exchange is None:
             return
         if exchange.account.received - self._sent_before < least:
-            seconds = self.proxy.settings.client_timeout or RATE_SECONDS
+            seconds = self.clients.settings.client_timeout or RATE_SECONDS
             exchange.refuse(408, f"The request arrived too slowly: less than {least} bytes in {seconds:g} s.")
             return
         self._sent_before = exchange.account.received
-        self.proxy.senders.touch(self)
+        self.clients.senders.touch(self)
 
     def check_head(self) -> None:
         """A head was begun a while ago, and is not complete. Without a deadline of its own its rate counts."""
         moved = self._reader.size - self._sent_before
-        if self.proxy.settings.client_timeout or moved < self.proxy.least_moved:
+        if self.clients.settings.client_timeout or moved < self.clients.least_moved:
             self.too_slow()
         else:
             self._sent_before = self._reader.size
-            self.proxy.heads.touch(self)
+            self.clients.heads.touch(self)
 
     def too_slow(self) -> None:
         """A head or a body was begun and did not go on in time."""
-        seconds = f"{self.proxy.settings.client_timeout or RATE_SECONDS:g} s"
+        seconds = f"{self.clients.settings.client_timeout or RATE_SECONDS:g} s"
         error = FramingError(408, f"The request did not arrive within {seconds}.")
         if self.exchange is None:
             self._refuse(error, self._reader.size)
@@ -390,7 +455,7 @@ class ClientConnection(Outflow):
         left = self.transport.get_write_buffer_size()
         if self._growing:
             self._count_buffer()
-        if left and self._taken() - self._delivered < self.proxy.least_moved:
+        if left and self.taken() - self._delivered < self.clients.least_moved:
             self.cut()
         elif left:
             self._watch_reader()
@@ -399,23 +464,21 @@ class ClientConnection(Outflow):
         elif self.exchange is None:
             self._await_request()
 
-    def become_tunnel(self) -> bytes:
-        """Hand the transport over to a tunnel. Returns what the client has sent ahead, for the other side."""
+    def become_tunnel(self, head: bytes, backend: Upstream | None, worker: asyncio.Transport) -> None:
+        """Send the head of the 101 response, and hand the transport over to a tunnel."""
+        self.write(head)
         self.exchange = None
         self._forget()
         ahead, self._stash = self._stash, b""
         self.resume_reading()
-        return ahead
+        Tunnel(self.clients.tunnels, backend, self.transport, worker).open(ahead, self.half_closed)
 
     def _forget(self) -> None:
-        proxy = self.proxy
-        proxy.clients.discard(self)
         self._forget_buffer()
         if self._turned_away:
             self._turned_away = False
-            proxy.turned_away -= 1
-        for timeouts in proxy.timeouts:
-            timeouts.discard(self)
+            self.clients.turned_away -= 1
+        self.clients.gone(self)
 
     @property
     def waits(self) -> bool:

@@ -2,42 +2,81 @@
 
 The lock is taken when the request is in hand (head, and the body up to the buffer limit), and given back when the
 worker's whole response was read or the worker is gone. Two connections come and go meanwhile, and either may fail at
-any point; this class is where each of these events has its one meaning. In particular: a client that goes away in
+any point. What that means `failures` decides; here it is carried out. In particular: a client that goes away in
 ACTIVE does not end the exchange, because the worker goes on computing. `client` is then None and what the worker
 says is dropped, but the lock is kept until it has finished saying it.
 """
 
 from __future__ import annotations
 
+import asyncio
 from time import monotonic
-from typing import TYPE_CHECKING
 
-from faucet.http1 import IDEMPOTENT, INTERIM_LIMIT, BadResponse, Body, ResponseHead
-from faucet.proxy.budget import FREE
-from faucet.proxy.ending import Ending
-from faucet.proxy.phases import (
-    CLIENT_CLOSED_REQUEST,
-    HALF_CLOSED,
-    MAX_SENDS,
-    NO_DESCRIPTORS,
-    RETRY_GRACE,
-    STALE_SECONDS,
-    Loss,
-    Phase,
-)  # fmt: skip
-from faucet.proxy.tunnel import Tunnel
+from faucet.http1 import IDEMPOTENT, INTERIM_LIMIT, BadResponse, Body, RequestHead, ResponseHead
+from faucet.proxy.budget import Budget
+from faucet.proxy.error_responses import answer
+from faucet.proxy.failures import MAX_SENDS, RETRY_GRACE, Event, Facts, Fate, Lock, Loss, Phase, Verdict, after
+from faucet.proxy.intake import Intake
+from faucet.proxy.pool import NO_DESCRIPTORS, Holder, Pool, PoolLease, Upstream
+from faucet.proxy.record import CLIENT_CLOSED_REQUEST, Account
+from faucet.proxy.sides import Downstream, UpstreamConnection
 
-if TYPE_CHECKING:
-    from faucet.proxy.downstream import ClientConnection
-    from faucet.proxy.upstream import Backend, BackendConnection
+_READING, _QUEUED, _CONNECTING, _ACTIVE, _DONE = Phase  # a global is found faster than a member of an Enum
 
-_READING, _QUEUED, _CONNECTING, _ACTIVE, _ = Phase  # a global is found faster than a member of an Enum
+HALF_CLOSED = "the client had ended its sending side, and may not have read this"
+"""Noted beside the status where nobody can tell a client that half-closed from one that hung up."""
+
+_NO_LOSS = Loss(fresh=True, begun=False)
 
 
-class Exchange(Ending):
-    """One request and what becomes of it. Serves as the dispatcher's ticket."""
+class Exchange(Holder):
+    """One request and what becomes of it."""
 
-    __slots__ = ()
+    __slots__ = (
+        "_client_blamed",
+        "_connection",
+        "_connects",
+        "_grace",
+        "_intake",
+        "_interims",
+        "_loss",
+        "_queued",
+        "_relayed",
+        "_response",
+        "_retry",
+        "_sends",
+        "body",
+        "body_done",
+        "client",
+        "head",
+        "phase",
+        "pool",
+    )
+
+    def __init__(self, pool: Pool, budget: Budget, client: Downstream, head: RequestHead, body: Body | None) -> None:
+        self.pool = pool
+        self.client: Downstream | None = client
+        self.account = Account(client.peer, head.method, head.target, head.stated_minor, len(head.raw))
+        self.head = head
+        self.body = body
+        self.body_done = body is None
+        """The whole request has arrived."""
+        self.phase = _READING
+        self._intake = None if body is None else Intake(budget, pool.settings.buffer_request, self._memory_granted)
+        # The lock.
+        self.lease: PoolLease | None = None
+        self._queued = False  # it had to wait
+        self._sends = 0
+        self._connects = 0  # that have failed, in a row
+        self._retry: asyncio.Handle | None = None  # in a moment it is known whether the worker has exited
+        self._grace: asyncio.TimerHandle | None = None  # its time is over, but the worker cannot be ended
+        self._loss = _NO_LOSS  # how the worker's connection ended, while `_retry` waits
+        # The response.
+        self._connection: UpstreamConnection | None = None
+        self._response: ResponseHead | None = None
+        self._relayed = False  # the client has been sent some of the final response
+        self._interims = 0
+        self._client_blamed = False
 
     def __repr__(self) -> str:
         return f"<{self.head.method.decode()} {self.head.target.decode()} {self.phase.value}>"
@@ -47,6 +86,7 @@ class Exchange(Ending):
     def take_body(self, data: bytes) -> int:
         """Take body bytes; the index behind the last that belongs to this request. Raises FramingError."""
         assert self.body is not None
+        assert self._intake is not None
         end = self.body.feed(data)
         self.body_done = self.body.done
         part = data[:end]
@@ -54,104 +94,99 @@ class Exchange(Ending):
         if self.phase is _ACTIVE and self._connection is not None:
             self._connection.write(part)
         else:
-            self._buffer += part
+            self._intake.held += part
         return end
 
     def body_arrived(self) -> None:
         """After take_body: go on as far as the bytes in hand allow."""
-        proxy, client = self.proxy, self.client
+        client, intake = self.client, self._intake
         if client is None:
             return
+        assert intake is not None
         if self.body_done:
             client.owes_nothing()
             if self.phase is _READING:
                 self.submit()
         elif self.phase is _READING:
-            if len(self._buffer) > proxy.settings.buffer_request:
-                self._streaming = True
+            if intake.full:
+                intake.streaming = True
                 client.owes_nothing()
                 client.pause_reading()
                 self.submit()
-            elif self._reserved == 0 and len(self._buffer) > FREE:
-                self._reserve(client)
-            elif self._reserved >= 0:
-                client.owes_body(self)
+            elif not intake.waits:
+                if intake.reserve(self.head.fields.length):
+                    client.owes_body()
+                else:
+                    client.awaits_memory()
         elif self._connection is not None and self._connection.write_paused:
             self.worker_paused()
         elif self.phase is _ACTIVE:  # else nobody waits for the client: what it sent waits for a worker
-            client.owes_body(self)
+            client.owes_body()
 
-    def _reserve(self, client: ClientConnection) -> None:
-        """Its body is a long one: take memory for all that may have to be kept of it, or wait for that."""
-        limit = self.proxy.settings.buffer_request
-        size = max(min(limit, self.head.fields.length or limit), len(self._buffer))
-        if self.proxy.budget.reserve(self, size):
-            self._reserved = min(size, self.proxy.budget.total)
-            client.owes_body(self)
-        else:
-            self._reserved = -1
-            client.owes_nothing()
-            client.pause_reading()
-            self.proxy.memory.touch(client)
-
-    def memory_granted(self, size: int) -> None:
-        """It has waited for memory, and has it now: the rest of its body may come."""
-        self._reserved = size
+    def _memory_granted(self) -> None:
+        """The rest of its body may come."""
         if self.client is not None:
-            self.proxy.memory.discard(self.client)
-            self.client.owes_body(self)
+            self.client.owes_nothing()
+            self.client.owes_body()
             self.client.resume_reading()
 
     @property
     def wants_body(self) -> bool:
         """More of the body may be read: it fits into the buffer, or the worker takes it."""
         if self.phase is _READING:
-            return not self.body_done and self._reserved >= 0
+            return not self.body_done and self._intake is not None and not self._intake.waits
         return self._connection is not None and not self._connection.write_paused and not self.body_done
 
     def submit(self) -> None:
         """The request is in hand: ask for a worker."""
         self.phase = _QUEUED
-        if self._reserved:
-            self._settle_memory(len(self._buffer))
+        if self._intake is not None:
+            self._intake.complete()
         self.account.ready()
-        self.proxy.submit(self)
+        self.pool.submit(self)
 
     # -- the lock ----------------------------------------------------------------------------------------------
 
-    def granted(self, backend: Backend) -> None:
-        """This request holds the lock of `backend`."""
-        self.backend = backend
-        self.account.granted(backend.name)
+    def holds(self, worker: Upstream) -> bool:
+        """This request holds the lock of `worker`."""
+        return self.lease is not None and self.lease.worker is worker
+
+    @property
+    def at_work(self) -> bool:
+        """See Holder."""
+        return self._connection is not None or (self._retry is not None and not self._loss.unread)
+
+    def granted(self, lease: PoolLease) -> None:
+        """See Holder."""
+        self.lease = lease
+        self.account.granted(lease.worker.name, lease.since)
         self.phase = _CONNECTING
-        if self.client is None or (self._queued and self.client.hung_up()):
+        client = self.client
+        if client is None or (self._queued and client.hung_up()):
+            self.client = None
             self._finish(CLIENT_CLOSED_REQUEST, "the client left the queue")
-            self._close_client()
+            if client is not None:
+                client.cut_off()
             return
-        self.proxy.requests.touch(self)
-        backend.begin(self)
+        self.pool.requests.touch(self)
+        lease.worker.begin(self)
 
     def has_to_wait(self) -> None:
-        """No worker is free: this request is in the queue."""
+        """See Holder."""
         self._queued = True
         if self.client is not None and self.client.half_closed:
-            self._leave_queue()
-
-    def _leave_queue(self) -> None:
-        self.proxy.dispatcher.cancel(self)
-        self._answer_client(503, "The client ended its sending side while it waited.", CLIENT_CLOSED_REQUEST)
+            self.client_half_closed()
 
     def lock_gone(self) -> None:
-        """The worker is gone, and its lock with it. What it said before may still be on its way to us: its
-        connection tells how this ends."""
-        self.backend = None
+        """See Holder. What the worker said before may still be on its way to us: its connection tells how this ends."""
+        self.lease = None
         if self._retry is not None:
             self._retry.cancel()
-            self._retry = self.proxy.loop.call_soon(self._exit_known)
+            self._retry = self.pool.loop.call_soon(self._exit_known)
 
     # -- the worker's connection -------------------------------------------------------------------------------
 
-    def connected(self, connection: BackendConnection) -> bool:
+    def connected(self, connection: UpstreamConnection) -> bool:
         """A connection is open: the bytes to send first are `head.raw` and `buffered`. False: nobody wants them."""
         if self.client is None:
             self._finish(CLIENT_CLOSED_REQUEST, "the client left before its request was sent")
@@ -159,134 +194,50 @@ class Exchange(Ending):
         self.phase = _ACTIVE
         self._connection = connection
         self._sends += 1
+        self._connects = 0
         return True
 
     @property
     def buffered(self) -> bytes:
         """The body bytes in hand."""
-        return bytes(self._buffer)
+        return b"" if self._intake is None else bytes(self._intake.held)
 
     def request_sent(self) -> None:
         """What was in hand is written; the rest of the body follows as it comes."""
-        if self._streaming and self.client is not None:
-            self._drop_buffer()
+        if self._intake is not None and self._intake.streaming and self.client is not None:
+            self._intake.drop()
             if self._connection is None or not self._connection.write_paused:
                 self.worker_resumed()
 
-    def connect_failed(self, backend: Backend, error: Exception) -> None:
-        """No connection could be opened, so nothing was sent: any request may go to another worker."""
-        self.proxy.unreachable(backend, error)
-        if self.phase is not _CONNECTING:
-            return  # it has ended meanwhile
-        self.account.remark(f"worker {backend.name} accepted no connection")
-        self._release()
-        if self.client is None:
-            self._finish(CLIENT_CLOSED_REQUEST, "the client left before its request was sent")
-        else:
-            self._try_another()
+    def connect_failed(self, worker: Upstream, error: Exception) -> None:
+        """No connection could be opened, so nothing was sent."""
+        self.pool.unreachable(worker, error)
+        if self.phase is _CONNECTING:  # else it has ended meanwhile
+            self._connects += 1
+            self.account.remark(f"worker {worker.name} accepted no connection")
+            self._fail(Event.CONNECT_FAILED, f"{self._connects} workers in a row accepted no connection.")
 
     def no_descriptor(self) -> None:
         """No connection could be opened, for want of a descriptor. That is no fault of the worker's."""
-        if self.phase is not _CONNECTING:
-            return
-        self._release()
-        if self.client is None:
-            self._finish(CLIENT_CLOSED_REQUEST, "the client left before its request was sent")
-        else:
-            self.proxy.refuse(self, "descriptors", NO_DESCRIPTORS)
+        if self.phase is _CONNECTING:
+            self._fail(Event.NO_DESCRIPTOR, NO_DESCRIPTORS)
 
     def connection_ended(self, loss: Loss) -> None:
-        """The worker's connection ended before the response did. As long as the client was sent none of that, it need
-        not know of it."""
+        """The worker's connection ended before the response did."""
         self._connection = None
-        if self.account.sent or self.client is None or not self._may_be_sent_again(loss):
-            self._broken(loss.detail, loss)
-        else:
-            self.phase = _CONNECTING
-            self._await_exit(loss)
-
-    def _may_be_sent_again(self, loss: Loss) -> bool:
-        """RFC 9110, 9.2.2; and its bytes are still here; and `--retry` says so, as far as is known now.
-
-        A request that has crashed its worker must not crash the next one. Of a worker of our own we learn in a moment
-        whether it has exited. Of any other we never do: then only a kept connection that turns out to be stale, and
-        does so at once, tells that the request is not to blame.
-        """
-        if self._streaming or self._sends >= MAX_SENDS or self.head.method not in IDEMPOTENT:
-            return False
-        policy = self.proxy.settings.retry
-        if policy != "safe":
-            return policy == "always"
-        if loss.way:
-            return True
-        stale = not loss.fresh and monotonic() - self.account.granted_at < STALE_SECONDS
-        return not loss.begun and (loss.supervised or stale)
-
-    def _may_have_crashed_it(self, loss: Loss) -> bool:
-        """Its worker has exited. What that had not read a byte of cannot be the reason; only of a request without a
-        body does a reset tell that for sure."""
-        return self.proxy.settings.retry == "safe" and loss.supervised and not (loss.unread and self.body is None)
-
-    def _await_exit(self, loss: Loss) -> None:
-        """Its worker may be dying, and what it gets now is lost in its backlog: the lock stays until that is known."""
         self._loss = loss
-        grace = 0 if self.backend is None else RETRY_GRACE
-        self._retry = self.proxy.loop.call_later(grace, self._exit_known)
+        self._fail(Event.LINK_LOST if loss.link else Event.WORKER_ENDED, loss.detail)
 
     def _exit_known(self) -> None:
-        """The worker is gone, and the lock with it; or it lives, and serves others. What becomes of the request?"""
+        """The worker is gone, and the lock with it; or it lives, and serves others."""
         self._retry = None
-        loss = self._loss
-        if self.client is None:
-            self._finish(CLIENT_CLOSED_REQUEST, "the client left before its request was sent again")
-        elif self.backend is None and self._may_have_crashed_it(loss):
-            self._broken(loss.detail)
-        else:
-            self.account.remark(f"sent again, since worker {self.account.worker} ended the connection")
-            self._send_again(elsewhere=loss.fresh or loss.begun)
-
-    def way_lost(self, begun: bool) -> None:
-        """The way to the worker is lost. That may go on with this request, so its lock stays with it for a while."""
-        backend, self.backend = self.backend, None
-        if backend is not None:
-            self.proxy.keep_locked(backend, self)
-        self.connection_ended(Loss(fresh=True, begun=begun, way=True))
-
-    def _send_again(self, elsewhere: bool) -> None:
-        """To the same worker, unless it is gone, or has failed in a way that it may repeat."""
-        if self.backend is not None and not elsewhere:
-            self.backend.begin(self)
-        else:
-            self._release()
-            self._try_another()
-
-    def _try_another(self) -> None:
-        self.phase = _QUEUED
-        self.account.waits_again()
-        self.proxy.requests.discard(self)
-        self.proxy.resubmit(self)
+        self._fail(Event.EXIT_KNOWN, self._loss.detail)
 
     def bad_response(self, error: BadResponse) -> None:
-        """What the worker sent cannot be relayed. Its connection is closed."""
-        self._connection = None
-        self._broken(error.detail)
-
-    def _broken(self, detail: str, loss: Loss | None = None) -> None:
-        """The worker failed this request, for good. With a `loss` it may be dying: then nobody else gets it yet."""
-        client = self.client
-        if loss is not None and loss.supervised and self.backend is not None:
-            self.proxy.requests.discard(self)
-            self._await_exit(loss)
-        else:
-            self._release()
-        if client is None:
-            self._record(CLIENT_CLOSED_REQUEST, detail)
-            if self._retry is None:
-                self._finish(CLIENT_CLOSED_REQUEST, detail)
-        elif self._relayed:
-            self._cut_client(detail)
-        else:
-            self._answer_client(502, detail)
+        """What the worker sent cannot be relayed, nor what comes after it."""
+        if self._connection is not None:
+            self._connection.drop_response()
+        self._fail(Event.BAD_RESPONSE, error.detail)
 
     # -- the worker answers ------------------------------------------------------------------------------------
 
@@ -299,21 +250,17 @@ class Exchange(Ending):
         if not ours and self.head.minor == 1 and self.client is not None:
             self._relay(head.raw)
 
-    def upgraded(self, connection: BackendConnection, head: ResponseHead, rest: bytes) -> None:
+    def upgraded(self, connection: UpstreamConnection, head: ResponseHead, rest: bytes) -> None:
         """101: HTTP ends here. The lock too, since the worker serves others beside a WebSocket."""
-        if not self.head.websocket:
-            raise BadResponse("The worker switched protocols without being asked.")
         client, self.client = self.client, None
+        self._connection = None
         if client is None:
             connection.close()
             self._finish(CLIENT_CLOSED_REQUEST, "the client left before the upgrade")
             return
-        self._response = head
         self.account.sent += len(head.raw) + len(rest)
-        client.write(head.raw + rest)
-        ahead = client.become_tunnel()
-        tunnel = Tunnel(self.proxy.tunnels, client.transport, connection.transport)
-        tunnel.open(ahead, client.half_closed)
+        backend = None if self.lease is None else self.lease.worker
+        client.become_tunnel(head.raw + rest, backend, connection.transport)
         self._finish(head.status, "upgraded to WebSocket")
 
     def response_head(self, head: ResponseHead) -> Body:
@@ -323,6 +270,7 @@ class Exchange(Ending):
         if self.head.minor == 0 and head.fields.chunked and not body.done and self.client is not None:
             # RFC 9112, 6.1. The worker still has to be heard out, as if the client had gone.
             self._answer_client(502, "The worker answered a client of HTTP/1.0 in chunks.")
+            self._hear_out()
         return body
 
     def response_part(self, data: bytes) -> None:
@@ -330,7 +278,8 @@ class Exchange(Ending):
         if self.client is not None:
             if not self._relayed:
                 self._relayed = True  # from here on this request is never sent again
-                self._drop_buffer()
+                if self._intake is not None:
+                    self._intake.drop()
             self._relay(data)
             if self.client.write_paused:
                 self.client_paused()
@@ -338,12 +287,11 @@ class Exchange(Ending):
     def response_ended(self, data: bytes, until_close: bool) -> None:
         """The last bytes of the final response. `until_close`: only the end of the connection ends it."""
         response, client = self._response, self.client
-        assert response is not None
         early = not self.body_done
         self._connection = None
         # The next in the queue first: the worker need not wait for our client.
         self._release()
-        if client is None:
+        if client is None or response is None:
             self._finish(CLIENT_CLOSED_REQUEST, "the client left before the answer")
             return
         self._relay(data)
@@ -363,25 +311,7 @@ class Exchange(Ending):
         explicit = self.head.minor == 1 or response.fields.keep_alive
         return self.head.fields.persistent and response.fields.persistent and explicit
 
-    # -- the client --------------------------------------------------------------------------------------------
-
-    def client_gone(self) -> None:
-        """The client's connection is lost."""
-        self.client = None
-        if self.phase is _READING:
-            self._finish(CLIENT_CLOSED_REQUEST, "the client left while it sent its request")
-        elif self.phase is _QUEUED:
-            self.proxy.dispatcher.cancel(self)
-            self._finish(CLIENT_CLOSED_REQUEST, "the client left the queue")
-        elif self.phase is _ACTIVE:
-            self._hear_worker_out()
-
-    def client_half_closed(self) -> bool:
-        """The client sends no more. Whether its connection stays open for the answer."""
-        if self.phase is _QUEUED and self.body_done:
-            self._leave_queue()
-            return True
-        return self.body_done
+    # -- slowness ----------------------------------------------------------------------------------------------
 
     def client_paused(self) -> None:
         """The client does not read, and as much of the response waits for it as may."""
@@ -402,5 +332,267 @@ class Exchange(Ending):
     def worker_resumed(self) -> None:
         """The worker takes more of the streamed body."""
         if self.client is not None and not self.body_done:
-            self.client.owes_body(self)
+            self.client.owes_body()
             self.client.resume_reading()
+
+    # -- failures ----------------------------------------------------------------------------------------------
+
+    def client_gone(self) -> None:
+        """The client's connection is lost."""
+        self.client = None
+        place = {_READING: "while it sent its request", _QUEUED: "the queue"}.get(self.phase, "before the answer")
+        self._fail(Event.CLIENT_GONE, f"the client left {place}")
+
+    def client_half_closed(self) -> bool:
+        """The client sends no more. Whether its connection stays open for the answer."""
+        if self.phase is _QUEUED and self.body_done:
+            self._fail(Event.CLIENT_HALF_CLOSED, "The client ended its sending side while it waited.")
+            return True
+        return self.body_done
+
+    def timed_out(self) -> None:
+        """From lock to now, the request timeout has passed without the response being complete."""
+        late = self._client_is_late() and not self._client_blamed
+        if late:
+            self._client_blamed = True
+            self.pool.requests.touch(self)  # so much for the client; the worker has its own time
+            self._fail(Event.TIMED_OUT, "The client was too slow to send its request or to read its answer.", late=True)
+            return
+        grace = None if self.lease is None else self.lease.worker.lock_grace
+        seconds = f"{self.pool.settings.request_timeout:g} s"
+        end = "is restarted" if grace is None else f"stays locked for {grace:g} s more, or until it has answered"
+        self._fail(Event.TIMED_OUT, f"The worker did not answer within {seconds} and {end}.")
+
+    def _client_is_late(self) -> bool:
+        """It is to blame for the time this takes: it does not read, or it does not send."""
+        client, connection = self.client, self._connection
+        if client is None or connection is None:
+            return False
+        return client.write_paused or not (self.body_done or connection.write_paused)
+
+    def abandon(self, detail: str) -> None:
+        """See Holder: the client is told, as far as that is possible still."""
+        self._close_connection()
+        self._fail(Event.SHUTDOWN, detail)
+
+    def internal_error(self) -> None:
+        """See Holder."""
+        if self.client is not None and not self.client.serves(self):
+            self.client = None  # it has its answer
+        verdict = after(Event.BUG, self._facts())
+        self._close_connection()
+        self._carry_out(verdict, "Faucet failed to handle this request; its log says why.")
+
+    def refuse(self, status: int, detail: str, retry_after: int | None = None) -> None:
+        """Answer with an error of our own, whatever phase this request is in."""
+        if self.client is None:
+            return
+        if self._relayed:
+            self._cut_client(detail)
+        else:
+            self._answer_client(status, detail, retry_after=retry_after)
+        self._hear_out()
+        self._finish_if_over(status, detail)
+
+    def give_up_waiting(self) -> None:
+        """See Holder."""
+        if self._grace is not None:
+            self._grace.cancel()
+            self._grace_over()
+
+    def _grace_over(self) -> None:
+        self._grace = None
+        self._close_connection()
+        self._finish(CLIENT_CLOSED_REQUEST, "the worker never answered")
+
+    def _close_connection(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    # -- what is done about them -------------------------------------------------------------------------------
+
+    def _facts(self, late: bool = False) -> Facts:
+        """What is known."""
+        lease, streaming = self.lease, self._intake is not None and self._intake.streaming
+        return Facts(
+            phase=self.phase,
+            waiting=self.client is not None,
+            told=self.account.sent > 0,
+            relayed=self._relayed,
+            body_done=self.body_done,
+            repeatable=not streaming and self._sends < MAX_SENDS and self.head.method in IDEMPOTENT,
+            policy=self.pool.settings.retry,
+            connects=self._connects,
+            loss=self._loss,
+            age=monotonic() - self.account.granted_at,
+            exited=lease is None and not self._loss.link,
+            client_late=late,
+            endable=lease is None or lease.worker.lock_grace is None,
+            connected=self._connection is not None,
+        )
+
+    def _fail(self, event: Event, detail: str, late: bool = False) -> None:
+        self._carry_out(after(event, self._facts(late)), detail)
+
+    def _carry_out(self, verdict: Verdict, detail: str) -> None:
+        fate = verdict.fate
+        if fate is Fate.GOES_ON:
+            self.pool.requests.touch(self)
+            return
+        self._settle_lock(verdict.lock, fate)
+        if fate is Fate.ANSWER:
+            self._tell(verdict.status, detail)
+        elif fate is Fate.CUT:
+            self._cut_client(detail)
+        elif fate is Fate.WAIT:
+            self.phase = _CONNECTING
+        elif fate is Fate.RETRY:
+            self._try_another()
+        elif fate is Fate.RESEND:
+            self._send_again()
+        self._finish_if_over(CLIENT_CLOSED_REQUEST, detail)
+
+    def _settle_lock(self, lock: Lock, fate: Fate) -> None:
+        """Carry out what becomes of the lock."""
+        if lock is Lock.RELEASE:
+            self._release()
+        elif lock is Lock.KEEP:
+            self._keep_locked(await_turn=fate is Fate.WAIT)
+        elif lock is Lock.AWAIT_EXIT:
+            self._await_exit(told=fate is not Fate.WAIT)
+        elif lock is Lock.HEAR_OUT:
+            self._hear_out()
+        elif lock is Lock.GRACE:
+            self._outlast()
+        elif lock is Lock.REPLACE:
+            self._replace_worker()
+
+    def _keep_locked(self, await_turn: bool) -> None:
+        lease, self.lease = self.lease, None
+        if lease is not None:
+            self.pool.keep_locked(lease)
+        if await_turn:
+            self._retry = self.pool.loop.call_soon(self._exit_known)
+
+    def _await_exit(self, told: bool) -> None:
+        """With the client `told`, only the lock depends on it."""
+        if told:
+            self.pool.requests.discard(self)
+            if self.lease is None:
+                return
+        self._retry = self.pool.loop.call_later(0 if self.lease is None else RETRY_GRACE, self._exit_known)
+
+    def _hear_out(self) -> None:
+        """Nobody waits for the answer any more, but the worker is at work, so its lock stays.
+
+        If it was still being sent the request, it is told that no more will come, and that no more was meant: it
+        will close, or answer, and either is the end of it.
+        """
+        connection = self._connection
+        if connection is not None and self.phase is _ACTIVE:
+            connection.resume_reading()
+            if not self.body_done:
+                connection.end_request()
+
+    def _outlast(self) -> None:
+        """A worker that nobody here can end is still at work: its lock stays until it answers, closes, or the lock
+        grace is over."""
+        if self._grace is None and self.lease is not None and self.lease.worker.lock_grace is not None:
+            self._grace = self.pool.loop.call_later(self.lease.worker.lock_grace, self._grace_over)
+            self.lease.worker.on_hung(self.account)
+
+    def _replace_worker(self) -> None:
+        lease, self.lease = self.lease, None
+        self._close_connection()
+        if lease is not None:
+            self.pool.remove(lease.worker)
+            lease.worker.on_hung(self.account)
+
+    def _send_again(self) -> None:
+        """To the same worker, which has not read a byte of it."""
+        assert self.lease is not None
+        self._remark_retry()
+        self.lease.worker.begin(self)
+
+    def _try_another(self) -> None:
+        sent = self._connects == 0
+        if sent:
+            self._remark_retry()
+        self.phase = _QUEUED
+        self.account.waits_again(sent)
+        self.pool.requests.discard(self)
+        self.pool.resubmit(self)
+
+    def _remark_retry(self) -> None:
+        self.account.remark(f"sent again, since worker {self.account.worker} ended the connection")
+
+    # -- the end -----------------------------------------------------------------------------------------------
+
+    def _tell(self, status: int, detail: str) -> None:
+        """The client gets an answer of our own, because of a failure."""
+        if detail is NO_DESCRIPTORS:
+            self.pool.refuse(self, "descriptors", detail)
+        elif self.phase is _QUEUED:
+            self.pool.dispatcher.cancel(self)
+            self._answer_client(status, detail, logged=CLIENT_CLOSED_REQUEST)
+        else:
+            self._answer_client(status, detail)
+
+    def _answer_client(self, status: int, detail: str, logged: int = 0, retry_after: int | None = None) -> None:
+        client, self.client = self.client, None
+        assert client is not None
+        keep = status >= 500 and self.body_done and self.head.minor == 1 and self.head.fields.persistent
+        keep = keep and not self.pool.draining
+        data = answer(status, detail, method=self.head.method, close=not keep, retry_after=retry_after)
+        self.account.sent += len(data)
+        client.write(data)
+        client.owes_nothing()
+        self._record(logged or status, detail)
+        self._finish_if_over(logged or status, detail)
+        if keep:
+            client.exchange_ended(keep=True)
+        else:
+            client.linger()
+
+    def _cut_client(self, detail: str) -> None:
+        """Part of an answer was relayed and no more will come: the client must not take it for the whole."""
+        client, self.client = self.client, None
+        assert client is not None
+        client.owes_nothing()
+        self._record(502 if self._response is None else self._response.status, detail)
+        client.cut_off()
+
+    def _finish_if_over(self, status: int, note: str) -> None:
+        """Nobody waits for an answer. If no worker is at work on it either, that was it."""
+        waits = self._connection is not None or self._retry is not None or self._grace is not None
+        if self.client is None and not waits and not (self.phase is _CONNECTING and self.lease is not None):
+            self._finish(status, note)
+
+    def _finish(self, status: int, note: str = "") -> None:
+        """Nothing more will happen to this request. The lock goes back, if it has not yet."""
+        if self.phase is _QUEUED:
+            self.pool.dispatcher.cancel(self)
+        self.phase = _DONE
+        if self._intake is not None:
+            self._intake.drop()
+        self.pool.requests.discard(self)
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        if self._grace is not None:
+            self._grace.cancel()
+            self._grace = None
+        if self.lease is not None:
+            self._release()
+        self._record(status, note)
+
+    def _record(self, status: int, note: str) -> None:
+        """Tell what became of this request, once: when the client has its answer, or no client is left."""
+        if self.account.settle(status, note):
+            self.pool.record(self.account)
+
+    def _release(self) -> None:
+        lease, self.lease = self.lease, None
+        if lease is not None:
+            self.pool.release(lease, counted=True)

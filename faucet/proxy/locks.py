@@ -1,10 +1,10 @@
 """The locks and the queue: who may use which worker, and who waits.
 
-Tickets (requests) go in, grants come out. A grant is a lock: one ticket holds one worker, as a database
+Tickets (requests) go in, leases come out. A lease is a lock: one ticket holds one worker, as a database
 transaction holds a row, until it is released or the worker is removed. Tickets that find no free worker wait
 in one queue, first come first served. Of free workers the one that has been free longest is taken.
 
-The module knows nothing of sockets, processes or time (callers pass the clock's reading in). Each operation is
+The module knows nothing of sockets, processes or time (callers pass the clock's reading in as `now`). Each operation is
 synchronous, O(1), and leaves the state consistent; what has to be done about its outcome is returned, for the
 caller to do. So every interleaving can be tested without a loop, and `repr()` tells the whole state.
 """
@@ -13,17 +13,26 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 Ticket = TypeVar("Ticket", bound=Hashable)
 Worker = TypeVar("Worker", bound=Hashable)
 
 
-class Grant(NamedTuple, Generic[Ticket, Worker]):
-    """`ticket` now holds the lock of `worker`."""
+class Lease(Generic[Ticket, Worker]):
+    """The lock of `worker`. It is given back with this object, so nobody can give back what another holds by now."""
 
-    ticket: Ticket
-    worker: Worker
+    __slots__ = ("holder", "since", "worker")
+
+    def __init__(self, holder: Ticket, worker: Worker, since: float) -> None:
+        self.holder = holder
+        """Whose it is. May be changed: the lock is handed on, then, without being free in between."""
+        self.worker = worker
+        self.since = since
+        """When it was taken."""
+
+    def __repr__(self) -> str:
+        return f"<lease of {self.worker} by {self.holder}>"
 
 
 class QueueFull(Exception):
@@ -31,7 +40,7 @@ class QueueFull(Exception):
 
 
 class LockError(Exception):
-    """A lock was released by someone who does not hold it. Always a bug of the caller's."""
+    """A lock was released that is not held any more. Always a bug of the caller's."""
 
 
 class Dispatcher(Generic[Ticket, Worker]):
@@ -46,63 +55,58 @@ class Dispatcher(Generic[Ticket, Worker]):
         self.queue_limit = queue_limit
         self.queue_timeout = queue_timeout
         self._free: OrderedDict[Worker, None] = OrderedDict()  # free longest first
-        self._holder: dict[Worker, Ticket] = {}  # locked workers
+        self._leases: dict[Worker, Lease[Ticket, Worker]] = {}  # locked workers
         self._held: set[Worker] = set()  # get no new tickets, whether locked or not
         self._workers: set[Worker] = set()
         self._queue: OrderedDict[Ticket, float] = OrderedDict()  # since when each waits, oldest first
 
     # -- tickets -----------------------------------------------------------------------------------------------
 
-    def acquire(self, ticket: Ticket, now: float) -> Worker | None:
-        """The worker that `ticket` may use at once, or None: it waits, and a grant will name it later.
+    def acquire(self, ticket: Ticket, now: float) -> Lease[Ticket, Worker] | None:
+        """A lease for `ticket`, of the worker that has been free for the longest time. None: it waits, and gets one
+        later, from whatever makes a worker free.
 
         Raises QueueFull, with nothing changed.
         """
         if self._free:
             worker, _ = self._free.popitem(last=False)
-            self._holder[worker] = ticket
-            return worker
+            lease = self._leases[worker] = Lease(ticket, worker, now)
+            return lease
         if len(self._queue) >= self.queue_limit:
             raise QueueFull
         self._queue[ticket] = now
         return None
 
-    def reacquire(self, ticket: Ticket, now: float) -> Worker | None:
-        """As acquire, for a ticket that waited its turn once and whose worker then failed it.
+    def reacquire(self, ticket: Ticket, since: float, now: float) -> Lease[Ticket, Worker] | None:
+        """As acquire, for a ticket that has waited its turn, and whose worker then failed it.
 
-        It goes to the head of the queue, and past its limit: it has been here longer than any that wait. Its time
-        starts anew, but ends with that of the next behind it, so that the queue stays in the order of expiry.
+        It goes to the head of the queue, and past its limit: it has been here longer than any that wait. It counts as
+        waiting `since` then; or since its next behind it does, if that is longer, so that the queue stays in the order
+        of expiry.
         """
         if self._free:
             return self.acquire(ticket, now)
-        since = next(iter(self._queue.values()), now)
-        self._queue[ticket] = since
+        self._queue[ticket] = min(since, next(iter(self._queue.values()), since))
         self._queue.move_to_end(ticket, last=False)
         return None
 
-    def release(self, worker: Worker, ticket: object) -> Grant[Ticket, Worker] | None:
-        """Give the lock back. Returns the grant that follows from it, if a ticket waits and the worker may serve.
+    def release(self, lease: Lease[Ticket, Worker], now: float) -> Lease[Ticket, Worker] | None:
+        """Give the lock back. Returns the lease that follows from it, if a ticket waits and the worker may serve.
 
-        Raises LockError if `ticket` does not hold the lock of `worker`.
+        Raises LockError if it is not held any more.
         """
-        if worker not in self._holder or self._holder[worker] != ticket:
-            raise LockError(f"{ticket!r} does not hold the lock of {worker!r}")
-        del self._holder[worker]
-        return self._offer(worker)
+        if self._leases.get(lease.worker) is not lease:
+            raise LockError(f"{lease!r} is not held")
+        del self._leases[lease.worker]
+        return self._offer(lease.worker, now)
 
-    def transfer(self, worker: Worker, ticket: object, to: Ticket) -> None:
-        """The lock of `worker` is no longer that of `ticket` but of `to`. Raises LockError as `release`."""
-        if worker not in self._holder or self._holder[worker] != ticket:
-            raise LockError(f"{ticket!r} does not hold the lock of {worker!r}")
-        self._holder[worker] = to
-
-    def take(self, worker: Worker, ticket: Ticket) -> bool:
+    def take(self, worker: Worker, ticket: Ticket, now: float) -> Lease[Ticket, Worker] | None:
         """Lock that worker for `ticket`, if it is free: out of turn, but nobody waits while a worker is free."""
         if worker not in self._free:
-            return False
+            return None
         del self._free[worker]
-        self._holder[worker] = ticket
-        return True
+        lease = self._leases[worker] = Lease(ticket, worker, now)
+        return lease
 
     def cancel(self, ticket: Ticket) -> bool:
         """Take `ticket` out of the queue. False if it was not waiting."""
@@ -133,8 +137,8 @@ class Dispatcher(Generic[Ticket, Worker]):
 
     # -- workers -----------------------------------------------------------------------------------------------
 
-    def add(self, worker: Worker, held: bool = False) -> Grant[Ticket, Worker] | None:
-        """Put a new worker to use, or keep it for a `resume`, if `held`. Returns the grant that follows.
+    def add(self, worker: Worker, now: float, held: bool = False) -> Lease[Ticket, Worker] | None:
+        """Put a new worker to use, or keep it for a `resume`, if `held`. Returns the lease that follows.
 
         Raises ValueError if it is here already.
         """
@@ -143,14 +147,14 @@ class Dispatcher(Generic[Ticket, Worker]):
         self._workers.add(worker)
         if held:
             self._held.add(worker)
-        return self._offer(worker)
+        return self._offer(worker, now)
 
-    def remove(self, worker: Worker) -> Ticket | None:
-        """Forget `worker`, which is gone; its lock with it. Returns the ticket that held it. Idempotent."""
+    def remove(self, worker: Worker) -> Lease[Ticket, Worker] | None:
+        """Forget `worker`, which is gone; its lock with it. Returns the lease that was on it. Idempotent."""
         self._workers.discard(worker)
         self._held.discard(worker)
         self._free.pop(worker, None)
-        return self._holder.pop(worker, None)
+        return self._leases.pop(worker, None)
 
     def hold(self, worker: Worker) -> None:
         """Give `worker` no new tickets. One that holds its lock keeps it. Idempotent; unknown ones are ignored."""
@@ -158,14 +162,14 @@ class Dispatcher(Generic[Ticket, Worker]):
             self._held.add(worker)
             self._free.pop(worker, None)
 
-    def resume(self, worker: Worker) -> Grant[Ticket, Worker] | None:
-        """Undo hold. Returns the grant that follows. Idempotent."""
+    def resume(self, worker: Worker, now: float) -> Lease[Ticket, Worker] | None:
+        """Undo hold. Returns the lease that follows. Idempotent."""
         if worker not in self._held:
             return None
         self._held.remove(worker)
-        return None if worker in self._holder else self._offer(worker)
+        return None if worker in self._leases else self._offer(worker, now)
 
-    def _offer(self, worker: Worker) -> Grant[Ticket, Worker] | None:
+    def _offer(self, worker: Worker, now: float) -> Lease[Ticket, Worker] | None:
         """`worker` is not locked: lock it for whoever waits longest, else let it be free."""
         if worker in self._held or worker not in self._workers:
             return None
@@ -173,8 +177,8 @@ class Dispatcher(Generic[Ticket, Worker]):
             self._free[worker] = None
             return None
         ticket, _ = self._queue.popitem(last=False)
-        self._holder[worker] = ticket
-        return Grant(ticket, worker)
+        lease = self._leases[worker] = Lease(ticket, worker, now)
+        return lease
 
     # -- looking -----------------------------------------------------------------------------------------------
 
@@ -186,20 +190,20 @@ class Dispatcher(Generic[Ticket, Worker]):
     @property
     def locked(self) -> int:
         """Workers whose lock is held."""
-        return len(self._holder)
+        return len(self._leases)
 
     @property
     def size(self) -> int:
         """Workers known, whatever their state."""
         return len(self._workers)
 
-    def holder(self, worker: Worker) -> Ticket | None:
-        """The ticket that holds the lock of `worker`."""
-        return self._holder.get(worker)
+    def lease(self, worker: Worker) -> Lease[Ticket, Worker] | None:
+        """The lease on `worker`."""
+        return self._leases.get(worker)
 
-    def holders(self) -> list[Ticket]:
-        """The tickets that hold a lock."""
-        return list(self._holder.values())
+    def leases(self) -> list[Lease[Ticket, Worker]]:
+        """All that are held."""
+        return list(self._leases.values())
 
     def queue(self) -> Iterator[tuple[Ticket, float]]:
         """The waiting tickets and since when, oldest first."""
@@ -207,7 +211,7 @@ class Dispatcher(Generic[Ticket, Worker]):
 
     def __repr__(self) -> str:
         free = " ".join(str(worker) for worker in self._free)
-        locked = " ".join(f"{worker}:{ticket}" for worker, ticket in self._holder.items())
+        locked = " ".join(f"{lease.worker}:{lease.holder}" for lease in self._leases.values())
         held = " ".join(sorted(str(worker) for worker in self._held))
         queue = " ".join(str(ticket) for ticket in self._queue)
         return f"<Dispatcher free[{free}] locked[{locked}] held[{held}] queue[{queue}]>"

@@ -11,23 +11,20 @@ import contextlib
 from array import array
 from fcntl import ioctl
 from termios import TIOCOUTQ
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from faucet.proxy.exchange import Exchange
-    from faucet.proxy.server import Proxy
+from faucet.proxy.clients import Clients
+from faucet.proxy.exchange import Exchange
 
 
 class Outflow(asyncio.Protocol):
     """The sending side of a client's connection."""
 
     __slots__ = (
-        "_charged",
         "_delivered",
         "_growing",
         "_linger_left",
+        "clients",
         "exchange",
-        "proxy",
         "transport",
         "write_paused",
         "written",
@@ -35,13 +32,12 @@ class Outflow(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, proxy: Proxy) -> None:
-        self.proxy = proxy
+    def __init__(self, clients: Clients) -> None:
+        self.clients = clients
         self.exchange: Exchange | None = None
         self._linger_left = -1  # bytes still to be dropped before closing; negative: not lingering
         self._delivered = 0  # bytes the kernel had taken when progress was looked at last
         self._growing = False  # more of a response waits here than may in any case
-        self._charged = 0  # bytes of that which are counted in the budget
         self.write_paused = False  # and as much as may at all
         self.written = 0
 
@@ -66,13 +62,13 @@ class Outflow(asyncio.Protocol):
             self.write_paused = False
             self._watch_reader()  # there is less to read, but not yet nothing
             return
-        self._set_marks(self.proxy.free_buffer // 4)  # which calls pause_writing, if there is more than that
+        self._set_marks(self.clients.free_buffer // 4)  # which calls pause_writing, if there is more than that
         if not self._growing:
             self._count_buffer()
-            self.proxy.readers.discard(self)
-            self.proxy.budget.slowed.pop(self, None)
-        elif self.proxy.budget.spent:
-            self.proxy.budget.slowed[self] = None
+            self.clients.readers.discard(self)
+            self.clients.budget.slowed.pop(self, None)
+        elif self.clients.budget.spent:
+            self.clients.budget.slowed[self] = None
             return
         self.may_grow()
 
@@ -89,34 +85,35 @@ class Outflow(asyncio.Protocol):
 
     def _count_buffer(self) -> None:
         """Count what waits here. Too much is `buffer_response`; or any more, if all clients together have too much."""
-        proxy = self.proxy
+        clients = self.clients
         size = self.transport.get_write_buffer_size()
-        counted = size if size > proxy.free_buffer else 0
-        if counted != self._charged:
-            change, self._charged = counted - self._charged, counted
-            proxy.budget.charge(change)
+        counted = size if size > clients.free_buffer else 0
+        clients.budget.hold(self, counted)
         if self.write_paused or not counted:
             return
-        full = size > proxy.settings.buffer_response
-        if full or proxy.budget.spent:
+        full = size > clients.settings.buffer_response
+        spent = clients.budget.spent
+        if spent:
+            clients.pressure.begin()
+        if full or spent:
             self.write_paused = True
             if full:
-                self._set_marks(proxy.settings.buffer_response // 4)
+                self._set_marks(clients.settings.buffer_response // 4)
             else:
-                proxy.budget.slowed[self] = None
+                clients.budget.slowed[self] = None
             if self.exchange is not None:
                 self.exchange.client_paused()
 
     def _set_marks(self, low: int) -> None:
         """Be told again when so little waits to be read."""
         if not self.transport.is_closing():
-            self.transport.set_write_buffer_limits(high=max(self.proxy.free_buffer, low), low=low)
+            self.transport.set_write_buffer_limits(high=max(self.clients.free_buffer, low), low=low)
 
     def _watch_reader(self) -> None:
-        self._delivered = self._taken()
-        self.proxy.readers.touch(self)
+        self._delivered = self.taken()
+        self.clients.readers.touch(self)
 
-    def _taken(self) -> int:
+    def taken(self) -> int:
         """Bytes that have reached the client's machine. What waits in our kernel, which may be megabytes, has not: a
         steady but slow reader would else seem to stand still for a long time."""
         waiting = array("i", [0])
@@ -126,10 +123,12 @@ class Outflow(asyncio.Protocol):
 
     def _forget_buffer(self) -> None:
         """The connection is gone, and what waited with it."""
-        self.proxy.budget.slowed.pop(self, None)
-        if self._charged:
-            charged, self._charged = self._charged, 0
-            self.proxy.budget.charge(-charged)
+        self.clients.budget.slowed.pop(self, None)
+        self.clients.budget.hold(self, 0)
+
+    def cut(self) -> None:
+        """Reset the connection."""
+        raise NotImplementedError
 
     def _next_request(self) -> None:
         raise NotImplementedError

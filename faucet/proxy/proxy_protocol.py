@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 
 from faucet.net.proxy_header import ProxyHeaderError, ProxyHeaderReader
+from faucet.proxy.clients import Clients
 from faucet.proxy.downstream import ClientConnection
-from faucet.proxy.server import Proxy
+from faucet.proxy.pool import Pool
 
 _log = logging.getLogger("faucet")
 
@@ -16,8 +17,8 @@ class ProxiedClientConnection(ClientConnection):
 
     __slots__ = ("_header",)
 
-    def __init__(self, proxy: Proxy) -> None:
-        super().__init__(proxy)
+    def __init__(self, pool: Pool, clients: Clients) -> None:
+        super().__init__(pool, clients)
         self._header: ProxyHeaderReader | None = ProxyHeaderReader()
 
     def data_received(self, data: bytes) -> None:
@@ -32,12 +33,12 @@ class ProxiedClientConnection(ClientConnection):
             self.transport.abort()
             return
         if read is None:
-            if self not in self.proxy.heads:  # the whole header has one deadline, however it drips
-                self.proxy.idle.discard(self)
-                self.proxy.heads.touch(self)
+            if self not in self.clients.heads:  # the whole header has one deadline, however it drips
+                self.clients.idle.discard(self)
+                self.clients.heads.touch(self)
             return
         self._header = None
-        self.proxy.heads.discard(self)
+        self.clients.heads.discard(self)
         self._await_request()
         peer, rest = read
         if peer is not None:
@@ -52,8 +53,8 @@ class ProxiedClientConnection(ClientConnection):
         else:
             super().check_head()
 
-    def _turn_away(self) -> None:
-        self.proxy.stats.count_refusal("max_clients")
+    def turn_away(self, detail: str) -> None:
+        """See ClientConnection. Who it is is not known yet, so it gets no answer."""
         self.transport.abort()
 
     def too_slow(self) -> None:

@@ -6,11 +6,14 @@ from time import monotonic, time
 
 from faucet.proxy.stats import Record
 
+CLIENT_CLOSED_REQUEST = 499
+"""What the log shows where no answer could be sent, because the client had left. As in nginx; never sent."""
+
 
 class Account(Record):
     """The record of one exchange while it comes about. Its times are of the monotonic clock, but for `ended`."""
 
-    __slots__ = ("_remarks", "_settled", "_waits_since", "granted_at", "ready_at")
+    __slots__ = ("_remarks", "_settled", "_waits_since", "granted_at", "ready_at", "waiting_since")
 
     def __init__(self, client: str, method: bytes, target: bytes, minor: int = 1, received: int = 0) -> None:
         self.client = client
@@ -25,24 +28,28 @@ class Account(Record):
         """When the request was in hand."""
         self.granted_at = 0.0
         """When it got its last lock; 0 before."""
+        self.waiting_since = 0.0
+        """When it was in hand, put off by the time that workers were at work on it: what its queue timeout counts."""
         self._waits_since = 0.0  # for a lock; 0: it does not
         self._settled = False
         self._remarks = ""
 
     def ready(self) -> None:
         """The request is in hand, and waits for a lock."""
-        self.ready_at = self._waits_since = monotonic()
+        self.ready_at = self.waiting_since = self._waits_since = monotonic()
 
-    def granted(self, worker: str) -> None:
+    def granted(self, worker: str, now: float) -> None:
         """It holds the lock of `worker`."""
         self.worker = worker
-        self.granted_at = monotonic()
-        self.waited += self.granted_at - self._waits_since
+        self.granted_at = now
+        self.waited += max(now - self._waits_since, 0.0)
         self._waits_since = 0.0
 
-    def waits_again(self) -> None:
-        """Its worker failed it: it waits for another lock."""
+    def waits_again(self, sent: bool) -> None:
+        """Its worker failed it, and was or was not `sent` it: it waits for another lock."""
         self._waits_since = monotonic()
+        if sent:
+            self.waiting_since += self._waits_since - self.granted_at
 
     def remark(self, text: str) -> None:
         """Something the log should say, whatever the outcome."""

@@ -169,8 +169,8 @@ class Stats:
         """All that have ended."""
         self.errors = 0
         """Answers of the class 5xx to requests that a worker had."""
-        self.refused = 0
-        """Answers 503 of our own to requests that no worker had."""
+        self.refused_requests = 0
+        """Requests that no worker had and that were answered with 503. See `refusals` for why."""
         self.workers: dict[str, WorkerStats] = {}
         """The numbers of those that are here."""
         self._gone: dict[str, list[int]] = {}  # by class of the status; whoever went last is last
@@ -182,11 +182,13 @@ class Stats:
         self.held = Histogram()
         """How long locks were held."""
         self.refusals: dict[str, int] = {}
-        """Answers 503 of our own, by reason."""
+        """Refused requests and clients, by reason: also clients that are turned away before they send a request, and
+        requests that a worker had and failed."""
         self.restarts: dict[str, int] = {}
         """Workers replaced, by reason."""
-        self.shortages: dict[str, int] = {}
-        """Starts of workers that failed since this machine had run out of something, by what."""
+        self.start_shortages: dict[str, int] = {}
+        """Starts of workers that failed since this machine had run out of something, by what. Descriptors that are
+        missing for anything else are counted by `net.descriptors`."""
         self.by_class = [0] * 6  # by the first digit of the status
         self.recent: deque[Record] = deque(maxlen=RING_SIZE)
         self.mean_service = 0.0
@@ -214,7 +216,7 @@ class Stats:
         self.service.add([record.service for record in served])
         for record in fresh:
             self.by_class[_class_of(record)] += 1
-            self.refused += record.status == 503 and not record.worker
+            self.refused_requests += record.status == 503 and not record.worker
         for record in served:
             self._count_worker(record)
 
@@ -253,14 +255,14 @@ class Stats:
         """A worker was replaced."""
         self.restarts[reason] = self.restarts.get(reason, 0) + 1
 
-    def count_shortage(self, resource: str) -> None:
+    def count_start_shortage(self, resource: str) -> None:
         """A worker could not be started, since there was no more of this."""
-        self.shortages[resource] = self.shortages.get(resource, 0) + 1
+        self.start_shortages[resource] = self.start_shortages.get(resource, 0) + 1
 
     def tick(self, locked: int, waiting: int) -> None:
         """To be called once a second, with the locks held and the requests that wait."""
         self.history.append(
-            Second(self.exchanges, self.errors, self.refused, tuple(self.service.counts), locked, waiting)
+            Second(self.exchanges, self.errors, self.refused_requests, tuple(self.service.counts), locked, waiting)
         )
 
     def expected_wait(self, waiting: int, workers: int) -> float:

@@ -1,19 +1,34 @@
 """What is left of a request after `101 Switching Protocols`: two pipes between two transports.
 
 Bytes pass unread, each side's slowness slows the other, and each side's end of sending is passed on as that, so that
-a protocol with its own closing handshake can finish it.
+a protocol with its own closing handshake can finish it. A worker that has exited finishes nothing: what it has sent is
+delivered, and both sides are closed.
 """
 
 from __future__ import annotations
 
 import asyncio
 
+from faucet.proxy.pool import Upstream
+
+LAST_WORDS_SECONDS = 1.0
+"""How long what a worker has sent before it exited may take to reach its client."""
+
 
 class Tunnel:
-    """Two connected transports. It takes itself out of `tunnels` when both are closed."""
+    """Two connected transports. It takes itself out of `tunnels` when both are closed.
 
-    def __init__(self, tunnels: set[Tunnel], client: asyncio.Transport, worker: asyncio.Transport) -> None:
+    `backend` is the worker's; None if that is gone already.
+    """
+
+    def __init__(
+        self, tunnels: set[Tunnel], backend: Upstream | None, client: asyncio.Transport, worker: asyncio.Transport
+    ) -> None:
         self._tunnels = tunnels
+        self.backend = backend
+        self.gone = False
+        """The worker has exited."""
+        self._last_words: asyncio.TimerHandle | None = None
         self._ends = (_End(self, client), _End(self, worker))
         self._ends[0].other, self._ends[1].other = self._ends[1], self._ends[0]
         self._open = 2
@@ -31,6 +46,22 @@ class Tunnel:
             self._ends[1].transport.write(ahead)
         if ended:
             self._ends[0].eof_received()
+        if self.backend is None:
+            self.worker_gone()
+
+    def worker_gone(self) -> None:
+        """The worker has exited: close both sides as soon as the client has what the worker sent, and soon in any case.
+
+        The kernel ends its connection, unless a child process of it has that open still.
+        """
+        if self.gone:
+            return
+        self.gone = True
+        self._last_words = asyncio.get_running_loop().call_later(LAST_WORDS_SECONDS, self.abort)
+        client, worker = self._ends
+        if worker.ended:
+            client.transport.close()
+            worker.transport.close()
 
     def abort(self) -> None:
         """Cut both sides."""
@@ -42,6 +73,8 @@ class Tunnel:
         self._open -= 1
         if not self._open:
             self._tunnels.discard(self)
+            if self._last_words is not None:
+                self._last_words.cancel()
 
 
 class _End(asyncio.Protocol):
@@ -63,7 +96,7 @@ class _End(asyncio.Protocol):
     def eof_received(self) -> bool:
         self.ended = True
         transport = self.other.transport
-        if self.other.ended:
+        if self.other.ended or self._tunnel.gone:
             transport.close()
             return False
         if not transport.is_closing() and not transport.can_write_eof():

@@ -15,17 +15,16 @@ import select
 import socket
 from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from faucet import tasks
-from faucet.http1 import IDEMPOTENT, BadResponse, Body, ResponseHead, ResponseReader
+from faucet.http1 import IDEMPOTENT, BadResponse, Body, ResponseHead, ResponseReader, UntilCloseBody
 from faucet.net.connect import Connector, LinkLost
 from faucet.net.descriptors import is_shortage
-from faucet.proxy.phases import Loss
+from faucet.net.tls import ended_by_peer
+from faucet.proxy.exchange import Exchange
+from faucet.proxy.failures import Loss
 from faucet.proxy.stats import Record
-
-if TYPE_CHECKING:
-    from faucet.proxy.exchange import Exchange
 
 _log = logging.getLogger("faucet")
 
@@ -106,8 +105,8 @@ class Backend:
             except OSError as error:
                 if not is_shortage(error):
                     raise
-                exchange.proxy.descriptors.note("worker")
-                if monotonic() > deadline or self.gone or exchange.backend is not self or exchange.client is None:
+                exchange.pool.descriptors.note("worker")
+                if monotonic() > deadline or self.gone or not exchange.holds(self) or exchange.client is None:
                     raise
             await asyncio.sleep(SHORTAGE_PAUSE)
 
@@ -124,7 +123,7 @@ class Backend:
             # Whoever listens at this address by now, it is not this worker.
             connection.close()
             self._connect_failed(exchange, ConnectionRefusedError())
-        elif exchange.backend is not self:
+        elif not exchange.holds(self):
             connection.close()  # its request has ended meanwhile, and the lock may be another's
         else:
             self.connection = connection
@@ -153,6 +152,7 @@ class BackendConnection(asyncio.Protocol):
         "_held",
         "_poller",
         "_reader",
+        "_request_ended",
         "_socket",
         "dropped",
         "exchange",
@@ -170,6 +170,7 @@ class BackendConnection(asyncio.Protocol):
         self._socket: socket.socket | None = None
         self._poller: select.poll | None = None
         self.write_paused = False
+        self._request_ended = False
         self.dropped = False
         """It is being cut by us, whatever the worker does."""
         self.fresh = True
@@ -189,7 +190,7 @@ class BackendConnection(asyncio.Protocol):
         connection unseen, look at the socket once more (RFC 9112, 9.6)."""
         if self.transport.is_closing() or self.exchange is not None:
             return False
-        if exchange.head.method in IDEMPOTENT and exchange.proxy.repeats:
+        if exchange.head.method in IDEMPOTENT and exchange.pool.settings.retry != "none":
             return True
         return self._poller is None or not self._poller.poll(0)
 
@@ -220,10 +221,18 @@ class BackendConnection(asyncio.Protocol):
         """
         if self.transport.is_closing():
             return
+        self._request_ended = True
         if self.transport.can_write_eof():
             self.transport.write_eof()
         else:
             self.transport.abort()
+
+    def drop_response(self) -> None:
+        """What the worker says is no HTTP. It may go on with that: wait until it closes, as it does when it is done."""
+        self._body = UntilCloseBody()
+        self._held = b""
+        self.resume_reading()
+        self.end_request()
 
     def pause_reading(self) -> None:
         """Let the worker wait with the rest of its response."""
@@ -272,7 +281,6 @@ class BackendConnection(asyncio.Protocol):
         try:
             self._receive(exchange, data)
         except BadResponse as error:
-            self.close()
             exchange.bad_response(error)
         except Exception:
             _log.exception("the response of worker %s could not be handled", self._backend.name)
@@ -301,15 +309,28 @@ class BackendConnection(asyncio.Protocol):
             if self.exchange is None:
                 return  # that was the whole answer, or no answer at all
         self.exchange = None
-        begun = self._head is not None or self._reader.size > 0
-        lost = self.dropped or isinstance(exc, LinkLost | TimeoutError)
-        if lost and self._backend.lock_grace is not None:
-            exchange.way_lost(begun)
-        elif self._body is not None and self._body.ends_at_eof() and exc is None:
+        if self._body is not None and self._body.ends_at_eof() and exc is None and ended_by_peer(self.transport):
             exchange.response_ended(b"", until_close=True)
         else:
-            reset = isinstance(exc, ConnectionResetError)
-            exchange.connection_ended(Loss(self.fresh, begun, reset, self._backend.supervised))
+            exchange.connection_ended(self._loss(exchange, exc))
+
+    def _loss(self, exchange: Exchange, exc: Exception | None) -> Loss:
+        begun = self._head is not None or self._reader.size > 0
+        reset = isinstance(exc, ConnectionResetError) or self._reset_after_end()
+        lost = self.dropped or isinstance(exc, LinkLost | TimeoutError)
+        return Loss(
+            fresh=self.fresh,
+            begun=begun,
+            # Only a request without a body is sure to be read at once, or not at all.
+            unread=reset and not begun and exchange.body is None,
+            supervised=self._backend.supervised,
+            request_ended=self._request_ended,
+            link=lost and self._backend.lock_grace is not None,
+        )
+
+    def _reset_after_end(self) -> bool:
+        """Whether a reset has followed the orderly end: the worker had closed before our request reached it."""
+        return self._socket is not None and self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
 
     def _close_own_socket(self) -> None:
         """The transport closes its descriptor, not ours."""
@@ -368,6 +389,8 @@ class BackendConnection(asyncio.Protocol):
                     self._apart = True
                 return
             if self._head.status == 101:
+                if not exchange.head.websocket:
+                    raise BadResponse("The worker switched protocols without being asked.")
                 self._upgrade(exchange, self._head, rest)
                 return
             exchange.interim_response(self._head)

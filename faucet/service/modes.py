@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib.util
+import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
@@ -14,14 +15,14 @@ from faucet.fleet import Fleet, StartFailed
 from faucet.log.handler import Log
 from faucet.machine import SSH, install_command
 from faucet.net.commands import LocalPrograms
-from faucet.net.connect import Connector, connect_remote
+from faucet.net.connect import connect_remote
+from faucet.net.service_url import ServiceUrl
 from faucet.net.tls import TlsConnector, tls_context
-from faucet.pods.discovery.choose import ServiceUrl, choose
+from faucet.pods.discovery.choose import choose
 from faucet.pods.fleet import Pods
 from faucet.proxy.server import Proxy
-from faucet.settings import DemoSettings, K8sSettings, SshSettings, parse_span
+from faucet.settings import DemoSettings, K8sSettings, Span, SshSettings
 from faucet.ssh.secrets import Secrets
-from faucet.ssh.target import parse_targets
 from faucet.workers.cpus import available_cpus
 from faucet.workers.environment import threads_per_worker
 from faucet.workers.program import Program
@@ -56,7 +57,7 @@ def local_site(program: Program, settings: DemoSettings) -> Site:
     """The API in a directory. Raises StartFailed if what --reload needs is not installed."""
     if settings.reload:
         require()
-    span = parse_span(settings.workers or str(available_cpus()))
+    span = settings.workers or Span(available_cpus(), available_cpus())
     program = dataclasses.replace(program, threads=threads_per_worker(settings.workers))
     return Site(
         title=str(program.directory),
@@ -91,13 +92,14 @@ def _reloading(program: Program, settings: DemoSettings) -> Companion:
 
 def pods_site(url: ServiceUrl, settings: K8sSettings, secrets: Secrets) -> Site:
     """The pods of a service. Raises StartFailed if the CA's file is none, or what --via-ssh needs is not installed."""
-    secure = _tls(url, settings)
+    tls = _tls(url, settings)
+    name = url.host.rstrip(".")
     if settings.via_ssh:
         require_asyncssh()
 
     def near(proxy: Proxy, _: Log) -> Pods:
         return Pods(
-            url, settings, proxy, secure(connect_remote), LocalPrograms(),
+            url, settings, proxy, TlsConnector(name, tls) if tls else connect_remote, LocalPrograms(),
             lambda: choose(url, settings.resolve, settings.dns, settings.resolve_interval),
         )  # fmt: skip
 
@@ -105,28 +107,28 @@ def pods_site(url: ServiceUrl, settings: K8sSettings, secrets: Secrets) -> Site:
         from faucet.pods.discovery.over_ssh import choose_remote
         from faucet.ssh.commands import RemotePrograms
         from faucet.ssh.link import Link
+        from faucet.ssh.tls import ChannelTls
 
-        link = Link(parse_targets(settings.via_ssh), login_of(settings, secrets))
+        link = Link(list(settings.via_ssh), login_of(settings, secrets))
         programs = RemotePrograms(link)
         return Pods(
-            url, settings, proxy, secure(link.connect), programs,
+            url, settings, proxy, ChannelTls(link.connect, name, tls) if tls else link.connect, programs,
             lambda: choose_remote(url, settings.resolve, settings.dns, settings.resolve_interval, link, programs), link,
         )  # fmt: skip
 
-    described = f"{url} through {' or '.join(settings.via_ssh)}" if settings.via_ssh else str(url)
+    described = f"{url} through {' or '.join(map(str, settings.via_ssh))}" if settings.via_ssh else str(url)
     return Site(str(url), "its pods", "k8s", described, far if settings.via_ssh else near)
 
 
-def _tls(url: ServiceUrl, settings: K8sSettings) -> Callable[[Connector], Connector]:
-    """What makes a connector speak TLS, if it is to."""
+def _tls(url: ServiceUrl, settings: K8sSettings) -> ssl.SSLContext | None:
+    """How to speak TLS to pods; None for http. Raises StartFailed."""
     if url.scheme == "http":
-        return lambda connector: connector
+        return None
     try:
-        context = tls_context(settings.ca_file, verify=not settings.insecure_skip_verify)
+        return tls_context(settings.ca_file, verify=not settings.insecure_skip_verify)
     except OSError as error:
         why = error.strerror or str(error)
         raise StartFailed(f"--ca-file {settings.ca_file}: {why}; name a file of certificates in PEM") from error
-    return lambda connector: TlsConnector(connector, url.host.rstrip("."), context)
 
 
 def require_asyncssh() -> None:

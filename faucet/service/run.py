@@ -22,11 +22,9 @@ from faucet.control.paths import socket_path
 from faucet.control.server import ControlError, ControlServer
 from faucet.fleet import StartFailed
 from faucet.log.handler import Log, print_error
-from faucet.net.address import Address, AddressError, UnixAddress, parse_address
+from faucet.net.address import Address, AddressError, UnixAddress
 from faucet.net.descriptors import Descriptors, is_shortage
 from faucet.net.listener import Listener, Listeners
-from faucet.proxy.downstream import ClientConnection
-from faucet.proxy.proxy_protocol import ProxiedClientConnection
 from faucet.proxy.server import Proxy
 from faucet.service.modes import Site
 from faucet.service.signals import Signals
@@ -101,10 +99,10 @@ async def _serve(
     raise_file_limit()
     relax_garbage_collector()
     orphans.become_subreaper()
-    reaper = orphans.Reaper()
+    reaper = orphans.OrphanReaper()
     reaper.start()
     service = _Service(site, settings, log)
-    asyncio.get_running_loop().set_exception_handler(partial(_unhandled, service.proxy.descriptors))
+    asyncio.get_running_loop().set_exception_handler(partial(_unhandled, service.proxy.pool.descriptors))
     try:
         end = await service.run(owner, notice, hints)
     except BaseException:
@@ -136,7 +134,7 @@ class _Service:
         self._log = log
         self._companions = contextlib.AsyncExitStack()
         self.listener = Listeners(settings.host, inherited_sockets(os.environ))
-        self.admin = Listener(parse_address(settings.admin)) if settings.admin else None
+        self.admin = Listener(settings.admin) if settings.admin else None
         self.proxy = Proxy(settings, log.request)
         self.workers = site.fleet(self.proxy, log)
         self.signals = Signals(reopen=log.reopen, roll=self._roll)
@@ -159,7 +157,7 @@ class _Service:
 
     def _roll(self, why: str) -> None:
         self.supervised.reloading()
-        self.workers.roll_anew(why)
+        self.workers.reload(why)
 
     async def _open_admin(self) -> None:
         if self.admin is not None:
@@ -180,8 +178,8 @@ class _Service:
         await self.signals.or_done(self.workers.first_ready)
         if self.signals.first.is_set():
             return _End(EXIT_OK, "stopped before it served anything")
-        connection = ProxiedClientConnection if self._settings.proxy_protocol else ClientConnection
-        await self.listener.open(lambda: connection(self.proxy))
+        short = partial(self.proxy.pool.descriptors.note, "client")
+        await self.listener.open(self.proxy.accept, self.proxy.clients.has_room, short)
         self.control.runtime.state = "serving"
         self.supervised.ready()
         where = f"{self._site.described} on {self.listener.described}"
@@ -223,7 +221,7 @@ class _Service:
         self.supervised.stopping()
         self.workers.prepare_to_end()
         await asyncio.sleep(0)  # health checks give their locks back
-        in_hand = proxy.dispatcher.locked
+        in_hand = proxy.pool.dispatcher.locked
         patience = self._settings.shutdown_timeout
         if in_hand:
             _log.info("%s: stopping; %s in hand may take %s more, a second signal ends it all now",
@@ -232,12 +230,13 @@ class _Service:
             _log.info("%s: stopping", signals.name)
         draining = asyncio.ensure_future(self._drain(patience))
         await signals.or_done(draining, second=True)
-        if draining.done() and draining.result():
-            return _End(EXIT_OK, "stopped; every request in hand was finished")
+        finished = draining.done() and draining.result()
         draining.cancel()
-        cut = proxy.abandon("The service ended before the worker had answered.")
+        cut = 0 if finished else proxy.abandon("The service ended before the worker had answered.")
+        cut += proxy.clients.cut_while_draining
         if not cut:
-            return _End(EXIT_OK, "stopped; nobody was waiting for what was still in hand")
+            what = "every request in hand was finished" if finished else "nobody was waiting for what was still in hand"
+            return _End(EXIT_OK, f"stopped; {what}")
         return _End(EXIT_CUT, f"stopped; {counted(cut, 'request in hand was', 'requests in hand were')} cut")
 
     async def _drain(self, seconds: float) -> bool:

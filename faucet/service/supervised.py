@@ -56,7 +56,7 @@ class Supervised:
             self._notifier.status(self._status())
 
     def _status(self) -> str:
-        dispatcher = self._runtime.proxy.dispatcher
+        dispatcher = self._runtime.proxy.pool.dispatcher
         notice = self._runtime.fleet.notice()
         return (
             f"{self._runtime.service().state} with {self._runtime.fleet.described()}, {dispatcher.locked} busy, "

@@ -20,8 +20,8 @@ from faucet.log.recent import Entry, RecentLog
 from faucet.proxy.record import describe
 from faucet.proxy.server import Proxy
 from faucet.proxy.stats import HISTORY_SECONDS, Record, Second, quantile
-from faucet.status.figures import epoch
-from faucet.status.snapshot import LogRow, RequestRow, SecondRow, Service, Totals, WaitingRow
+from faucet.status.rows import epoch, moment, worker_details, worker_row
+from faucet.status.snapshot import LogRow, RequestRow, SecondRow, Service, Totals, WaitingRow, WorkerRow
 
 _log = logging.getLogger("faucet")
 
@@ -66,6 +66,7 @@ class Runtime:
 
     def service(self) -> Service:
         """Return what is served, where, and its state."""
+        origin = self.fleet.origin()
         return Service(
             title=self.title,
             detail=self.detail,
@@ -78,17 +79,24 @@ class Runtime:
             mode=self.mode,
             owned=self.owned,
             notice=self.fleet.notice(),
-            **self.fleet.origin()._asdict(),
+            resolved_by=origin.resolved_by,
+            resolved=moment(origin.resolved),
+            trouble=origin.trouble,
+            link=origin.link,
+            link_state=origin.link_state,
+            link_since=moment(origin.link_since),
+            link_detail=origin.link_detail,
+            actions=tuple(self.fleet.actions),
         )
 
     def _state(self) -> str:
-        if self.proxy.draining:
+        if self.proxy.pool.draining:
             return "draining"
-        return "failing" if self.proxy.outage or self.fleet.failing else self.state
+        return "failing" if self.proxy.pool.outage or self.fleet.failing else self.state
 
     def tick(self) -> None:
         """Update the history of the last minute; to be called once per second."""
-        dispatcher, history = self.proxy.dispatcher, self.proxy.stats.history
+        dispatcher, history = self.proxy.pool.dispatcher, self.proxy.stats.history
         self.proxy.stats.tick(dispatcher.locked, dispatcher.waiting)
         if len(history) > 1:
             self._seconds.append(_second(history[-2], history[-1]))
@@ -96,8 +104,8 @@ class Runtime:
 
     def _tell_refusals(self) -> None:
         """Log refused requests: one event for all of the last REFUSALS_SECONDS."""
-        refused = self.proxy.stats.refused - self._refusals_told
-        if not refused or self.proxy.draining or monotonic() < self._tell_next:
+        refused = self.proxy.stats.refused_requests - self._refusals_told
+        if not refused or self.proxy.pool.draining or monotonic() < self._tell_next:
             return
         ours = (record for record in reversed(self.proxy.stats.recent) if record.status == 503 and not record.worker)
         latest = next(ours, None)
@@ -108,7 +116,7 @@ class Runtime:
 
     def totals(self) -> Totals:
         """Return the totals of the last minute and of now."""
-        stats, dispatcher = self.proxy.stats, self.proxy.dispatcher
+        stats, dispatcher = self.proxy.stats, self.proxy.pool.dispatcher
         past = stats.history[0] if stats.history else None
         minute = _difference(stats.service.counts, past.service) if past else stats.service.counts
         oldest = next(dispatcher.queue(), None)
@@ -123,12 +131,12 @@ class Runtime:
             queue_limit=dispatcher.queue_limit,
             oldest=epoch(oldest[1]) if oldest else 0.0,
             errors=stats.errors - (past.errors if past else 0),
-            refused=stats.refused - (past.refused if past else 0),
+            refused=stats.refused_requests - (past.refused if past else 0),
             requests=stats.exchanges,
             clients=len(self.proxy.clients),
-            max_clients=self.proxy.max_clients,
-            buffered=self.proxy.budget.used,
-            buffer_total=self.proxy.budget.total,
+            max_clients=self.proxy.clients.limit,
+            buffered=self.proxy.clients.budget.used,
+            buffer_total=self.proxy.clients.budget.total,
         )
 
     def _rate(self) -> float:
@@ -144,16 +152,24 @@ class Runtime:
 
     def queue(self) -> list[WaitingRow]:
         """Return the queued requests, the next one first; at most QUEUE_ROWS."""
-        waiting = islice(self.proxy.dispatcher.queue(), QUEUE_ROWS)
+        waiting = islice(self.proxy.pool.dispatcher.queue(), QUEUE_ROWS)
         queued = ((since, exchange.account) for exchange, since in waiting)
         return [WaitingRow(epoch(since), account.client, describe(account)) for since, account in queued]
+
+    def workers(self) -> list[WorkerRow]:
+        """Return a row for each worker, in order."""
+        return [worker_row(status, self.proxy) for status in self.fleet.statuses()]
+
+    def details(self, worker: str) -> dict[str, Any]:
+        """Return all details of one worker. Raises Refused if there is no such worker."""
+        return worker_details(self.fleet.details(worker), self.proxy)
 
     def snapshot(self) -> dict[str, Any]:
         """Return a new snapshot: its sections by name."""
         return {
             "service": self.service(),
             "totals": self.totals(),
-            "workers": self.fleet.rows(),
+            "workers": self.workers(),
             "queue": self.queue(),
             "seconds": self.seconds(),
         }

@@ -1,98 +1,121 @@
-"""Local workers as rows of a snapshot."""
+"""Workers as rows of a snapshot: to what a fleet tells of each come its lock and the numbers of its requests."""
 
 from __future__ import annotations
 
-import os
-from time import localtime, strftime
-from typing import TYPE_CHECKING, Any
+from time import localtime, monotonic, strftime, time
+from typing import TYPE_CHECKING, Any, TypedDict
 
-from faucet.status.figures import NOTHING, epoch, figures, lock_figures
+from faucet.fleet import WorkerDetails, WorkerStatus
+from faucet.proxy.record import describe
+from faucet.proxy.stats import WORKER_RING_SIZE, WorkerStats, quantile_of
 from faucet.status.snapshot import WorkerRow
-from faucet.workers.instance import Instance, State
 
 if TYPE_CHECKING:
+    from faucet.proxy.pool import PoolLease
     from faucet.proxy.server import Proxy
-    from faucet.workers.slot import Slot
+
+EPOCH = time() - monotonic()
+"""Seconds since the epoch at which the monotonic clock read 0."""
+
+RATE_SECONDS = 10.0
+"""Seconds over which the request rate is averaged."""
+QUANTILE_SECONDS = 60.0
+"""Seconds over which quantiles of the service time are taken."""
+
+NOTHING = WorkerStats()
+"""The statistics of a worker that has served no request."""
 
 
-def slot_rows(slot: Slot, proxy: Proxy) -> list[WorkerRow]:
-    """Return the rows of one slot: its worker, and while that is being replaced, the other processes."""
-    rows = [_slot_row(slot, proxy)]
-    rows += [_instance_row(slot, instance) for instance in slot.instances if instance is not slot.instance]
-    return rows
+class _Figures(TypedDict):
+    """The fields of a WorkerRow about the requests it has served."""
+
+    requests: int
+    errors: int
+    rps: float
+    p50: float
+    p95: float
 
 
-def _slot_row(slot: Slot, proxy: Proxy) -> WorkerRow:
-    state, reason = _state(slot)
-    served = figures(proxy.stats.workers.get(str(slot), NOTHING))
-    return _row(slot, slot.instance, str(slot), state, reason)._replace(key=str(slot), **served)
+class _LockFields(TypedDict):
+    """The fields of a WorkerRow about its lock."""
+
+    locked: float
+    request: str
+    client: str
 
 
-def _instance_row(slot: Slot, instance: Instance) -> WorkerRow:
-    """Return the row of a process beside the one in service: its replacement, or a draining predecessor."""
-    if instance is slot.successor:
-        return _row(slot, instance, f"{slot}+", "starting", "replacement")
-    return _row(slot, instance, f"{slot}-", "draining", instance.ending)
-
-
-def _row(slot: Slot, instance: Instance | None, name: str, state: str, reason: str) -> WorkerRow:
-    """Return the row of one process, or of none, without request counts: those belong to the slot."""
-    pid = 0 if instance is None or instance.process is None else instance.process.pid
+def worker_row(status: WorkerStatus, proxy: Proxy) -> WorkerRow:
+    """Return the row of one worker, or of one process of it."""
+    lease = None if status.backend is None else proxy.pool.dispatcher.lease(status.backend)
+    state, reason = _state(status, locked=lease is not None)
     return WorkerRow(
-        key=f"{name}{pid}",
-        name=name,
+        key=status.key,
+        name=status.name,
         state=state,
         reason=reason,
-        pid=pid,
-        port=instance.port if instance else 0,
-        since=0.0 if instance is None else epoch(instance.ready_at or instance.began),
-        **lock_figures(None if instance is None else instance.holder),
-        **figures(NOTHING),
-        restarts=slot.restarts,
-        address="",
+        pid=status.pid,
+        port=status.port,
+        since=moment(status.since),
+        **_lock_fields(lease),
+        **_figures(proxy.stats.workers.get(status.counted_as, NOTHING)),
+        restarts=status.restarts,
+        address=status.address,
     )
 
 
-def _state(slot: Slot) -> tuple[str, str]:
-    """Return the worker's state, and why it is not ready (empty if it is)."""
-    instance = slot.instance
-    last = slot.exits[-1] if slot.exits else ""
-    if instance is None and slot.stopping:
-        return "draining", "ended"
-    if instance is None:
-        pause = ""
-        if slot.next_try is not None:
-            pause = f"; next try at {strftime('%H:%M:%S', localtime(epoch(slot.next_try)))}"
-        return ("failed" if slot.failed else "backoff"), f"{slot.advice.fact or last or 'not started yet'}{pause}"
-    if instance.state is State.STARTING:
-        return "starting", slot.advice.fact or f"waiting for port {instance.port}"
-    if instance.state is State.DRAINING:
-        return "draining", instance.ending
-    if instance.state is State.OVER:
-        return "backoff", last
-    if slot.held:
-        return "held", "" if instance.holder else "no requests until resumed"
-    return ("busy" if instance.holder else "ready"), ""
+def worker_details(details: WorkerDetails, proxy: Proxy) -> dict[str, Any]:
+    """Return all details of a worker: its row, what its fleet knows, and its latest service times in seconds."""
+    stats = proxy.stats.workers.get(details.status.counted_as, NOTHING)
+    durations = [seconds for _, seconds in stats.recent]
+    return {"row": worker_row(details.status, proxy), **details.values, "durations": durations}
 
 
-def slot_details(slot: Slot, proxy: Proxy) -> dict[str, Any]:
-    """Return all details of a worker: its row, command, environment, exits, latest service times, last lines."""
-    instance, program = slot.instance, slot.pool.program
-    stats = proxy.stats.workers.get(str(slot), NOTHING)
-    row = _slot_row(slot, proxy)
-    given = program.environment(row.port, slot.number)
-    if not row.port:  # no process, so no port yet: leave out what is made from it
-        other = program.environment(1, slot.number)
-        given = {name: value for name, value in given.items() if other[name] == value}
-    lines = slot.last_lines if instance is None or instance.process is None else list(instance.process.last_lines)
-    return {
-        "row": row,
-        "command": program.argv(row.port),
-        "directory": str(program.directory),
-        "environment": {name: given[name] for name in sorted(given) if os.environ.get(name) != given[name]},
-        "took": instance.ready_at - instance.began if instance and instance.ready_at else 0.0,
-        "exits": list(slot.exits),
-        "durations": [seconds for _, seconds in stats.recent],
-        "last_lines": lines,
-        "facts": [("advice", slot.advice.text)] if slot.advice.text else [],
-    }
+def _state(status: WorkerStatus, locked: bool) -> tuple[str, str]:
+    """Return the state of a worker, and why it gets no requests (empty if it gets some)."""
+    if status.state == "ready":
+        return ("busy" if locked else "ready"), status.reason
+    if status.state == "held" and not locked:
+        return "held", status.reason or "no requests until resumed"
+    if status.next_try is None:
+        return status.state, status.reason
+    return status.state, f"{status.reason}; next try at {strftime('%H:%M:%S', localtime(epoch(status.next_try)))}"
+
+
+def _figures(stats: WorkerStats) -> _Figures:
+    """Return the fields about the requests in `stats`."""
+    now = time()
+    latest = [(when, seconds) for when, seconds in stats.recent if when > now - QUANTILE_SECONDS]
+    durations = sorted(seconds for _, seconds in latest)
+    return _Figures(
+        requests=stats.requests,
+        errors=stats.errors,
+        rps=_rate(latest, now),
+        p50=quantile_of(durations, 0.5),
+        p95=quantile_of(durations, 0.95),
+    )
+
+
+def _lock_fields(lease: PoolLease | None) -> _LockFields:
+    """Return the fields about the lock; None: it is free."""
+    if lease is None:
+        return _LockFields(locked=0.0, request="", client="")
+    account = lease.holder.account
+    return _LockFields(locked=epoch(lease.since), request=describe(account), client=account.client)
+
+
+def _rate(latest: list[tuple[float, float]], now: float) -> float:
+    """Return requests per second. If the ring is too short for RATE_SECONDS, over the time it covers."""
+    recent = [when for when, _ in latest if when > now - RATE_SECONDS]
+    if not recent:
+        return 0.0
+    return len(recent) / (RATE_SECONDS if len(recent) < WORKER_RING_SIZE else max(now - recent[0], 0.001))
+
+
+def epoch(moment: float) -> float:
+    """Return a reading of the monotonic clock as seconds since the epoch, to the hundredth; stable for one reading."""
+    return round(EPOCH + moment, 2)
+
+
+def moment(reading: float | None) -> float:
+    """Return `epoch(reading)`; 0 for None, as snapshots have it for what has not happened."""
+    return 0.0 if reading is None else epoch(reading)

@@ -38,6 +38,8 @@ class Service(NamedTuple):
     link_since: float
     link_detail: str
     """These seven are as in `fleet.Origin`."""
+    actions: tuple[str, ...]
+    """Commands that its workers can be given, as in `fleet.Fleet`."""
 
 
 class WorkerRow(NamedTuple):
@@ -125,8 +127,9 @@ class Totals(NamedTuple):
     oldest: float
     """When the first queued request was queued; 0: the queue is empty."""
     errors: int
+    """Requests that a worker had and that were answered with 5xx, in the last minute."""
     refused: int
-    """In the last minute."""
+    """Requests that no worker had and that were answered with 503, in the last minute."""
     requests: int
     """Since the start."""
     clients: int

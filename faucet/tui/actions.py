@@ -16,11 +16,14 @@ from faucet.tui.model import Model
 from faucet.tui.screens import Question
 from faucet.tui.table import WorkerTable
 
-ACTING = {"restart", "roll", "scale", "hold", "kill", "drop", "retry"}
-"""Actions that change something; disabled with --read-only."""
+COMMANDS = {
+    "restart": "restart", "roll": "rolling-restart", "scale": "scale", "hold": "hold", "kill": "kill", "drop": "drop",
+    "retry": "retry",
+}  # fmt: skip
+"""Actions that change something, and the commands that they send; disabled with --read-only."""
 
-OURS_ONLY, PODS_ONLY = {"roll", "scale", "kill"}, {"drop", "retry"}
-"""Actions that exist only for local workers, and only for pods."""
+ON_A_WORKER = [("restart", "Restart"), ("hold", "Hold or resume"), ("kill", "Kill"), ("drop", "Drop connection")]
+"""Actions that are offered beside the details of a worker, and their titles."""
 
 
 class Acting(App[str]):
@@ -54,9 +57,10 @@ class Acting(App[str]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Called by Textual: whether an action is available."""
-        if self.read_only and action in ACTING:
-            return False
-        return action not in (PODS_ONLY if self.mode == "local" else OURS_ONLY)
+        if action not in COMMANDS:
+            return True
+        service = self.model.service
+        return not self.read_only and service is not None and COMMANDS[action] in service.actions
 
     def _act(self, do: str, **arguments: Any) -> None:
         self.run_worker(self._ask(do, **arguments), group="actions", exit_on_error=False)

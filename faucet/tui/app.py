@@ -23,7 +23,7 @@ from faucet.status.format import clock
 from faucet.status.snapshot import RequestRow, WaitingRow
 from faucet.status.usage import Usage, sample_usage
 from faucet.text import visible
-from faucet.tui.actions import ACTING, Acting
+from faucet.tui.actions import COMMANDS, ON_A_WORKER, Acting
 from faucet.tui.feed import Connect, Feed
 from faucet.tui.help import help_text
 from faucet.tui.items import SOURCES, event_line, log_line, request_details, request_line, waiting_line
@@ -99,7 +99,7 @@ class Monitor(Acting):
         self._draw_again = 0.0
         self.animation_level = "none"
         if settings.keys:
-            self.set_keymap(settings.keymap())
+            self.set_keymap(settings.keys)
 
     def compose(self) -> ComposeResult:
         """Called by Textual."""
@@ -221,16 +221,13 @@ class Monitor(Acting):
         name = self._selected()
         if name is None:
             return
-        actions = [] if self.read_only else [("restart", "Restart"), ("hold", "Hold or resume"), self._last_resort()]
+        actions = [(action, title) for action, title in ON_A_WORKER if self.check_action(action, ())]
         screen = WorkerScreen(
             name, partial(self.feed.ask, "details", worker=name), actions, self._usage_text, self.plain
         )
         answer = await self.push_screen_wait(screen)
-        if answer in ACTING:
+        if answer in COMMANDS:
             getattr(self, f"action_{answer}")()
-
-    def _last_resort(self) -> tuple[str, str]:
-        return ("kill", "Kill") if self.mode == "local" else ("drop", "Drop connection")
 
     @on(LineView.Picked)
     def _show_item(self, event: LineView.Picked) -> None:

@@ -48,7 +48,7 @@ def no_monitor_because() -> str:
 
 def run_with_monitor(arguments: Sequence[str], settings: MonitorSettings, secrets: Secrets | None = None) -> int:
     """Start a runtime with the command line `arguments`, and run the monitor on it. Return the exit code."""
-    reaper = orphans.Reaper()
+    reaper = orphans.OrphanReaper()
     if os.getpid() == 1:  # all orphans of the container are ours to reap; those of workers go to the runtime
         reaper.start()
     own, other = socket.socketpair()

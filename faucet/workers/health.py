@@ -1,38 +1,46 @@
-"""A worker is asked how it is: through its lock, as any request, and only when it has nothing else in hand."""
+"""Health checks: each worker gets one now and then, through its lock as any request, and only while it is idle."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, cast
 
 from faucet.http1 import BadResponse, ResponseReader
 from faucet.net.descriptors import is_shortage
-from faucet.proxy.occupant import Occupant
+from faucet.proxy.pool import Holder
+from faucet.proxy.record import Account
 from faucet.proxy.server import Proxy
 from faucet.proxy.upstream import Backend
-
-if TYPE_CHECKING:
-    from faucet.proxy.exchange import Exchange
+from faucet.workers.causes import Cause, Reason
+from faucet.workers.context import Context, SlotLog
+from faucet.workers.instance import Instance
 
 HEALTH_TIMEOUT = 10.0
 """Seconds in which an idle worker answers, or is hung."""
+
+AGAIN_AFTER = 1.0
+"""Seconds after which a worker is checked that has just become ready, or was busy when its check was due."""
+
+FAILURES_LIMIT = 3
+"""Failed health checks in a row after which a worker is unhealthy."""
 
 ANSWER_LIMIT = 1 << 20
 
 
 class Hung(Exception):
-    """It did not answer, so it is still at work, or stuck."""
+    """The worker did not answer, so it is still at work, or stuck."""
 
 
 class Unhealthy(Exception):
-    """It answered, but not well."""
+    """The worker answered with an error, or not in HTTP."""
 
 
-class _Check(Occupant):
-    """Holds the lock while it asks."""
+class _Check(Holder):
+    """Holds the lock during a health check."""
 
     def __init__(self, path: str) -> None:
-        super().__init__("health check", b"GET", path.encode())
+        super().__init__()
+        self.account = Account("health check", b"GET", path.encode())
+        self.account.ready()
         self.asking: asyncio.Task[int] | None = None
 
     def abandon(self, detail: str) -> None:
@@ -41,40 +49,68 @@ class _Check(Occupant):
             self.asking.cancel()
 
 
+async def watch_health(instance: Instance, context: Context, log: SlotLog) -> None:
+    """Check the health of `instance` for as long as it lives; set its `healthy`, and kill it if it is hung.
+
+    The interval counts from the end of a check: one that takes longer must not hold the worker all the time.
+    """
+    pause, failures = AGAIN_AFTER, 0
+    while not await _exits_within(instance, pause):
+        pause = AGAIN_AFTER
+        try:
+            if not instance.in_service or instance.backend is None:
+                continue
+            if not await check(context.proxy, instance.backend, context.settings.health_path):
+                continue
+            failures = 0
+        except Hung as error:
+            log.warning("%s; it is killed and replaced", error)
+            instance.kill(Cause(Reason.HUNG, "it did not answer its health check"))
+        except Unhealthy as error:
+            failures += 1
+            log.warning("unhealthy, %d of %d: %s", failures, FAILURES_LIMIT, error)
+        instance.healthy = failures < FAILURES_LIMIT
+        pause = context.settings.health_interval
+
+
+async def _exits_within(instance: Instance, seconds: float) -> bool:
+    await asyncio.wait([instance.exited], timeout=seconds)
+    return instance.exited.done()
+
+
 async def check(proxy: Proxy, backend: Backend, path: str, timeout: float = HEALTH_TIMEOUT) -> bool:
-    """Ask an idle worker for `path`. False if it was not idle, or is gone meanwhile: then there is nothing to tell.
+    """Request `path` from an idle worker. Return False if it was not idle, or is gone meanwhile.
 
     Raises Unhealthy if it does not answer with 2xx or 3xx. Raises Hung if it does not answer at all; its lock is not
     given back then, but taken away with it, since it is still at work.
     """
     ticket = _Check(path)
-    if not proxy.take(backend, cast("Exchange", ticket)):
+    if not proxy.pool.take(backend, ticket):
         return False
-    ticket.account.granted(backend.name)
     ticket.asking = asyncio.ensure_future(_ask(backend, path))
     try:
         async with asyncio.timeout(timeout):
             status = await ticket.asking
     except TimeoutError as error:
-        proxy.remove(backend)
+        proxy.pool.remove(backend)
         raise Hung(f"did not answer GET {path} within {timeout:g} s") from error
     except (OSError, BadResponse) as error:
-        if ticket.gone:
+        if ticket.lease is None:
             return False
         if is_shortage(error):
-            proxy.descriptors.note("health check")
+            proxy.pool.descriptors.note("health check")
             return False
         raise Unhealthy(f"GET {path}: {str(error) or type(error).__name__}") from error
     finally:
-        if not ticket.gone:
-            proxy.release(backend, cast("Exchange", ticket))
+        if ticket.lease is not None:
+            proxy.pool.release(ticket.lease)
     if not 200 <= status < 400:
         raise Unhealthy(f"GET {path} was answered with {status}")
     return True
 
 
 async def _ask(backend: Backend, path: str) -> int:
-    """The status of its answer, read to its end. A connection of its own: what goes wrong there harms no other."""
+    """Return the status of its answer, read to its end, on a connection of its own: failures there harm no other."""
     reader, writer = await asyncio.open_connection(backend.host, backend.port, limit=ANSWER_LIMIT)
     try:
         writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())

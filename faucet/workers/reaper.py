@@ -1,16 +1,17 @@
-"""The keeper: a tiny process that outlives Faucet by a moment, and takes the workers with it.
+"""The reaper: a tiny process that outlives Faucet by a moment, and takes the workers with it.
 
 However Faucet ends, SIGKILL included, its workers must end too. A parent that was killed can do nothing, so another
 process waits at the other end of a pipe that only Faucet holds open. When the pipe ends, it kills what is left.
 
 There is no moment in which a worker is alive and unknown: before a worker's program is executed, its environment has
-the mark by which the keeper finds it (`kin.py`), and until then the new process holds the pipe open. The keeper is also
-told the pid of each worker, which is its process group and session, right after it was started. That is all it knows
-where the environment of others cannot be read.
+the mark by which the reaper finds it (`kin.py`), and until then the new process holds the pipe open. The reaper is
+also sent the pid of each worker, which is its process group and session, right after its start. Where the
+environment of others cannot be read, it knows no more than that.
 
-It is a Python with nothing of Faucet on its command line, so that `pkill -9 -f faucet` leaves it alone: 11 ms to start,
-5 MB of memory of its own. Its source comes through the pipe. Signals that end other processes are blocked in it from
-the first instant on, as they are in Faucet while it is started.
+It is a Python with nothing of Faucet on its command line, and a name of its own, so that neither `pkill -9 -f faucet`
+nor `pkill -9 python` ends it together with Faucet: 11 ms to start, 5 MB of memory of its own. Its source comes through
+the pipe. Signals that end other processes are blocked in it from the first instant on, as they are in Faucet while it
+is started.
 """
 
 from __future__ import annotations
@@ -31,23 +32,26 @@ from faucet.workers.scratch import Scratch
 
 _log = logging.getLogger("faucet")
 
+NAME = "workers-reaper"
+"""As `ps` shows it."""
+
 _BOOT = """\
 import sys, types
 pipe = sys.stdin.buffer
 while words := pipe.readline().split():
     module = sys.modules[words[0].decode()] = types.ModuleType(words[0].decode())
     exec(pipe.read(int(words[1])), module.__dict__)
-module.keep(pipe)
+module.run(pipe)
 """
 
-_PROGRAM = ("faucet.workers.kin", "faucet.workers.removal", "faucet.workers.keeping")
+_PROGRAM = ("faucet.workers.kin", "faucet.workers.removal", "faucet.workers.reaper_program")
 """Modules it is made of, in the order in which they need each other."""
 
 _DEAF_TO = {signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGQUIT}
 
 
 class Reaper:
-    """The keeper process of one service, with the mark of the service and its temporary directory."""
+    """The reaper process of one service, with the mark of the service and its temporary directory."""
 
     def __init__(self) -> None:
         """Raises OSError."""
@@ -65,7 +69,7 @@ class Reaper:
 
     @property
     def pid(self) -> int:
-        """Of its process."""
+        """The pid of the reaper process."""
         return self._process.pid
 
     def _start(self) -> None:
@@ -87,7 +91,7 @@ class Reaper:
             self._tell_home(self.scratch.root)
 
     def check(self) -> None:
-        """Start another keeper if somebody has killed this one. To be called before a worker is started.
+        """Start another reaper if this one was killed. To be called before a worker is started.
 
         Raises OSError if there can be none.
         """
@@ -102,7 +106,7 @@ class Reaper:
             os.close(old)
 
     def guard(self) -> None:
-        """Start another keeper as soon as somebody kills this one, where there are pidfds. Needs a running loop."""
+        """Start another reaper as soon as this one is killed, where there are pidfds. Needs a running loop."""
         try:
             descriptor = os.pidfd_open(self.pid)
         except (AttributeError, OSError):
@@ -122,7 +126,7 @@ class Reaper:
         loop.add_reader(descriptor, ended)
 
     def new_mark(self) -> str:
-        """A mark for one process, unlike any other."""
+        """Return a mark for one process, unlike any other."""
         self._started += 1
         return f"{self.service}.{self._started}"
 
@@ -156,7 +160,7 @@ class Reaper:
                 view = view[os.write(self._pipe, view) :]
 
     def close(self) -> None:
-        """End the keeper, which kills all it still finds, and removes the temporary directories. Idempotent."""
+        """End the reaper, which kills all it still finds, and removes the temporary directories. Idempotent."""
         if self._pipe >= 0:
             if self._guard >= 0:
                 asyncio.get_running_loop().remove_reader(self._guard)
@@ -182,7 +186,7 @@ def _launch(pipe: int) -> subprocess.Popen[bytes]:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _DEAF_TO)
     try:
         return subprocess.Popen(
-            ["workers-keeper", "-P", "-s", "-S", "-c", _BOOT],
+            [NAME, "-P", "-s", "-S", "-c", _BOOT],
             executable=sys.executable,
             env={"PYTHONHOME": f"{sys.base_prefix}:{sys.base_exec_prefix}"},
             stdin=pipe,
@@ -196,7 +200,7 @@ def _launch(pipe: int) -> subprocess.Popen[bytes]:
 
 
 def _source() -> bytes:
-    """The modules of the keeper, each behind its name and length."""
+    """The modules of the reaper, each behind its name and length."""
     pieces = []
     for name in _PROGRAM:
         spec = importlib.util.find_spec(name)

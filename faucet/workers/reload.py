@@ -65,7 +65,7 @@ async def reload_on_change(pool: Supervisor, watched: Watched) -> None:
         _log.warning("%s is gone: no reload until it is back", directory)
         while _identity(directory) is None:  # noqa: ASYNC110, nothing tells of its return
             await asyncio.sleep(LOOK_AGAIN)
-        pool.roll_anew(f"a new {directory.name}")
+        pool.reload(f"a new {directory.name}")
 
 
 class _Reloader:
@@ -92,7 +92,7 @@ class _Reloader:
             self._postponed = {name for name in self._postponed | wanted if not self._loops.ignores(name)}
         if self._postponed and (not self._loops.calm or monotonic() - self._last_change >= CALM):
             names, self._postponed = self._postponed, set()
-            self._pool.roll_anew(f"a change of {_listed(sorted(names))}")
+            self._pool.reload(f"a change of {_listed(sorted(names))}")
 
     def _say_left_out(self, names: str) -> None:
         patterns = " ".join(f"--reload-exclude '{name}'" for name in names.split(", "))
@@ -104,7 +104,7 @@ class _Reloader:
 
     def _moment(self) -> Moment:
         pool = self._pool
-        dispatcher, stats = pool.proxy.dispatcher, pool.proxy.stats
+        dispatcher, stats = pool.proxy.pool.dispatcher, pool.proxy.stats
         instances = [instance for slot in pool.slots for instance in slot.instances]
         fresh = monotonic() - AFTER_START
         answered = bool(stats.recent) and 0 <= time() - stats.recent[-1].ended < AFTER_REQUEST
@@ -112,7 +112,7 @@ class _Reloader:
             starting=any(instance.state is State.STARTING or instance.ready_at > fresh for instance in instances),
             requested=answered or dispatcher.locked > 0,
             requests=stats.exchanges + dispatcher.locked,
-            rolls=pool.rolls,
+            rolls=pool.rolling.begun,
         )
 
 

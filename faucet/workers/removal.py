@@ -2,7 +2,7 @@
 
 Symbolic links are removed, never followed; mount points are left alone. Directories that are read-only are made
 writable first. Subdirectories are moved up before they are emptied, so the depth does not matter and two descriptors
-are enough. The keeper runs this code too: only the standard library.
+are enough. The reaper runs this code too: only the standard library.
 """
 
 from __future__ import annotations

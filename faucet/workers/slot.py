@@ -1,8 +1,9 @@
 """A numbered slot for a worker: there is a process in it, or there soon will be again.
 
-One task looks after one slot and tells its story from top to bottom (`live`). A process that ends is followed by
-another: at once the first time, then after longer and longer pauses; one that is replaced leaves only after the other
-is ready (`replace`), so that no request waits for it. Once a slot is given up, nothing is started in it any more.
+One task looks after one slot: start, await exit, back off (`live`). A process that ends is followed by another: at
+once the first time, then after longer and longer pauses. One that is replaced leaves only when the other is ready
+(`replace`), so that no request waits for it, and there is one replacement at a time. Once a slot is given up, nothing
+is started in it any more.
 """
 
 from __future__ import annotations
@@ -13,17 +14,15 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Protocol
 
 from faucet.backoff import Backoff
 from faucet.units import format_duration
 from faucet.workers.advice import NONE, Advice, advice
+from faucet.workers.causes import Cause, Reason
+from faucet.workers.context import Context, SlotLog
 from faucet.workers.instance import Instance, State
-
-if TYPE_CHECKING:
-    from faucet.workers.supervisor import Supervisor
-
-_log = logging.getLogger("faucet")
+from faucet.workers.repeats import StartOutput
 
 BACKOFF = Backoff(1.0, 15.0, jitter=0.25)
 """Before the second restart in a row; the first is at once."""
@@ -35,19 +34,6 @@ HEALTHY_AFTER = 30.0
 """Seconds of service after which earlier failures are forgotten."""
 
 EXITS_REMEMBERED = 10
-
-RESTART_REASONS = {
-    "--max-requests": "max_requests",
-    "--max-age": "max_age",
-    "--max-rss": "max_rss",
-    "unwell": "unhealthy",
-    "rolling restart": "rolling_restart",
-    "restarted by": "restart",
-    "killed by": "kill",
-    "did not answer": "hung",
-    "took too long": "hung",
-}
-"""Words in why a worker was ended, which are ours and never a client's, and what the metrics call it."""
 
 WORDS_SHOWN = 5
 """Lines of a failed replacement that are shown with its failure."""
@@ -63,28 +49,35 @@ class ReplaceError(Exception):
         """Why, in one line."""
 
 
-class SlotLog(logging.LoggerAdapter[logging.Logger]):
-    """Names the worker at the start of the text, for people, and apart, for programs."""
+class Observer(Protocol):
+    """What a slot reports to its supervisor."""
 
-    def process(self, msg: str, kwargs: Any) -> tuple[str, Any]:
-        """Called by logging."""
-        assert self.extra is not None
-        return f"worker {self.extra['worker']}: {msg}", {**kwargs, "extra": self.extra}
+    def became_ready(self, slot: Slot) -> None:
+        """Called when a process of `slot` has entered service."""
+        ...
+
+    def start_failed(self, slot: Slot, failure: str) -> None:
+        """Called when a start has failed; `failure` says how, with the worker as its subject."""
+        ...
+
+    def short_of(self, slot: Slot, resource: str, failure: str) -> None:
+        """Called when a start has failed since this machine has no more of `resource`."""
+        ...
 
 
 class Slot:
     """Slot number `number`, from 1."""
 
-    def __init__(self, number: int, pool: Supervisor) -> None:
+    def __init__(self, number: int, context: Context, observer: Observer) -> None:
         self.number = number
-        self.pool = pool
-        self.log = SlotLog(_log, {"worker": str(number)})
+        self.context = context
+        self.log = SlotLog(number)
         self.instance: Instance | None = None
         """The process that serves, or is about to."""
         self.successor: Instance | None = None
         """Being started to take over from it."""
-        self.leaving: list[Instance] = []
-        """Predecessors that finish what they have in hand."""
+        self.predecessor: Instance | None = None
+        """Finishes its request in progress, and ends."""
         self.stopping = False
         """It is given up."""
         self.held = False
@@ -93,9 +86,8 @@ class Slot:
         self.restarts = 0
         self.exits: deque[str] = deque(maxlen=EXITS_REMEMBERED)
         """How its latest processes ended, newest last."""
-        self._last_ending = ""  # why the process that ended last was ended
         self.last_lines: list[str] = []
-        """The last words of the process that ended last."""
+        """The last lines of the process that ended last."""
         self.advice = NONE
         """What to do about the latest failed start, while none has succeeded since."""
         self.next_try: float | None = None
@@ -103,11 +95,12 @@ class Slot:
         self.failures = 0  # in a row, without having been healthy between
         self.failed_starts = 0  # in a row, without having been ready between
         self.shortages = 0  # starts in a row that this machine had not the means for
-        self._changed = asyncio.Event()  # a process is over, or a successor has decided
+        self._observer = observer
+        self._failed_output: StartOutput | None = None  # of the latest start, if that failed
+        self._attempts = 0  # starts that have succeeded or failed
+        self._changed = asyncio.Event()  # see `_until`
         self._awake = asyncio.Event()
-        self._decided = asyncio.Event()  # the latest start has succeeded or failed
-        self._replaced = asyncio.Event()  # no replacement is under way
-        self._replaced.set()
+        self._replacing = asyncio.Lock()
 
     def __str__(self) -> str:
         return str(self.number)
@@ -115,112 +108,118 @@ class Slot:
     @property
     def instances(self) -> list[Instance]:
         """All its processes."""
-        return [instance for instance in (self.instance, self.successor, *self.leaving) if instance is not None]
+        return [instance for instance in (self.instance, self.successor, self.predecessor) if instance is not None]
 
     @property
     def in_service(self) -> bool:
         """There is a process in it that gets requests, or would."""
         return self.instance is not None and self.instance.in_service
 
-    # -- the ordinary course -----------------------------------------------------------------------------------
+    # -- start, await exit, back off -----------------------------------------------------------------------------
 
     async def live(self) -> None:
-        """Start, serve, start again, until stopped."""
+        """Start, serve, start again, until given up."""
         while not self.stopping:
             try:
-                await self._one_instance()
+                ended = await self._one_instance()
                 if not self.stopping:
                     if not self.shortages:
-                        self._count_restart(self._last_ending)
+                        self._count_restart(ended.reason)
                     await self._back_off()
             except Exception:  # a bug of ours must not leave the slot empty for ever
                 self.log.exception("its start failed in an unforeseen way")
                 self.instance = None
                 self.failures += 1
+                self._attempted()
                 await self._sleep(BACKOFF.pause(self.failures))
-        await self._gone()
+        async with self._replacing:
+            pass  # a successor has ended, and so has a predecessor
 
-    async def _one_instance(self) -> None:
-        self._decided.clear()
-        instance = self.instance = Instance(self)
-        if await instance.start():
-            self._started(instance)
-            self._decided.set()
-            await self._until(self._is_vacant)
-            self._judge()
-        else:
+    async def _one_instance(self) -> Instance:
+        """Start a process, and wait until it, or the last of those that have replaced it, has exited; return that."""
+        instance = self.instance = self._new_instance(self._failed_output)
+        if not await instance.start():
             self._failed_to_start(instance)
-            self._decided.set()
+            self._attempted()
+            return instance
+        self._started(instance)
+        self._attempted()
+        ended = await self._exit()
+        self._exited(ended)
+        return ended
+
+    def _new_instance(self, before: StartOutput | None = None) -> Instance:
+        instance = Instance(self.number, self.context, self.log, before)
+        instance.exited.add_done_callback(lambda _: self._changed.set())
+        return instance
+
+    async def _exit(self) -> Instance:
+        """Wait until the process in service has exited, and none is about to take over from it."""
+        await self._until(self._is_vacant)
+        assert self.instance is not None
+        return self.instance
 
     def _is_vacant(self) -> bool:
-        """The process in service is over, and no successor is about to take over."""
-        return self.successor is None and (self.instance is None or self.instance.state is State.OVER)
+        return self.successor is None and self.instance is not None and self.instance.exited.done()
 
     async def _until(self, condition: Callable[[], bool]) -> None:
+        """Wait for something that changes with an attempt, a successor, an exit, or the end of the slot."""
         while not condition():
             self._changed.clear()
             await self._changed.wait()
 
-    async def _gone(self) -> None:
-        """Wait for those that leave."""
-        self._decided.set()
-        await self._until(lambda: not self.instances)
+    def _attempted(self) -> None:
+        """A start has succeeded or failed."""
+        self._attempts += 1
+        self._changed.set()
 
     def _started(self, instance: Instance) -> None:
         self.failed_starts = 0
         self.shortages = 0
         self.failed = False
         self.advice = NONE
-        instance.enter_service()
-        self.pool.became_ready()
+        self._failed_output = None
+        instance.enter_service(self.held)
+        self._observer.became_ready(self)
 
-    def instance_over(self, instance: Instance) -> None:
-        """A process that was in service has ended."""
-        self._remember_end(instance)
-        if instance in self.leaving:
-            self.leaving.remove(instance)
-            self._tell_end(logging.INFO, instance)
-        self._changed.set()
-
-    def _tell_end(self, level: int, instance: Instance) -> None:
-        """A sentence: `worker 1 crashed (SIGSEGV) while serving …`."""
-        _log.log(level, "worker %s %s", self, instance.outcome, extra=self.log.extra)
-
-    def _remember_end(self, instance: Instance) -> None:
-        if instance.process is not None:
-            self.exits.append(instance.outcome)
-            self._last_ending = instance.ending
-            self.last_lines = list(instance.process.last_lines)
-
-    def _judge(self) -> None:
-        """The process ended in service, and nobody had asked for that."""
-        instance, self.instance = self.instance, None
-        assert instance is not None
+    def _exited(self, instance: Instance) -> None:
+        """Take note of the exit of the process in service; at the end of the service, without a line in the log."""
+        self.instance = None
         if monotonic() - instance.began >= HEALTHY_AFTER:
             self.failures = 0
         self.failures += 1
         if not self.stopping:
-            self._tell_end(logging.WARNING, instance)
+            self._remember_end(instance, logging.WARNING)
+        elif instance.ending is not None:
+            self._remember_end(instance, logging.INFO)
+
+    def _remember_end(self, instance: Instance, level: int | None = None) -> None:
+        if instance.process is not None:
+            self.exits.append(instance.outcome)
+            self.last_lines = list(instance.process.last_lines)
+            if level is not None:
+                self.log.tell(level, instance.outcome)
 
     def _failed_to_start(self, instance: Instance) -> None:
         self.instance = None
-        if not instance.failure or self.stopping:
+        if self.stopping or not instance.failure:
             return
         if instance.shortage:
             self.shortages += 1
-            self.pool.short_of(self, instance.shortage, instance.failure)
+            self._observer.short_of(self, instance.shortage, instance.failure)
             return
         self.shortages = 0
+        self._failed_output = instance.output
         self._remember_end(instance)
         self.failures += 1
         self.failed_starts += 1
         self.log.warning("%s", instance.failure)
-        if self.failed_starts >= self.pool.settings.max_restarts and not self.failed:
+        if self.failed_starts >= self.context.settings.max_restarts and not self.failed:
             self.failed = True
             self.log.error("failed to start %d times in a row; from now on it is tried once a minute",
                            self.failed_starts)  # fmt: skip
-        self.advice = advice(self.last_lines, self.pool.program)
-        self.pool.start_failed(self, instance.failure, self.last_lines)
+        self.advice = advice(self.last_lines, self.context.program)
+        self._observer.start_failed(self, instance.failure)
 
     async def _back_off(self) -> None:
         """At once the first time, then longer and longer."""
@@ -242,87 +241,87 @@ class Slot:
             await asyncio.wait_for(self._awake.wait(), delay)
         self.next_try = None
 
-    def _count_restart(self, why: str) -> None:
+    def _count_restart(self, reason: Reason) -> None:
         self.restarts += 1
-        reason = next((reason for words, reason in RESTART_REASONS.items() if words in why), "exit")
-        self.pool.proxy.stats.count_restart(reason)
+        self.context.proxy.stats.count_restart(reason.value)
 
     # -- being replaced ----------------------------------------------------------------------------------------
 
-    async def replace(self, why: str) -> None:
-        """Have a process that was started after now; the one in service ends when that is ready, and it is done.
+    async def replace(self, cause: Cause) -> None:
+        """Have a process that is started after this call. The one in service ends when that is ready and it is done.
 
-        If there is none in service, the next one that is started is waited for. Several may ask at once: there is
-        never more than one successor, and one that was started after a caller had asked is what that caller wanted. If
-        the slot is given up, nothing is done. Raises ReplaceError, and the old one goes on.
+        If there is none in service, wait for the next start. With several calls at once there is still one successor;
+        a process that was started after a call is what that call wanted. Do nothing if the slot is given up. Raises
+        ReplaceError; then the old process goes on.
         """
         asked = monotonic()
-        # Whoever has waited looks at everything again: others that waited for the same may have been first.
-        while not self.stopping and not (
-            self.in_service and self.instance is not None and self.instance.began >= asked
-        ):
-            if self.being_replaced:
-                await self._replaced.wait()
-            elif self.instance is None:
-                self._decided.clear()
-                self.try_now()
-                await self._decided.wait()
-                self._complain_unless_started()
-            elif self.instance.backend is None:
-                await self._decided.wait()  # it was started before, so it may be what is to be replaced
-                self._complain_unless_started()
-            else:
-                await self._replace_once(why)
-                return
+        while not self._has_since(asked):
+            if not self._has_backend:
+                await self._next_attempt()
+                continue
+            async with self._replacing:
+                if self._has_backend and not self._has_since(asked):
+                    await self._succeed(cause)
+                    return
 
-    async def _replace_once(self, why: str) -> None:
-        self._replaced.clear()
-        try:
-            await self._succeed(why)
-        finally:
-            self._replaced.set()
+    def _has_since(self, asked: float) -> bool:
+        """Whether there is nothing to replace: it is given up, or what is in service was started since then."""
+        return self.stopping or (self.instance is not None and self.in_service and self.instance.began >= asked)
 
-    def _complain_unless_started(self) -> None:
-        """Raises ReplaceError, unless there is a process in service, or none is wanted any more."""
-        if not self.stopping and (self.instance is None or self.instance.backend is None):
+    @property
+    def _has_backend(self) -> bool:
+        """There is a process that was ready once."""
+        return self.instance is not None and self.instance.backend is not None
+
+    async def _next_attempt(self) -> None:
+        """Wait for the start that is under way, or is due and comes now. Raises ReplaceError if it fails."""
+        self.try_now()
+        before = self._attempts
+        await self._until(lambda: self.stopping or self._attempts > before)
+        if not self.stopping and not self._has_backend:
             raise ReplaceError(self.exits[-1] if self.exits else "could not be started", self.advice)
 
-    async def _succeed(self, why: str) -> None:
-        successor = self.successor = Instance(self)
+    async def _succeed(self, cause: Cause) -> None:
+        successor = self.successor = self._new_instance()
         try:
             ready = await successor.start()
         finally:
             self.successor = None
             self._changed.set()
         if successor.shortage:
-            self.pool.proxy.stats.count_shortage(successor.shortage)
+            self.context.proxy.stats.count_start_shortage(successor.shortage)
         if self.stopping:
             await successor.end(0)
         elif not ready:
             self._remember_end(successor)
             lines = list(successor.process.last_lines) if successor.process is not None else []
-            hint = advice(lines, self.pool.program)
+            hint = advice(lines, self.context.program)
             raise ReplaceError(_with_last_words(successor, lines, hint), hint)
         else:
-            await self._take_over(successor, why)
+            await self._take_over(successor, cause)
 
-    async def _take_over(self, successor: Instance, why: str) -> None:
+    async def _take_over(self, successor: Instance, cause: Cause) -> None:
+        """To be called at once when the successor is ready: `live` looks for it then."""
         predecessor, self.instance = self.instance, successor
         assert predecessor is not None
-        self._count_restart(why)
+        self._count_restart(cause.reason)
         self._started(successor)
         if predecessor.state is State.OVER:
-            self._tell_end(logging.WARNING, predecessor)
-        else:
-            self.leaving.append(predecessor)
-            await predecessor.retire(why)
+            self._remember_end(predecessor, logging.WARNING)
+            return
+        self.predecessor = predecessor
+        try:
+            await predecessor.retire(cause)
+        finally:
+            self.predecessor = None
+        self._remember_end(predecessor, logging.INFO)
 
-    # -- asked from outside ------------------------------------------------------------------------------------
+    # -- from outside ------------------------------------------------------------------------------------------
 
     @property
     def being_replaced(self) -> bool:
-        """Its replacement is being started, or its predecessor still has something in hand."""
-        return not self._replaced.is_set()
+        """Its replacement is being started, or its predecessor still has a request in progress."""
+        return self._replacing.locked()
 
     def try_now(self) -> None:
         """Do not wait any longer before the next start."""
@@ -331,27 +330,28 @@ class Slot:
     def hold(self) -> None:
         """Give it no more requests, and keep its process."""
         self.held = True
-        if self.instance is not None and self.instance.backend is not None:
-            self.pool.proxy.hold(self.instance.backend)
+        if self.instance is not None:
+            self.instance.hold()
 
     def resume(self) -> None:
         """Undo hold."""
         self.held = False
-        if self.instance is not None and self.instance.backend is not None and self.instance.in_service:
-            self.pool.proxy.resume(self.instance.backend)
+        if self.instance is not None:
+            self.instance.resume()
 
     def give_up(self) -> None:
-        """Nothing more is started here."""
+        """Start nothing more here."""
         self.stopping = True
         self._awake.set()
+        self._changed.set()
         if self.successor is not None:
             self.successor.stop_starting()
 
-    async def close(self, why: str) -> None:
-        """Give it up; the process in service finishes what it has in hand."""
+    async def close(self, cause: Cause) -> None:
+        """Give it up; the process in service finishes its request in progress."""
         self.give_up()
         if self.instance is not None and self.instance.in_service:
-            await self.instance.retire(why)
+            await self.instance.retire(cause)
         elif self.instance is not None:
             await self.instance.end(0)
 
@@ -362,7 +362,7 @@ class Slot:
 
 
 def _with_last_words(instance: Instance, lines: list[str], hint: Advice) -> str:
-    """Why it did not become ready, and what it said last: R tells there what is wrong."""
-    reason = instance.failure or "was not ready: its port was taken by somebody else"
+    """Return why it did not become ready, and its last lines: R writes there what is wrong."""
+    reason = instance.failure or "was not ready: its port was taken by another process"
     text = "\n  | ".join([reason, *lines[-WORDS_SHOWN:]])
     return f"{text}\n  {hint.text}" if hint.text else text

@@ -1,60 +1,50 @@
-"""Local workers: N numbered places with a process in each, and what can be asked of them while they serve."""
+"""The supervisor of local workers: N numbered slots with a process in each, and the commands on them."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
-from time import strftime
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from faucet import tasks
-from faucet.fleet import Origin, Refused, StartFailed
+from faucet.fleet import Action, Answer, Origin, Refused, StartFailed, WorkerDetails, WorkerStatus
 from faucet.proxy.server import Proxy
 from faucet.settings import MOST_WORKERS, Span, WorkerSettings
-from faucet.status.rows import slot_details, slot_rows
-from faucet.status.snapshot import WorkerRow
 from faucet.units import counted
-from faucet.workers.instance import STOP_GRACE, Instance
+from faucet.workers.autoscale import Autoscaler
+from faucet.workers.causes import Cause, Reason
+from faucet.workers.context import Context
+from faucet.workers.health import watch_health
+from faucet.workers.instance import STOP_GRACE
 from faucet.workers.ports import accepted_by_plumber, child_ports, free_port, is_free
 from faucet.workers.program import Program
 from faucet.workers.reaper import Reaper
-from faucet.workers.recycle import Overseer
+from faucet.workers.recycle import Recycler
+from faucet.workers.rolling import Progress, RollingRestarts
 from faucet.workers.scratch import sweep
 from faucet.workers.shortages import remedy
 from faucet.workers.slot import ReplaceError, Slot
+from faucet.workers.statuses import slot_details, slot_statuses
 
 _log = logging.getLogger("faucet")
 
 FIRST_TRIES = 3
 """Failed starts in a row of each worker, with none ever ready, after which the service gives up."""
 
+NOT_OFFERED = {  # see Fleet
+    "drop": "`drop` is for pods; a worker that Faucet has started is restarted or killed",
+    "retry": "`retry` is for pods; `restart` starts a worker at once that waits for its next try",
+}
 
-@dataclass(slots=True)
-class Roll:
-    """A rolling restart: how far it is."""
-
-    total: int
-    result: asyncio.Future[str]
-    """What came of it, in a sentence; Refused if it was stopped."""
-    done: int = 0
-    current: str = ""
-    """The worker whose replacement is being started."""
-
-    def end(self, outcome: str | Refused) -> None:
-        """Tell whoever waits for it, if somebody does."""
-        if isinstance(outcome, Refused):
-            self.result.set_exception(outcome)
-            self.result.exception()  # it may well be that nobody waits
-        else:
-            self.result.set_result(outcome)
+TICK = 1.0
+"""Seconds between two looks at whether workers are to be replaced, and whether there are enough."""
 
 
 class Supervisor:
-    """All places. `on_line(worker, stream, line)` gets each line of output.
+    """The fleet of local workers. `on_line(worker, stream, line)` gets each line of output.
 
-    With a `span` of more than one number, there are as many as are needed.
+    With a `span` of more than one number, there are as many workers as are needed.
     """
 
     def __init__(
@@ -65,40 +55,53 @@ class Supervisor:
         proxy: Proxy,
         on_line: Callable[[int, str, str], None],
     ) -> None:
-        self.program = program
-        self.settings = settings
-        self.least, self.most = span
+        self.span = span
         self.proxy = proxy
-        self.on_line = on_line
         self.reaper = Reaper()
-        self.ports_taken: set[int] = set()
-        self.exposed = False
-        """The log has said that workers can be reached from other machines."""
-        self.slots = [Slot(number, self) for number in range(1, span.least + 1)]
+        self.context = Context(program, settings, proxy, self.reaper, on_line, self.choose_port)
+        self.slots = [Slot(number, self.context, self) for number in range(1, span.least + 1)]
         self.closing: list[Slot] = []
-        """Given up, but they still have something in hand."""
-        self.rolling: Roll | None = None
-        self.rolls = 0
-        """Rolling restarts that have begun."""
-        self._next_roll = ""  # why another one follows
-        self._roll_failure = ""  # of the latest one, if that failed
-        self._advice_told = ""
-        loop = asyncio.get_running_loop()
-        self.first_ready: asyncio.Future[None] = loop.create_future()
+        """Slots that were scaled away, and whose requests in progress are not finished yet."""
+        self.rolling = RollingRestarts(self, settings.roll_batch)
+        self.first_ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when a worker is ready for the first time, or none is for a while; StartFailed if none ever will be."""
+        self.actions: Mapping[str, Action] = {
+            "restart": lambda ask: self.restart(ask.worker, ask.who),
+            "rolling-restart": lambda ask: self.roll(ask.who, ask.wait),
+            "scale": lambda ask: self.scale(ask.count, ask.who),
+            "hold": lambda ask: self.hold(ask.worker, ask.who),
+            "resume": lambda ask: self.resume(ask.worker, ask.who),
+            "kill": lambda ask: self.kill(ask.worker, ask.who),
+        }
+        self.not_offered: Mapping[str, str] = NOT_OFFERED
         self.stopping = False
-        self._overseer = Overseer(self)
+        self._ending = False
+        self._settings = settings
+        self._advice_told = ""
+        self._recycler = Recycler(self)
+        self._autoscaler = Autoscaler(self)
+        self._ticking: asyncio.TimerHandle | None = None
+        self._health_checks: set[asyncio.Task[Any]] = set()
         self._tasks: dict[Slot, asyncio.Task[None]] = {}
         self._actions: set[asyncio.Task[Any]] = set()
 
     def start(self) -> None:
         """Start all workers, side by side."""
-        _log.info("starting %s", counted(self.least, "worker"))
+        _log.info("starting %s", counted(self.span.least, "worker"))
         self.reaper.guard()
         for slot in self.slots:
             self._start(slot)
-        self._overseer.start()
+        self._tick_later()
         self.act(asyncio.to_thread(self._sweep), "sweep of temporary directories")
+
+    def _tick_later(self) -> None:
+        self._ticking = asyncio.get_running_loop().call_later(TICK, self._tick)
+
+    def _tick(self) -> None:
+        self._tick_later()
+        if not self.ending:
+            self._autoscaler.look()
+            self._recycler.look()
 
     def _sweep(self) -> None:
         for path in sweep():
@@ -110,7 +113,7 @@ class Supervisor:
     async def stop(self, grace: float = STOP_GRACE) -> None:
         """End all workers; SIGKILL after `grace` seconds. Nothing of them is left afterwards."""
         self.stopping = True
-        self._overseer.stop()
+        self.prepare_to_end()
         await asyncio.gather(*(slot.end(grace) for slot in self._all_slots))
         while running := [*self._tasks.values(), *self._actions]:
             await asyncio.wait(running)
@@ -123,15 +126,15 @@ class Supervisor:
         return [*self.slots, *self.closing]
 
     def choose_port(self, number: int) -> int:
-        """A port for a process in slot `number`: one of those that were asked for, if it is to be had; else any.
+        """Return a port for a process in slot `number`: one from --child-port on if that is free, else any.
 
-        Worker i gets the i-th; while it is being replaced its successor gets one behind those of all workers. Raises
-        OSError if there are no descriptors left.
+        Worker i gets the i-th; its replacement gets one behind those of all workers. Raises OSError if there are no
+        descriptors left.
         """
-        used = self.ports_taken | {instance.port for slot in self._all_slots for instance in slot.instances}
-        if not self.settings.child_port:
+        used = self.context.ports_taken | {instance.port for slot in self._all_slots for instance in slot.instances}
+        if not self._settings.child_port:
             return free_port(used)
-        wanted = child_ports(self.settings.child_port, number, len(self._all_slots))
+        wanted = child_ports(self._settings.child_port, number, len(self._all_slots))
         for port in wanted:
             if port not in used and self._suits(port) and is_free(port):
                 return port
@@ -139,47 +142,51 @@ class Supervisor:
         return free_port(used)
 
     def _suits(self, port: int) -> bool:
-        """Whether there is such a port, and R would listen on it: more workers than at first may reach others."""
-        return port <= 65535 and (self.program.rscript is None or accepted_by_plumber(port))
+        """Return whether R would listen on this port: with more workers than at first, some of them may get others."""
+        return port <= 65535 and (self.context.program.rscript is None or accepted_by_plumber(port))
 
-    # -- what places tell --------------------------------------------------------------------------------------
+    # -- what slots report --------------------------------------------------------------------------------------
 
-    def became_ready(self) -> None:
-        """A worker is ready."""
-        self.proxy.outage = self._advice_told = ""
+    def became_ready(self, slot: Slot) -> None:
+        """Serve, and watch the health of the new process."""
+        self.proxy.pool.outage = self._advice_told = ""
         if not self.first_ready.done():
             self.first_ready.set_result(None)
+        if self._settings.health_path and slot.instance is not None and not self.ending:
+            watch = watch_health(slot.instance, self.context, slot.log)
+            task = self.act(watch, f"health checks of worker {slot}")
+            self._health_checks.add(task)
+            task.add_done_callback(self._health_checks.discard)
 
-    def start_failed(self, slot: Slot, reason: str, last_lines: list[str]) -> None:
-        """A start failed; the last chance if none ever succeeded."""
+    def start_failed(self, slot: Slot, failure: str) -> None:
+        """Give up if no start ever succeeded, and all workers have had their chances."""
         hint = slot.advice.text
-        if hint and hint != self._advice_told and (self.settings.keep_trying or self.first_ready.done()):
+        if hint and hint != self._advice_told and (self._settings.keep_trying or self.first_ready.done()):
             self._advice_told = hint  # once for all workers, and again when it was well in between
             slot.log.error("%s", hint)
         if all(other.failed for other in self.slots):
-            self.proxy.fail(f"No worker can be started; the last one to try, worker {slot}, {reason}")
-            if self.settings.keep_trying and not self.first_ready.done():
-                self.first_ready.set_result(None)  # whoever asks is told why
-        if self.first_ready.done() or self.settings.keep_trying or slot.failures < FIRST_TRIES:
+            self.proxy.pool.fail(f"No worker can be started; the last one to try, worker {slot}, {failure}")
+            if self._settings.keep_trying and not self.first_ready.done():
+                self.first_ready.set_result(None)  # requests are answered with the reason
+        if self.first_ready.done() or self._settings.keep_trying or slot.failures < FIRST_TRIES:
             return
-        elsewhere = next(
-            (instance for other in self.slots if (instance := other.instance) and instance.listens_elsewhere()), None
-        )
-        if elsewhere is not None:
-            # Workers that fight for one port of their own: the one that has it tells more than the one that ended.
-            self._give_up(f"worker {elsewhere.slot} {elsewhere.why_not_listening()}")
+        starting = [(other, other.instance.readiness) for other in self.slots if other.instance is not None]
+        elsewhere = [(other, readiness) for other, readiness in starting if readiness and readiness.listens_elsewhere()]
+        if elsewhere:
+            # Workers that fight for one port of their own: the one that has it explains more than the one that ended.
+            other, readiness = elsewhere[0]
+            self._give_up(f"worker {other} {readiness.why_not()}")
         elif all(other.failures >= FIRST_TRIES for other in self.slots):
-            said = "".join(f"\n  | {line}" for line in last_lines)
-            text = f"no worker could be started, in {slot.failures} tries: worker {slot} {reason}"
+            said = "".join(f"\n  | {line}" for line in slot.last_lines)
+            text = f"no worker could be started, in {slot.failures} tries: worker {slot} {failure}"
             text += f"\nIts last words:{said}" if said else "\nIt wrote nothing."
             self._give_up(f"{text}\n{hint}" if hint else text)
 
     def short_of(self, slot: Slot, resource: str, failure: str) -> None:
-        """This machine had not the means to start a worker: no fault of the worker's, but the last chance, too, if
-        none could ever be started."""
-        self.proxy.stats.count_shortage(resource)
+        """Give up if no worker could ever be started, though that is the machine's fault."""
+        self.proxy.stats.count_start_shortage(resource)
         slot.log.error("%s: %s", failure, remedy(resource))
-        if self.first_ready.done() or self.settings.keep_trying:
+        if self.first_ready.done() or self._settings.keep_trying:
             return
         if all(other.shortages >= FIRST_TRIES for other in self.slots):
             self._give_up(f"no worker could be started, in {slot.shortages} tries: {failure}: {remedy(resource)}")
@@ -187,21 +194,16 @@ class Supervisor:
     def _give_up(self, text: str) -> None:
         self.first_ready.set_exception(StartFailed(text))
 
-    # -- what can be asked -------------------------------------------------------------------------------------
-
-    def served(self, slot: Slot) -> int:
-        """Requests that a slot has served, through all its processes."""
-        stats = self.proxy.stats.workers.get(str(slot))
-        return stats.requests if stats is not None else 0
+    # -- what can be seen ---------------------------------------------------------------------------------------
 
     @property
     def changing(self) -> bool:
-        """Some workers are not in service, or about to leave it."""
+        """Whether some workers are not in service, or are leaving it."""
         return bool(self.closing) or self.starting
 
     @property
     def starting(self) -> bool:
-        """Some workers that there should be are not in service."""
+        """Whether some of the workers that there should be are not in service."""
         return not all(slot.in_service for slot in self.slots)
 
     @property
@@ -210,82 +212,75 @@ class Supervisor:
         return len(self.slots)
 
     def described(self) -> str:
-        """`4 workers`."""
-        return counted(self.least, "worker") if self.least == self.most else f"{self.least} to {self.most} workers"
+        """Return `4 workers`, or `2 to 8 workers`."""
+        least, most = self.span
+        return counted(least, "worker") if least == most else f"{least} to {most} workers"
 
     def origin(self) -> Origin:
-        """We have started them."""
+        """Return what is wrong until further notice; Faucet itself has started the workers."""
         return Origin(trouble=self._trouble())
 
     def _trouble(self) -> str:
-        """What is wrong with all of them, until it is not any more."""
+        """Return what is wrong with all workers; empty if nothing is."""
         if self.failing:
             slot = self.slots[-1]
             fact = slot.advice.text or f"worker {slot} {slot.exits[-1] if slot.exits else 'failed'}"
             return f"no worker can be started: {fact}"
-        return self._roll_failure
+        return self.rolling.failure
 
     @property
     def failing(self) -> bool:
-        """See Fleet."""
+        """Whether no worker is in service, and each has failed to start."""
         return all(slot.failed_starts and not slot.in_service for slot in self.slots)
 
-    def drop(self, worker: str, who: str) -> str:
-        """See Fleet."""
-        raise Refused("a worker that Faucet has started is not dropped, but restarted or killed")
-
-    def retry(self, worker: str, who: str) -> str:
-        """See Fleet."""
-        raise Refused("`restart` starts a worker at once that waits for its next try")
-
-    def rows(self) -> list[WorkerRow]:
-        """All workers, in order, and what else lives in their places."""
-        return [row for slot in self._all_slots for row in slot_rows(slot, self.proxy)]
+    def statuses(self) -> list[WorkerStatus]:
+        """Return the status of all workers, in order, and of the other processes in their slots."""
+        return [status for slot in self._all_slots for status in slot_statuses(slot)]
 
     def notice(self) -> str:
-        """How far a rolling restart is; else what is wrong, if something is."""
-        roll = self.rolling
-        return f"rolling restart: {roll.done} of {roll.total}, worker {roll.current}" if roll else self._trouble()
+        """Return how far a rolling restart is, or else what is wrong; an empty text if nothing is."""
+        return self.rolling.notice() or self._trouble()
 
-    def details(self, worker: str) -> dict[str, Any]:
-        """Everything there is to know about one."""
-        return slot_details(self._find(worker, even_closing=True), self.proxy)
+    def details(self, worker: str) -> WorkerDetails:
+        """Return all details of one worker. Raises Refused if there is no such worker."""
+        return slot_details(self._find(worker, even_closing=True))
 
     def restart(self, worker: str, who: str) -> str:
-        """Replace a process by one that is ready first; `all`: all of them, side by side."""
+        """Replace a process by one that is ready first; `all`: all of them at once. Raises Refused."""
         if worker == "all":
             chosen = [slot for slot in self.slots if not slot.being_replaced]
             if not chosen:
-                raise Refused("all workers are being replaced already")
+                raise Refused("all workers are already being replaced")
             return "; ".join(self._restart(slot, who) for slot in chosen)
         slot = self._find(worker)
         if slot.being_replaced:
-            raise Refused(f"worker {slot} is being replaced already")
+            raise Refused(f"worker {slot} is already being replaced")
         return self._restart(slot, who)
 
     def _restart(self, slot: Slot, who: str) -> str:
         self._refuse_if_ending()
-        slot.log.info("restart asked by %s", who)
-        self._overseer.code_changed()
+        slot.log.info("restart requested by %s", who)
+        self._recycler.code_changed()
         instance = slot.instance
-        self.act(self.replace(slot, f"restarted by {who}"), f"restart of worker {slot}")
+        cause = Cause(Reason.RESTART, f"restarted by {who}")
+        self.act(self.replace(slot, cause), f"restart of worker {slot}")
         if instance is None or instance.backend is None:
             return f"worker {slot} is started at once"
-        if instance.holder is not None:
-            return f"worker {slot} finishes the request it has in hand, once its replacement is ready"
+        if instance.lease is not None:
+            return f"worker {slot} finishes its request in progress once its replacement is ready"
         return f"worker {slot} is replaced as soon as another is ready"
 
-    async def replace(self, slot: Slot, why: str) -> bool:
-        """Replace the process in `slot`, and wait for it. Whether that succeeded; if not, the log says why."""
+    async def replace(self, slot: Slot, cause: Cause) -> bool:
+        """Replace the process in `slot`, and wait for it. Return whether that succeeded; if not, the log says why."""
         try:
-            await slot.replace(why)
+            await slot.replace(cause)
         except ReplaceError as error:
             slot.log.error("not replaced: the replacement %s", error)
             return False
         return True
 
     def act(self, coroutine: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
-        """Do something that is waited for at the end."""
+        """Run something that is waited for at the end."""
         task = tasks.start(coroutine, name)
         self._actions.add(task)
         task.add_done_callback(self._actions.discard)
@@ -293,108 +288,80 @@ class Supervisor:
 
     @property
     def ending(self) -> bool:
-        """Nothing new is begun any more."""
-        return self.stopping or self.proxy.draining
+        """Whether nothing new is begun any more."""
+        return self._ending or self.proxy.pool.draining
 
     def prepare_to_end(self) -> None:
-        """Ask no worker how it is any more, and replace none: the service ends."""
-        self._overseer.stop()
+        """Stop health checks, and begin no replacement: the service ends."""
+        self._ending = True
+        if self._ticking is not None:
+            self._ticking.cancel()
+        for task in self._health_checks:
+            task.cancel()
 
     def _refuse_if_ending(self) -> None:
         if self.ending:
             raise Refused("the service is ending")
 
-    def roll(self, who: str) -> tuple[str, asyncio.Future[str]]:
-        """Replace all workers, one after the other, each by one that is ready first."""
-        self._refuse_if_ending()
-        if self.rolling is not None:
-            raise Refused("a rolling restart is under way already")
-        _log.info("rolling restart of %d workers, asked by %s", len(self.slots), who)
-        self.rolls += 1
-        self._overseer.code_changed()
-        roll = self.rolling = Roll(len(self.slots), asyncio.get_running_loop().create_future())
-        self.act(self._roll(roll, f"rolling restart by {who}"), "rolling restart")
-        return f"{roll.total} workers are replaced, one after the other", roll.result
+    def roll(self, who: str, wait: bool = False) -> Answer:
+        """Replace all workers, one batch after the other. With `wait`, answer when it is done. Raises Refused."""
+        progress = self._roll(who)
+        return progress.result if wait else f"{progress.total} workers are replaced, one after the other"
 
-    def roll_anew(self, why: str) -> None:
-        """Roll with what is there now. One that is under way may have begun before that: then another follows it."""
-        if self.rolling is not None:
-            self._next_roll = why
+    def _roll(self, who: str) -> Progress:
+        self._refuse_if_ending()
+        progress = self.rolling.start(who)
+        self._recycler.code_changed()
+        return progress
+
+    def reload(self, why: str) -> None:
+        """Have a rolling restart, so that workers use what is there now; after the one in progress if there is one."""
+        if self.rolling.follow(why):
             return
         try:
-            self.roll(why)
+            self._roll(why)
         except Refused as error:
             _log.warning("no rolling restart for %s: %s", why, error)
 
-    async def _roll(self, roll: Roll, why: str) -> None:
-        try:
-            slots, size = list(self.slots), self.settings.roll_batch
-            for batch in (slots[start : start + size] for start in range(0, len(slots), size)):
-                roll.current = ", ".join(map(str, batch))
-                await self._replace_all(batch, why)
-                if self.stopping:
-                    roll.end(Refused(f"rolling restart: the service ended when {roll.done} workers were replaced"))
-                    return
-                roll.done += len(batch)
-            text = f"rolling restart: all {roll.done} workers are replaced"
-            _log.info("%s", text)
-            self._roll_failure = ""
-            roll.end(text)
-        except ReplaceError as error:
-            text = f"rolling restart stopped at worker {roll.current}; the old workers stay. The replacement {error}"
-            _log.error("%s", text)
-            at = strftime("%H:%M:%S")
-            self._roll_failure = f"rolling restart failed: {error.short}; the old workers stay ({why}, at {at})"
-            roll.end(Refused(text))
-        finally:
-            self.rolling = None
-            if not roll.result.done():
-                roll.end(Refused("rolling restart: it was broken off; the log says why"))
-            why, self._next_roll = self._next_roll, ""
-            if why and not self.ending:
-                self.roll_anew(why)
-
-    async def _replace_all(self, batch: list[Slot], why: str) -> None:
-        """Raises ReplaceError, once none of them is under way any more."""
-        wanted = [slot for slot in batch if slot in self.slots and not self.stopping]  # else scaled away meanwhile
-        results = await asyncio.gather(*(slot.replace(why) for slot in wanted), return_exceptions=True)
-        for error in results:
-            if isinstance(error, BaseException):
-                raise error
+    @property
+    def is_rolling(self) -> bool:
+        """Whether a rolling restart is in progress."""
+        return self.rolling.progress is not None
 
     def scale(self, count: int, who: str) -> str:
-        """Have `count` workers. Those that are too many finish what they have in hand."""
+        """Have `count` workers; those that are too many finish their requests in progress. Raises Refused."""
         self._refuse_if_ending()
         if not 1 <= count <= MOST_WORKERS:
-            raise Refused(f"there have to be between 1 and {MOST_WORKERS} workers")
+            raise Refused(f"{count} workers are not possible; expected a number from 1 to {MOST_WORKERS}")
         before = len(self.slots)
         if count == before:
             return f"there are {count} workers already"
-        _log.info("scaled from %d to %d workers, asked by %s", before, count, who)
+        _log.info("scaled from %d to %d workers, requested by %s", before, count, who)
         while len(self.slots) < count:
             self._add_slot()
         for slot in self.slots[count:]:
             self.closing.append(slot)
-            self.act(self._close(slot, f"scaled down by {who}"), f"end of worker {slot}")
+            cause = Cause(Reason.SCALE_DOWN, f"scaled down by {who}")
+            self.act(self._close(slot, cause), f"end of worker {slot}")
         del self.slots[count:]
         return f"{count} workers, {before} before"
 
     def _add_slot(self) -> None:
         taken = {slot.number for slot in self._all_slots}
-        slot = Slot(min(set(range(1, len(taken) + 2)) - taken), self)
+        slot = Slot(min(set(range(1, len(taken) + 2)) - taken), self.context, self)
         self.slots.append(slot)
         self.slots.sort(key=lambda slot: slot.number)
         self._start(slot)
 
-    async def _close(self, slot: Slot, why: str) -> None:
-        await slot.close(why)
+    async def _close(self, slot: Slot, cause: Cause) -> None:
+        await slot.close(cause)
         await asyncio.wait([self._tasks[slot]])
         self._tasks.pop(slot, None)
         self.closing.remove(slot)
         self.proxy.stats.forget(str(slot))
 
     def hold(self, worker: str, who: str) -> str:
-        """Give a worker no more requests, and keep its process."""
+        """Give a worker no more requests, and keep its process. Raises Refused."""
         slot = self._find(worker)
         if not slot.held:
             slot.log.info("held by %s", who)
@@ -402,7 +369,7 @@ class Supervisor:
         return f"worker {slot} gets no more requests until it is resumed; its process is kept"
 
     def resume(self, worker: str, who: str) -> str:
-        """Undo hold."""
+        """Give a held worker requests again. Raises Refused."""
         slot = self._find(worker)
         if not slot.held:
             raise Refused(f"worker {slot} is not held")
@@ -411,21 +378,16 @@ class Supervisor:
         return f"worker {slot} serves again"
 
     def kill(self, worker: str, who: str) -> str:
-        """SIGKILL to the process, whatever it does; `3-`: to what leaves slot 3, `3+`: to what comes."""
+        """Send SIGKILL to a worker's process; `3-`: to the predecessor in slot 3, `3+`: to the successor. Raises
+        Refused."""
         slot = self._find(worker, even_closing=True)
-        chosen: dict[str, list[Instance | None]] = {"-": [*slot.leaving], "+": [slot.successor]}
-        instances = chosen.get(worker[-1:], [slot.instance])
-        alive = [
-            instance for instance in instances if instance and instance.process and not instance.process.exited.done()
-        ]
-        if not alive:
+        instance = {"-": slot.predecessor, "+": slot.successor}.get(worker[-1:], slot.instance)
+        if instance is None or instance.process is None or not instance.alive:
             raise Refused(f"worker {worker} has no process now")
-        for instance in alive:
-            slot.log.warning("killed by %s", who)
-            instance.kill(f"killed by {who}")
+        slot.log.warning("killed by %s", who)
+        instance.kill(Cause(Reason.KILL, f"killed by {who}"))
         again = "" if slot.stopping or worker[-1] in "+-" else ", and started again"
-        pids = ", ".join(str(instance.process.pid) for instance in alive if instance.process)
-        return f"worker {worker} (pid {pids}) is killed{again}"
+        return f"worker {worker} (pid {instance.process.pid}) is killed{again}"
 
     def _find(self, worker: str, even_closing: bool = False) -> Slot:
         name = worker.rstrip("+-")
@@ -436,6 +398,6 @@ class Supervisor:
             if str(slot) == name:
                 if even_closing:
                     return slot
-                raise Refused(f"worker {name} is going: it was scaled away")
+                raise Refused(f"worker {name} is leaving: it was scaled away")
         numbers = ", ".join(str(slot) for slot in self.slots)
         raise Refused(f"there is no worker {name}; there are {numbers}")

@@ -20,8 +20,8 @@ import psutil
 import faucet.templates.demo
 from faucet.http1 import fields, parse_request
 from tests.bench import load, monitor, peers, through_ssh
+from tests.support.queue_cost import operations
 from tests.support.running import python_worker
-from tests.test_dispatch import operations
 
 ROUNDS = 3
 HAPROXY = "HAProxy, http-reuse always, maxconn 1"

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
-ROOT = Path(__file__).parents[2]
+from tests.support.checkout import ROOT
 
 os.environ["PATH"] += ":/usr/sbin"  # where Debian keeps nginx and HAProxy
 

@@ -10,9 +10,9 @@ from time import monotonic
 
 from tests.bench.load import wrk
 from tests.bench.peers import scratch
+from tests.support.bastion import ssh_options
 from tests.support.cluster import PODS, SERVICE, Cluster, what_is_missing
 from tests.support.running import Faucet
-from tests.test_ssh_pods import ssh_options
 
 FORWARDED = 8100
 SMALL, BIG = "/two?200", 100_000_000

@@ -23,7 +23,7 @@ async def test_a_client_that_leaves_does_not_free_the_worker(scripted: OpenStage
     second = await stage.client()
     await second.send(GET)
     await worker.expect_quiet()
-    assert stage.proxy.dispatcher.locked == 1
+    assert stage.proxy.pool.dispatcher.locked == 1
     await worker.send(OK[:-1])
     await worker.expect_quiet()
     await worker.send(OK[-1:])
@@ -79,7 +79,7 @@ async def test_a_thousand_clients_that_left_unseen(scripted: OpenStage) -> None:
         leaver = await stage.client()
         await leaver.send(GET + GET)
         leaver.close()
-    while stage.proxy.dispatcher.waiting + len(stage.records) < 1000:
+    while stage.proxy.pool.dispatcher.waiting + len(stage.records) < 1000:
         await asyncio.sleep(0.01)
     await worker.send(OK)
     await first.expect(OK)

@@ -28,7 +28,7 @@ async def test_an_empty_line_behind_a_body_and_a_long_exchange(scripted: OpenSta
     if not together:
         await client.send(b"\r\n")
     async with asyncio.timeout(5):
-        while len(stage.proxy.idle):
+        while len(stage.proxy.clients.idle):
             await asyncio.sleep(0.01)
     await worker.send(OK)
     await client.expect(OK)
@@ -127,7 +127,7 @@ class Chance:
 
     async def pass_time(self) -> None:
         """One of the deadlines passes, for one connection."""
-        timeouts = self.random.choice(self.stage.proxy.timeouts)
+        timeouts = self.random.choice(self.stage.proxy.clients.timeouts)
         for client in list(timeouts._touched)[:1]:
             timeouts.discard(client)
             timeouts._expired(client)
@@ -151,4 +151,4 @@ async def test_any_states(scripted: OpenStage, seed: int) -> None:
         for _ in range(20):
             await chance.step()
         await draining
-    stage.proxy.fail("It is over.")  # clients that are not read meanwhile would not be seen to leave the queue
+    stage.proxy.pool.fail("It is over.")  # clients that are not read meanwhile would not be seen to leave the queue

@@ -115,4 +115,5 @@ async def test_endless_interim_responses(scripted: OpenStage) -> None:
     worker = await stage.worker.connection()
     await worker.send(b"HTTP/1.1 102 Processing\r\n\r\n" * 17)
     assert (await client.read_answer())[0] == 502
+    worker.close()
     await lock_is_given_back(stage)

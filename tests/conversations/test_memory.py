@@ -27,8 +27,8 @@ def answer(size: int) -> bytes:
 async def until_still(stage: Stage) -> int:
     """Wait until the budget does not change any more; what is used of it."""
     before = -1
-    while before != stage.proxy.budget.used:
-        before = stage.proxy.budget.used
+    while before != stage.proxy.clients.budget.used:
+        before = stage.proxy.clients.budget.used
         await asyncio.sleep(0.1)
     return before
 
@@ -44,14 +44,14 @@ async def test_answers_for_slow_readers_share_one_budget_and_arrive_whole(script
         await peer.expect(GET)
         sending.append(asyncio.ensure_future(peer.send(content)))
     async with asyncio.timeout(5):
-        while len(stage.proxy.budget.slowed) < 4:
+        while len(stage.proxy.clients.budget.slowed) < 4:
             await asyncio.sleep(0.01)
     used = await until_still(stage)
     assert 2 * MIB <= used <= 2 * MIB + 4 * READ
-    assert stage.proxy.dispatcher.locked == 4
+    assert stage.proxy.pool.dispatcher.locked == 4
     await asyncio.gather(*(client.expect(content) for client in clients), *sending)
     await stage.idle()
-    assert stage.proxy.budget.used == 0
+    assert stage.proxy.clients.budget.used == 0
 
 
 async def test_an_answer_has_its_own_bytes_though_the_budget_is_spent(scripted: OpenStage) -> None:
@@ -63,7 +63,7 @@ async def test_an_answer_has_its_own_bytes_though_the_budget_is_spent(scripted: 
     await first.expect(GET)
     sending = asyncio.ensure_future(first.send(answer(12 * MIB)))
     await until_still(stage)
-    assert stage.proxy.budget.spent
+    assert stage.proxy.clients.budget.spent
     for _ in range(3):
         await quick.send(GET)
         second = await stage.workers[1].connection() if not stage.workers[1].peers else stage.workers[1].peers[0]
@@ -84,13 +84,13 @@ async def test_bodies_wait_for_memory_in_their_order(scripted: OpenStage) -> Non
     for client in clients:
         await client.send(post(body)[: head + 100 * KIB])
         await until_still(stage)
-    budget = stage.proxy.budget
+    budget = stage.proxy.clients.budget
     assert (budget.used, len(budget.bodies)) == (300 * KIB, 2)
-    waiting = [ours for ours in stage.proxy.clients if ours in stage.proxy.memory]
+    waiting = [ours for ours in stage.proxy.clients if ours in stage.proxy.clients.memory]
     assert len(waiting) == 2
     for ours in waiting:
         assert not ours.transport.is_reading(), "what it sends stays with the kernel"
-        assert ours not in stage.proxy.bodies, "it is not its fault"
+        assert ours not in stage.proxy.clients.bodies, "it is not its fault"
     for index, client in enumerate(clients):
         await client.send(post(body)[head + 100 * KIB :])
         peer = stage.worker.peers[0] if index else await stage.worker.connection()
@@ -102,7 +102,7 @@ async def test_bodies_wait_for_memory_in_their_order(scripted: OpenStage) -> Non
 
 async def test_a_small_body_needs_none_of_the_budget(scripted: OpenStage) -> None:
     stage = await scripted(buffer_total=64 * KIB)
-    stage.proxy.budget.charge(MIB)
+    stage.proxy.clients.budget.charge(MIB)
     client = await stage.client()
     request = post(b"x" * 60_000)
     await client.send(request)
@@ -110,7 +110,7 @@ async def test_a_small_body_needs_none_of_the_budget(scripted: OpenStage) -> Non
     await worker.expect(request)
     await worker.send(OK)
     await client.expect(OK)
-    stage.proxy.budget.charge(-MIB)
+    stage.proxy.clients.budget.charge(-MIB)
 
 
 async def test_a_streamed_body_under_its_lock_never_waits_for_the_budget(scripted: OpenStage) -> None:
@@ -119,38 +119,39 @@ async def test_a_streamed_body_under_its_lock_never_waits_for_the_budget(scripte
     request = post(b"x" * (2 * MIB))
     await client.send(request[: 500 * KIB])
     worker = await stage.worker.connection()
-    stage.proxy.budget.charge(MIB)  # others have taken it all
+    stage.proxy.clients.budget.charge(MIB)  # others have taken it all
     sending = asyncio.ensure_future(client.send(request[500 * KIB :]))
     await worker.expect(request)
     await worker.send(answer(MIB))
     await client.expect(answer(MIB))
     await sending
-    stage.proxy.budget.charge(-MIB)
+    stage.proxy.clients.budget.charge(-MIB)
 
 
 async def test_a_body_that_waits_too_long_for_memory_gets_503(scripted: OpenStage) -> None:
     stage = await scripted(buffer_total=256 * KIB, queue_timeout=0.2)
-    stage.proxy.budget.charge(256 * KIB)
+    stage.proxy.clients.budget.charge(256 * KIB)
     client = await stage.client()
     await client.send(post(b"x" * (100 * KIB), length=200 * KIB))
     status, text = await client.read_answer()
     assert (status, b"No memory" in text) == (503, True)
     assert stage.proxy.stats.refusals == {"buffers_full": 1}
-    assert len(stage.proxy.budget.bodies) == 0
-    stage.proxy.budget.charge(-256 * KIB)
+    assert len(stage.proxy.clients.budget.bodies) == 0
+    stage.proxy.clients.budget.charge(-256 * KIB)
 
 
 async def test_whoever_leaves_while_it_waits_for_memory_leaves_nothing(scripted: OpenStage) -> None:
     stage = await scripted(buffer_total=256 * KIB)
-    stage.proxy.budget.charge(256 * KIB)
+    stage.proxy.clients.budget.charge(256 * KIB)
     first, second = await stage.client(), await stage.client()
     for client in (first, second):
         await client.send(post(b"x" * (100 * KIB), length=200 * KIB))
         await until_still(stage)
-    assert len(stage.proxy.budget.bodies) == 2
-    next(iter(stage.proxy.budget.bodies)).client.transport.abort()  # type: ignore[union-attr]
+    assert len(stage.proxy.clients.budget.bodies) == 2
+    oldest = next(ours for ours in stage.proxy.clients.memory.oldest())
+    oldest.transport.abort()
     await first.expect_gone()
-    stage.proxy.budget.charge(-256 * KIB)
+    stage.proxy.clients.budget.charge(-256 * KIB)
     await second.send(b"x" * (100 * KIB))
     worker = await stage.worker.connection()
     await worker.expect(post(b"x" * (200 * KIB)))
@@ -194,7 +195,7 @@ async def test_with_any_budget_everything_comes_to_its_end(scripted: OpenStage, 
     await stage.idle()
     for task in serving:
         task.cancel()
-    assert stage.proxy.budget.used == 0
+    assert stage.proxy.clients.budget.used == 0
 
 
 async def test_a_reader_that_takes_a_few_bytes_now_and_then_is_cut(scripted: OpenStage) -> None:
@@ -243,7 +244,7 @@ async def test_a_body_that_drips_gets_408_and_one_that_flows_does_not(scripted: 
 async def test_without_a_client_timeout_the_rate_still_counts(
     scripted: OpenStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("faucet.proxy.server.RATE_SECONDS", 0.2)
+    monkeypatch.setattr("faucet.proxy.clients.RATE_SECONDS", 0.2)
     stage = await scripted(client_timeout=0, min_rate=1000)
     for begin in (GET[:10], post(b"x", length=5)):
         client = await stage.client()
@@ -258,6 +259,8 @@ async def test_more_clients_than_may_be_are_told_so(scripted: OpenStage) -> None
     await first.send(GET)
     worker = await stage.worker.connection()
     await worker.expect(GET)
+    await second.send(GET[:10])
+    await asyncio.sleep(0.05)
     for _ in range(3):  # those that are being turned away are not counted
         third = await stage.client()
         status, text = await third.read_answer()
@@ -266,7 +269,7 @@ async def test_more_clients_than_may_be_are_told_so(scripted: OpenStage) -> None
     assert stage.proxy.stats.refusals == {"max_clients": 3}
     second.close()
     async with asyncio.timeout(5):
-        while len(stage.proxy.clients) - stage.proxy.turned_away > 1:
+        while len(stage.proxy.clients) - stage.proxy.clients.turned_away > 1:
             await asyncio.sleep(0.01)
     await worker.send(OK)
     await first.expect(OK)
@@ -275,6 +278,24 @@ async def test_more_clients_than_may_be_are_told_so(scripted: OpenStage) -> None
     await worker.expect(GET)
     await worker.send(OK)
     await fourth.expect(OK)
+
+
+async def test_the_client_that_was_idle_for_the_longest_time_makes_room(scripted: OpenStage) -> None:
+    stage = await scripted(max_clients=3)
+    busy, idle, later = [await stage.client() for _ in range(3)]
+    await busy.send(GET)
+    worker = await stage.worker.connection()
+    await worker.expect(GET)
+    newcomer = await stage.client()
+    await idle.expect_end()
+    await newcomer.send(GET)
+    await later.expect_quiet()
+    await worker.send(OK)
+    await busy.expect(OK)
+    await worker.expect(GET)
+    await worker.send(OK)
+    await newcomer.expect(OK)
+    assert stage.proxy.stats.refusals == {}
 
 
 def test_what_follows_from_the_machine(tmp_path_factory: pytest.TempPathFactory) -> None:

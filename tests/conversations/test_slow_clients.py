@@ -55,7 +55,7 @@ async def test_beyond_the_buffer_a_slow_reader_slows_its_worker(scripted: OpenSt
     sending = asyncio.ensure_future(worker.send(answer))
     await asyncio.sleep(0.2)
     assert not sending.done()
-    assert stage.proxy.dispatcher.locked == 1
+    assert stage.proxy.pool.dispatcher.locked == 1
     client = next(client for client in stage.proxy.clients if client.exchange)
     assert client.transport.get_write_buffer_size() < 1 << 20
     await slow.expect(answer)
@@ -233,13 +233,13 @@ async def test_a_closing_connection_that_is_read_a_little_keeps_its_deadline(scr
     ours = next(iter(stage.proxy.clients))
     ours.pause_writing()
     ours.linger()
-    stage.proxy.lingering.discard(ours)
+    stage.proxy.clients.lingering.discard(ours)
     ours.resume_writing()
-    assert len(stage.proxy.readers) == 1
+    assert len(stage.proxy.clients.readers) == 1
     ours.transport.close()
     ours.pause_writing()
     ours.resume_writing()
-    assert len(stage.proxy.readers) == 1
+    assert len(stage.proxy.clients.readers) == 1
 
 
 async def test_a_steady_reader_is_not_taken_for_one_that_stopped(scripted: OpenStage) -> None:

@@ -66,7 +66,7 @@ async def test_a_client_that_leaves_within_a_streamed_body(scripted: OpenStage) 
     await worker.expect(request)
     client.close()
     await worker.expect_end()
-    assert stage.proxy.dispatcher.locked == 1
+    assert stage.proxy.pool.dispatcher.locked == 1
     worker.close()
     assert (await stage.outcome()).status == 499
     await lock_is_given_back(stage)
@@ -130,7 +130,7 @@ async def test_no_408_while_a_streamed_body_waits_for_a_worker(scripted: OpenSta
     await slow.send(request)
     await asyncio.sleep(0.5)
     await slow.expect_quiet()
-    assert stage.proxy.dispatcher.waiting == 1
+    assert stage.proxy.pool.dispatcher.waiting == 1
     await worker.send(OK)
     await first.expect(OK)
     await worker.expect(request)

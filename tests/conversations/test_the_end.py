@@ -58,7 +58,7 @@ async def test_what_is_in_hand_is_answered_when_the_service_ends_at_once(scripte
         status, answer = await client.read_answer()
         assert (status, b"The end." in answer) == (503, True)
     await begun.expect_reset()
-    assert stage.proxy.dispatcher.locked == 0
+    assert stage.proxy.pool.dispatcher.locked == 0
     assert sorted((record.status, record.note) for record in stage.records) == [
         (200, "The end."),
         (503, "The end."),

@@ -159,7 +159,7 @@ async def test_two_workers_at_once_and_the_third_request_waits(scripted: OpenSta
     first, second = [await worker.connection() for worker in stage.workers]
     await first.expect(GET)
     await second.expect(GET)
-    assert stage.proxy.dispatcher.waiting == 1
+    assert stage.proxy.pool.dispatcher.waiting == 1
     await second.send(OK)
     await clients[1].expect(OK)
     await second.expect(GET)

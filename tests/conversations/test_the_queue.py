@@ -61,11 +61,11 @@ async def test_queue_timeout(scripted: OpenStage) -> None:
 async def test_no_worker_at_all_and_then_one(scripted: OpenStage) -> None:
     stage = await scripted(2)
     for worker in stage.workers:
-        stage.proxy.hold(worker.backend)
+        stage.proxy.pool.hold(worker.backend)
     client = await stage.client()
     await client.send(GET)
     await client.expect_quiet()
-    stage.proxy.resume(stage.workers[1].backend)
+    stage.proxy.pool.resume(stage.workers[1].backend)
     worker = await stage.workers[1].connection()
     await worker.expect(GET)
 

@@ -25,6 +25,7 @@ from tests.support.cluster_dns import NameServer
 from tests.support.cluster_net import Namespaces, Where, sweep
 from tests.support.cluster_pods import ADDRESSES, CONTROL, Pods
 from tests.support.cluster_ssh import Bastion, find_sshd
+from tests.support.needs import IN_CI
 
 SERVICE = "plumber.default.svc.cluster.local"
 PODS = ADDRESSES[:3]
@@ -134,7 +135,7 @@ def what_is_missing() -> str | None:
 
 
 def _unavailable(reason: str) -> NoReturn:
-    if os.environ.get("CI"):
+    if IN_CI:
         pytest.fail(f"where CI runs there must be a cluster: {reason}")
     pytest.skip(reason)
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from faucet.proxy.downstream import ClientConnection
 from faucet.proxy.exchange import Exchange
-from faucet.proxy.phases import Phase
-from faucet.proxy.server import Proxy
+from faucet.proxy.failures import Phase
+from faucet.proxy.pool import Pool
 
 EVENTS = (
     "connection_made", "data_received", "eof_received", "pause_writing", "resume_writing", "exchange_ended", "linger",
@@ -21,21 +21,21 @@ EVENTS = (
 
 def why_it_stays(client: ClientConnection) -> str:
     """The deadline of a connection, or what it waits for that has an end of its own; empty if there is nothing."""
-    proxy, exchange = client.proxy, client.exchange
-    for timeouts in proxy.timeouts:
+    exchange = client.exchange
+    for timeouts in client.clients.timeouts:
         if client in timeouts:
             return f"a deadline of {timeouts._seconds} s" if timeouts._timer is not None else ""
     if client.transport.is_closing() and not client.transport.get_write_buffer_size():
         return "is closed in this turn of the loop"
     if client._stash and (exchange is None or not exchange.body_done):
         return "what it has sent is read in this turn of the loop"
-    return _why_exchange_goes_on(proxy, exchange) if exchange is not None else ""
+    return _why_exchange_goes_on(client.pool, exchange) if exchange is not None else ""
 
 
-def _why_exchange_goes_on(proxy: Proxy, exchange: Exchange) -> str:
-    if exchange.phase is Phase.QUEUED and any(ticket is exchange for ticket, _ in proxy.dispatcher.queue()):
-        return "is in the queue" if proxy._expiry is not None else ""
-    if exchange in proxy.requests:
+def _why_exchange_goes_on(pool: Pool, exchange: Exchange) -> str:
+    if exchange.phase is Phase.QUEUED and any(ticket is exchange for ticket, _ in pool.dispatcher.queue()):
+        return "is in the queue" if pool._expiry is not None else ""
+    if exchange in pool.requests:
         return "is under the request timeout"
     if exchange._grace is not None or exchange._retry is not None:
         return "waits for the end of its worker, and not for long"
@@ -55,7 +55,7 @@ class Watch:
             original = getattr(base, name)
 
             def method(client: ClientConnection, *arguments: Any, **named: Any) -> Any:
-                client.proxy.loop.call_soon(self.look, client, name)
+                client.pool.loop.call_soon(self.look, client, name)
                 return original(client, *arguments, **named)
 
             return method
@@ -65,8 +65,8 @@ class Watch:
     def look(self, client: ClientConnection, event: str) -> None:
         """Remember a connection that has neither a deadline nor a reason."""
         # Zero turns a deadline off: that is what was asked for.
-        settings = client.proxy.settings
-        if client not in client.proxy.clients or not (settings.keep_alive and settings.client_timeout):
+        settings = client.pool.settings
+        if client not in client.clients or not (settings.keep_alive and settings.client_timeout):
             return
         if settings.queue_timeout and settings.request_timeout and not why_it_stays(client):
             self.unwatched.append(f"after {event}: {client.exchange!r}, of which {client._stash[:40]!r} is left")

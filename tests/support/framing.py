@@ -58,3 +58,16 @@ def read_response(pieces: Iterable[bytes], method: bytes = b"GET") -> Any:
     if head is None or body is None:
         return None
     return head.status, relayed, left, body.done
+
+
+def get(*fields: bytes, line: bytes = b"GET / HTTP/1.1", host: bytes | None = b"Host: a") -> bytes:
+    lines = [line, *([host] if host is not None else []), *fields]
+    return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+def post(body: bytes, *fields: bytes) -> bytes:
+    return get(*fields, line=b"POST / HTTP/1.1") + body
+
+
+def chunked(body: bytes) -> bytes:
+    return post(body, b"Transfer-Encoding: chunked")

@@ -21,13 +21,11 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
+from tests.support.checkout import ROOT
 from tests.support.clean_debian import CACHE, Debian, Failed, archive, as_first_process, is_recent, isolated, run
 from tests.support.stranger import until
 from tests.support.terminal import Terminal
-
-CHECKOUT = Path(__file__).parents[2]
 
 SUITES = ("trixie", "bookworm")
 
@@ -59,22 +57,22 @@ def clone(debian: Debian) -> None:
     settings = debian.memory / "gitconfig"  # the checkout may belong to another user than root
     settings.write_text("[safe]\n\tdirectory = *\n")
     os.environ["GIT_CONFIG_GLOBAL"] = str(settings)
-    run("git", "clone", "--quiet", "--no-hardlinks", str(CHECKOUT), str(there))
-    words = ["git", "-C", str(CHECKOUT), "ls-files", "--modified", "--others", "--exclude-standard", "-z"]
+    run("git", "clone", "--quiet", "--no-hardlinks", str(ROOT), str(there))
+    words = ["git", "-C", str(ROOT), "ls-files", "--modified", "--others", "--exclude-standard", "-z"]
     listed = subprocess.run(words, capture_output=True, check=True).stdout
     names = [os.fsdecode(name) for name in listed.split(b"\0") if name]
     if names:
         print(f"   plus {len(names)} files that are not committed: {', '.join(names[:5])} …", flush=True)
     for name in names:
         (there / name).unlink(missing_ok=True)
-        if (CHECKOUT / name).is_symlink() or (CHECKOUT / name).exists():
+        if (ROOT / name).is_symlink() or (ROOT / name).exists():
             (there / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(CHECKOUT / name, there / name, follow_symlinks=False)
+            shutil.copy2(ROOT / name, there / name, follow_symlinks=False)
 
 
 def first_command() -> str:
     """Return the command that README gives to a stranger. Raises Failed if it has none."""
-    found = re.search(r"^ *(\.ci/prepare run && \S.*?) *$", (CHECKOUT / "README.md").read_text(), re.MULTILINE)
+    found = re.search(r"^ *(\.ci/prepare run && \S.*?) *$", (ROOT / "README.md").read_text(), re.MULTILINE)
     if found is None:
         raise Failed("README.md has no line `.ci/prepare run && …`.")
     return found[1]

@@ -6,7 +6,7 @@ import secrets
 import sys
 from time import monotonic
 
-from tests.test_http1_properties import fuzz
+from tests.support.mutants import fuzz
 
 BATCH = 10_000
 

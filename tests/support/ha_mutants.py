@@ -302,8 +302,8 @@ def what_was_begun_is_given_back(patch: Patch) -> None:
     original = Node._ended
 
     def ended(self: Node) -> None:
-        for ticket in self.dispatcher.holders():
-            self._not_begun(ticket)
+        for lease in self.dispatcher.leases():
+            self._not_begun(lease.holder)
         original(self)
 
     patch.setattr(Node, "_ended", ended)

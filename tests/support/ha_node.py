@@ -13,7 +13,7 @@ from faucet.ha.member import Member
 from faucet.ha.messages import Ask, Freed, Promise, Refusal, Stopped
 from faucet.ha.record import Identity
 from faucet.ha.timing import Timing
-from faucet.proxy.locks import Dispatcher
+from faucet.proxy.locks import Dispatcher, Lease
 from tests.support.ha_world import FASTEST, QUARANTINE, SLOWEST, Api, Pod, Request, Violation, World
 
 TIMING = Timing(outage_limit=20.0)
@@ -135,7 +135,7 @@ class Node:
         self._call_number = 0
         self._timer = inf
         for pod in cluster.pods:
-            self.dispatcher.add(pod, held=True)
+            self.dispatcher.add(pod, 0.0, held=True)
         self.arm()
 
     # -- clock and events --------------------------------------------------------------------------------------
@@ -278,16 +278,16 @@ class Node:
         now = self.clock()
         for pod in self.cluster.pods:
             if self.election.is_active and self.member.quarantine.allows(pod, now):
-                grant = self.dispatcher.resume(pod)
-                if grant is not None:
-                    self._granted(grant.ticket, grant.worker)
-            elif self.dispatcher.holder(pod) is None:
+                lease = self.dispatcher.resume(pod, now)
+                if lease is not None:
+                    self._granted(lease.holder, lease.worker)
+            elif self.dispatcher.lease(pod) is None:
                 self.dispatcher.hold(pod)
 
     def _accept(self, link: Link | None, request: Request) -> None:
-        pod = self.dispatcher.acquire((link, request), self.clock())
-        if pod is not None:
-            self._granted((link, request), pod)
+        lease = self.dispatcher.acquire((link, request), self.clock())
+        if lease is not None:
+            self._granted(lease.holder, lease.worker)
 
     def _granted(self, ticket: Ticket, pod: str) -> None:
         """First look; a new connection takes a while, and then there is a second one."""
@@ -312,14 +312,21 @@ class Node:
     def _give_back(self, ticket: Ticket, pod: str) -> None:
         """The grant is not used. The request is the next again, or another's."""
         self.dispatcher.hold(pod)
-        self.dispatcher.release(pod, ticket)
+        self._release(ticket, pod)
         self._unlocked(pod)
         if not self.election.is_active:
             self._not_begun(ticket)
             return
-        other = self.dispatcher.reacquire(ticket, self.clock())
+        now = self.clock()
+        other = self.dispatcher.reacquire(ticket, now, now)
         if other is not None:
-            self._granted(ticket, other)
+            self._granted(ticket, other.worker)
+
+    def _release(self, ticket: Ticket, pod: str) -> Lease[Ticket, str] | None:
+        lease = self.dispatcher.lease(pod)
+        assert lease is not None
+        assert lease.holder == ticket
+        return self.dispatcher.release(lease, self.clock())
 
     def _send(self, ticket: Ticket, pod: str) -> None:
         ticket[1].begin()
@@ -327,15 +334,15 @@ class Node:
         self.cluster.pod[pod].begin(self, figure, lambda: self.post(lambda: self._served(ticket, pod)))
 
     def _served(self, ticket: Ticket, pod: str) -> None:
-        grant = self.dispatcher.release(pod, ticket)
+        following = self._release(ticket, pod)
         self._unlocked(pod)
         link, request = ticket
         if link is None:
             self._settle(request, "answered")
         else:
             link.send(self, Answer(self.election.epoch, request))
-        if grant is not None:
-            self._granted(grant.ticket, grant.worker)
+        if following is not None:
+            self._granted(following.holder, following.worker)
 
     def _unlocked(self, pod: str) -> None:
         for freed in self.member.released(pod, self.clock()):

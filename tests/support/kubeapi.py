@@ -1,7 +1,7 @@
 """A fake of the Kubernetes API server: TLS, lists, watches and deletions, and every way in which they fail.
 
 It runs in the test's own event loop and is synchronous but for opening and closing: what a test changes is on its way
-to the watches when the call returns. The real kubectl works with it (tests/test_kubeapi_fake.py proves it).
+to the watches when the call returns. The real kubectl works with it (tests/rigs/test_kubeapi_fake.py proves it).
 
 Habits of the real server that are kept, because clients stumble over them: a body of more than 2 kB is chunked (Go's
 net/http); a watch from a version replays what has happened since, one without begins with what exists; 410 comes as an

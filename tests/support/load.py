@@ -1,4 +1,4 @@
-"""Clients that misbehave at random, and clients that count."""
+"""Clients: single requests, a load that counts its answers, and crowds that misbehave at random."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ import contextlib
 import random
 import socket
 import struct
+import subprocess
+from collections import Counter
+from time import monotonic
+from typing import Any
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
@@ -99,3 +103,77 @@ class Crowd:
             case _:
                 writer.write(request)
                 await reader.read(self._source.randint(1, 60))
+
+
+class Load:
+    """Requests without a pause, of which none may fail."""
+
+    def __init__(self, port: int, clients: int) -> None:
+        self.served = 0
+        self.failed: list[Any] = []
+        self._tasks = [asyncio.ensure_future(self._client(port)) for _ in range(clients)]
+        self._ends = False
+
+    async def _client(self, port: int) -> None:
+        while not self._ends:
+            try:
+                status, body = await fetch(port, "/")
+            except OSError as error:
+                self.failed.append(error)
+                continue
+            self.served += 1
+            if status != 200:
+                self.failed.append((status, body))
+
+    async def end(self) -> None:
+        """No more; none has failed."""
+        self._ends = True
+        await asyncio.gather(*self._tasks)
+        assert self.failed == []
+        assert self.served > 3
+
+
+class Stream:
+    """Clients that ask without a pause, each with a connection of its own for each request; counts what comes back."""
+
+    def __init__(self, port: int, clients: int, target: str = "/sleep?0.01", method: str = "GET") -> None:
+        self.statuses: Counter[int] = Counter()
+        self.bodies: Counter[str] = Counter()
+        self.longest = 0.0
+        self._ended = False
+        self._tasks = [asyncio.ensure_future(self._client(port, target, method)) for _ in range(clients)]
+
+    async def _client(self, port: int, target: str, method: str) -> None:
+        while not self._ended:
+            began = monotonic()
+            status, body = await fetch(port, target, method, b"x" if method == "POST" else b"")
+            self.longest = max(self.longest, monotonic() - began)
+            self.statuses[status] += 1
+            self.bodies[body.decode() if status == 200 else str(status)] += 1
+
+    async def reach(self, count: int) -> None:
+        """Wait for so many more answers."""
+        goal = self.statuses.total() + count
+        async with asyncio.timeout(30):
+            while self.statuses.total() < goal:
+                await asyncio.sleep(0.01)
+                for task in self._tasks:
+                    if task.done():
+                        task.result()
+
+    async def end(self) -> None:
+        """After the answers that are awaited now."""
+        self._ended = True
+        await asyncio.gather(*self._tasks)
+
+
+def get(port: int, target: str) -> tuple[int, str]:
+    """Status and content, by curl."""
+    done = subprocess.run(
+        ["curl", "-s", "-w", "\n%{http_code}", f"http://127.0.0.1:{port}{target}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    content, _, status = done.stdout.rpartition("\n")
+    return int(status), content

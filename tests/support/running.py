@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
 
+from tests.support.checkout import ROOT
+
 WORKERS = Path(__file__).parent / "workers"
 """Worker programs for tests, one file each."""
 
@@ -52,7 +54,7 @@ class Faucet:
         self.process = subprocess.Popen(
             [*wrapper, sys.executable, *(("-X", "dev", "-W", "error") if checked else ()), "-m", "faucet", *words],
             cwd=directory,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), **(env or {})},
+            env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 from textual.pilot import Pilot
 
@@ -17,9 +16,9 @@ from faucet.control.find import find
 from faucet.settings import MonitorSettings
 from faucet.tui.app import Monitor
 from tests.bench import peers
+from tests.support.checkout import ROOT
 from tests.support.load import fetch
 
-ROOT = Path(__file__).parents[2]
 PLACE = ROOT / "screenshots"
 
 WORKERS = 5

@@ -11,13 +11,13 @@ from pathlib import Path
 from faucet.control.find import find
 from faucet.settings import MonitorSettings
 from faucet.tui.app import Monitor
+from tests.support.bastion import ssh_options
 from tests.support.cluster import PODS, SERVICE, Cluster, what_is_missing
 from tests.support.cluster_pods import ADDRESSES
 from tests.support.kubeapi import Endpoint, KubeApi
 from tests.support.load import fetch
 from tests.support.running import Faucet
 from tests.support.screenshots import PLACE, convert
-from tests.test_ssh_pods import ssh_options
 
 NAMES = ("plumber-7d9c5b6f8-2xk8q", "plumber-7d9c5b6f8-9qkzp", "plumber-7d9c5b6f8-lm4vd", "plumber-7d9c5b6f8-wz7rt")
 

@@ -168,12 +168,12 @@ class Stage:
         proxied = self.proxy.settings.proxy_protocol
         connection: type[ClientConnection] = ProxiedClientConnection if proxied else ClientConnection
         connection = self._watch.watched(connection)
-        self._server = await loop.create_server(lambda: connection(self.proxy), "127.0.0.1", 0)
+        self._server = await loop.create_server(lambda: connection(self.proxy.pool, self.proxy.clients), "127.0.0.1", 0)
         for number in range(1, workers + 1):
             worker = ScriptedWorker(str(number), self._supervised)
             await worker.open()
             self.workers.append(worker)
-            self.proxy.add(worker.backend)
+            self.proxy.pool.add(worker.backend)
 
     @property
     def worker(self) -> ScriptedWorker:
@@ -202,7 +202,7 @@ class Stage:
     async def idle(self) -> None:
         """Wait until no lock is held and nobody waits."""
         async with asyncio.timeout(PATIENCE):
-            while self.proxy.dispatcher.locked or self.proxy.dispatcher.waiting:
+            while self.proxy.pool.dispatcher.locked or self.proxy.pool.dispatcher.waiting:
                 await asyncio.sleep(0.005)
 
     async def close(self) -> None:
@@ -213,17 +213,17 @@ class Stage:
             with contextlib.suppress(Exception):
                 await client.writer.wait_closed()
         for worker in self.workers:
-            self.proxy.remove(worker.backend)
+            self.proxy.pool.remove(worker.backend)
             worker.backend.close()
             await worker.close()
         async with asyncio.timeout(PATIENCE):
-            while self.proxy.clients or self.proxy.tunnels:
+            while self.proxy.clients or self.proxy.clients.tunnels:
                 await asyncio.sleep(0.005)
         self.proxy.close()
         for worker in self.workers:
             worker.backend.close(whatever=True)  # one that is still being heard out
         assert self._watch.unwatched == []
-        budget = self.proxy.budget
-        assert (budget.used, len(budget.bodies), len(budget.slowed), self.proxy.turned_away) == (0, 0, 0, 0)
+        budget = self.proxy.clients.budget
+        assert (budget.used, len(budget.bodies), len(budget.slowed), self.proxy.clients.turned_away) == (0, 0, 0, 0)
         await asyncio.sleep(0.01)  # transports that were aborted tell so in the next turn of the loop
-        assert self.proxy.dispatcher.locked == 0
+        assert self.proxy.pool.dispatcher.locked == 0

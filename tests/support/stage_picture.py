@@ -39,6 +39,7 @@ SERVICE = Service(
     title="/srv/models/api", detail="entrypoint.R", url="http://127.0.0.1:3838", port=3838, state="serving",
     started=NOW - 7980, pid=48200, version="0.1.0", mode="local", owned=True, notice="",
     resolved_by="", resolved=0.0, trouble="", link="", link_state="", link_since=0.0, link_detail="",
+    actions=("restart", "rolling-restart", "scale", "hold", "resume", "kill"),
 )  # fmt: skip
 
 TOTALS = Totals(

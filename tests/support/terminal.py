@@ -12,7 +12,7 @@ from threading import Event
 from time import monotonic
 from uuid import uuid4
 
-ROOT = Path(__file__).parents[2]
+from tests.support.checkout import ROOT
 
 
 class Terminal:

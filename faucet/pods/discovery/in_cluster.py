@@ -1,6 +1,6 @@
 """The Kubernetes API from within a pod: over HTTPS, with the token of its service account.
 
-h11 frames the messages. Each request has a connection of its own: there is one every few minutes.
+Each request has a connection of its own: there is one every few minutes.
 """
 
 from __future__ import annotations
@@ -8,15 +8,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
+from faucet.http1 import INTERIM_LIMIT, BadResponse, ResponseContent, ResponseReader
+from faucet.net.tls import tls_context
 from faucet.pods.discovery.endpoint_slices import WATCH_SECONDS, ApiError, parse_object
-
-if TYPE_CHECKING:
-    import h11
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where every pod finds its token, its namespace and the CA (Kubernetes: "Accessing the API from a Pod")."""
@@ -26,6 +25,8 @@ PATIENCE = 5.0
 
 WATCH_PATIENCE = WATCH_SECONDS + 30.0
 """Seconds of silence after which a watch has died unseen: the server ends it earlier."""
+
+READ_SIZE = 64 * 1024
 
 
 class Source(Protocol):
@@ -84,36 +85,30 @@ class InCluster:
 
     @contextlib.asynccontextmanager
     async def _asked(self, path: str) -> AsyncIterator[AsyncIterator[bytes]]:
-        import h11
-
-        connection = h11.Connection(h11.CLIENT)
         async with asyncio.timeout(PATIENCE):
-            reader, writer = await asyncio.open_connection(self._host, self._port, ssl=self._context())
+            reader, writer = await asyncio.open_connection(
+                self._host, self._port, ssl=tls_context(self._account / "ca.crt")
+            )
         try:
-            # The token is read each time: it is replaced every hour or so.
-            token = (self._account / "token").read_text().strip()
-            request = h11.Request(
-                method="GET", target=path,
-                headers=[("Host", self._host), ("Authorization", f"Bearer {token}"), ("Accept", "application/json")],
-            )  # fmt: skip
-            writer.write((connection.send(request) or b"") + (connection.send(h11.EndOfMessage()) or b""))
-            answer = _Answer(connection, reader)
+            writer.write(self._request(path))
+            answer = _Answer(reader)
             async with asyncio.timeout(PATIENCE):
                 status = await answer.status()
             if status != 200:
                 async with asyncio.timeout(PATIENCE):
                     _raise(status, b"".join([part async for part in answer.content()]))
             yield answer.content()
-        except h11.RemoteProtocolError as error:
-            raise ConnectionResetError(f"the API server's answer broke off: {error}") from error
         finally:
             writer.transport.abort()
 
-    def _context(self) -> ssl.SSLContext:
-        context = ssl.create_default_context(cafile=self._account / "ca.crt")
-        # Python 3.13 is stricter by default than the CAs of some clusters are (no Authority Key Identifier).
-        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-        return context
+    def _request(self, path: str) -> bytes:
+        """Raises OSError. The token is read each time: it is replaced every hour or so."""
+        token = (self._account / "token").read_bytes().strip()
+        if not re.fullmatch(rb"[!-~]+", token):
+            raise OSError(f"{self._account / 'token'} holds no token")
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        head = f"GET {path} HTTP/1.1\r\nHost: {host}:{self._port}\r\nAccept: application/json\r\nAuthorization: Bearer "
+        return head.encode("ascii") + token + b"\r\n\r\n"
 
 
 def _raise(status: int, content: bytes) -> None:
@@ -128,31 +123,60 @@ def _raise(status: int, content: bytes) -> None:
 
 
 class _Answer:
-    """The server's response, read in parts."""
+    """The server's response, read in parts. All methods raise ConnectionResetError if it breaks off or is malformed."""
 
-    def __init__(self, connection: h11.Connection, reader: asyncio.StreamReader) -> None:
-        self._connection = connection
+    def __init__(self, reader: asyncio.StreamReader) -> None:
         self._reader = reader
-
-    async def _next(self) -> object:
-        import h11
-
-        while (event := self._connection.next_event()) is h11.NEED_DATA:
-            async with asyncio.timeout(WATCH_PATIENCE):
-                self._connection.receive_data(await self._reader.read(65536))
-        return event
+        self._rest = b""
+        self._content: ResponseContent | None = None
 
     async def status(self) -> int:
-        """Return the status of the final response."""
-        import h11
-
-        while not isinstance(event := await self._next(), h11.Response):
-            pass
-        return event.status_code
+        """Read the head of the final response, and return its status."""
+        heads, interim, data = ResponseReader(), 0, b""
+        while interim <= INTERIM_LIMIT:
+            with _broken_off():
+                parsed = heads.feed(data or await self._read())
+            data = b""
+            if parsed is None:
+                continue
+            head, data = parsed
+            if head.status >= 200:
+                self._content, self._rest = ResponseContent(head, b"GET"), data
+                return head.status
+            interim += 1
+        raise ConnectionResetError("the API server's answer is nothing but interim responses")
 
     async def content(self) -> AsyncGenerator[bytes, None]:
-        """Yield the content as it arrives."""
-        import h11
+        """Yield the content as it arrives. To be called once, after `status`."""
+        content, data = self._content, self._rest
+        assert content is not None
+        while True:
+            with _broken_off():
+                part = content.feed(data)
+            if part:
+                yield part
+            if content.done:
+                return
+            data = await self._read(at_eof=content.ends_at_eof())
+            if not data:
+                return
 
-        while isinstance(event := await self._next(), h11.Data):
-            yield bytes(event.data)
+    async def _read(self, at_eof: bool = False) -> bytes:
+        """Bytes; none at the end of the connection, if the response may end there.
+
+        A cut that looks like an end does no harm: half an object is not JSON, and half a line of a watch is dropped.
+        """
+        async with asyncio.timeout(WATCH_PATIENCE):
+            data = await self._reader.read(READ_SIZE)
+        if not data and not at_eof:
+            raise ConnectionResetError("the API server's answer broke off")
+        return data
+
+
+@contextlib.contextmanager
+def _broken_off() -> Iterator[None]:
+    """Malformed is as good as broken off: nothing that follows on this connection can be trusted."""
+    try:
+        yield
+    except BadResponse as error:
+        raise ConnectionResetError("the API server's answer is malformed") from error

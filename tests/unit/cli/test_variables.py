@@ -7,6 +7,7 @@ import pytest
 from faucet.cli.ctl import Where
 from faucet.cli.main import app
 from faucet.cli.variables import unknown_variables
+from faucet.ssh.target import Target
 
 SSH = {
     "FAUCET_VIA_SSH": "a@one:22, two",
@@ -29,7 +30,7 @@ def test_ctl_goes_where_attach_goes(monkeypatch: pytest.MonkeyPatch, command: li
     _, attached, _ = app.parse_args(["attach"], exit_on_error=False, print_error=False)
     for name in ("via_ssh", "ssh_config", "ssh_key", "ssh_known_hosts"):
         assert getattr(where_of(command), name) == attached.arguments[name], name
-    assert where_of([*command, "--via-ssh", "other"]).via_ssh == ("other",), "a flag wins over a variable"
+    assert where_of([*command, "--via-ssh", "other"]).via_ssh == (Target("other"),), "a flag wins over a variable"
 
 
 def test_an_empty_variable_means_here(monkeypatch: pytest.MonkeyPatch) -> None:

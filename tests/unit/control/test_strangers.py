@@ -19,6 +19,7 @@ from faucet.control.find import find
 from faucet.control.protocol import PROTOCOL
 from faucet.control.server import ControlError, bind
 from faucet.net.unix_socket import peer_uid
+from tests.support.checkout import ROOT
 
 NOBODY = 65534
 
@@ -93,7 +94,7 @@ async def test_root_may_name_the_socket_of_any_user(trap: Path) -> None:
 def test_another_user_refuses_a_strangers_socket_even_by_name(short: Path) -> None:
     code = f"""
 import asyncio, os, sys
-sys.path.insert(0, {str(Path(__file__).parents[3])!r})
+sys.path.insert(0, {str(ROOT)!r})
 from faucet.control.find import find
 from faucet.control.client import NoRuntime
 os.setgid({NOBODY}); os.setuid({NOBODY})

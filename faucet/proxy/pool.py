@@ -1,0 +1,411 @@
+"""The locks with a clock: who gets a worker when, who waits too long, and who keeps a lock that nobody asks for.
+
+Here a request meets the queue and a lock meets its next holder. Nothing in this file knows HTTP, a client or a
+connection: a `Holder` is whatever may hold a lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections import deque
+from collections.abc import Callable
+from time import monotonic, time
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+from faucet.net.descriptors import Descriptors
+from faucet.proxy.deadlines import EARLIEST, Timeouts
+from faucet.proxy.locks import Dispatcher, Lease, QueueFull
+from faucet.proxy.record import Account
+from faucet.proxy.stats import Record, Stats
+from faucet.settings import ProxySettings
+
+_log = logging.getLogger("faucet")
+
+SHUTTING_DOWN = "The service is shutting down."
+
+NO_DESCRIPTORS = "Faucet has no file descriptors to spare; its log says what to do."
+"""What a client is told whom we cannot serve for want of one."""
+
+LEAST_GRACE = 1.0
+"""Seconds that a worker stays locked at least which may still be at work on what nobody waits for here."""
+
+RECENT_SECONDS = 60.0
+"""How long ago a service time tells what to expect."""
+
+
+class Holder:
+    """Whoever may hold the lock of a worker: a request, a health check, or nobody but the clock."""
+
+    __slots__ = ("account", "lease")
+
+    account: Account
+
+    def __init__(self) -> None:
+        self.lease: PoolLease | None = None
+
+    @property
+    def at_work(self) -> bool:
+        """The worker whose lock it holds, or held until now, has its request and has not answered."""
+        return True
+
+    def granted(self, lease: PoolLease) -> None:
+        """It holds a lock now."""
+        self.lease = lease
+        self.account.granted(lease.worker.name, lease.since)
+
+    def has_to_wait(self) -> None:
+        """No worker is free: it is in the queue."""
+
+    def lock_gone(self) -> None:
+        """The worker is gone, and its lock with it."""
+        self.lease = None
+
+    def refuse(self, status: int, detail: str, retry_after: int | None = None) -> None:
+        """It gets no worker."""
+
+    def timed_out(self) -> None:
+        """The request timeout is over, and it holds the lock still."""
+
+    def give_up_waiting(self) -> None:
+        """The service ends: if nobody waits for this but us, because its worker might answer late, do not."""
+
+    def abandon(self, detail: str) -> None:
+        """The service ends now."""
+
+    def internal_error(self) -> None:
+        """A bug of ours, already logged. The lock must not be lost with it."""
+
+
+class Upstream(Protocol):
+    """A worker, as its lock needs it. One per incarnation: a worker that was restarted is another."""
+
+    name: str
+    gone: bool
+    """It was removed."""
+    lock_grace: float | None
+    """Seconds that it stays locked if it does not answer in time; None: it can be ended, and is."""
+    on_unreachable: Callable[[Exception], None]
+    on_hung: Callable[[Record], None]
+
+    def begin(self, exchange: Any) -> None:
+        """Send the request of an Exchange, which holds the lock."""
+
+    def __hash__(self) -> int: ...
+
+
+class CutOff(Holder):
+    """Holds the lock of a worker that may still be at work on a request which nobody here waits for any more."""
+
+    __slots__ = ("_pool", "_timer")
+
+    def __init__(self, pool: Pool, lease: PoolLease, seconds: float) -> None:
+        super().__init__()
+        self._pool = pool
+        was = lease.holder.account
+        self.account = Account(f"{was.client} (cut off)", was.method, was.target)
+        self.account.ready()
+        self.granted(lease)
+        lease.holder = self
+        self._timer = pool.loop.call_later(seconds, self.give_up_waiting)
+
+    def give_up_waiting(self) -> None:
+        """Its time is over."""
+        self._timer.cancel()
+        lease, self.lease = self.lease, None
+        if lease is not None:
+            self._pool.release(lease)
+
+    def lock_gone(self) -> None:
+        """The worker is gone."""
+        super().lock_gone()
+        self._timer.cancel()
+
+
+PoolLease: TypeAlias = Lease[Holder, Upstream]
+"""The lock of a worker, in somebody's hands."""
+
+
+class Interruption(NamedTuple):
+    """There is no way to any worker for now."""
+
+    began: float
+    patience: float
+    """Seconds that anybody waits for its end."""
+    why: Callable[[], str]
+
+
+def _nothing() -> None:
+    pass
+
+
+class Pool:
+    """The locks of any number of workers, the queue for them, and what has become of whoever was there.
+
+    All methods must be called from the loop's thread. `record` is called with a Record for each request that has ended.
+    """
+
+    def __init__(self, settings: ProxySettings, record: Callable[[Record], None]) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.settings = settings
+        self.descriptors = Descriptors()
+        self.dispatcher: Dispatcher[Holder, Upstream] = Dispatcher(settings.queue_limit, settings.queue_timeout or None)
+        self.requests: Timeouts[Holder] = Timeouts(
+            self.loop, settings.request_timeout, lambda holder: holder.timed_out()
+        )
+        """Those that hold a lock."""
+        self.draining = False
+        """No request is taken any more."""
+        self.outage = ""
+        """Why there are no workers and will not be for a while; requests are refused with it meanwhile."""
+        self.on_idle: Callable[[], None] = _nothing
+        """Called while draining, when a lock has become free."""
+        self._stats = Stats()
+        self._record = record
+        self._granted: deque[PoolLease] = deque()
+        self._expiry: asyncio.TimerHandle | None = None
+        self._retiring: dict[Upstream, asyncio.Future[None]] = {}
+        self._interruption: Interruption | None = None
+
+    @property
+    def stats(self) -> Stats:
+        """The numbers, up to date."""
+        self._stats.settle()
+        return self._stats
+
+    def record(self, record: Record) -> None:
+        """A request has ended."""
+        self._stats.add(record)
+        self._record(record)
+
+    # -- workers -----------------------------------------------------------------------------------------------
+
+    def add(self, worker: Upstream, held: bool = False) -> None:
+        """Put a worker to use; if `held`, not before it is resumed."""
+        self._pass_on(self.dispatcher.add(worker, monotonic(), held))
+
+    def remove(self, worker: Upstream) -> Record | None:
+        """Forget a worker that is gone. What it still has to say on its connection is listened to.
+
+        Returns the account of the request that it was at work on, if it was.
+        """
+        worker.gone = True
+        lease = self.dispatcher.remove(worker)
+        holder = None if lease is None else lease.holder
+        at_work = holder is not None and holder.at_work
+        if holder is not None:
+            holder.lock_gone()
+        self._lock_is_free(worker)
+        return holder.account if holder is not None and at_work else None
+
+    async def retire(self, worker: Upstream) -> None:
+        """Give a worker no new requests, wait for the one in hand, and forget it."""
+        self.dispatcher.hold(worker)
+        if self.dispatcher.lease(worker) is not None:
+            if worker not in self._retiring:
+                self._retiring[worker] = self.loop.create_future()
+            await asyncio.shield(self._retiring[worker])
+        self.remove(worker)
+
+    def _lock_is_free(self, worker: Upstream) -> None:
+        """Whoever waits for that is told."""
+        if self._retiring:
+            waiting = self._retiring.pop(worker, None)
+            if waiting is not None and not waiting.done():
+                waiting.set_result(None)
+        if self.draining:
+            self.on_idle()
+
+    def hold(self, worker: Upstream) -> None:
+        """Give a worker no new requests; the one in hand goes on."""
+        self.dispatcher.hold(worker)
+
+    def resume(self, worker: Upstream) -> None:
+        """Undo hold."""
+        self._pass_on(self.dispatcher.resume(worker, monotonic()))
+
+    def unreachable(self, worker: Upstream, error: Exception) -> None:
+        """`worker` accepts no connection: hold it, and tell whoever looks after it."""
+        if not worker.gone:
+            self.dispatcher.hold(worker)
+            worker.on_unreachable(error)
+
+    # -- requests ----------------------------------------------------------------------------------------------
+
+    def submit(self, holder: Holder) -> None:
+        """A request is in hand: lock a worker for it, or let it wait, or refuse it."""
+        if self._refused_for_all(holder):
+            return
+        try:
+            lease = self.dispatcher.acquire(holder, holder.account.ready_at)
+        except QueueFull:
+            self.refuse(holder, "queue_full", "All workers are busy and the queue is full.")
+            return
+        if lease is not None:
+            self._deliver(lease)
+        else:
+            self._let_wait(holder)
+
+    def resubmit(self, holder: Holder) -> None:
+        """A request whose worker failed it before it was answered: it is next in the queue."""
+        if self.draining:
+            self.refuse(holder, "shutdown", SHUTTING_DOWN)
+            return
+        if self._refused_for_all(holder):
+            return
+        lease = self.dispatcher.reacquire(holder, holder.account.waiting_since, monotonic())
+        if lease is not None:
+            self._deliver(lease)
+        else:
+            self._let_wait(holder)
+            self.rearm_expiry()  # its time may be over before that of all others
+
+    def _refused_for_all(self, holder: Holder) -> bool:
+        """Refuse a request, new or sent back by its worker, while nobody could serve it: it would wait in vain."""
+        if self.outage:
+            self.refuse(holder, "no_worker", self.outage)
+        return bool(self.outage)
+
+    def refuse(self, holder: Holder, reason: str, detail: str) -> None:
+        """Answer 503 with `detail`, and count it under `reason`."""
+        self.stats.count_refusal(reason)
+        holder.refuse(503, detail, self.retry_after())
+
+    def retry_after(self) -> int:
+        """Whole seconds until a client may expect to be served (RFC 9110, 10.2.3), at least 1."""
+        expected = self.stats.expected_wait(self.dispatcher.waiting, self.dispatcher.size)
+        return max(1, math.ceil(expected))
+
+    def take(self, worker: Upstream, holder: Holder) -> bool:
+        """Lock that worker, if it is idle; to be given back by `release`."""
+        lease = self.dispatcher.take(worker, holder, monotonic())
+        if lease is not None:
+            holder.granted(lease)
+        return lease is not None
+
+    def fail(self, reason: str) -> None:
+        """There is no worker, and will be none for a while: nobody is to wait in vain."""
+        self.outage = reason
+        for holder in self.dispatcher.clear():
+            self.refuse(holder, "no_worker", reason)
+
+    # -- locks -------------------------------------------------------------------------------------------------
+
+    def release(self, lease: PoolLease, counted: bool = False) -> None:
+        """The lock is free for the next. If `counted`, the time it was held counts for what a request takes."""
+        now = monotonic()
+        if counted:
+            self._stats.hold(now - lease.since)
+        following = self.dispatcher.release(lease, now)
+        if following is not None:
+            self._deliver(following)
+        if self._retiring or self.draining:
+            self._lock_is_free(lease.worker)
+
+    def keep_locked(self, lease: PoolLease) -> None:
+        """Whoever holds it has no connection to the worker any more, which may be at work on that for a while.
+
+        How long is a guess, from what requests took lately: twice the longest. Not longer than the lock grace; for a
+        worker of ours, LEAST_GRACE, since its process is watched, and most that close a connection are done with it.
+        """
+        if self.draining:
+            self.release(lease)  # nobody else will use it
+            return
+        most = lease.worker.lock_grace or LEAST_GRACE
+        recent = time() - RECENT_SECONDS
+        took = [span for served in self.stats.workers.values() for when, span in served.recent if when > recent]
+        guess = 2 * max(took) - (monotonic() - lease.since) if took else most
+        CutOff(self, lease, min(max(guess, LEAST_GRACE), most))
+
+    def _let_wait(self, holder: Holder) -> None:
+        holder.has_to_wait()
+        if self._expiry is None:
+            self._arm_expiry()
+
+    def _pass_on(self, lease: PoolLease | None) -> None:
+        if lease is not None:
+            self._deliver(lease)
+
+    def _deliver(self, lease: PoolLease) -> None:
+        """Hand a lease over. One that leads to another is handed over after it, not inside it: a thousand clients
+        that have left the queue unseen must not become a thousand nested calls."""
+        granted = self._granted
+        granted.append(lease)
+        if len(granted) > 1:
+            return
+        while granted:
+            lease = granted[0]
+            try:
+                lease.holder.granted(lease)
+            except Exception:
+                _log.exception("a request could not be handed to worker %s", lease.worker.name)
+                lease.holder.internal_error()
+            finally:
+                granted.popleft()
+
+    # -- waiting too long --------------------------------------------------------------------------------------
+
+    def interrupt(self, patience: float, why: Callable[[], str]) -> None:
+        """There is no way to any worker for now: nobody waits for its end longer than `patience` seconds."""
+        began = self._interruption.began if self._interruption is not None else monotonic()
+        self._interruption = Interruption(began, patience, why)
+        self.rearm_expiry()
+
+    def resume_after_interruption(self) -> None:
+        """There is a way again."""
+        self._interruption = None
+        self.rearm_expiry()
+
+    def rearm_expiry(self) -> None:
+        """Look again when the next has to be answered."""
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
+        self._arm_expiry()
+
+    def _next_expiry(self) -> float | None:
+        """When the next waiting request has to be answered, whatever the answer is."""
+        expiry = self.dispatcher.next_expiry()
+        oldest = next(self.dispatcher.queue(), None)
+        if self._interruption is None or oldest is None:
+            return expiry
+        due = max(oldest[1], self._interruption.began) + self._interruption.patience
+        return due if expiry is None else min(due, expiry)
+
+    def _arm_expiry(self) -> None:
+        expiry = self._next_expiry()
+        if expiry is not None:
+            self._expiry = self.loop.call_later(max(expiry - monotonic(), EARLIEST), self._expire_waiting)
+
+    def _expire_waiting(self) -> None:
+        self._expiry = None
+        interruption, now = self._interruption, monotonic()
+        if interruption is not None and now >= interruption.began + interruption.patience:
+            for holder in self.dispatcher.expire_since(now - interruption.patience):
+                self.refuse(holder, "link_down", interruption.why())
+        for holder in self.dispatcher.expire(monotonic()):
+            seconds = f"{self.settings.queue_timeout:g} s"
+            self.refuse(holder, "queue_timeout", f"No worker became free within {seconds}.")
+        self._arm_expiry()
+
+    # -- the end -----------------------------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Take no request any more; whoever waits is refused, and no lock is kept for nobody."""
+        self.draining = True
+        for holder in self.dispatcher.clear():
+            self.refuse(holder, "shutdown", SHUTTING_DOWN)
+        self._give_up_waiting()
+
+    def _give_up_waiting(self) -> None:
+        for lease in self.dispatcher.leases():
+            lease.holder.give_up_waiting()
+
+    def close(self) -> None:
+        """Set no more timers."""
+        self.descriptors.close()
+        self.requests.close()
+        self._give_up_waiting()
+        if self._expiry is not None:
+            self._expiry.cancel()

@@ -1,0 +1,55 @@
+"""What the slots of one service share, with each other and with their instances."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from faucet.proxy.server import Proxy
+from faucet.settings import WorkerSettings
+from faucet.workers.program import Program
+from faucet.workers.reaper import Reaper
+
+_log = logging.getLogger("faucet")
+
+
+@dataclass
+class Context:
+    """The part of a supervisor that its slots know."""
+
+    program: Program
+    settings: WorkerSettings
+    proxy: Proxy
+    reaper: Reaper
+    on_line: Callable[[int, str, str], None]
+    """Called with a worker's number, `out` or `err`, and each line of output."""
+    choose_port: Callable[[int], int]
+    """Returns a port for a process in the slot with this number. Raises OSError."""
+    ports_taken: set[int] = field(default_factory=set)
+    """Ports that other programs took before a worker could."""
+    exposed: bool = False
+    """The log has said that workers can be reached from other machines."""
+
+    def served(self, number: int) -> int:
+        """Return the requests that a slot has served, through all its processes."""
+        stats = self.proxy.stats.workers.get(str(number))
+        return stats.requests if stats is not None else 0
+
+
+class SlotLog(logging.LoggerAdapter[logging.Logger]):
+    """Names the worker at the start of the text, for people, and apart, for programs."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(_log, {"worker": str(number)})
+
+    def process(self, msg: str, kwargs: Any) -> tuple[str, Any]:
+        """Called by logging."""
+        assert self.extra is not None
+        return f"worker {self.extra['worker']}: {msg}", {**kwargs, "extra": self.extra}
+
+    def tell(self, level: int, sentence: str) -> None:
+        """Log a sentence with the worker as its subject: `worker 1 crashed (SIGSEGV)`."""
+        assert self.extra is not None
+        _log.log(level, "worker %s %s", self.extra["worker"], sentence, extra=self.extra)

@@ -1,0 +1,58 @@
+"""The part of a supervisor that recycling, autoscaling and rolling restarts know."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, Protocol
+
+from faucet.settings import Span
+from faucet.workers.causes import Cause
+from faucet.workers.context import Context
+from faucet.workers.slot import Slot
+
+
+class Pool(Protocol):
+    """The slots of a service."""
+
+    context: Context
+    slots: list[Slot]
+    span: Span
+    stopping: bool
+    """All workers are being ended."""
+
+    @property
+    def ending(self) -> bool:
+        """Whether nothing new is begun any more."""
+        ...
+
+    @property
+    def starting(self) -> bool:
+        """Whether some of the workers that there should be are not in service."""
+        ...
+
+    @property
+    def changing(self) -> bool:
+        """Whether some workers are not in service, or about to leave it."""
+        ...
+
+    @property
+    def is_rolling(self) -> bool:
+        """Whether a rolling restart is in progress."""
+        ...
+
+    async def replace(self, slot: Slot, cause: Cause) -> bool:
+        """Replace the process in `slot`; return whether that succeeded."""
+        ...
+
+    def scale(self, count: int, who: str) -> str:
+        """Have `count` workers."""
+        ...
+
+    def reload(self, why: str) -> None:
+        """Have a rolling restart, after the one in progress if there is one."""
+        ...
+
+    def act(self, coroutine: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
+        """Run something that is waited for at the end."""
+        ...

@@ -1,0 +1,113 @@
+"""A rolling restart: all workers are replaced, one batch after the other, each by one that is ready first."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from time import strftime
+
+from faucet.fleet import Refused
+from faucet.workers.causes import Cause, Reason
+from faucet.workers.pool import Pool
+from faucet.workers.slot import ReplaceError, Slot
+
+_log = logging.getLogger("faucet")
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a rolling restart is."""
+
+    total: int
+    result: asyncio.Future[str]
+    """What came of it, in a sentence; Refused if it was stopped."""
+    done: int = 0
+    current: str = ""
+    """The workers whose replacements are being started."""
+
+    def end(self, outcome: str | Refused) -> None:
+        """Set the result."""
+        if isinstance(outcome, Refused):
+            self.result.set_exception(outcome)
+            self.result.exception()  # often, nothing waits for it
+        else:
+            self.result.set_result(outcome)
+
+
+class RollingRestarts:
+    """The rolling restarts of one pool, of at most `batch` workers at the same time; one after the other."""
+
+    def __init__(self, pool: Pool, batch: int) -> None:
+        self.progress: Progress | None = None
+        """Of the one in progress."""
+        self.begun = 0
+        """How many have begun."""
+        self.failure = ""
+        """Why the latest one failed; empty if it did not."""
+        self._pool = pool
+        self._batch = batch
+        self._next = ""  # who has requested another one meanwhile
+
+    def start(self, who: str) -> Progress:
+        """Begin one. Raises Refused if one is in progress."""
+        if self.progress is not None:
+            raise Refused("a rolling restart is already in progress")
+        pool = self._pool
+        _log.info("rolling restart of %d workers, requested by %s", len(pool.slots), who)
+        self.begun += 1
+        progress = self.progress = Progress(len(pool.slots), asyncio.get_running_loop().create_future())
+        pool.act(self._run(progress, Cause(Reason.ROLLING_RESTART, f"rolling restart by {who}")), "rolling restart")
+        return progress
+
+    def follow(self, who: str) -> bool:
+        """Have another one after the one in progress; return False if there is none."""
+        if self.progress is not None:
+            self._next = who
+        return self.progress is not None
+
+    def notice(self) -> str:
+        """Return how far the one in progress is; empty if there is none."""
+        progress = self.progress
+        return f"rolling restart: {progress.done} of {progress.total}, worker {progress.current}" if progress else ""
+
+    async def _run(self, progress: Progress, cause: Cause) -> None:
+        try:
+            outcome = await self._replace_all(progress, cause)
+            if isinstance(outcome, str):
+                _log.info("%s", outcome)
+                self.failure = ""
+            progress.end(outcome)
+        except ReplaceError as error:
+            text = f"rolling restart stopped at worker {progress.current}; the old workers stay. "
+            _log.error("%sThe replacement %s", text, error)
+            at = strftime("%H:%M:%S")
+            self.failure = f"rolling restart failed: {error.short}; the old workers stay ({cause.text}, at {at})"
+            progress.end(Refused(f"{text}The replacement {error}"))
+        finally:
+            self.progress = None
+            if not progress.result.done():
+                progress.end(Refused("rolling restart: it failed; the log says why"))
+            who, self._next = self._next, ""
+            if who and not self._pool.ending:
+                self._pool.reload(who)
+
+    async def _replace_all(self, progress: Progress, cause: Cause) -> str | Refused:
+        """Return what came of it. Raises ReplaceError."""
+        slots = list(self._pool.slots)
+        for batch in (slots[start : start + self._batch] for start in range(0, len(slots), self._batch)):
+            progress.current = ", ".join(map(str, batch))
+            await self._replace(batch, cause)
+            if self._pool.stopping:
+                return Refused(f"rolling restart: the service ended when {progress.done} workers were replaced")
+            progress.done += len(batch)
+        return f"rolling restart: all {progress.done} workers are replaced"
+
+    async def _replace(self, batch: list[Slot], cause: Cause) -> None:
+        """Raises ReplaceError, once none of them is in progress any more."""
+        pool = self._pool
+        wanted = [slot for slot in batch if slot in pool.slots and not pool.stopping]  # else scaled away meanwhile
+        results = await asyncio.gather(*(slot.replace(cause) for slot in wanted), return_exceptions=True)
+        for error in results:
+            if isinstance(error, BaseException):
+                raise error

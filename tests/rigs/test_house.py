@@ -1,0 +1,174 @@
+"""Rules of the house that a machine can check: which way imports point, what stays small, what is documented."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.checkout import ROOT
+
+SOURCES = sorted((ROOT / "faucet").rglob("*.py"))
+
+FLOORS = (
+    ("cli",),
+    ("doctor",),
+    ("tui",),
+    ("service",),
+    ("admin", "templates"),
+    ("control",),
+    ("status",),
+    ("ha",),
+    ("workers", "pods"),
+    ("fleet", "log"),
+    ("proxy",),
+    ("settings",),
+    ("ssh",),
+    ("net", "http1"),
+    ("tasks", "units", "text", "machine", "backoff"),
+)
+"""Packages and files of the root, from the top floor down. Imports point downwards, or stay within a package."""
+
+ROOT_FILES = {"__init__", "__main__", "settings", "fleet", "tasks", "units", "text", "machine", "backoff"}
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module_of(path): path for path in SOURCES}
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The modules of the project that `path` imports anywhere, TYPE_CHECKING and functions included."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "faucet":
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in MODULES else str(node.module)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.split(".")[0] == "faucet")
+
+
+IMPORTS = {module: sorted(set(imported(path)) - {module}) for module, path in MODULES.items()}
+
+
+def part_of(module: str) -> str:
+    return [*module.split("."), ""][1]
+
+
+KNOWN_CIRCLES = []
+"""To be untied; no other may join them."""
+
+
+def test_no_circle_of_imports() -> None:
+    """Not even one that only a type checker sees: files that need each other are one file."""
+    reaches = {module: reachable(module) for module in MODULES}
+    for module in MODULES:
+        circle = {other for other in reaches[module] if module in reaches[other]} - {module}
+        known = next((known for known in KNOWN_CIRCLES if module.removeprefix("faucet.") in known), set())
+        assert {other.removeprefix("faucet.") for other in circle} <= known, f"{module} is in a circle"
+
+
+def reachable(module: str) -> set[str]:
+    seen: set[str] = set()
+    ahead = [module]
+    while ahead:
+        for other in IMPORTS.get(ahead.pop(), ()):
+            if other not in seen:
+                seen.add(other)
+                ahead.append(other)
+    return seen
+
+
+KNOWN_UPWARDS = {}
+"""To be turned round; no other may join them."""
+
+
+def test_imports_point_downwards() -> None:
+    floor = {part: number for number, parts in enumerate(FLOORS) for part in parts}
+    for module, others in IMPORTS.items():
+        here = part_of(module)
+        for there in map(part_of, others):
+            if here in ("", "__main__") or there in ("", here):
+                continue
+            if (module.removeprefix("faucet."), there) in KNOWN_UPWARDS:
+                continue
+            assert floor[here] < floor[there], f"{module} imports from {there}, which is not below {here}"
+
+
+def test_few_files_lie_at_the_root() -> None:
+    assert {path.stem for path in (ROOT / "faucet").glob("*.py")} == ROOT_FILES
+
+
+@pytest.mark.parametrize(
+    "part", ["faucet.http1", "faucet.proxy.locks", "faucet.proxy.stats", "faucet.log.recent", "faucet.proxy.server"]
+)
+def test_the_heart_needs_the_standard_library_only(part: str) -> None:
+    """In an interpreter without site-packages."""
+    subprocess.run(
+        [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {part}"], check=True
+    )
+
+
+def test_the_service_imports_nothing_heavy() -> None:
+    code = "import faucet.service.run, sys; print({'textual', 'asyncssh', 'rich', 'psutil'} & set(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert result.stdout.strip() == "set()"
+
+
+def test_no_test_file_imports_another() -> None:
+    """What several need is in tests/support, and what they share is found there."""
+    for path in (ROOT / "tests").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names: list[str] = []
+            if isinstance(node, ast.ImportFrom):
+                names = [f"{'.' * node.level}{node.module or ''}.{alias.name}" for alias in node.names]
+            elif isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            for name in names:
+                parts = name.split(".")
+                if parts[0] in ("", "tests"):
+                    wrong = [part for part in parts if part == "conftest" or part.startswith("test_")]
+                    assert not wrong, f"{path.relative_to(ROOT)} imports {name}"
+
+
+IDS = [str(path.relative_to(ROOT)) for path in SOURCES]
+
+
+LONGER = {"faucet/proxy/exchange.py": 600, "faucet/settings.py": 700}
+"""What is one thing, and would be harder to follow in two: a request, from its head to its end."""
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=IDS)
+def test_every_file_says_what_it_is_for_and_stays_small(path: Path) -> None:
+    text = path.read_text()
+    assert ast.get_docstring(ast.parse(text)), "no paragraph at the top"
+    assert len(text.splitlines()) <= LONGER.get(str(path.relative_to(ROOT)), 500)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=IDS)
+def test_functions_stay_small_and_public_ones_are_documented(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert (node.end_lineno or 0) - node.lineno < 45, node.name
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            assert ast.get_docstring(node), node.name
+            for member in node.body:
+                if isinstance(member, ast.FunctionDef | ast.AsyncFunctionDef) and not member.name.startswith("_"):
+                    assert ast.get_docstring(member), f"{node.name}.{member.name}"
+
+
+SEEN_FROM_OUTSIDE = {"client", "find", "protocol", "paths", "remote"}
+"""What the monitor may know of the control socket: the other end of it."""
+
+
+def test_the_monitor_knows_nothing_of_the_service() -> None:
+    for module in (module for module in MODULES if part_of(module) == "tui"):
+        for other in IMPORTS[module]:
+            if part_of(other) == "control":
+                assert other.split(".")[2] in SEEN_FROM_OUTSIDE, f"{module} imports {other}"

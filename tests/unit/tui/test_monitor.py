@@ -1,0 +1,276 @@
+"""The monitor, key by key, against a runtime that says what the test wants."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.widgets import Button, Input
+
+from faucet.tui.app import LEFT
+from faucet.tui.help import help_text
+from faucet.tui.screens import Question, TextScreen, WorkerScreen
+from faucet.tui.table import WorkerTable
+from tests.support.screen import Open, drawn, keys, redrawn, screen_text
+from tests.support.stage_picture import LOG, NOW, WORKERS, worker
+
+# -- what is seen -----------------------------------------------------------------------------------------------------
+
+
+async def test_every_size_shows_the_table(opened: Open) -> None:
+    async with opened() as (app, pilot, _):
+        for size in [(120, 36), (80, 24), (50, 12), (30, 6), (20, 3), (200, 60), (120, 36)]:
+            await pilot.resize_terminal(*size)
+            await drawn(app, pilot)
+            assert "1 ● busy" in screen_text(app), size
+        assert "nobody" not in screen_text(app)
+
+
+async def test_output_of_workers_is_neither_markup_nor_control(opened: Open) -> None:
+    async with opened() as (app, _, _):
+        assert r"[bold red]NAs[/] introduced by coercion red\x1b[2J" in screen_text(app)
+
+
+# -- actions ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("pressed", "asked"),
+    [
+        (["r"], ("restart", {"worker": "1"})),
+        (["down", "r"], ("restart", {"worker": "2"})),
+        (["R"], ("rolling-restart", {})),
+        (["+"], ("scale", {"count": "+1"})),
+        (["-"], ("scale", {"count": "-1"})),
+        (["h"], ("hold", {"worker": "1"})),
+        (["end", "up", "h"], ("resume", {"worker": "7"})),
+        (["K", "right", "enter"], ("kill", {"worker": "1"})),
+        (["K", "ctrl+c", "enter"], ("kill", {"worker": "1"})),
+        (["enter", "h"], ("hold", {"worker": "1"})),
+    ],
+)
+async def test_keys_ask_the_runtime(opened: Open, pressed: list[str], asked: tuple[str, dict[str, Any]]) -> None:
+    async with opened() as (app, pilot, runtime):
+        await keys(app, pilot, *pressed)
+        assert runtime.asked[-1] == (asked[0], {**asked[1], "who": "the monitor"})
+        assert [str(toast.message) for toast in app._notifications] == [f"{asked[0]} will happen"]
+
+
+async def test_killing_asks_first_and_the_safe_answer_is_the_first(opened: Open) -> None:
+    async with opened() as (app, pilot, runtime):
+        await keys(app, pilot, "K")
+        assert isinstance(app.screen, Question)
+        assert "will fail" in screen_text(app)
+        await keys(app, pilot, "enter")
+        assert runtime.asked == []
+    async with opened(confirm=False) as (app, pilot, runtime):
+        await keys(app, pilot, "K")
+        assert runtime.asked[-1][0] == "kill"
+
+
+async def test_a_refusal_is_shown(opened: Open) -> None:
+    async with opened() as (app, pilot, runtime):
+        runtime.refuse = "worker 1 is being replaced already [x]"
+        await keys(app, pilot, "r")
+        toast = next(iter(app._notifications))
+        assert (str(toast.message), toast.severity) == ("worker 1 is being replaced already [x]", "error")
+
+
+async def test_read_only_takes_the_actions_away(opened: Open) -> None:
+    async with opened(read_only=True, owner=False) as (app, pilot, runtime):
+        await keys(app, pilot, "r", "R", "+", "-", "h", "K")
+        assert runtime.asked == []
+        assert "Restart" not in screen_text(app)
+        await keys(app, pilot, "enter")
+        assert [button.id for button in app.screen.query(Button)] == ["close"]
+        await keys(app, pilot, "K", "escape", "q")
+        assert app.return_value == LEFT
+
+
+async def test_mouse(opened: Open) -> None:
+    async with opened() as (app, pilot, _):
+        table = app.query_one(WorkerTable)
+        await pilot.click(WorkerTable, offset=(5, 3))
+        assert table.selected is not None
+        assert table.selected.row.name == "3"
+        await pilot.click("#tabs", offset=(8, 0))
+        assert app.tab == "requests"
+        await pilot.click(WorkerTable, offset=(8, 0))
+        assert table.sorted_by == "STATE"
+        await pilot.click(WorkerTable, offset=(5, 3), times=2)
+        await pilot.pause()
+        assert isinstance(app.screen, WorkerScreen)
+
+
+# -- lines ------------------------------------------------------------------------------------------------------
+
+
+async def test_filter(opened: Open) -> None:
+    async with opened() as (app, pilot, _):
+        before = app.view.count
+        await keys(app, pilot, "slash", *"id=1[01]")
+        assert app.query_one("#filter", Input).has_focus
+        assert "q Quit" not in screen_text(app), "a q is part of the expression now"
+        await keys(app, pilot, "enter")
+        assert 0 < app.view.count < before
+        assert app.view.has_focus
+        await keys(app, pilot, "escape")
+        assert app.view.count == before
+        await keys(app, pilot, "slash", *"[bold")
+        assert app.view.count == 1, "what is no regular expression is looked for as it stands"
+
+
+async def test_a_tick_of_the_clock_while_it_closes_is_harmless(opened: Open) -> None:
+    """Textual removes the screens first, and stops the timers then."""
+    async with opened() as (app, _, _):
+        pass
+    assert not app.screen_stack
+    app._refresh()
+
+
+async def test_the_log_of_one_worker_and_kinds_of_lines(opened: Open) -> None:
+    async with opened() as (app, pilot, _):
+        everything = app.view.count
+        await keys(app, pilot, "o")
+        assert "Log of worker 1" in screen_text(app)
+        assert all(" w1 " in text for text in app.view.texts)
+        await keys(app, pilot, "o", "v")
+        assert app.source == "output"
+        assert not any(" http " in text for text in app.view.texts)
+        await keys(app, pilot, "v")
+        assert all(" http " in text for text in app.view.texts)
+        await keys(app, pilot, "v")
+        assert [text[13:20].strip() for text in app.view.texts] == ["w1  htt", "w1  err", "faucet"]
+        await keys(app, pilot, "v")
+        assert app.view.count == everything
+
+
+async def test_following_and_scrolling(opened: Open) -> None:
+    async with opened((100, 24)) as (app, pilot, runtime):
+        runtime.tell({"log": [LOG[1]._replace(when=NOW, text=f"line {n}") for n in range(300)], "skipped": 0})
+        await drawn(app, pilot)
+        assert "line 299" in screen_text(app)
+        await keys(app, pilot, "tab")
+        assert app.view.has_focus
+        await keys(app, pilot, "pageup")
+        assert "line 299" not in screen_text(app)
+        assert "not following (f)" in (await redrawn(app, pilot))
+        runtime.tell({"log": [LOG[1]._replace(when=NOW + 1, text="line new")], "skipped": 7})
+        assert "line new" not in (await redrawn(app, pilot)), "who has scrolled stays there"
+        await keys(app, pilot, "f")
+        text = await redrawn(app, pilot)
+        assert "line new" in text
+        assert "… 7 lines are not shown" in text
+        await keys(app, pilot, "home")
+        assert "serving /srv/models/api" in screen_text(app)
+        await keys(app, pilot, "end")
+        assert "line new" in screen_text(app)
+
+
+async def test_wrap_mark_clear_copy_save(opened: Open, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with opened() as (app, pilot, runtime):
+        runtime.tell({"log": [LOG[1]._replace(when=NOW + 5, text="a" * 150 + "END")], "skipped": 0})
+        await drawn(app, pilot)
+        assert "END" not in screen_text(app)
+        await keys(app, pilot, "w")
+        assert "END" in screen_text(app)
+        await keys(app, pilot, "w", "m")
+        assert app.view.texts[-1].startswith("──── ")
+        await keys(app, pilot, "tab", "end", "up", "up", "y")
+        assert app.clipboard.endswith("END")
+        await keys(app, pilot, "S")
+        saved = next(tmp_path.glob("faucet-log-*.txt"))
+        assert saved.read_text().splitlines() == app.view.texts
+        await keys(app, pilot, "c")
+        assert app.view.count == 0
+        runtime.tell({"log": [LOG[1]._replace(when=NOW + 6, text="after")], "skipped": 0})
+        assert "after" in (await redrawn(app, pilot))
+
+
+async def test_lines_are_bounded(opened: Open) -> None:
+    async with opened() as (app, pilot, runtime):
+        for start in range(0, 7000, 1000):
+            rows = [LOG[1]._replace(when=NOW + start + n, text=f"line {start + n}") for n in range(1000)]
+            runtime.tell({"log": rows, "skipped": 0})
+            await drawn(app, pilot)
+        assert app.view.count <= 5500
+        assert "line 6999" in screen_text(app)
+        assert len(app.model.log) == 5000
+
+
+async def test_a_request_has_details(opened: Open) -> None:
+    async with opened() as (app, pilot, _):
+        await keys(app, pilot, "2", "tab", "up")
+        assert "enter Details" in screen_text(app)
+        await keys(app, pilot, "enter")
+        assert isinstance(app.screen, TextScreen)
+        assert "in the queue   31ms" in screen_text(app)
+
+
+async def test_sorting_and_pausing(opened: Open) -> None:
+    async with opened() as (app, pilot, runtime):
+        table = app.query_one(WorkerTable)
+        for _ in range(4):
+            await keys(app, pilot, "s")
+        assert table.sorted_by == "LOCK"
+        assert [cell.row.name for cell in table._cells[:3]] == ["4", "1", "2"], "held longest first"
+        await keys(app, pilot, "space")
+        runtime.tell({"changes": {"workers": {"9": worker("9")}}, "now": NOW})
+        assert "paused" in (await redrawn(app, pilot))
+        assert len(table._cells) == len(WORKERS)
+        await keys(app, pilot, "space")
+        assert len(table._cells) == len(WORKERS) + 1
+
+
+async def test_changes_come_and_rows_go(opened: Open) -> None:
+    async with opened() as (app, pilot, runtime):
+        runtime.tell({"changes": {"workers": {"3": worker("3", "held"), "8": None}}, "now": NOW})
+        text = await redrawn(app, pilot)
+        assert "3 ‖ held" in text
+        assert "✖ failed" not in text
+
+
+async def test_only_changed_lines_are_drawn_again(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with opened() as (app, pilot, runtime):
+        table = app.query_one(WorkerTable)
+        lines: list[int] = []
+        monkeypatch.setattr(table, "refresh_lines", lambda y, count=1: lines.append(y))
+        runtime.tell({"changes": {"workers": {"3": worker("3", requests=18378)}}, "now": NOW})
+        await drawn(app, pilot)
+        assert lines == [3]
+
+
+async def test_palette_knows_the_actions(opened: Open) -> None:
+    async with opened() as (app, _, _):
+        commands = {command.title for command in app.get_system_commands(app.screen)}
+        assert {"Rolling (rolling-restart)", "Kill (kill)", "Theme", "Screenshot"} <= commands
+        assert "Quit" not in commands, "Textual's own does not ask"
+    async with opened(read_only=True) as (app, _, _):
+        assert not any("(kill)" in command.title for command in app.get_system_commands(app.screen))
+
+
+async def test_other_keys(opened: Open) -> None:
+    async with opened(keys={"restart": "f5", "quit": "x"}) as (app, pilot, runtime):
+        await keys(app, pilot, "r")
+        assert runtime.asked == []
+        await keys(app, pilot, "f5")
+        assert runtime.asked[0][0] == "restart"
+
+
+@pytest.mark.parametrize("theme", ["textual-light", "ansi-dark", "nord"])
+async def test_themes(opened: Open, theme: str) -> None:
+    async with opened() as (app, pilot, _):
+        app.theme = theme
+        assert "1 ● busy" in (await redrawn(app, pilot))
+
+
+async def test_help(opened: Open) -> None:
+    async with opened() as (app, pilot, _):
+        await keys(app, pilot, "question_mark")
+        text = screen_text(app)
+        wrapped = [line for line in help_text(plain=False).splitlines()[:25] if line not in text]
+        assert not wrapped, "each line is whole at 120 columns"
+        await keys(app, pilot, "escape")
+        assert len(app.screen_stack) == 1

@@ -1,0 +1,122 @@
+"""A rolling restart: batch after batch, it stops at the first failure, and one that is requested meanwhile follows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, cast
+
+import pytest
+
+from faucet.fleet import Refused
+from faucet.workers.causes import Cause, Reason
+from faucet.workers.rolling import RollingRestarts
+from faucet.workers.slot import ReplaceError
+
+
+class Replaced:
+    """A slot that says when it is replaced, and waits for the test to go on."""
+
+    def __init__(self, name: str, pool: ThePool) -> None:
+        self.name, self.pool = name, pool
+
+    def __str__(self) -> str:
+        return self.name
+
+    async def replace(self, cause: Cause) -> None:
+        assert cause.reason is Reason.ROLLING_RESTART
+        self.pool.events.append(self.name)
+        await self.pool.go_on.wait()
+        if self.name in self.pool.broken:
+            raise ReplaceError("exited with code 1\n  | Error")
+
+
+class ThePool:
+    def __init__(self, count: int) -> None:
+        self.slots = [Replaced(str(number), self) for number in range(1, count + 1)]
+        self.stopping = self.ending = False
+        self.events: list[str] = []
+        self.broken: set[str] = set()
+        self.go_on = asyncio.Event()
+        self.reloads: list[str] = []
+
+    def reload(self, why: str) -> None:
+        self.reloads.append(why)
+
+    def act(self, coroutine: Coroutine[Any, Any, Any], _: str) -> asyncio.Task[Any]:
+        return asyncio.ensure_future(coroutine)
+
+
+def rolling(pool: ThePool, batch: int) -> RollingRestarts:
+    return RollingRestarts(cast("Any", pool), batch)
+
+
+async def turns() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_one_batch_after_the_other() -> None:
+    pool = ThePool(5)
+    restarts = rolling(pool, 2)
+    progress = restarts.start("a test")
+    await turns()
+    assert pool.events == ["1", "2"]
+    assert restarts.notice() == "rolling restart: 0 of 5, worker 1, 2"
+    with pytest.raises(Refused, match="already in progress"):
+        restarts.start("another")
+    pool.go_on.set()
+    assert await progress.result == "rolling restart: all 5 workers are replaced"
+    assert pool.events == ["1", "2", "3", "4", "5"]
+    assert (restarts.notice(), restarts.begun) == ("", 1)
+
+
+async def test_a_failure_stops_it_and_is_known_until_one_succeeds() -> None:
+    pool = ThePool(3)
+    pool.broken, restarts = {"2"}, rolling(pool, 1)
+    pool.go_on.set()
+    with pytest.raises(Refused, match=r"at worker 2; the old workers stay\. The replacement exited with code 1"):
+        await restarts.start("a test").result
+    assert pool.events == ["1", "2"]
+    assert restarts.failure.startswith("rolling restart failed: the replacement exited with code 1; ")
+    assert "(rolling restart by a test, at " in restarts.failure
+    pool.broken = set()
+    await restarts.start("a test").result
+    assert not restarts.failure
+
+
+async def test_one_that_is_requested_meanwhile_follows() -> None:
+    pool = ThePool(2)
+    restarts = rolling(pool, 1)
+    assert not restarts.follow("nothing is in progress")
+    progress = restarts.start("a test")
+    assert restarts.follow("a change of a.R")
+    assert restarts.follow("a change of b.R")
+    pool.go_on.set()
+    await progress.result
+    await turns()
+    assert pool.reloads == ["a change of b.R"], "one is enough for both"
+
+
+async def test_the_end_of_the_service_ends_it() -> None:
+    pool = ThePool(3)
+    restarts = rolling(pool, 1)
+    progress = restarts.start("a test")
+    assert restarts.follow("a change")
+    await turns()
+    pool.stopping = pool.ending = True
+    pool.go_on.set()
+    with pytest.raises(Refused, match="the service ended when 0 workers were replaced"):
+        await progress.result
+    await turns()
+    assert (pool.events, pool.reloads) == (["1"], [])
+
+
+async def test_a_slot_that_is_scaled_away_is_left_out() -> None:
+    pool = ThePool(3)
+    progress = rolling(pool, 1).start("a test")
+    await turns()
+    del pool.slots[2]
+    pool.go_on.set()
+    assert await progress.result == "rolling restart: all 3 workers are replaced"
+    assert pool.events == ["1", "2"]
