@@ -113,6 +113,11 @@ class Election:
         """Whether this member holds the Lease, as far as it knows."""
         return self.term is not None
 
+    @property
+    def is_releasing(self) -> bool:
+        """Whether the Lease has still to be told that this member gave it up."""
+        return self._releasing is not None
+
     def may_grant(self, now: float) -> bool:
         """Whether this member may grant a pod now; `now` must be read just before."""
         return self.term is not None and self.term.allows(now)
