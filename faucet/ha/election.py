@@ -453,7 +453,8 @@ class Election:
         """Never stand for the Lease again: this member ends."""
         self._leaving = True
 
-    def renew_soon(self, now: float) -> None:
+    def renew_soon(self, now: float) -> list[Decision]:
         """Renew at once: the list of members has changed."""
         if self.term is not None:
             self._next_call = min(self._next_call, now)
+        return self.tick(now)

@@ -85,15 +85,18 @@ class LeaseClient:
         return lease.version
 
     def _before(self, version: str) -> Mapping[str, Any]:
-        """The object of that version. Only its version is known if it is not the last one that was seen."""
-        if self._object is not None and self._object["metadata"]["resourceVersion"] == version:
-            return self._object
-        return {"metadata": {"name": self.name, "namespace": self.namespace, "resourceVersion": version}}
+        """Return the object of that version, if it is the last one that was seen. Raises NotStored.
+
+        Its `uid` has to be in what replaces it: a Lease that was deleted is created again by a PUT without.
+        """
+        if self._object is None or self._object["metadata"]["resourceVersion"] != version:
+            raise NotStored(f"version {version} of Lease {self} is not the last that was read")
+        return self._object
 
     def _remember(self, content: bytes) -> Lease:
         found = parse_object(content)
         lease = record_of(found, self._timing)
-        if found["metadata"].get("name") != self.name:
+        if found["metadata"].get("name") != self.name or not found["metadata"].get("uid"):
             raise Unusable(f"the API answered with another Lease than {self}")
         self._object = found
         return lease

@@ -316,14 +316,17 @@ class KubeApi:
         return status
 
     def _store(self, verb: str, selection: Selection, thing: Json) -> tuple[int, Json]:
-        """What a client writes: by compare-and-swap, and without a new version if nothing has changed."""
+        """What a client writes: by compare-and-swap, and without a new version if nothing has changed.
+
+        An update without a uid creates what is missing, as it does for Leases.
+        """
         meta = thing["metadata"]
         namespace, name = selection.namespace or "default", selection.name or meta["name"]
         before = self._objects.get((selection.plural, namespace, name))
         if verb == "create" and before is not None:
             raise kubeobjects.exists(selection.plural, name)
-        if verb == "update" and before is None:
-            raise kubeobjects.not_found(selection.plural, name)
+        if uid := meta.get("uid") if before is None or before["metadata"]["uid"] != meta.get("uid") else None:
+            raise kubeobjects.replaced(selection.plural, name, uid)
         if before is not None and meta.get("resourceVersion", "") not in ("", before["metadata"]["resourceVersion"]):
             raise kubeobjects.conflict(selection.plural, name)
         kept = {"uid", "resourceVersion", "creationTimestamp"}

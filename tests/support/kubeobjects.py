@@ -208,6 +208,16 @@ def conflict(plural: str, name: str) -> Refused:
     return Refused(409, "Conflict", message, _details(plural, name))
 
 
+def replaced(plural: str, name: str, uid: str) -> Refused:
+    """409 for an object that was deleted, and perhaps made again: the client names the uid of the old one."""
+    message = (
+        f'Operation cannot be fulfilled on {RESOURCES[plural].qualified} "{name}": StorageError: invalid object, '
+        f"Code: 4, Key: /registry/{plural}/default/{name}, ResourceVersion: 0, AdditionalErrorMsg: "
+        f"Precondition failed: UID in precondition: {uid}, UID in object meta: "
+    )
+    return Refused(409, "Conflict", message, _details(plural, name))
+
+
 def exists(plural: str, name: str) -> Refused:
     """409 for an object that is to be created."""
     message = f'{RESOURCES[plural].qualified} "{name}" already exists'

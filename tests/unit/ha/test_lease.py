@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import json
 from collections.abc import AsyncIterator, Callable
@@ -14,33 +13,21 @@ from typing import Any
 import pytest
 
 from faucet.ha import clock
-from faucet.ha.decisions import AskAll, Began, Decision, Ended, Reply
-from faucet.ha.election import Election
-from faucet.ha.elector import Elector
+from faucet.ha.decisions import Began, Ended
 from faucet.ha.lease_client import LeaseClient, NotStored
 from faucet.ha.lease_object import ANNOTATION, object_of, record_of
-from faucet.ha.member import Member
-from faucet.ha.record import Identity, Lease, Record
-from faucet.ha.timing import Timing
+from faucet.ha.record import Lease, Record
 from faucet.pods.discovery.endpoint_slices import ApiError
 from faucet.pods.discovery.endpoints import Unusable
 from faucet.pods.discovery.in_cluster import InCluster, in_cluster
+from tests.support.ha_player import FULL, TIMING, Player, client, players
 from tests.support.kubeapi import KubeApi
-
-TIMING = Timing(lease_duration=3.0, renew_deadline=1.8)
-"""Short, but with calls that may take 0.6 s."""
-
-FULL = Record(
-    holder="a/uid-a/boot", epoch=7, lease_duration=9.5, outage_limit=300.0, beat=12,
-    members={"uid-a": "10.0.0.1:3840", "uid-b": "[fd00::2]:3840"}, quarantine=2.5, released_by="",
-    busy=frozenset({"10.1.0.1:8000", "10.1.0.2:8000"}), unknown_for=0.25, address="10.0.0.1:3840", token="secret",
-)  # fmt: skip
 
 
 def stored(record: Record, **spec: object) -> dict[str, Any]:
     """The object as the API would answer with it."""
     thing = object_of(record, "faucet-plumber", None)
-    thing["metadata"]["resourceVersion"] = "5"
+    thing["metadata"] |= {"resourceVersion": "5", "uid": "u"}
     thing["spec"] |= spec
     return thing
 
@@ -126,10 +113,6 @@ async def api_of(tmp_path: Path) -> AsyncIterator[tuple[KubeApi, InCluster]]:
         yield api, source
 
 
-def client(source: InCluster) -> LeaseClient:
-    return LeaseClient(source, "default", "faucet-plumber", TIMING)
-
-
 async def test_compare_and_swap(tmp_path: Path) -> None:
     async with api_of(tmp_path) as (_, source):
         one, other = client(source), client(source)
@@ -152,7 +135,7 @@ async def test_a_deleted_lease_is_not_written_but_found_missing(tmp_path: Path) 
         it = client(source)
         version = await it.write(FULL, "")
         api.delete_lease("faucet-plumber")
-        with pytest.raises(NotStored, match="not found"):
+        with pytest.raises(NotStored, match="UID in precondition"):
             await it.write(FULL, version)
         assert await it.read() is None
         assert await it.write(FULL, "") != version
@@ -164,7 +147,15 @@ async def test_not_found_is_no_missing_lease_if_the_api_itself_is_not_there(tmp_
         with pytest.raises(ApiError, match="could not find the requested resource"):
             await it.read()
         with pytest.raises(ApiError):
-            await it.write(FULL, "5")
+            await it.write(FULL, "")
+
+
+async def test_only_the_version_that_was_seen_last_can_be_replaced(tmp_path: Path) -> None:
+    async with api_of(tmp_path) as (api, source):
+        version = await client(source).write(FULL, "")
+        with pytest.raises(NotStored, match="not the last that was read"):
+            await client(source).write(FULL, version)
+        assert [request.method for request in api.log] == ["POST"]
 
 
 async def test_refusals_are_no_conflicts(tmp_path: Path) -> None:
@@ -183,52 +174,6 @@ async def test_refusals_are_no_conflicts(tmp_path: Path) -> None:
 # -- several members -------------------------------------------------------------------------------------------
 
 
-class Player:
-    """A member that runs on the fake API, without links to the others."""
-
-    def __init__(self, source: InCluster, name: str, boot: str = "1") -> None:
-        self.told: list[Decision] = []
-        self.election = Election(Identity(name, f"uid-{name}", boot), TIMING, address=name, token="t")
-        self.member = Member(self.election, lock_grace=5.0)
-        self.elector = Elector(self.member, client(source), self._hear)
-        self.changed = asyncio.Event()
-
-    def _hear(self, decision: Decision) -> None:
-        self.told.append(decision)
-        self.changed.set()
-
-    @property
-    def may_grant(self) -> bool:
-        return self.election.may_grant(clock.now())
-
-    async def until(self, kind: type[Decision], seconds: float = 20.0) -> Decision:
-        """Until that is the last decision but for questions; return it."""
-        async with asyncio.timeout(seconds):
-            while not (told := [one for one in self.told if not isinstance(one, AskAll | Reply)]) or not isinstance(
-                told[-1], kind
-            ):
-                self.changed.clear()
-                await self.changed.wait()
-        return told[-1]
-
-
-@asynccontextmanager
-async def players(source: InCluster, *names: str) -> AsyncIterator[list[Player]]:
-    """Members, of whom the first is the active and knows the others."""
-    them = [Player(source, name) for name in names]
-    try:
-        them[0].elector.start()
-        await them[0].until(Began)
-        them[0].election.members = {player.election.me.key: player.election.me.name for player in them}
-        them[0].elector.event(lambda now: them[0].election.renew_soon(now) or [])  # type: ignore[func-returns-value]
-        for player in them[1:]:
-            player.elector.start()
-        yield them
-    finally:
-        for player in them:
-            await player.elector.stop()
-
-
 async def until(condition: Callable[[], bool], api: KubeApi) -> None:
     await api.wait(condition, 20.0)
 
@@ -244,7 +189,6 @@ async def test_a_lease_is_renewed_released_and_taken_over(tmp_path: Path) -> Non
         await until(lambda: listed(api) == {"uid-a", "uid-b"}, api)
         assert (a.may_grant, b.may_grant) == (True, False)
         a.member.granted("p1")
-        await asyncio.sleep(a.member.quarantine.unknown_for(clock.now()))  # as after each first installation
         began = clock.now()
         await a.elector.release("handover")
         assert not a.may_grant
