@@ -79,6 +79,12 @@ class Peer:
         with contextlib.suppress(ConnectionError):
             assert await asyncio.wait_for(self.reader.read(), PATIENCE) == b""
 
+    async def expect_gone_at_last(self) -> None:
+        """The other side is gone, whatever it sent before."""
+        with contextlib.suppress(ConnectionError):
+            while await asyncio.wait_for(self.reader.read(65536), PATIENCE):
+                pass
+
     def end_sending(self) -> None:
         """Half-close."""
         self.writer.write_eof()
