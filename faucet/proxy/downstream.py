@@ -174,7 +174,7 @@ class ClientConnection(Outflow):
         if exchange is None or exchange.body_done:
             return
         self._read_body(exchange, stash)
-        if not self._stash and exchange.wants_body:
+        if not self._stash and exchange.intake is not None and exchange.intake.wants_more:
             self.resume_reading()
 
     def _keep_for_later(self, data: bytes) -> None:
@@ -359,7 +359,8 @@ class ClientConnection(Outflow):
         exchange, least = self.exchange, self.clients.least_while_draining
         sent, read = (now - before for now, before in zip(self._moved(), self._hurried_from, strict=True))
         unread = bool(self.backlog)
-        stalled = read < least if unread else exchange is not None and exchange.wants_body and sent < least
+        intake = None if exchange is None else exchange.intake
+        stalled = read < least if unread else intake is not None and intake.wants_more and sent < least
         if not stalled:
             return False
         self.clients.cut_while_draining += 1
