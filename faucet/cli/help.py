@@ -70,6 +70,12 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("faucet doctor my-api", "what would keep ./my-api from being served"),
         ("faucet doctor --json", "the same for programs"),
     ),
+    "doctor local": (
+        ("faucet doctor local my-api -w 4", "the same as: faucet doctor my-api -w 4"),
+    ),
+    "doctor k8s": (
+        ("faucet doctor k8s --service-url http://plumber:8000", "a service in the cluster"),
+    ),
     "init": (
         ("faucet init my-api", "then: faucet my-api"),
     ),

@@ -13,6 +13,7 @@ from faucet.proxy.client_identity import ClientIdentity
 from faucet.proxy.deadlines import DRAIN_SECONDS, RATE_SECONDS, Timeouts
 from faucet.proxy.pool import Pool, Upstream
 from faucet.proxy.pressure import Pressure
+from faucet.proxy.spool import SpoolSpace, directory_on_disk
 from faucet.proxy.trim import Trimmer, system_trim
 from faucet.proxy.tunnel import Tunnel
 from faucet.settings import ProxySettings
@@ -98,6 +99,7 @@ class Clients:
         self.trimmer = Trimmer(pool.loop, system_trim(), lambda: bool(pool.dispatcher.locked))
         total = settings.buffer_total or machine.buffer_total(machine.memory())
         self.budget = Budget(total, self.trimmer.note)
+        self.space = SpoolSpace(directory_on_disk(settings.spool_dir), settings.spool_limit)
         self.pressure = Pressure(pool.loop, self.budget)
         self.free_buffer = min(FREE, settings.buffer_response)
         introduction = ClientIdentity(settings)

@@ -248,7 +248,7 @@ async def test_the_answer_to_an_unfinished_upload_is_read_whatever_the_client_do
     await sending
     assert len(stage.records) == 1
     client.close()
-    await worker.expect_gone_at_last()
+    await worker.expect_gone_in_the_end()
     await lock_is_given_back(stage)
 
 
