@@ -45,6 +45,10 @@ fuzz rounds="1000000":
 images:
     FAUCET_IMAGES=1 {{ bin }}/python -m pytest tests/rigs/test_images.py
 
+# Build a real Kubernetes API server for tests into a cache outside the checkout, once (needs go; four minutes)
+kube:
+    tests/support/kube/build
+
 # Torment simulated Faucets of one service for so many seconds, or with one seed, and check that never two grant at once
 ha-sim seconds="60" *seed:
     {{ bin }}/python -m tests.support.ha_sim {{ seconds }} {{ seed }}

@@ -54,7 +54,7 @@ def _at_least_one(_type: Any, value: int) -> None:
 
 Last = Annotated[int, Parameter(("--last", "-n"), help="How many.", converter=whole_number, validator=_at_least_one)]
 
-app = App(name="ctl", help="Watch and steer a Faucet that is running.", help_epilogue=CTL_EXIT_CODES,
+app = App(name="ctl", help="Watch and control a Faucet that is running.", help_epilogue=CTL_EXIT_CODES,
           help_format="plaintext", version_flags=())  # fmt: skip
 
 
@@ -134,7 +134,7 @@ def _print_json(data: Any) -> None:
 
 @app.command
 def status(*, at: At = None, as_json: Json = False) -> int:
-    """What is served, the workers, their locks and the queue."""
+    """Show what is served, the workers, their locks and the queue."""
 
     async def talk(client: Client) -> int:
         data = await client.ask("status")
@@ -168,7 +168,7 @@ def status(*, at: At = None, as_json: Json = False) -> int:
 
 @app.command
 def workers(*, at: At = None, as_json: Json = False) -> int:
-    """The workers, each with its lock and the request that holds it."""
+    """Show the workers, each with its lock and the request that holds it."""
 
     async def talk(client: Client) -> int:
         data = await client.ask("status")
@@ -218,7 +218,7 @@ def _print_table(columns: list[tuple[str, bool]], rows: list[list[str]]) -> None
 
 @app.command
 def requests(*, at: At = None, as_json: Json = False, last: Last = 30) -> int:
-    """The latest requests, the newest last."""
+    """Show the latest requests, the newest last."""
 
     async def talk(client: Client) -> int:
         rows = await client.ask("requests", last=last)
@@ -245,11 +245,11 @@ def logs(
     worker: str | None = None,
     *,
     at: At = None,
-    follow: Annotated[bool, Parameter(("--follow", "-f"), help="Go on with what is said next.", negative=())] = False,
+    follow: Annotated[bool, Parameter(("--follow", "-f"), help="Go on with new lines.", negative=())] = False,
     as_json: Json = False,
     last: Last = 50,
 ) -> int:
-    """What the workers wrote, and what Faucet said of them; of one `worker` only, if it is named."""
+    """Show what the workers wrote, and Faucet's messages; of one `worker` only, if it is named."""
 
     def show(row: LogRow) -> None:
         if worker in (None, row.worker):
@@ -298,7 +298,7 @@ def _nobody_reads() -> bool:
 
 @app.command
 def health(*, at: At = None, as_json: Json = False) -> int:
-    """Whether it can serve: exit code 0 if a worker is ready."""
+    """Tell whether it can serve: exit code 0 if a worker is ready."""
 
     async def talk(client: Client) -> int:
         data = await client.ask("health")
@@ -361,14 +361,14 @@ def _is_count(kind: Any, value: str) -> None:
 
 @app.command
 def scale(count: Annotated[str, Parameter(allow_leading_hyphen=True, validator=_is_count)], *, at: At = None) -> int:
-    """Have COUNT workers, or more (+1) or fewer (-1). Those that go finish their requests."""
+    """Set the number of workers, or change it by +1 or -1. Workers that end finish their requests."""
     wanted: int | str = count if count[:1] in ("+", "-") else int(count)
     return _ask(at, "scale", count=wanted)
 
 
 @app.command
 def hold(worker: str, *, at: At = None) -> int:
-    """Give a worker no more requests, and keep its process, e.g. to attach a debugger."""
+    """Give a worker no more requests, but keep its process, e.g. to attach a debugger."""
     return _ask(at, "hold", worker=worker)
 
 
@@ -380,13 +380,13 @@ def resume(worker: str, *, at: At = None) -> int:
 
 @app.command
 def drop(worker: str, *, at: At = None) -> int:
-    """Cut the connection to a pod, e.g. one that does not answer. Its request is sent again, or fails."""
+    """Cut the connection to a pod, e.g. one that does not answer. Its request is retried, or fails."""
     return _ask(at, "drop", worker=worker)
 
 
 @app.command
 def retry(worker: str, *, at: At = None) -> int:
-    """Try a pod now that was put aside because it accepted no connection."""
+    """Connect now to a pod that is unreachable, instead of after its back-off."""
     return _ask(at, "retry", worker=worker)
 
 

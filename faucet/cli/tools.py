@@ -44,7 +44,7 @@ EXAMPLES: dict[ExampleName, Example] = {
 
 
 def example(which: ExampleName | None = None, /) -> int:
-    """Print a file to start from; without a name, list all of them."""
+    """Print a file to start from; without a name, list them."""
     if which is None:
         print("Print one, and keep it: faucet example NAME > FILE\n")
         print(*(f"  {name:17}{each.description}" for name, each in EXAMPLES.items()), sep="\n")
@@ -71,7 +71,7 @@ def _named(_type: object, tokens: Sequence[Token]) -> Path:
 
 
 def init(directory: Annotated[Path, Parameter(converter=_named)] = Path(), /) -> int:
-    """Write a small API to start from, and a faucet.toml, into DIRECTORY. Never over a file."""
+    """Write a small API to start from, and a faucet.toml, into DIRECTORY. No file is overwritten."""
     from faucet.templates.starter import StarterError, write_starter
 
     try:

@@ -22,8 +22,7 @@ from faucet.proxy.exchange import Exchange
 from faucet.proxy.failures import Phase
 from faucet.proxy.outflow import Outflow
 from faucet.proxy.pool import SHUTTING_DOWN, Pool, Upstream
-from faucet.proxy.record import Account
-from faucet.proxy.stats import UNKNOWN, Record
+from faucet.proxy.record import refused
 from faucet.proxy.tunnel import Tunnel
 
 LINGER_BYTES = 256 * 1024
@@ -143,7 +142,7 @@ class ClientConnection(Outflow):
         except FramingError as error:
             self._refuse(error, len(head.raw), StartLine(head.method, head.target, head.stated_minor))
             return
-        exchange = self.exchange = Exchange(self.pool, self.clients.budget, self, head, body)
+        exchange = self.exchange = Exchange(self.pool, self.clients.budget, self.clients.space, self, head, body)
         if self.clients.introduce is not None:
             head.raw, exchange.account.client, exchange.account.request_id = self.clients.introduce(head, self.peer)
         if self.pool.draining:
@@ -221,7 +220,8 @@ class ClientConnection(Outflow):
         self.exchange = None
         if not keep or self.half_closed:
             self.linger()
-        elif self.write_paused:
+        elif self.write_paused or self._spool is not None:
+            self.write_paused = True
             # It has more to read than may wait here; its next request would only add to that.
             self.pause_reading()
         else:
@@ -248,14 +248,14 @@ class ClientConnection(Outflow):
         method = line.method if line else b"GET"
         data = answer(error.status, error.detail, method=method, retry_after=retry_after)
         self.write(data)
-        self.pool.record(_refused(self, error, line, len(data), received))
+        self.pool.record(refused(self.peer, line, error.status, error.detail, len(data), received))
         self.linger()
 
     # -- ending ------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
         """End the connection after what is written was read, and not later than the client's patience."""
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self._written_first(self.close):
             return
         self._watch_reader()
         self.transport.close()
@@ -271,6 +271,9 @@ class ClientConnection(Outflow):
             return
         if self.half_closed:
             self.close()
+            return
+        if self._written_first(self.linger):
+            self.pause_reading()
             return
         self._linger_left = LINGER_BYTES
         self._stash = b""
@@ -293,7 +296,7 @@ class ClientConnection(Outflow):
 
     def stop_lingering(self) -> None:
         """It had its moment: close, but not before it has read what is written, if it reads at all."""
-        if self.transport.get_write_buffer_size():
+        if self.backlog:
             self._watch_reader()
         else:
             self.transport.abort()
@@ -355,7 +358,7 @@ class ClientConnection(Outflow):
         """Give up a request in hand whose client neither reads its answer nor sends the rest of its body."""
         exchange, least = self.exchange, self.clients.least_while_draining
         sent, read = (now - before for now, before in zip(self._moved(), self._hurried_from, strict=True))
-        unread = bool(self.transport.get_write_buffer_size())
+        unread = bool(self.backlog)
         stalled = read < least if unread else exchange is not None and exchange.wants_body and sent < least
         if not stalled:
             return False
@@ -370,7 +373,7 @@ class ClientConnection(Outflow):
     def vacant(self) -> bool:
         """Nothing has begun here, nor waits in the kernel, and all that was written has been read: it can be closed."""
         idle = self.exchange is None and not self._reader.started and not self._stash and self._linger_left < 0
-        idle = idle and not self.transport.get_write_buffer_size() and not self.transport.is_closing()
+        idle = idle and not self.backlog and not self.transport.is_closing()
         return idle and not self._poll(select.POLLIN)
 
     def turn_away(self, detail: str) -> None:
@@ -445,14 +448,14 @@ class ClientConnection(Outflow):
         """No request came for a while. Close, unless it is busy after all."""
         if self.exchange is not None or self._reader.started or self._linger_left >= 0:
             return
-        if self.transport.get_write_buffer_size():
+        if self.backlog:
             self._watch_reader()
         else:
             self.close()
 
     def check_reader(self) -> None:
         """It had bytes to read a while ago. Cut the connection if it has read none since, or too few."""
-        left = self.transport.get_write_buffer_size()
+        left = self.backlog
         if self._growing:
             self._count_buffer()
         if left and self.taken() - self._delivered < self.clients.least_moved:
@@ -483,12 +486,4 @@ class ClientConnection(Outflow):
     @property
     def waits(self) -> bool:
         """It is owed an answer, or the rest of one."""
-        return self.exchange is not None or bool(self.transport.get_write_buffer_size())
-
-
-def _refused(client: ClientConnection, error: FramingError, line: StartLine | None, sent: int, received: int) -> Record:
-    """The record of a request that was refused before it was an exchange."""
-    account = Account(client.peer, *(line or (b"-", b"-", UNKNOWN)), received)
-    account.sent = sent
-    account.settle(error.status, error.detail)
-    return account
+        return self.exchange is not None or bool(self.backlog)

@@ -17,9 +17,11 @@ from faucet.proxy.budget import Budget
 from faucet.proxy.error_responses import answer
 from faucet.proxy.failures import MAX_SENDS, RETRY_GRACE, Event, Facts, Fate, Lock, Loss, Phase, Verdict, after
 from faucet.proxy.intake import Intake
+from faucet.proxy.pauses import Later
 from faucet.proxy.pool import NO_DESCRIPTORS, Holder, Pool, PoolLease, Upstream
 from faucet.proxy.record import CLIENT_CLOSED_REQUEST, Account
 from faucet.proxy.sides import Downstream, UpstreamConnection
+from faucet.proxy.spool import SpoolSpace
 
 _READING, _QUEUED, _CONNECTING, _ACTIVE, _DONE = Phase  # a global is found faster than a member of an Enum
 
@@ -53,7 +55,9 @@ class Exchange(Holder):
         "pool",
     )
 
-    def __init__(self, pool: Pool, budget: Budget, client: Downstream, head: RequestHead, body: Body | None) -> None:
+    def __init__(
+        self, pool: Pool, budget: Budget, space: SpoolSpace, client: Downstream, head: RequestHead, body: Body | None
+    ) -> None:
         self.pool = pool
         self.client: Downstream | None = client
         self.account = Account(client.peer, head.method, head.target, head.stated_minor, len(head.raw))
@@ -62,14 +66,16 @@ class Exchange(Holder):
         self.body_done = body is None
         """The whole request has arrived."""
         self.phase = _READING
-        self._intake = None if body is None else Intake(budget, pool.settings.buffer_request, self._memory_granted)
+        self._intake = (
+            None if body is None else Intake(budget, space, pool.settings.buffer_request, self._memory_granted)
+        )
         # The lock.
         self.lease: PoolLease | None = None
         self._queued = False  # it had to wait
         self._sends = 0
         self._connects = 0  # that have failed, in a row
         self._retry: asyncio.Handle | None = None  # in a moment it is known whether the worker has exited
-        self._grace: asyncio.TimerHandle | None = None  # its time is over, but the worker cannot be ended
+        self._grace: Later | None = None  # its time is over, but the worker cannot be ended
         self._loss = _NO_LOSS  # how the worker's connection ended, while `_retry` waits
         # The response.
         self._connection: UpstreamConnection | None = None
@@ -91,10 +97,10 @@ class Exchange(Holder):
         self.body_done = self.body.done
         part = data[:end]
         self.account.received += end
-        if self.phase is _ACTIVE and self._connection is not None:
+        if self.phase is _ACTIVE and self._connection is not None and not self._intake.pending:
             self._connection.write(part)
         else:
-            self._intake.held += part
+            self._intake.add(part)
         return end
 
     def body_arrived(self) -> None:
@@ -108,7 +114,7 @@ class Exchange(Holder):
             if self.phase is _READING:
                 self.submit()
         elif self.phase is _READING:
-            if intake.full:
+            if not intake.has_room():
                 intake.streaming = True
                 client.owes_nothing()
                 client.pause_reading()
@@ -200,14 +206,17 @@ class Exchange(Holder):
     @property
     def buffered(self) -> bytes:
         """The body bytes in hand."""
-        return b"" if self._intake is None else bytes(self._intake.held)
+        return b"" if self._intake is None else self._intake.first_part()
+
+    @property
+    def all_sent(self) -> bool:
+        """The worker has been sent the whole request."""
+        return self.body_done and (self._intake is None or not self._intake.pending)
 
     def request_sent(self) -> None:
         """What was in hand is written; the rest of the body follows as it comes."""
-        if self._intake is not None and self._intake.streaming and self.client is not None:
-            self._intake.drop()
-            if self._connection is None or not self._connection.write_paused:
-                self.worker_resumed()
+        if self._intake is not None and (self._intake.streaming or self._intake.pending):
+            self.worker_resumed()
 
     def connect_failed(self, worker: Upstream, error: Exception) -> None:
         """No connection could be opened, so nothing was sent."""
@@ -278,7 +287,7 @@ class Exchange(Holder):
         if self.client is not None:
             if not self._relayed:
                 self._relayed = True  # from here on this request is never sent again
-                if self._intake is not None:
+                if self._intake is not None and not self._intake.pending:
                     self._intake.drop()
             self._relay(data)
             if self.client.write_paused:
@@ -330,7 +339,15 @@ class Exchange(Holder):
             self.client.pause_reading()
 
     def worker_resumed(self) -> None:
-        """The worker takes more of the streamed body."""
+        """The worker takes more of the body."""
+        connection, intake = self._connection, self._intake
+        if connection is None or intake is None:
+            return
+        intake.send(connection)
+        if intake.pending or connection.write_paused:
+            return
+        if intake.streaming:
+            intake.drop()
         if self.client is not None and not self.body_done:
             self.client.owes_body()
             self.client.resume_reading()
@@ -492,14 +509,16 @@ class Exchange(Holder):
         connection = self._connection
         if connection is not None and self.phase is _ACTIVE:
             connection.resume_reading()
-            if not self.body_done:
+            if not self.all_sent:
                 connection.end_request()
+            if self._intake is not None:
+                self._intake.drop()
 
     def _outlast(self) -> None:
         """A worker that nobody here can end is still at work: its lock stays until it answers, closes, or the lock
         grace is over."""
         if self._grace is None and self.lease is not None and self.lease.worker.lock_grace is not None:
-            self._grace = self.pool.loop.call_later(self.lease.worker.lock_grace, self._grace_over)
+            self._grace = self.pool.pauses.after(self.lease.worker.lock_grace, self._grace_over)
             self.lease.worker.on_hung(self.account)
 
     def _replace_worker(self) -> None:

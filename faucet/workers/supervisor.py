@@ -66,12 +66,12 @@ class Supervisor:
         self.first_ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when a worker is ready for the first time, or none is for a while; StartFailed if none ever will be."""
         self.actions: Mapping[str, Action] = {
-            "restart": lambda ask: self.restart(ask.worker, ask.who),
-            "rolling-restart": lambda ask: self.roll(ask.who, ask.wait),
-            "scale": lambda ask: self.scale(ask.count, ask.who),
-            "hold": lambda ask: self.hold(ask.worker, ask.who),
-            "resume": lambda ask: self.resume(ask.worker, ask.who),
-            "kill": lambda ask: self.kill(ask.worker, ask.who),
+            "restart": lambda command: self.restart(command.worker, command.who),
+            "rolling-restart": lambda command: self.roll(command.who, command.wait),
+            "scale": lambda command: self.scale(command.count, command.who),
+            "hold": lambda command: self.hold(command.worker, command.who),
+            "resume": lambda command: self.resume(command.worker, command.who),
+            "kill": lambda command: self.kill(command.worker, command.who),
         }
         self.not_offered: Mapping[str, str] = NOT_OFFERED
         self.stopping = False

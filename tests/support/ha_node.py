@@ -458,7 +458,7 @@ class Node:
         election.unreachable.discard(hello.key)
         if election.members.get(hello.key) != hello.address:
             election.members[hello.key] = hello.address
-            election.renew_soon(now)
+            self.do(election.renew_soon(now))
 
     def _forwarded(self, link: Link, message: Forward) -> None:
         self.do(self.election.heard(self.clock(), message.epoch))
