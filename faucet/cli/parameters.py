@@ -32,10 +32,10 @@ def _listened(text: str) -> Address | UnixAddress:
         raise ValueError(str(error)) from error
 
 
-def _address(text: str) -> Address:
-    """Raises ValueError."""
+def _address(text: str) -> Address | None:
+    """Raises ValueError. Nothing is no address, as of an empty variable; alone it would mean all interfaces."""
     try:
-        return parse_address(text)
+        return parse_address(text) if text.strip() else None
     except AddressError as error:
         raise ValueError(str(error)) from error
 
