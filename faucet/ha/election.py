@@ -80,8 +80,8 @@ class Election:
         self.epoch = 0
         """The highest epoch that this member has heard of."""
         self.members: dict[str, str] = {}
-        """The key and address of each member that is connected, or was a short while ago; the active's next renewal
-        lists them. `renew_soon` makes it one of this moment."""
+        """The key and address of each other member that is connected, or was a short while ago; the active's next
+        renewal lists them. `renew_soon` makes it one of this moment."""
         self.unreachable: set[str] = set()
         """The keys of members that are not connected."""
         self.quarantine = 0.0
@@ -89,8 +89,10 @@ class Election:
         self.seen: _Seen | None = None
         self.last_answer: float | None = None
         """When the API answered last."""
-        self._address = address
-        self._token = token
+        self.address = address
+        """Where this member listens for others."""
+        self.token = token
+        """What they present there."""
         self._serve_partitioned = serve_partitioned
         self._chance = chance
         self._call: _UnderWay | None = None
@@ -201,8 +203,8 @@ class Election:
         return Record(
             holder=str(self.me), epoch=term.epoch, beat=record.beat + 1 if record is not None else 0,
             lease_duration=self.timing.lease_duration, outage_limit=self.timing.outage_limit,
-            members={**self.members, self.me.key: self._address}, quarantine=self.quarantine,
-            address=self._address, token=self._token,
+            members={**self.members, self.me.key: self.address}, quarantine=self.quarantine,
+            address=self.address, token=self.token,
         )  # fmt: skip
 
     def _taken(self, record: Record | None) -> Record:
@@ -214,8 +216,8 @@ class Election:
         return Record(
             holder=str(self.me), epoch=epoch, beat=record.beat + 1 if record is not None else 0,
             lease_duration=self.timing.lease_duration, outage_limit=self.timing.outage_limit,
-            members={**(record.members if record is not None else {}), self.me.key: self._address},
-            quarantine=quarantine, address=self._address, token=self._token,
+            members={**(record.members if record is not None else {}), self.me.key: self.address},
+            quarantine=quarantine, address=self.address, token=self.token,
         )  # fmt: skip
 
     def _release_of(self, seen: _Seen, stopped: Stopped) -> Call:

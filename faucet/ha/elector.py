@@ -18,20 +18,30 @@ from faucet.ha.member import Member
 
 _log = logging.getLogger("faucet")
 
+LONGEST_PAUSE = 60.0
+"""Seconds. A timer runs on a clock that stands still while the machine is suspended; terms do not."""
+
+AFTER_BUG = 1.0
+
 
 class Elector:
-    """Runs `member` on the Lease. `on_decision(decision)` gets Began, Ended, AskAll and Reply, in order."""
+    """Runs `member` on the Lease. `on_decision(decision)` gets Began, Ended, AskAll and Reply, in order.
+
+    `after_event()` is called when something has happened and what it needed is done.
+    """
 
     def __init__(
         self, member: Member, lease: LeaseClient, on_decision: Callable[[Decision], None],
-        now: Callable[[], float] = clock.now,
+        after_event: Callable[[], None] = lambda: None, now: Callable[[], float] = clock.now,
     ) -> None:  # fmt: skip
         self.member = member
         self.trouble = ""
         """Why the last call to the API failed; empty if it did not."""
         self._lease = lease
         self._on_decision = on_decision
+        self._after_event = after_event
         self._now = now
+        self._stopped = False
         self._wake = asyncio.Event()
         self._released = asyncio.Event()
         self._calling: asyncio.Task[None] | None = None
@@ -43,13 +53,20 @@ class Elector:
 
     async def stop(self) -> None:
         """Take part no more. The Lease stays as it is: `release` gives it up."""
+        self._stopped = True
         for task in (self._running, self._calling):
             if task is not None:
                 await tasks.end(task)
 
     def event(self, happened: Callable[[float], list[Decision]]) -> None:
-        """Something has happened that the member must know of: call `happened(now)`, and do what it decides."""
+        """Something has happened that the member must know of: call `happened(now)`, and do what it decides.
+
+        Nothing, after `stop`.
+        """
+        if self._stopped:
+            return
         self._do(happened(self._now()))
+        self._after_event()
         self._wake.set()
 
     async def release(self, why: str) -> None:
@@ -61,15 +78,24 @@ class Elector:
                 await self._released.wait()
 
     async def _run(self) -> None:
-        election = self.member.election
         while True:
             self._wake.clear()
-            now = self._now()
-            self._do(election.tick(now))
-            pause = min(election.wake_at(), self.member.wake_at(now)) - self._now()
+            try:
+                pause = self._tick()
+            except Exception:  # a bug of ours must not end the election, and with it the service, for good
+                _log.exception("the election for Lease %s failed unexpectedly; it goes on", self._lease)
+                pause = AFTER_BUG
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(pause, 0.0) if pause < 3600 else None):
+                async with asyncio.timeout(pause):
                     await self._wake.wait()
+
+    def _tick(self) -> float:
+        """Do what is due; return the seconds until something is."""
+        now = self._now()
+        self._do(self.member.election.tick(now))
+        self._after_event()
+        wake_at = min(self.member.election.wake_at(), self.member.wake_at(now))
+        return min(max(wake_at - self._now(), 0.0), LONGEST_PAUSE)
 
     def _do(self, decisions: list[Decision]) -> None:
         for decision in decisions:
