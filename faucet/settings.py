@@ -83,7 +83,7 @@ CONFIG_NAME = "faucet.toml"
 ACTIONS = (
     "details", "restart", "rolling-restart", "scale-up", "scale-down", "hold", "kill", "drop", "retry",
     "filter", "follow", "only", "source", "wrap", "mark", "clear", "copy", "save", "sort", "pause",
-    "log", "requests", "queue", "events", "help", "quit",
+    "log", "requests", "queue", "events", "lanes", "endpoints", "longer", "shorter", "help", "quit",
 )  # fmt: skip
 """What keys can be given to. The same as in the monitor, which is too heavy to be asked."""
 
@@ -330,6 +330,12 @@ class ServeSettings(ProxySettings, LogSettings, MonitorSettings):
         unit="names",
         shown="its own",
         example="metrics.example.com",
+    )
+    endpoint_metrics: bool = _option(
+        True,
+        "Count requests by endpoint on /metrics: at most 100 endpoints, with numbers and ids folded.",
+        SERVICE,
+        negative="--no-endpoint-metrics",
     )
     config: Path | None = _option(
         None,

@@ -22,8 +22,9 @@ from faucet.machine import user_name
 from faucet.settings import SshSettings
 from faucet.ssh.target import Target
 from faucet.status.columns import Cell, columns_of, format_age, format_latency
+from faucet.status.endpoint_columns import counted_in, endpoint_columns
 from faucet.status.format import clock, log_prefix
-from faucet.status.snapshot import LogRow, Service, WorkerRow
+from faucet.status.snapshot import EndpointRow, LogRow, Service, WorkerRow
 from faucet.status.usage import Usage, sample_usage
 from faucet.text import to_json, visible, visible_lines
 from faucet.units import format_duration, format_size
@@ -184,11 +185,15 @@ def workers(*, at: At = None, as_json: Json = False) -> int:
 async def _print_workers(data: Any) -> None:
     rows = [WorkerRow(**row) for row in data["workers"]]
     usage = await _usage(rows) if data["service"]["mode"] == "local" else {}
-    ascii_only = (sys.stdout.encoding or "").lower() not in ("utf-8", "utf8")
-    cells = [Cell(row, data["now"], usage.get(row.pid), ascii_only) for row in rows]
+    cells = [Cell(row, data["now"], usage.get(row.pid), _ascii_only()) for row in rows]
     columns = columns_of(data["service"]["mode"])
     _print_table([(column.title, column.right) for column in columns],
                  [[column.text(cell) for column in columns] for cell in cells])  # fmt: skip
+
+
+def _ascii_only() -> bool:
+    """Standard output cannot take what is not ASCII."""
+    return (sys.stdout.encoding or "").lower() not in ("utf-8", "utf8")
 
 
 async def _usage(rows: list[WorkerRow]) -> dict[int, Usage]:
@@ -238,6 +243,25 @@ def _request_cells(row: dict[str, Any]) -> list[str]:
         clock(row["ended"]), row["client"], row["worker"] or "-", str(row["status"]), format_duration(row["waited"]),
         format_duration(row["service"]), format_size(row["sent"]), f"{row['method']} {row['target']}", row["note"],
     ]  # fmt: skip
+
+
+@app.command
+def endpoints(*, at: At = None, as_json: Json = False, last: Last = 30) -> int:
+    """What each endpoint takes: requests, service times, and its share of all lock time, over the last 15 minutes."""
+
+    async def talk(client: Client) -> int:
+        data = await client.ask("endpoints")
+        if as_json:
+            _print_json(data)
+            return 0
+        columns = endpoint_columns(ascii_only=_ascii_only())
+        rows = [EndpointRow(**row) for row in data["endpoints"][:last]]
+        _print_table([(column.title, column.right) for column in columns],
+                     [[column.text(row) for column in columns] for row in rows])  # fmt: skip
+        _say(counted_in(data["seconds"], data["uncounted"]))
+        return 0
+
+    return _run(at, talk)
 
 
 @app.command

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
+from time import time
 from typing import Any
 
 from faucet.control.protocol import Message
@@ -27,6 +28,7 @@ class Commands:
         self._known: dict[str, Callable[[Message], Any]] = {
             "status": self._status,
             "requests": self._requests,
+            "endpoints": self._endpoints,
             "logs": self._logs,
             "health": self._health,
             "details": self._details,
@@ -61,6 +63,13 @@ class Commands:
         stats = self._runtime.proxy.stats
         records, _ = newest(stats.recent, stats.exchanges, 0, _number(message, "last", 50, ROWS_LIMIT))
         return [request_row(record)._asdict() for record in records]
+
+    def _endpoints(self, _: Message) -> Any:
+        endpoints = self._runtime.endpoints
+        endpoints.follow(self._runtime.proxy.stats)
+        rows, seconds = endpoints.rows(time())
+        return {"endpoints": [row._asdict() for row in rows], "seconds": round(seconds),
+                "uncounted": endpoints.uncounted}  # fmt: skip
 
     def _logs(self, message: Message) -> Any:
         recent_log = self._runtime.recent_log

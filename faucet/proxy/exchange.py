@@ -283,6 +283,7 @@ class Exchange(Holder):
     def client_gone(self) -> None:
         """The client's connection is lost."""
         self._parted()
+        self.account.client_left()
         place = {_READING: "while it sent its request", _QUEUED: "the queue"}.get(self.phase, "before the answer")
         self._fail(Event.CLIENT_GONE, f"the client left {place}")
 

@@ -68,6 +68,8 @@ class Record:
     """Name of the last worker that held it; empty if none did."""
     note: str
     """Why the outcome is not just a relayed response; empty if it is."""
+    left: float = 0.0
+    """Seconds of `service` for which the client was gone: the worker computed for nobody."""
     request_id: str = ""
     """Its Faucet-Request-Uuid; empty if nobody asked for one."""
 
