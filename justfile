@@ -37,6 +37,10 @@ reference:
 fuzz rounds="1000000":
     {{ bin }}/python -m tests.support.fuzzing {{ rounds }}
 
+# Let programs of others loose on Faucet (`.ci/prepare corpora` installs them): all, or those whose name begins so
+corpora *names:
+    {{ bin }}/python -m tests.corpora {{ names }}
+
 # Build the example images (buildah, debootstrap, as root) and serve from them: two or three minutes
 images:
     FAUCET_IMAGES=1 {{ bin }}/python -m pytest tests/rigs/test_images.py
