@@ -41,6 +41,10 @@ fuzz rounds="1000000":
 corpora *names:
     {{ bin }}/python -m tests.corpora {{ names }}
 
+# Change the locks and the rules of failure, one slip at a time: each must be noticed by their tests (or: mutants locks)
+mutants *names:
+    {{ bin }}/python -m tests.corpora.mutants {{ names }}
+
 # Build the example images (buildah, debootstrap, as root) and serve from them: two or three minutes
 images:
     FAUCET_IMAGES=1 {{ bin }}/python -m pytest tests/rigs/test_images.py
