@@ -8,8 +8,9 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 
-from tests.corpora import load_tools, slow_tools
+from tests.corpora import load_tools, slow_tools, websocket
 from tests.corpora.rig import Missing, Rig, Row
+from tests.support.running import python_worker
 
 Recipe = Callable[[], Row]
 
@@ -28,11 +29,19 @@ def slowly(mode: str) -> Row:
     return rig.row
 
 
+def with_sockets() -> Row:
+    """WebSockets."""
+    with Rig("websocket", command=python_worker("framed")) as rig:
+        websocket.websocket(rig)
+    return rig.row
+
+
 def recipes() -> dict[str, Recipe]:
     """All of them, by name."""
     return {
         **{name: partial(with_load, name) for name in load_tools.ALL},
         **{f"slowhttptest-{mode}": partial(slowly, mode) for mode in slow_tools.MODES},
+        "websocket": with_sockets,
     }
 
 
