@@ -8,17 +8,22 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 
-from tests.corpora import load_tools, slow_tools, websocket
+from tests.corpora import clients, coverage, load_tools, slow_tools, websocket
 from tests.corpora.rig import Missing, Rig, Row
+from tests.corpora.targets import TARGETS
 from tests.support.running import python_worker
 
 Recipe = Callable[[], Row]
 
 
-def with_load(name: str) -> Row:
-    """A load generator."""
+PLAIN = load_tools.ALL | clients.ALL
+"""Recipes for the service as it is by default."""
+
+
+def plain(name: str) -> Row:
+    """A load generator, or a client."""
     with Rig(name) as rig:
-        load_tools.ALL[name](rig)
+        PLAIN[name](rig)
     return rig.row
 
 
@@ -39,9 +44,10 @@ def with_sockets() -> Row:
 def recipes() -> dict[str, Recipe]:
     """All of them, by name."""
     return {
-        **{name: partial(with_load, name) for name in load_tools.ALL},
+        **{name: partial(plain, name) for name in PLAIN},
         **{f"slowhttptest-{mode}": partial(slowly, mode) for mode in slow_tools.MODES},
         "websocket": with_sockets,
+        **{f"atheris-{name}": partial(coverage.recipe, name) for name in TARGETS},
     }
 
 

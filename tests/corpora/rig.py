@@ -150,17 +150,18 @@ class Rig:
         """Of something that it serves."""
         return self.service.url(target)
 
-    def run(self, *argv: str, seconds: float = 120, codes: tuple[int, ...] = (0,)) -> str:
+    def run(self, *argv: str, seconds: float = 120, env: dict[str, str] | None = None) -> str:
         """Run a tool to its end; all that it writes. One that does not end hangs, and is ended."""
+        variables = {**os.environ, "HOME": str(self.directory), **(env or {})}
         try:
             done = subprocess.run(
                 argv, capture_output=True, text=True, timeout=seconds, check=False, cwd=self.directory,
-                stdin=subprocess.DEVNULL, errors="replace", env={**os.environ, "HOME": str(self.directory)},
+                stdin=subprocess.DEVNULL, errors="replace", env=variables,
             )  # fmt: skip
         except subprocess.TimeoutExpired:
             self.wrong(f"{Path(argv[0]).name} has not ended after {seconds:.0f} s")
             return ""
-        if done.returncode not in codes:
+        if done.returncode:
             self.wrong(f"{Path(argv[0]).name} exits with {done.returncode}: {(done.stdout + done.stderr)[-500:]}")
         return done.stdout + done.stderr
 

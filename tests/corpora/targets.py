@@ -17,6 +17,13 @@ from typing import Any, NamedTuple, cast
 
 import h11
 
+from faucet.control.commands import Commands
+from faucet.control.server import ControlConnection
+from faucet.fleet import Ask, Origin, Refused
+from faucet.log.recent import RecentLog
+from faucet.proxy.server import Proxy
+from faucet.settings import ServeSettings
+from faucet.status.collect import Runtime
 from tests.support.framing import read_requests, read_response
 from tests.support.mutants import SEEDS, SPICE, check_mutant
 from tests.support.splits import random_pieces
@@ -86,8 +93,6 @@ class Control:
     """A control connection whose transport is a list, and whose commands are run at once."""
 
     def __init__(self) -> None:
-        from faucet.control.server import ControlConnection
-
         class Immediate(ControlConnection):
             def forget(self) -> None:
                 self._rest, self._subscriber = b"", None
@@ -131,12 +136,6 @@ class Control:
 
 def server() -> Any:
     """As much of a ControlServer, and of what it controls, as commands need."""
-    from faucet.control.commands import Commands
-    from faucet.fleet import Ask, Origin, Refused
-    from faucet.log.recent import RecentLog
-    from faucet.proxy.server import Proxy
-    from faucet.settings import ServeSettings
-    from faucet.status.collect import Runtime
 
     def act(ask: Ask) -> str:
         if not (isinstance(ask.worker, str) and isinstance(ask.count, int) and isinstance(ask.who, str)):
