@@ -19,7 +19,7 @@ import pytest
 
 from faucet.ha import clock
 from tests.support.checkout import ROOT
-from tests.support.ha_player import TIMING, when
+from tests.support.ha_player import TIMING, client, when
 from tests.support.ha_process import Moment, moments, overlaps
 from tests.support.needs import need
 from tests.support.realkube import RealKube, is_here
@@ -92,9 +92,18 @@ async def processes(tmp_path: Path) -> AsyncIterator[Processes]:
             for name in "abc":
                 them.start(name)
             await them.active()
+            await all_listed(kube)
             yield them
         finally:
             await them.end()
+
+
+async def all_listed(kube: RealKube) -> None:
+    """Until the Lease lists all: one that it does not list waits for minutes when the active is gone."""
+    lease = client(kube.admin)
+    async with asyncio.timeout(30):
+        while (found := await lease.read()) is None or set(found.record.members) != {"uid-a", "uid-b", "uid-c"}:
+            await asyncio.sleep(0.1)
 
 
 def check(them: Processes, least: int) -> None:
@@ -128,7 +137,6 @@ async def test_stopped_killed_and_replaced(tmp_path: Path) -> None:
 async def test_a_server_that_is_gone_stops_nobody(tmp_path: Path) -> None:
     async with processes(tmp_path) as them:
         active = await them.active()
-        await asyncio.sleep(2 * TIMING.renew_every)  # all are listed
         before = max(moments(them.directory)).epoch
         them.kube.stop_server()
         gone = clock.now()
