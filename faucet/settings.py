@@ -83,7 +83,7 @@ CONFIG_NAME = "faucet.toml"
 ACTIONS = (
     "details", "restart", "rolling-restart", "scale-up", "scale-down", "hold", "kill", "drop", "retry",
     "filter", "follow", "only", "source", "wrap", "mark", "clear", "copy", "save", "sort", "pause",
-    "log", "requests", "queue", "events", "help", "quit",
+    "log", "requests", "queue", "events", "lanes", "endpoints", "longer", "shorter", "help", "quit",
 )  # fmt: skip
 """What keys can be given to. The same as in the monitor, which is too heavy to be asked."""
 
@@ -129,18 +129,34 @@ class ProxySettings:
     )
     buffer_request: int = _option(
         MIB,
-        "Bytes of a request body that are read before a worker is locked; the rest is streamed under the lock.",
+        "Bytes of a request body that are kept in memory; a longer one goes to a temporary file.",
         MESSAGES,
         unit="size",
         example="4MiB",
     )
     buffer_response: int = _option(
         8 * MIB,
-        "Bytes of a response that are kept for a slow client before its worker is slowed down.",
+        "Bytes of a response that are kept in memory for a slow client; more of it goes to a temporary file.",
         MESSAGES,
         unit="size",
         minimum=KIB,
         example="32MiB",
+    )
+    spool_dir: Path | None = _option(
+        None,
+        "Directory for temporary files with what is longer than a buffer, so that no worker waits for a client.",
+        MESSAGES,
+        shown="/var/tmp, or TMPDIR",
+        example="/srv/spool",
+        detail="A default that is in memory (tmpfs) or cannot be written is not used.",
+    )
+    spool_limit: int = _option(
+        1024 * MIB,
+        "Bytes that these files may take together; beyond that, bodies and responses are streamed under the lock. "
+        "0: no files.",
+        MESSAGES,
+        unit="size",
+        example="10GiB",
     )
     retry: Literal["safe", "none", "always"] = _option(
         "safe",
@@ -314,6 +330,12 @@ class ServeSettings(ProxySettings, LogSettings, MonitorSettings):
         unit="names",
         shown="its own",
         example="metrics.example.com",
+    )
+    endpoint_metrics: bool = _option(
+        True,
+        "Count requests by endpoint on /metrics: at most 100 endpoints, with numbers and ids folded.",
+        SERVICE,
+        negative="--no-endpoint-metrics",
     )
     config: Path | None = _option(
         None,

@@ -163,7 +163,7 @@ class _Service:
         if self.admin is not None:
             from faucet.admin.server import Admin, AdminConnection
 
-            admin = Admin(self.control.runtime, self._settings.admin_names)
+            admin = Admin(self.control.runtime, self._settings.admin_names, self._settings.endpoint_metrics)
             await self.admin.open(lambda: AdminConnection(admin))
             _log.info("admin pages are on %s", self.admin.address.described)
 
