@@ -432,8 +432,7 @@ class Election:
         return decisions
 
     def refused(self, now: float, message: Refusal) -> list[Decision]:
-        """A member does not promise."""
-        self._promises.refused(message.key)
+        """A member does not promise: its round stays incomplete. It may know of a later epoch."""
         return self.heard(now, message.epoch)
 
     def _count(self, asked_at: float | None) -> None:

@@ -208,6 +208,24 @@ def test_a_first_installation_waits_longer_than_who_has_seen_a_lease() -> None:
     assert write.record.epoch == 1
 
 
+@pytest.mark.parametrize(("members", "seconds"), [({"uid-a": "", "uid-b": ""}, 10.0), ({"uid-b": ""}, 510.0)])
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_a_lease_that_was_deleted_is_waited_for_as_if_its_holder_lived_on_promises(
+    members: dict[str, str], seconds: float, by_hand: bool
+) -> None:
+    """It may live on them without knowing; who is on its list is asked, others are not."""
+    it = election()
+    it.tick(0.0)
+    it.was_read(0.0, Lease(record(members=members), "1"))
+    it.tick(2.0)
+    it.was_read(2.0, Lease(Record("", 0, 10.0), "2") if by_hand else None)
+    assert it.tick(2.0 + seconds - 0.1) == [Read()]
+    it.was_read(2.0 + seconds - 0.1, Lease(Record("", 0, 10.0), "2") if by_hand else None)
+    (write,) = it.tick(2.0 + seconds)
+    assert isinstance(write, Write)
+    assert write.record.epoch == 7 + 1000, "nobody knows how many it has missed"
+
+
 def test_timing_keeps_terms_apart() -> None:
     with pytest.raises(ValueError, match="must be shorter"):
         Timing(lease_duration=6.0, renew_deadline=6.0)
