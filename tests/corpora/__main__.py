@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 
-from tests.corpora import clients, coverage, load_tools, slow_tools, websocket
+from tests.corpora import clients, coverage, load_tools, pods, slow_tools, websocket
 from tests.corpora.rig import Missing, Rig, Row
 from tests.corpora.targets import TARGETS
 from tests.support.running import python_worker
@@ -47,6 +47,8 @@ def recipes() -> dict[str, Recipe]:
         **{name: partial(plain, name) for name in PLAIN},
         **{f"slowhttptest-{mode}": partial(slowly, mode) for mode in slow_tools.MODES},
         "websocket": with_sockets,
+        "pods": partial(pods.recipe, "pods", through_ssh=False),
+        "ssh-pods": partial(pods.recipe, "ssh-pods", through_ssh=True),
         **{f"atheris-{name}": partial(coverage.recipe, name) for name in TARGETS},
     }
 
