@@ -1,7 +1,7 @@
 """A member of an election as a process of its own, which notes each moment at which it may grant.
 
-`python -m tests.support.ha_process PORT ACCOUNT NAME LOG`; SIGTERM gives the Lease up. A line of LOG has the clock's
-reading, which is the same clock for all processes of a machine, the epoch, and the identity.
+`python -m tests.support.ha_process PORT ACCOUNT NAME LOG`; SIGTERM gives the Lease up. A line of LOG has the time of
+day, which is the same for all processes of a machine whatever their clocks of terms say, the epoch, and the identity.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import signal
 import sys
 from pathlib import Path
 from secrets import token_hex
+from time import time
 from typing import NamedTuple, TextIO
 
 from faucet.ha import clock
@@ -54,11 +55,11 @@ def overlaps(found: list[Moment]) -> list[tuple[Moment, Moment]]:
 
 
 async def note(election: Election, log: TextIO) -> None:
-    """For ever. The clock is read before the rule is asked, and the moment is noted after."""
+    """For ever. The time is read first: what is noted is never later than what the rule was asked for."""
     while True:
-        now = clock.now()
-        if election.may_grant(now):
-            log.write(f"{now:.6f} {election.epoch} {election.me}\n")
+        moment = time()
+        if election.may_grant(clock.now()):
+            log.write(f"{moment:.6f} {election.epoch} {election.me}\n")
             log.flush()
         await asyncio.sleep(EVERY)
 
