@@ -10,6 +10,7 @@ Reads and writes are done where they are asked for, in the loop: they meet the p
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import tempfile
@@ -112,7 +113,10 @@ def directory_on_disk(named: Path | None) -> Path | None:
     """
     if named is not None:
         return named
-    for directory in (Path("/var/tmp"), Path(tempfile.gettempdir())):
+    directories = [Path("/var/tmp")]
+    with contextlib.suppress(OSError):  # no directory can be written to
+        directories.append(Path(tempfile.gettempdir()))
+    for directory in directories:
         if os.access(directory, os.W_OK | os.X_OK) and file_system(directory) not in _IN_MEMORY:
             return directory
     return None
