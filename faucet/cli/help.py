@@ -105,9 +105,6 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "ctl requests": (
         ("faucet ctl requests --last 100", "the latest hundred"),
     ),
-    "ctl endpoints": (
-        ("faucet ctl endpoints", "who takes the workers' time"),
-    ),
     "ctl logs": (
         ("faucet ctl logs --follow", "the log, as it is written"),
         ("faucet ctl logs 2 --last 20", "the latest twenty lines of worker 2"),

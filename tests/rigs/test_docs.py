@@ -113,7 +113,7 @@ MESSAGES = (
     "its request took too long",
     "no worker could be started",
     "before it listened on port",
-    "Its last words:",
+    "Its last lines:",
     "install it with: ",
     "where other machines can reach it",
     "permission denied for user",
