@@ -421,7 +421,7 @@ class BackendConnection(asyncio.Protocol):
         # Without quick ACKs the next answer in two sends would be late; one on a fresh connection is not.
         late = self._apart and _QUICKACK is None
         self._apart = False
-        asked = exchange.all_sent and exchange.head.fields.persistent
+        asked = exchange.all_sent and not self._request_ended and exchange.head.fields.persistent
         keep = clean and asked and head.fields.persistent and not surprise and not late
         self.exchange = self._head = self._body = None
         self.fresh = False

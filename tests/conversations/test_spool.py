@@ -131,6 +131,18 @@ async def test_a_client_that_leaves_while_its_body_is_sent(scripted: OpenStage) 
     await lock_is_given_back(stage)
 
 
+async def test_a_connection_whose_request_was_given_up_is_not_used_again(scripted: OpenStage) -> None:
+    stage = await spooled(scripted)
+    client = await stage.client()
+    await client.send(post(noise(12 * MIB)))
+    worker = await stage.worker.connection()
+    client.reset()
+    await worker.expect_gone_at_last()
+    await worker.send(OK)
+    await stage.idle()
+    await lock_is_given_back(stage)
+
+
 @pytest.mark.parametrize("size", [0, 200 * KIB, 3 * MIB])
 async def test_without_room_in_the_files_a_long_body_is_streamed(scripted: OpenStage, size: int) -> None:
     """None at all; or some, which is sent first."""
