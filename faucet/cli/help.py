@@ -98,8 +98,15 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "ctl workers": (
         ("faucet ctl workers --json", "a JSON object for each worker"),
     ),
+    "ctl endpoints": (
+        ("faucet ctl endpoints", "which endpoints take the workers' time"),
+        ("faucet ctl endpoints --json", "the same for programs"),
+    ),
     "ctl requests": (
         ("faucet ctl requests --last 100", "the latest hundred"),
+    ),
+    "ctl endpoints": (
+        ("faucet ctl endpoints", "who takes the workers' time"),
     ),
     "ctl logs": (
         ("faucet ctl logs --follow", "the log, as it is written"),

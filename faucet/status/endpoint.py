@@ -16,6 +16,9 @@ SEGMENTS = 6
 LENGTH = 60
 """Characters of an endpoint at most."""
 
+HAS_DIGIT = re.compile(r"\d")
+"""What every segment that is folded has."""
+
 PLACEHOLDERS = (
     ("<n>", re.compile(r"[+-]?\d+(?:[.,]\d+)*")),
     ("<date>", re.compile(r"\d{4}-\d\d-\d\d(?:[T_ ].*)?")),
@@ -34,7 +37,7 @@ def endpoint_of(method: str, target: str) -> str:
 @lru_cache(maxsize=2048)
 def _folded(method: str, path: str) -> str:
     parts = path.partition("#")[0].split("/")
-    kept = [_segment(part) for part in parts[: SEGMENTS + 1]]
+    kept = [_segment(part) if HAS_DIGIT.search(part) else part for part in parts[: SEGMENTS + 1]]
     if len(parts) > SEGMENTS + 1:
         kept.append("…")
     text = visible(f"{method} {'/'.join(kept)}")
@@ -42,4 +45,6 @@ def _folded(method: str, path: str) -> str:
 
 
 def _segment(text: str) -> str:
+    if text.isdecimal():
+        return "<n>"  # most of them; a pattern takes a microsecond
     return next((name for name, pattern in PLACEHOLDERS if pattern.fullmatch(text)), text)

@@ -6,6 +6,7 @@ endpoints, the rest is `other`; MINUTES slices of a minute.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -24,6 +25,8 @@ OTHER = "other"
 
 MINUTES = 15
 """How far back the figures of the monitor reach."""
+
+_NUMBERS = re.compile(rb"(?<=/)[0-9]+(?=/|$)")
 
 PATHS_REMEMBERED = 4096
 """Paths whose endpoint is remembered, so that it need not be made again."""
@@ -134,7 +137,7 @@ class Endpoints:
         return name if exists and len(self.totals) < NAMES else OTHER
 
     def _name(self, record: Record) -> str:
-        key = record.method, record.target.partition(b"?")[0]
+        key = record.method, _NUMBERS.sub(b"0", record.target.partition(b"?")[0])
         name = self._paths.get(key)
         if name is None:
             if len(self._paths) >= PATHS_REMEMBERED:

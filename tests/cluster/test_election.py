@@ -23,7 +23,6 @@ import pytest
 from tests.support.checkout import ROOT
 from tests.support.ha_player import TIMING, client, when
 from tests.support.ha_process import Moment, moments, overlaps
-from tests.support.needs import need
 from tests.support.realkube import RealKube, is_here
 
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
@@ -89,7 +88,8 @@ class Processes:
 @asynccontextmanager
 async def processes(tmp_path: Path) -> AsyncIterator[Processes]:
     """Three members, one of them active."""
-    need(is_here(), "a Kubernetes API server (`just kube`), etcd and openssl")
+    if not is_here():  # in CI, too: it takes longer to build than all tests may take
+        pytest.skip("needs a Kubernetes API server (`just kube`) and etcd")
     (tmp_path / "notes").mkdir()
     async with RealKube(tmp_path / "kube") as kube:
         await kube.allow_leases(["get", "create", "update"])

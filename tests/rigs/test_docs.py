@@ -34,6 +34,7 @@ OTHERS = {
     "--output",
     "--replicas",
     "--no-confirm",
+    "--no-endpoint-metrics",
 }
 NEIGHBOURS = {"--strategy"}
 """Options of the programs that docs/coming-from.md speaks of."""
