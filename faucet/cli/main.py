@@ -1,6 +1,6 @@
 """The command line: parses, then calls the runtime, nothing else.
 
-The options are made from the dataclasses in `settings.py` (by `parameters.py`), each with its FAUCET_… variable.
+The options are made from the dataclasses in `faucet/settings` (by `parameters.py`), each with its FAUCET_… variable.
 Precedence: flag, variable, file, default.
 """
 

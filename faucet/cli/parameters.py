@@ -1,4 +1,4 @@
-"""The dataclasses of `settings.py` as flags: name, variable, unit, range, help and default of each field."""
+"""The dataclasses of `faucet/settings` as flags: name, variable, unit, range, help and default of each field."""
 
 from __future__ import annotations
 

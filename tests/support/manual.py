@@ -40,7 +40,7 @@ SHOWN = tuple(
 def manual() -> str:
     """Return docs/faucet.1."""
     lines = [
-        '.\\" Made from faucet/settings.py by `just reference`: change it there.',
+        '.\\" Made from faucet/settings/ by `just reference`: change it there.',
         f'.TH FAUCET 1 "" "faucet {__version__}" "User Commands"',
         ".nh",
         ".ad l",
