@@ -41,9 +41,21 @@ site:
 fuzz rounds="1000000":
     {{ bin }}/python -m tests.support.fuzzing {{ rounds }}
 
+# Let programs of others loose on Faucet (`.ci/prepare corpora` installs them): all, or those whose name begins so
+corpora *names:
+    {{ bin }}/python -m tests.corpora {{ names }}
+
+# Change the locks and the rules of failure, one slip at a time: each must be noticed by their tests (or: mutants locks)
+mutants *names:
+    {{ bin }}/python -m tests.corpora.mutants {{ names }}
+
 # Build the example images (buildah, debootstrap, as root) and serve from them: two or three minutes
 images:
     FAUCET_IMAGES=1 {{ bin }}/python -m pytest tests/rigs/test_images.py
+
+# Build a real Kubernetes API server for tests into a cache outside the checkout, once (needs go, four minutes; and etcd, Debian's etcd-server)
+kube:
+    tests/support/kube/build
 
 # Torment simulated Faucets of one service for so many seconds, or with one seed, and check that never two grant at once
 ha-sim seconds="60" *seed:

@@ -111,6 +111,8 @@ class Metrics(Collector):
         yield GaugeMetricFamily(
             "faucet_buffered_bytes_limit", "The buffer budget in bytes.", proxy.clients.budget.total
         )
+        yield GaugeMetricFamily("faucet_spool_bytes", "Used bytes of temporary files.", proxy.clients.space.used)
+        yield GaugeMetricFamily("faucet_spool_bytes_limit", "Allowed bytes of them.", proxy.clients.space.limit)
         waiting = len(proxy.clients.budget.bodies)
         yield GaugeMetricFamily("faucet_bodies_waiting", "Request bodies that wait for buffer space.", waiting)
         yield GaugeMetricFamily("faucet_tunnels", "Open WebSocket connections.", len(proxy.clients.tunnels))

@@ -1,4 +1,4 @@
-"""The dataclasses of `settings.py` as flags: name, variable, unit, range, help and default of each field."""
+"""The dataclasses of `faucet/settings` as flags: name, variable, unit, range, help and default of each field."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def _listened(text: str) -> Address | UnixAddress:
         raise ValueError(str(error)) from error
 
 
-def _address(text: str) -> Address:
-    """Raises ValueError."""
+def _address(text: str) -> Address | None:
+    """Raises ValueError. Nothing is no address, as of an empty variable; alone it would mean all interfaces."""
     try:
-        return parse_address(text)
+        return parse_address(text) if text.strip() else None
     except AddressError as error:
         raise ValueError(str(error)) from error
 
@@ -71,19 +71,34 @@ def _name(text: str) -> str:
     return text
 
 
+def whole_number(_type: Any, tokens: Sequence[Token]) -> int:
+    """Convert the value of an option: cyclopts itself would round 1.5. Raises ValueError."""
+    return _count(tokens[0].value)
+
+
 def _count(text: str) -> int:
-    """A whole number: cyclopts itself would round 1.5. Raises ValueError."""
+    """Raises ValueError."""
     try:
         return int(text)
     except ValueError:
         raise ValueError(f"{text!r} is no whole number") from None
 
 
+def path_of(token: Token) -> Path:
+    """Return the path that is named. Raises ValueError for an empty word on the command line: most likely a slip."""
+    if not token.value and token.source == "cli":
+        raise ValueError("it is empty: is a shell variable not set? The current directory is `.`")
+    return Path(token.value)
+
+
 def directory_of(token: Token) -> Path:
-    """The directory that is named. A word without a flag has to be one: else it was meant for something else."""
-    path = Path(token.value)
-    if token.keyword is None and token.source == "cli" and not is_directory(path):
-        raise UnknownWord(token.value)
+    """Return the directory that is named. Raises ValueError; UnknownWord if the command line names something else.
+
+    A variable or a file may name a directory that does not exist yet, for doctor to report.
+    """
+    path = path_of(token)
+    if token.source == "cli" and not is_directory(path):
+        raise UnknownWord(token.value, is_path=token.keyword is not None)
     return path
 
 

@@ -9,7 +9,7 @@ from time import time
 from typing import Any
 
 from faucet.control.protocol import Message
-from faucet.fleet import Ask, Refused
+from faucet.fleet import Command, Refused
 from faucet.log.recent import newest
 from faucet.status.collect import Runtime, log_row, now, request_row
 
@@ -43,10 +43,10 @@ class Commands:
             return command(message)
         fleet = self._runtime.fleet
         if isinstance(name, str) and name in {*fleet.actions, *fleet.not_offered}:
-            ask = self._ask(name, message)
+            given = self._given(name, message)
             if action := fleet.actions.get(name):
-                return action(ask)
-            raise Refused(fleet.not_offered[name].format(**asdict(ask)))
+                return action(given)
+            raise Refused(fleet.not_offered[name].format(**asdict(given)))
         names = ", ".join(sorted({*self._known, *fleet.actions}))
         raise Refused(f"unknown command {str(name)[:40]!r}; expected watch, {names}")
 
@@ -99,8 +99,8 @@ class Commands:
 
     # -- acting ------------------------------------------------------------------------------------------------
 
-    def _ask(self, name: str, message: Message) -> Ask:
-        return Ask(
+    def _given(self, name: str, message: Message) -> Command:
+        return Command(
             who=_who(message),
             worker="" if name in FOR_ALL else _worker(message),
             count=self._count(message) if name == "scale" else 0,

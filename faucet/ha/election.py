@@ -31,7 +31,7 @@ RETRY = 0.25
 
 FIRST_PATIENCE = 1.5
 """Lease durations for which a member that has never seen a Lease waits for one: members that have seen it go first,
-since they know its epoch."""
+since they know its epoch. It cannot know of a holder that lives on promises while someone deletes its Lease."""
 
 
 MISSED = 1000
@@ -80,8 +80,8 @@ class Election:
         self.epoch = 0
         """The highest epoch that this member has heard of."""
         self.members: dict[str, str] = {}
-        """The key and address of each member that is connected, or was a short while ago; the active's next renewal
-        lists them. `renew_soon` makes it one of this moment."""
+        """The key and address of each other member that is connected, or was a short while ago; the active's next
+        renewal lists them. `renew_soon` makes it one of this moment."""
         self.unreachable: set[str] = set()
         """The keys of members that are not connected."""
         self.quarantine = 0.0
@@ -89,8 +89,10 @@ class Election:
         self.seen: _Seen | None = None
         self.last_answer: float | None = None
         """When the API answered last."""
-        self._address = address
-        self._token = token
+        self.address = address
+        """Where this member listens for others."""
+        self.token = token
+        """What they present there."""
         self._serve_partitioned = serve_partitioned
         self._chance = chance
         self._call: _UnderWay | None = None
@@ -106,11 +108,17 @@ class Election:
         self._releasing: Stopped | None = None
         self._yield_until = -inf
         self._leaving = False
+        self._held: Record | None = None  # the last record that someone had made who held the Lease
 
     @property
     def is_active(self) -> bool:
         """Whether this member holds the Lease, as far as it knows."""
         return self.term is not None
+
+    @property
+    def is_releasing(self) -> bool:
+        """Whether the Lease has still to be told that this member gave it up."""
+        return self._releasing is not None
 
     def may_grant(self, now: float) -> bool:
         """Whether this member may grant a pod now; `now` must be read just before."""
@@ -195,8 +203,8 @@ class Election:
         return Record(
             holder=str(self.me), epoch=term.epoch, beat=record.beat + 1 if record is not None else 0,
             lease_duration=self.timing.lease_duration, outage_limit=self.timing.outage_limit,
-            members={**self.members, self.me.key: self._address}, quarantine=self.quarantine,
-            address=self._address, token=self._token,
+            members={**self.members, self.me.key: self.address}, quarantine=self.quarantine,
+            address=self.address, token=self.token,
         )  # fmt: skip
 
     def _taken(self, record: Record | None) -> Record:
@@ -208,8 +216,8 @@ class Election:
         return Record(
             holder=str(self.me), epoch=epoch, beat=record.beat + 1 if record is not None else 0,
             lease_duration=self.timing.lease_duration, outage_limit=self.timing.outage_limit,
-            members={**(record.members if record is not None else {}), self.me.key: self._address},
-            quarantine=quarantine, address=self._address, token=self._token,
+            members={**(record.members if record is not None else {}), self.me.key: self.address},
+            quarantine=quarantine, address=self.address, token=self.token,
         )  # fmt: skip
 
     def _release_of(self, seen: _Seen, stopped: Stopped) -> Call:
@@ -234,6 +242,8 @@ class Election:
             self.seen = _Seen(record, version, now)
         if record is not None and (record.holder or record.released_by) != str(self.me):
             self._yield_until = -inf  # another has had its turn
+        if record is not None and (record.holder or record.released_by):
+            self._held = record
         decisions: list[Decision] = []
         if record is not None:
             decisions += self.heard(now, record.epoch)
@@ -269,7 +279,7 @@ class Election:
         """The API has stored the record of Write, as `version`."""
         call, sent_at = self._answered(now)
         assert isinstance(call, Write)
-        self.seen = _Seen(call.record, version, now)
+        self.seen, self._held = _Seen(call.record, version, now), call.record
         self._next_call = now if self._releasing is not None else now + self._pause()
         if self.term is not None:
             return self._was_renewed(now, call, sent_at, self.term)
@@ -329,11 +339,7 @@ class Election:
             return inf
         if record is not None and self._is_free(record):
             return self._yield_until
-        if record is not None:
-            patience = self._wait_for(record)
-        else:
-            patience = self.timing.lease_duration * (1.0 if self.epoch else FIRST_PATIENCE)
-        return max(seen.at + patience, self._promised_until, self._yield_until)
+        return max(seen.at + self._patience(record), self._promised_until, self._yield_until)
 
     def _is_free(self, record: Record) -> bool:
         """Whether its holder has stopped for certain. No holder is not enough: someone may have written it by hand."""
@@ -342,9 +348,18 @@ class Election:
         holder = Identity.parse(record.holder)
         return holder is not None and self.me.restarted(holder)
 
+    def _patience(self, record: Record | None) -> float:
+        """Seconds for which the Lease must be unchanged, or missing."""
+        if record is not None and record.holder:
+            return self._wait_for(record)
+        # It was deleted. Its holder may live on promises, and has not seen it.
+        if self._held is not None:
+            return self._wait_for(self._held)
+        return self.timing.lease_duration * FIRST_PATIENCE
+
     def _wait_for(self, record: Record) -> float:
-        """Seconds for which the Lease must be unchanged. A member that its holder does not know is not asked for
-        promises, so it waits until there can be none any more."""
+        """As `_patience`. A member that the holder does not know is not asked for promises, so it waits until there can
+        be none any more."""
         if self.me.key in record.members:
             return record.lease_duration
         return record.lease_duration + record.outage_limit * self.timing.drift
@@ -417,8 +432,7 @@ class Election:
         return decisions
 
     def refused(self, now: float, message: Refusal) -> list[Decision]:
-        """A member does not promise."""
-        self._promises.refused(message.key)
+        """A member does not promise: its round stays incomplete. It may know of a later epoch."""
         return self.heard(now, message.epoch)
 
     def _count(self, asked_at: float | None) -> None:
@@ -440,7 +454,8 @@ class Election:
         """Never stand for the Lease again: this member ends."""
         self._leaving = True
 
-    def renew_soon(self, now: float) -> None:
+    def renew_soon(self, now: float) -> list[Decision]:
         """Renew at once: the list of members has changed."""
         if self.term is not None:
             self._next_call = min(self._next_call, now)
+        return self.tick(now)

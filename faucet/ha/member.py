@@ -27,6 +27,7 @@ class Member:
         self._in_use: set[str] = set()
         self._stopped_in = 0  # the last epoch in which this member was the active, and is no more
         self._reported: set[str] = set()  # busy pods that others know of
+        self._gone_since: dict[str, float] = {}  # keys of listed members that are not connected
         self._heard: dict[tuple[str, int], Stopped] = {}
         election.quarantine = quarantine_seconds(0.0, lock_grace)
 
@@ -67,6 +68,7 @@ class Member:
 
     def _begin(self, previous: Record | None, now: float) -> None:
         self._reported.clear()
+        self._list_again(now)
         if previous is None:
             # Whoever has never seen a Lease has waited for longer than a term, and there is nobody to ask.
             first = self.election.epoch == 1
@@ -95,6 +97,39 @@ class Member:
     def _busy(self, now: float) -> frozenset[str]:
         """What a successor must not use: this member's pods, and those that were in quarantine when it stopped."""
         return frozenset(self._in_use) | self.quarantine.pods(now)
+
+    # -- the list of members, which the active keeps --------------------------------------------------------------
+
+    def _list_again(self, now: float) -> None:
+        """Begin with those that the Lease lists; none of them is connected yet."""
+        seen, me = self.election.seen, self.election.me
+        listed = dict(seen.record.members) if seen is not None and seen.record is not None else {}
+        listed.pop(me.key, None)
+        self.election.members = listed
+        self._gone_since = dict.fromkeys(listed, now)
+        self.election.unreachable = set(listed)
+
+    def met(self, key: str, address: str, now: float) -> list[Decision]:
+        """A member has connected: the Lease lists it from now on."""
+        self._gone_since.pop(key, None)
+        self.election.unreachable.discard(key)
+        if self.election.members.get(key) == address:
+            return []
+        self.election.members = {**self.election.members, key: address}
+        return self.election.renew_soon(now)
+
+    def parted(self, key: str, now: float) -> None:
+        """A member is no longer connected. It stays on the list for a while: until then it may take the Lease."""
+        self._gone_since.setdefault(key, now)
+        self.election.unreachable.add(key)
+
+    def forget_members(self, now: float) -> None:
+        """Strike those off the list that have not been connected for long."""
+        for key, since in list(self._gone_since.items()):
+            if now - since > self.election.timing.forget_after:
+                del self._gone_since[key]
+                self.election.unreachable.discard(key)
+                self.election.members = {name: at for name, at in self.election.members.items() if name != key}
 
     # -- telling the active, once this member is it no more ----------------------------------------------------
 

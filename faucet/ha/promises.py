@@ -24,8 +24,6 @@ class Promises:
         self._lists = [frozenset(required)]
         self._rounds: dict[int, _Round] = {}
         self._number = 0
-        self.refused_by: set[str] = set()
-        """Who has refused since the last acknowledged write."""
 
     @property
     def required(self) -> set[str]:
@@ -40,7 +38,6 @@ class Promises:
         """A write with that list is stored: those before it are replaced, or can no longer succeed."""
         self._lists = [frozenset(members)]
         self._rounds.clear()
-        self.refused_by.clear()
 
     def begin(self, now: float, excused: Iterable[str] = ()) -> int:
         """Begin a round of questions, sent now; return its number. `excused` need not promise."""
@@ -60,11 +57,6 @@ class Promises:
 
     def promised(self, number: int, key: str) -> float | None:
         """`key` has promised in that round. Returns what `complete` does."""
-        self.refused_by.discard(key)
         if number in self._rounds:
             self._rounds[number].missing.discard(key)
         return self.complete(number)
-
-    def refused(self, key: str) -> None:
-        """`key` does not promise. It stays missing in that round."""
-        self.refused_by.add(key)

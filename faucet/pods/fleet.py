@@ -118,11 +118,11 @@ class Pods:
         self.resolver: Resolver | None = None
         self.first_ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.actions: Mapping[str, Action] = {
-            "restart": lambda ask: self.restart(ask.worker, ask.who),
-            "hold": lambda ask: self.hold(ask.worker, ask.who),
-            "resume": lambda ask: self.resume(ask.worker, ask.who),
-            "drop": lambda ask: self.drop(ask.worker, ask.who),
-            "retry": lambda ask: self.retry(ask.worker, ask.who),
+            "restart": lambda command: self.restart(command.worker, command.who),
+            "hold": lambda command: self.hold(command.worker, command.who),
+            "resume": lambda command: self.resume(command.worker, command.who),
+            "drop": lambda command: self.drop(command.worker, command.who),
+            "retry": lambda command: self.retry(command.worker, command.who),
         }
         self.not_offered: Mapping[str, str] = NOT_OFFERED
         self._connector = connector

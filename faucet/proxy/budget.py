@@ -67,6 +67,8 @@ class Budget:
         """`note` is told how many bytes are in use, whenever that has changed."""
         self.total = total
         self._note = note
+        self.on_strained: Callable[[], None] = lambda: None
+        """Called when a body begins to wait."""
         self.used = 0
         self.bodies: dict[Waiting, int] = {}
         """Those that wait, and for how much; oldest first."""
@@ -90,6 +92,7 @@ class Budget:
         size = min(size, self.total)  # or else it would wait for ever
         if self.bodies or self.used + size > self.total:
             self.bodies[body] = size
+            self.on_strained()
             return False
         self.used += size
         self._note(self.used)

@@ -171,7 +171,7 @@ class Dispatcher(Generic[Ticket, Worker]):
 
     def _offer(self, worker: Worker, now: float) -> Lease[Ticket, Worker] | None:
         """`worker` is not locked: lock it for whoever waits longest, else let it be free."""
-        if worker in self._held or worker not in self._workers:
+        if worker in self._held:
             return None
         if not self._queue:
             self._free[worker] = None

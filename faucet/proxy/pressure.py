@@ -38,6 +38,7 @@ class Pressure:
         self._budget = budget
         self._timer: asyncio.Handle | None = None
         self._cut = 0
+        budget.on_strained = self.begin
 
     def begin(self) -> None:
         """The budget is spent."""

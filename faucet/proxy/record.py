@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from time import monotonic, time
 
-from faucet.proxy.stats import Record
+from faucet.http1 import StartLine
+from faucet.proxy.stats import UNKNOWN, Record
 
 CLIENT_CLOSED_REQUEST = 499
 """What the log shows where no answer could be sent, because the client had left. As in nginx; never sent."""
@@ -76,6 +77,14 @@ class Account(Record):
             note = f"{self._remarks}; {note}" if note else self._remarks
         self.ended, self.status, self.note = time(), status, note
         return True
+
+
+def refused(client: str, line: StartLine | None, status: int, detail: str, sent: int, received: int) -> Record:
+    """The record of a request that was answered before it was an exchange; `line` None: it was not even a request."""
+    account = Account(client, *(line or (b"-", b"-", UNKNOWN)), received)
+    account.sent = sent
+    account.settle(status, detail)
+    return account
 
 
 TARGET_LIMIT = 300

@@ -38,6 +38,10 @@ SERVICE_WEIGHT = 0.1
 """Weight of the newest service time in the moving mean that Retry-After is computed from."""
 
 
+UNKNOWN = -1
+"""The minor version of a request without a request line that can be read."""
+
+
 @dataclass(slots=True)
 class Record:
     """One exchange, as it ended."""
@@ -49,7 +53,7 @@ class Record:
     method: bytes
     target: bytes
     minor: int
-    """The request was HTTP/1.`minor`."""
+    """The request was HTTP/1.`minor`; UNKNOWN if its request line did not come, or was wrong."""
     status: int
     """As relayed or answered; 499 if the client left before any answer, as nginx logs it."""
     sent: int

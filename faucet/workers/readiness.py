@@ -50,7 +50,7 @@ class Readiness:
     async def wait(self, deadline: float) -> bool:
         """Wait until the process is ready; return False if it is not before `deadline`, or exits, or lost its port."""
         accepts = await self.accepts(min(deadline, monotonic() + HINT_AFTER))
-        if not (accepts or self._process.exited.done() or self._is_stopping()) and monotonic() < deadline:
+        if not (accepts or self._process.exited.done() or self._is_stopping()) and self._in_time(deadline):
             if instead := self._listening().instead_of(self._port):
                 self._log.warning("%s", instead)
             accepts = await self.accepts(deadline)
@@ -60,14 +60,18 @@ class Readiness:
     async def accepts(self, deadline: float) -> bool:
         """Wait until its port accepts a connection; return False if not before `deadline`, or if the process exits.
 
-        The time in which we have no descriptor to connect with does not count.
+        The time in which we have no descriptor to connect with, or do not run, does not count.
         """
         exited = self._process.exited
-        while not (exited.done() or self._is_stopping()) and (self._short or monotonic() < deadline):
+        while not (exited.done() or self._is_stopping()) and self._in_time(deadline):
             if await self._is_reached():
                 return not exited.done()
             await asyncio.wait([exited], timeout=PROBE_INTERVAL)
         return False
+
+    def _in_time(self, deadline: float) -> bool:
+        began = deadline - self._context.settings.startup_timeout
+        return self._short or monotonic() < deadline + self._context.proxy.pool.pauses.since(began)
 
     async def _is_reached(self) -> bool:
         """Return whether its port accepts a connection now, at 127.0.0.1 or at ::1.

@@ -89,17 +89,20 @@ async def test_without_pressure_a_slow_reader_stays(scripted: OpenStage) -> None
 
 
 async def test_a_body_that_waits_for_memory_gets_it_from_those_that_do_not_read(scripted: OpenStage) -> None:
-    stage = await scripted(buffer_total=4 * MIB)
-    _, worker, sending = await reader_with(stage, None, int(3.7 * MIB))
+    stage = await scripted(buffer_total=64 * MIB)
+    reader, worker, sending = await reader_with(stage, None, 6 * MIB)
     await sending
     await stage.idle()
+    budget = stage.proxy.clients.budget
+    assert budget.used > MIB
+    budget.total = budget.used + 500 * KIB
     client = await stage.client()
     request = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % MIB + b"y" * MIB
-    await client.send(request[: 100 * KIB])
-    await client.send(request[100 * KIB :])
+    await client.send(request)
     await worker.expect(request)
     await worker.send(OK)
     await client.expect(OK)
+    await reader.expect_reset()
 
 
 @pytest.mark.skipif(system_trim() is None, reason="needs malloc_trim, of glibc")

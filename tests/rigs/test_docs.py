@@ -102,6 +102,41 @@ def test_links_and_options(page: Path) -> None:
         assert known or option in PROGRAMS | CONTAINERS | NEIGHBOURS, option
 
 
+MESSAGES = (
+    "All workers are busy and the queue is full.",
+    "No worker became free within",
+    "the connection without an answer",
+    "The service is shutting down.",
+    "clients are connected, as many as may be (--max-clients).",
+    "not by Faucet: out of memory? see dmesg",
+    "it is killed and replaced",
+    "its request took too long",
+    "no worker could be started",
+    "before it listened on port",
+    "Its last lines:",
+    "install it with: ",
+    "where other machines can reach it",
+    "permission denied for user",
+    "failed to start",
+    "unhealthy,",
+    "rolling restart stopped at worker",
+    "; the old workers stay",
+    "cannot listen on",
+    "; choose another with --host",
+    "no running Faucet found",
+    "needs the package",
+    "HAS CHANGED",
+)
+"""Parts of messages by which people find their case in docs/troubleshooting.md."""
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+def test_messages_that_people_look_for_are_those_of_the_program(message: str) -> None:
+    assert message in (ROOT / "docs" / "troubleshooting.md").read_text()
+    sources = (path.read_text() for path in (ROOT / "faucet").rglob("*.py"))
+    assert any(message in re.sub(r'"\n\s*f?"', "", source) for source in sources)
+
+
 def test_the_map_is_true() -> None:
     """Every path in CONTRIBUTING exists, and its tree leaves no package out."""
     text = (ROOT / "CONTRIBUTING.md").read_text()

@@ -130,7 +130,6 @@ class Node:
         self.dispatcher: Dispatcher[Ticket, str] = Dispatcher(10_000)
         self.links: list[Link] = []
         self.own_requests: set[Request] = set()
-        self.gone_at: dict[str, float] = {}
         self.leaving = False
         self._call_number = 0
         self._timer = inf
@@ -185,8 +184,7 @@ class Node:
         self._find_active()
         self._hand_over()
         self._close_unused()
-        if self.election.is_active:
-            self._forget_members()
+        self.member.forget_members(now)
         self.arm()
 
     def arm(self) -> None:
@@ -246,15 +244,7 @@ class Node:
             self.do(election.was_refused(now) if kind == "refused" else election.call_failed(now))
 
     def _began(self) -> None:
-        now = self.clock()
         self.cluster.takeovers.append((self.world.now, self))
-        self.election.members = {self.key: self.election.me.name}
-        self.gone_at.clear()
-        seen = self.election.seen
-        if seen is not None and seen.record is not None:
-            self.election.members |= dict(seen.record.members)
-        self.gone_at = {key: now for key in self.election.members if key != self.key}
-        self.election.unreachable = set(self.gone_at)
 
     def _ended(self) -> None:
         self.cluster.endings.append((self.world.now, self))
@@ -454,11 +444,7 @@ class Node:
         if hello.stopped is not None:
             self.do(self.member.heard_stopped(hello.stopped, now, reports=True))
         link.send(self, Welcome(election.epoch))
-        self.gone_at.pop(hello.key, None)
-        election.unreachable.discard(hello.key)
-        if election.members.get(hello.key) != hello.address:
-            election.members[hello.key] = hello.address
-            election.renew_soon(now)
+        self.do(self.member.met(hello.key, hello.address, now))
 
     def _forwarded(self, link: Link, message: Forward) -> None:
         self.do(self.election.heard(self.clock(), message.epoch))
@@ -479,27 +465,13 @@ class Node:
         for ticket, _ in list(self.dispatcher.queue()):
             if ticket[0] is link:
                 self.dispatcher.cancel(ticket)
-        if link.partner is not None and not self._reports(link.partner.identity):
+        if link.partner is None:
+            return
+        others = [other.partner for other in self.links if other.up and other.partner is not None]
+        if link.partner.identity not in {other.identity for other in others}:
             self.member.lost(link.partner.identity, self.clock())
-            self.gone_at.setdefault(link.partner.key, self.clock())
-            self.election.unreachable.add(link.partner.key)
-
-    def _forget_members(self) -> None:
-        """Those who have been away for long leave the list."""
-        now = self.clock()
-        for key, since in list(self.gone_at.items()):
-            if now - since > TIMING.forget_after and not self._is_linked(key):
-                self.election.members.pop(key, None)
-                self.election.unreachable.discard(key)
-                del self.gone_at[key]
-
-    def _reports(self, identity: str) -> bool:
-        """Whether a member that was the active is connected as a relay, and tells which pods it has freed."""
-        return any(link.up and link.partner is not None and link.partner.identity == identity for link in self.links)
-
-    def _is_linked(self, key: str) -> bool:
-        """Whether a member is connected."""
-        return any(link.partner is not None and link.partner.key == key and link.up for link in self.links)
+        if link.partner.key not in {other.key for other in others}:
+            self.member.parted(link.partner.key, self.clock())
 
     # -- its end -----------------------------------------------------------------------------------------------
 

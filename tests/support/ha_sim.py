@@ -14,7 +14,7 @@ from time import monotonic
 
 from faucet.ha.record import NOBODY, Record
 from tests.support.ha_node import TIMING, Cluster, Node
-from tests.support.ha_world import Request, Violation, World
+from tests.support.ha_world import Excluded, Request, Violation, World
 
 TORMENT = 120.0
 """Real seconds, of the simulated world, for which faults happen."""
@@ -28,6 +28,7 @@ class Torment:
 
     def __init__(self, seed: int, faults: tuple[str, ...] | None = None) -> None:
         self.seed = seed
+        self.excluded = False
         self.world = World(seed)
         chance = self.world.random
         self.cluster = Cluster(self.world, chance.choice((2, 3, 3, 4)), chance.choice((1, 2, 3)))
@@ -47,12 +48,18 @@ class Torment:
 
     def run(self) -> int:
         """Run it to its end; return the number of steps. Raises Violation."""
+        try:
+            self._run()
+        except Excluded:
+            self.excluded = True
+        return self.world.steps
+
+    def _run(self) -> None:
         self.world.run(TORMENT)
         self._over = True
         self._heal()
         self.world.run(TORMENT + RECOVERY)
         self._check_recovered()
-        return self.world.steps
 
     def _check_recovered(self) -> None:
         active = [node for node in self.cluster.nodes if node.alive and node.allowed_epoch()]

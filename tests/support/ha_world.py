@@ -28,6 +28,11 @@ class Violation(AssertionError):
     """An invariant does not hold."""
 
 
+class Excluded(Exception):
+    """The rules promise nothing here: a Lease is deleted while its holder lives on promises, and someone comes who has
+    never seen one."""
+
+
 class Process(Protocol):
     """What the checks need of a member."""
 
@@ -128,6 +133,8 @@ class Api:
             return "refused", None
         if write.record.epoch == 1 and (self.lease is None or self.lease.record.epoch != 1):
             self.world.holder_of_epoch.clear()  # nobody remembers an earlier one
+            if any(process.alive and process.allowed_epoch() for process in self.world.processes):
+                raise Excluded
         if self.lease is None:
             self.created_at = self.world.now
         if self.lease is None or self.lease.record != write.record:

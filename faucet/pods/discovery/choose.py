@@ -70,17 +70,19 @@ async def by_kubectl(url: ServiceUrl, commands: Programs) -> Slices | None:
 
 def _by_dns(url: ServiceUrl, dns: Address | None, interval: float) -> Polling:
     """Resolve by the DNS server `dns`; else by the system or, to look up a port, by the server of resolv.conf."""
-    if dns is None and url.port is not None:
-        return Polling(SystemNames(url.host, url.port).lookup, "DNS", interval)
     conf = _resolv_conf()
+    if dns is None and url.port is not None:
+        direct = DirectNames(url.host, url.port, DnsServer(conf.servers[0]), conf) if conf.servers else None
+        names = SystemNames(url.host, url.port, confirm=direct.lookup if direct is not None else None)
+        return Polling(names.lookup, "DNS", interval)
     if dns is not None:
         server = DnsServer(dns.host, dns.port)
     elif conf.servers:
         server = DnsServer(conf.servers[0])
     else:
         return Polling(SystemNames(url.host, usual_port(url)).lookup, "DNS", interval)
-    names = DirectNames(url.host, url.port, server, conf, url.scheme)
-    return Polling(names.lookup, f"DNS at {server}", interval)
+    asked = DirectNames(url.host, url.port, server, conf, url.scheme)
+    return Polling(asked.lookup, f"DNS at {server}", interval)
 
 
 def _resolv_conf() -> ResolvConf:

@@ -10,19 +10,23 @@ of 1000 bytes and `/silent` begins none, until the client has gone; `/reset` res
 
 These are not counted and are answered by any address at any time: `/served` (of this address), `/offences` (of all),
 `/control?ADDRESS=normal|refuse|silent|reset` (done when answered), `/anew`: as if the program had just been started.
+Where PODS_BOOK names a file, each request in hand is written into it: `POST /7`.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import hashlib
+import os
 import socket
 import ssl
 import struct
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 
 CHUNK = 1 << 16
 APART = 0.002
@@ -115,9 +119,17 @@ def head_of(length: int, status: str = "200 OK") -> bytes:
     return f"HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\r\n".encode()
 
 
+def write_down(text: str) -> None:
+    """One line in the book, if there is one."""
+    if path := os.environ.get("PODS_BOOK"):
+        with Path(path).open("a") as book:
+            book.write(f"{text}\n")
+
+
 def sever(writer: asyncio.StreamWriter) -> None:
     """Reset a connection: with no time to linger, closing it sends RST."""
-    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    with contextlib.suppress(OSError):  # it is closed already
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
 
 
@@ -184,6 +196,7 @@ class Pod:
         if self.in_hand is not None:
             return await self.offend(request, reader, writer)
         self.in_hand = request
+        write_down(f"{request.method} {request.path}")
         try:
             return await self.compute(request, reader, writer)
         finally:

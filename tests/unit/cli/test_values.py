@@ -10,7 +10,7 @@ import pytest
 from faucet.cli.main import app, main
 from faucet.net.address import Address, UnixAddress
 from faucet.net.service_url import ServiceUrl
-from faucet.settings import PackageApi, Span
+from faucet.settings import LocalSettings, PackageApi, Span
 from faucet.ssh.target import Target
 
 LOCAL = [
@@ -59,6 +59,17 @@ def test_values_are_parsed(
 def test_a_flag_that_is_repeated(name: str) -> None:
     command = "k8s" if name == "via-ssh" else "local"
     assert len(value_of(command, name, f"--{name}", "a", f"--{name}", "b,c")) == 3
+
+
+@pytest.mark.parametrize("name", ["admin", "api", "host", "log_redact", "reload_include"])
+def test_an_empty_variable_sets_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"FAUCET_{name.upper()}", "")
+    _, bound, _ = app.parse_args(["local"], exit_on_error=False, print_error=False)
+    assert getattr(LocalSettings(**bound.arguments), name) == getattr(LocalSettings(), name)
+
+
+def test_an_empty_admin_address_is_none() -> None:
+    assert value_of("local", "admin", "--admin", "") is None
 
 
 def test_networks_that_are_trusted() -> None:

@@ -39,5 +39,23 @@ def test_an_empty_variable_means_here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_word_of_the_command_line_has_no_variable() -> None:
-    assert len(unknown_variables({"FAUCET_WHICH": "3838"})) == 1
+    assert unknown_variables({"FAUCET_WHICH": "3838"}) == ["the variable FAUCET_WHICH means nothing to Faucet"]
     assert unknown_variables(dict.fromkeys((*SSH, "FAUCET_READ_ONLY", "FAUCET_LOG_REDACT"), "")) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("FAUCET_WORKER", "FAUCET_WORKERS"),
+        ("FAUCET_QUEUE_TIMEOT", "FAUCET_QUEUE_TIMEOUT"),
+        ("FAUCET_HOSTS", "FAUCET_HOST"),
+        ("FAUCET_AT", ""),
+        ("FAUCET_X", ""),
+        ("FAUCET_", ""),
+        ("FAUCET_DEBUG", ""),
+    ],
+)
+def test_what_is_meant_by_a_slip(name: str, meant: str) -> None:
+    """What all names begin with makes none like another."""
+    (remark,) = unknown_variables({name: ""})
+    assert remark.partition("; did you mean ")[2] == (f"{meant}?" if meant else "")

@@ -13,20 +13,21 @@ import pytest
 import faucet.doctor
 from faucet.doctor import Finding, machine, tools
 from faucet.settings import LocalSettings, parse_span
-from tests.support.examination import examine
+from tests.support.examination import examine, findings_of
 from tests.support.findings import ANY_PORT, levels, of
 
 # -- the API ----------------------------------------------------------------------------------------------------
 
 
-def test_nothing_to_serve(tmp_path: Path) -> None:
+def test_nothing_to_serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = of(examine(tmp_path, ANY_PORT, "true"), "API")
     assert wrong.level == "broken"
     assert f"faucet init {tmp_path}" in wrong.advice
-    wrong = of(examine(tmp_path / "nowhere", ANY_PORT, "true"), "API")
+    assert of(examine(tmp_path, ANY_PORT, "true", "no-such-program --port {port}"), "API").level == "broken"
+    monkeypatch.setenv("FAUCET_DIR", str(tmp_path / "nowhere"))
+    wrong = of(findings_of("--rscript", "true"), "API")
     assert "does not exist" in wrong.found
     assert "--dir" in wrong.advice
-    assert of(examine(tmp_path, ANY_PORT, "true", "no-such-program --port {port}"), "API").level == "broken"
 
 
 # -- options ----------------------------------------------------------------------------------------------------

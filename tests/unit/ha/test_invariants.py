@@ -11,14 +11,22 @@ from tests.support.ha_world import SLOWEST, Violation
 STEPS = 300_000
 """Ten seconds or so; `just ha-sim` runs for as long as you like."""
 
+QUICK = 20_000
+
 SEEDS = 400
 """More than any broken rule has needed."""
 
 
+def test_the_invariants_hold_in_a_few_histories() -> None:
+    assert run_seeds(range(10_000, 20_000), steps=QUICK) >= QUICK
+
+
+@pytest.mark.slow
 def test_the_invariants_hold_whatever_happens() -> None:
     assert run_seeds(range(10_000), steps=STEPS) >= STEPS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_broken_rule_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     mutant = MUTANTS[name]

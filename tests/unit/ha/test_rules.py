@@ -19,8 +19,10 @@ from faucet.ha.timing import Timing
 A, B = Identity("a", "uid-a", "boot-a"), Identity("b", "uid-b", "boot-b")
 
 
-def election(me: Identity = A, **options: bool) -> Election:
-    return Election(me, Timing(), address=f"{me.name}:3840", token="t", chance=lambda: 0.5, **options)
+def election(me: Identity = A, *, serve_partitioned: bool = False) -> Election:
+    return Election(
+        me, Timing(), address=f"{me.name}:3840", token="t", serve_partitioned=serve_partitioned, chance=lambda: 0.5
+    )
 
 
 def record(holder: Identity | None = B, epoch: int = 7, **fields: object) -> Record:
@@ -28,9 +30,9 @@ def record(holder: Identity | None = B, epoch: int = 7, **fields: object) -> Rec
     return Record(holder=str(holder) if holder else "", epoch=epoch, **known)  # type: ignore[arg-type]
 
 
-def active(**options: bool) -> Election:
+def active(*, serve_partitioned: bool = False) -> Election:
     """A is the active of epoch 8 since 100, with B as a member; the API has just answered."""
-    it = election(**options)
+    it = election(serve_partitioned=serve_partitioned)
     it.tick(99.0)
     it.was_read(99.0, Lease(record(None, released_by=str(B)), "1"))
     (write,) = it.tick(100.0)
@@ -189,9 +191,10 @@ def test_a_renewal_under_way_delays_a_release_and_no_more() -> None:
 
 def test_a_first_installation_waits_longer_than_who_has_seen_a_lease() -> None:
     fresh, old = election(), election(B)
-    old.heard(0.0, 7)
+    old.tick(-1.0)
+    old.was_read(-1.0, Lease(record(), "1"))
     for it in (fresh, old):
-        it.tick(0.0)
+        it.tick(1.0)
         it.was_read(0.0, None)
         it.tick(9.99)
         it.was_read(9.99, None)
@@ -203,6 +206,24 @@ def test_a_first_installation_waits_longer_than_who_has_seen_a_lease() -> None:
     (write,) = fresh.tick(15.0)
     assert isinstance(write, Write)
     assert write.record.epoch == 1
+
+
+@pytest.mark.parametrize(("members", "seconds"), [({"uid-a": "", "uid-b": ""}, 10.0), ({"uid-b": ""}, 510.0)])
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_a_lease_that_was_deleted_is_waited_for_as_if_its_holder_lived_on_promises(
+    members: dict[str, str], seconds: float, by_hand: bool
+) -> None:
+    """It may live on them without knowing; who is on its list is asked, others are not."""
+    it = election()
+    it.tick(0.0)
+    it.was_read(0.0, Lease(record(members=members), "1"))
+    it.tick(2.0)
+    it.was_read(2.0, Lease(Record("", 0, 10.0), "2") if by_hand else None)
+    assert it.tick(2.0 + seconds - 0.1) == [Read()]
+    it.was_read(2.0 + seconds - 0.1, Lease(Record("", 0, 10.0), "2") if by_hand else None)
+    (write,) = it.tick(2.0 + seconds)
+    assert isinstance(write, Write)
+    assert write.record.epoch == 7 + 1000, "nobody knows how many it has missed"
 
 
 def test_timing_keeps_terms_apart() -> None:
@@ -242,7 +263,7 @@ def test_quarantine_of_a_pod_whose_user_is_lost_ends_by_time() -> None:
     q = Quarantine()
     q.begin(100.0, ("b", 7), 8.0, {"p1"})
     q.stopped(101.0, Stopped(7, "b", frozenset({"p1"}), 0.0), reports=True)
-    assert (q.pods(200.0), q.next_change(200.0)) == ({"p1"}, inf)
+    assert (q.pods(200.0), q.next_change(200.0)) == (frozenset({"p1"}), inf)
     q.lost(200.0, "b")
     assert [q.allows("p1", now) for now in (207.9, 208.0)] == [False, True]
     assert q.carried(200.0) == 8.0

@@ -132,6 +132,43 @@ def test_expire() -> None:
     assert dispatcher("1").next_expiry() is None
 
 
+def test_without_a_timeout_nobody_expires() -> None:
+    d = dispatcher("1")
+    d.acquire("a", 0)
+    d.acquire("b", 0)
+    assert d.next_expiry() is None
+    assert d.expire(1e9) == []
+    assert d.waiting == 1
+
+
+def test_clear_empties_the_queue_and_tells_who_was_in_it() -> None:
+    d = dispatcher("1")
+    for ticket in "abc":
+        d.acquire(ticket, 0)
+    assert d.clear() == ["b", "c"]
+    assert d.clear() == []
+    assert repr(d) == "<Dispatcher free[] locked[1:a] held[] queue[]>"
+
+
+def test_a_worker_that_is_added_held_serves_when_it_is_resumed() -> None:
+    d = dispatcher()
+    d.acquire("a", 0)
+    assert d.add("1", 0, held=True) is None
+    assert repr(d) == "<Dispatcher free[] locked[] held[1] queue[a]>"
+    assert told(d.resume("1", 0)) == "a 1"
+
+
+def test_a_hold_ends_with_its_worker() -> None:
+    d = dispatcher("1")
+    d.hold("1")
+    d.hold("2")
+    assert repr(d) == "<Dispatcher free[] locked[] held[1] queue[]>", "nobody holds what is not there"
+    d.remove("1")
+    assert repr(d) == "<Dispatcher free[] locked[] held[] queue[]>"
+    d.add("1", 0)
+    assert repr(d) == "<Dispatcher free[1] locked[] held[] queue[]>"
+
+
 def test_hold_and_resume() -> None:
     d = dispatcher("1", "2")
     d.hold("1")

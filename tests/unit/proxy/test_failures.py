@@ -143,3 +143,100 @@ def test_a_client_that_leaves(phase: Phase, body_done: bool) -> None:
         assert (half.fate, half.status) == (Fate.ANSWER, 503)
     else:
         assert half.fate is (Fate.GOES_ON if body_done else Fate.OVER)
+
+
+IDLE = Loss(fresh=False, begun=False)
+"""A kept connection that ends without an answer."""
+FRESH = Loss(fresh=True, begun=False)
+UNREAD = IDLE._replace(unread=True)
+OURS = FRESH._replace(supervised=True)
+HALF = Loss(fresh=True, begun=True)
+OLD = 2 * STALE_SECONDS
+
+GET = Facts(Phase.ACTIVE, repeatable=True)
+POST = Facts(Phase.ACTIVE)
+LEFT = Facts(Phase.ACTIVE, waiting=False)
+BEGUN = Facts(Phase.ACTIVE, told=True, relayed=True)
+HINTED = Facts(Phase.ACTIVE, told=True, repeatable=True)
+"""Somebody who has been sent 103 Early Hints, and nothing of the answer."""
+
+EXAMPLES = [
+    # Nothing was sent: whatever it is goes to another worker, five times.
+    (Event.CONNECT_FAILED, POST._replace(connects=1), Fate.RETRY, Lock.RELEASE, 0),
+    (Event.CONNECT_FAILED, POST._replace(connects=MAX_CONNECTS - 1), Fate.RETRY, Lock.RELEASE, 0),
+    (Event.CONNECT_FAILED, POST._replace(connects=MAX_CONNECTS), Fate.ANSWER, Lock.RELEASE, 502),
+    (Event.CONNECT_FAILED, LEFT._replace(connects=1), Fate.OVER, Lock.RELEASE, 0),
+    (Event.NO_DESCRIPTOR, GET, Fate.ANSWER, Lock.RELEASE, 503),
+    (Event.NO_DESCRIPTOR, LEFT, Fate.OVER, Lock.RELEASE, 0),
+    # A worker that ends the connection: is it dead, and did the request kill it?
+    (Event.WORKER_ENDED, GET._replace(loss=IDLE), Fate.WAIT, Lock.AWAIT_EXIT, 0),
+    (Event.WORKER_ENDED, GET._replace(loss=IDLE, age=STALE_SECONDS), Fate.ANSWER, Lock.KEEP, 502),
+    (Event.WORKER_ENDED, GET._replace(loss=UNREAD, age=OLD), Fate.WAIT, Lock.AWAIT_EXIT, 0),
+    (Event.WORKER_ENDED, GET._replace(loss=FRESH), Fate.ANSWER, Lock.KEEP, 502),
+    (Event.WORKER_ENDED, GET._replace(loss=FRESH._replace(unread=True)), Fate.ANSWER, Lock.RELEASE, 502),
+    (Event.WORKER_ENDED, GET._replace(loss=OURS, age=OLD), Fate.WAIT, Lock.AWAIT_EXIT, 0),
+    (Event.WORKER_ENDED, GET._replace(loss=OURS._replace(begun=True)), Fate.ANSWER, Lock.AWAIT_EXIT, 502),
+    (Event.WORKER_ENDED, GET._replace(loss=HALF, policy="always"), Fate.WAIT, Lock.AWAIT_EXIT, 0),
+    (Event.WORKER_ENDED, GET._replace(loss=OURS, policy="none"), Fate.ANSWER, Lock.AWAIT_EXIT, 502),
+    (Event.WORKER_ENDED, POST._replace(loss=OURS), Fate.ANSWER, Lock.AWAIT_EXIT, 502),
+    (Event.WORKER_ENDED, POST._replace(loss=OURS, policy="always"), Fate.ANSWER, Lock.AWAIT_EXIT, 502),
+    (Event.WORKER_ENDED, POST._replace(loss=IDLE._replace(request_ended=True)), Fate.ANSWER, Lock.RELEASE, 502),
+    (Event.WORKER_ENDED, HINTED._replace(loss=IDLE), Fate.ANSWER, Lock.KEEP, 502),
+    (Event.WORKER_ENDED, BEGUN._replace(loss=HALF), Fate.CUT, Lock.KEEP, 0),
+    (Event.WORKER_ENDED, LEFT._replace(loss=OURS, repeatable=True), Fate.OVER, Lock.AWAIT_EXIT, 0),
+    # A moment later it is known whether its process has exited.
+    (Event.EXIT_KNOWN, GET._replace(loss=OURS, exited=True), Fate.ANSWER, Lock.AS_IT_IS, 502),
+    (Event.EXIT_KNOWN, GET._replace(loss=OURS, exited=True, policy="always"), Fate.RETRY, Lock.AS_IT_IS, 0),
+    (Event.EXIT_KNOWN, GET._replace(loss=OURS._replace(unread=True), exited=True), Fate.RETRY, Lock.AS_IT_IS, 0),
+    (Event.EXIT_KNOWN, GET._replace(loss=IDLE, exited=True), Fate.RETRY, Lock.AS_IT_IS, 0),
+    (Event.EXIT_KNOWN, GET._replace(loss=OURS), Fate.RETRY, Lock.KEEP, 0),
+    (Event.EXIT_KNOWN, GET._replace(loss=UNREAD), Fate.RESEND, Lock.AS_IT_IS, 0),
+    (Event.EXIT_KNOWN, GET._replace(loss=FRESH._replace(unread=True)), Fate.RETRY, Lock.RELEASE, 0),
+    (Event.EXIT_KNOWN, GET._replace(loss=IDLE._replace(link=True)), Fate.RETRY, Lock.AS_IT_IS, 0),
+    (Event.EXIT_KNOWN, LEFT._replace(loss=OURS, exited=True), Fate.OVER, Lock.AS_IT_IS, 0),
+    (Event.EXIT_KNOWN, LEFT._replace(loss=OURS), Fate.OVER, Lock.KEEP, 0),
+    (Event.EXIT_KNOWN, LEFT._replace(loss=UNREAD), Fate.OVER, Lock.RELEASE, 0),
+    # Behind a lost link the worker may go on.
+    (Event.LINK_LOST, GET, Fate.WAIT, Lock.KEEP, 0),
+    (Event.LINK_LOST, GET._replace(policy="none"), Fate.ANSWER, Lock.KEEP, 502),
+    (Event.LINK_LOST, POST, Fate.ANSWER, Lock.KEEP, 502),
+    (Event.LINK_LOST, HINTED, Fate.ANSWER, Lock.KEEP, 502),
+    (Event.LINK_LOST, BEGUN, Fate.CUT, Lock.KEEP, 0),
+    (Event.LINK_LOST, LEFT._replace(repeatable=True), Fate.OVER, Lock.KEEP, 0),
+    (Event.BAD_RESPONSE, GET, Fate.ANSWER, Lock.HEAR_OUT, 502),
+    (Event.BAD_RESPONSE, BEGUN, Fate.CUT, Lock.HEAR_OUT, 0),
+    (Event.BAD_RESPONSE, LEFT, Fate.OVER, Lock.HEAR_OUT, 0),
+    # Too long: whose fault is it, and can the worker be ended?
+    (Event.TIMED_OUT, POST, Fate.ANSWER, Lock.REPLACE, 504),
+    (Event.TIMED_OUT, POST._replace(connected=False), Fate.ANSWER, Lock.REPLACE, 504),
+    (Event.TIMED_OUT, BEGUN, Fate.CUT, Lock.REPLACE, 0),
+    (Event.TIMED_OUT, POST._replace(endable=False), Fate.ANSWER, Lock.GRACE, 504),
+    (Event.TIMED_OUT, POST._replace(endable=False, connected=False), Fate.GOES_ON, Lock.AS_IT_IS, 0),
+    (Event.TIMED_OUT, POST._replace(client_late=True), Fate.ANSWER, Lock.HEAR_OUT, 408),
+    (Event.TIMED_OUT, BEGUN._replace(client_late=True, endable=False), Fate.CUT, Lock.HEAR_OUT, 0),
+    (Event.TIMED_OUT, LEFT, Fate.OVER, Lock.REPLACE, 0),
+    # Clients that leave, and what they leave behind.
+    (Event.CLIENT_GONE, LEFT, Fate.OVER, Lock.HEAR_OUT, 0),
+    (Event.CLIENT_GONE, LEFT._replace(phase=Phase.QUEUED), Fate.OVER, Lock.AS_IT_IS, 0),
+    (Event.CLIENT_HALF_CLOSED, POST, Fate.GOES_ON, Lock.AS_IT_IS, 0),
+    (Event.CLIENT_HALF_CLOSED, POST._replace(phase=Phase.QUEUED), Fate.ANSWER, Lock.AS_IT_IS, 503),
+    (Event.CLIENT_HALF_CLOSED, POST._replace(body_done=False), Fate.OVER, Lock.HEAR_OUT, 0),
+    (Event.CLIENT_HALF_CLOSED, POST._replace(phase=Phase.READING, body_done=False), Fate.OVER, Lock.AS_IT_IS, 0),
+    # The end, and the unforeseen.
+    (Event.SHUTDOWN, POST, Fate.ANSWER, Lock.RELEASE, 503),
+    (Event.SHUTDOWN, BEGUN, Fate.CUT, Lock.RELEASE, 0),
+    (Event.BUG, POST, Fate.ANSWER, Lock.KEEP, 500),
+    (Event.BUG, POST._replace(connected=False), Fate.ANSWER, Lock.RELEASE, 500),
+    (Event.BUG, HINTED, Fate.CUT, Lock.KEEP, 0),
+    (Event.BUG, LEFT, Fate.OVER, Lock.KEEP, 0),
+]
+
+
+@pytest.mark.parametrize(("event", "facts", "fate", "lock", "status"), EXAMPLES)
+def test_examples(event: Event, facts: Facts, fate: Fate, lock: Lock, status: int) -> None:
+    assert after(event, facts) == Verdict(fate, lock, status)
+
+
+def test_the_client_is_told_how_the_worker_ended() -> None:
+    assert FRESH.detail == "The worker ended the connection without an answer."
+    assert HALF.detail == "The worker ended its answer before it was complete."

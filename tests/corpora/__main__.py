@@ -1,0 +1,92 @@
+"""`just corpora [NAME…]`: run the recipes, print a table, and exit with 1 if a promise was broken."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import partial
+
+from tests.corpora import clients, coverage, load_tools, pods, slow_tools, websocket
+from tests.corpora.rig import Missing, Rig, Row
+from tests.corpora.targets import TARGETS
+from tests.support.running import python_worker
+
+Recipe = Callable[[], Row]
+
+
+PLAIN = load_tools.ALL | clients.ALL
+"""Recipes for the service as it is by default."""
+
+
+def plain(name: str) -> Row:
+    """A load generator, or a client."""
+    with Rig(name) as rig:
+        PLAIN[name](rig)
+    return rig.row
+
+
+def slowly(mode: str) -> Row:
+    """A mode of slowhttptest."""
+    with Rig(f"slowhttptest-{mode}", *slow_tools.LIMITS) as rig:
+        slow_tools.slow(rig, mode)
+    return rig.row
+
+
+def with_sockets() -> Row:
+    """WebSockets."""
+    with Rig("websocket", command=python_worker("framed")) as rig:
+        websocket.websocket(rig)
+    return rig.row
+
+
+def recipes() -> dict[str, Recipe]:
+    """All of them, by name."""
+    return {
+        **{name: partial(plain, name) for name in PLAIN},
+        **{f"slowhttptest-{mode}": partial(slowly, mode) for mode in slow_tools.MODES},
+        "websocket": with_sockets,
+        "pods": partial(pods.recipe, "pods", through_ssh=False),
+        "ssh-pods": partial(pods.recipe, "ssh-pods", through_ssh=True),
+        **{f"atheris-{name}": partial(coverage.recipe, name) for name in TARGETS},
+    }
+
+
+def run(name: str, recipe: Recipe) -> Row:
+    """One recipe; what is missing for it is no fault."""
+    try:
+        return recipe()
+    except Missing as error:
+        return Row(name, skipped=str(error))
+    except Exception as error:  # the others are to run all the same
+        return Row(name, wrong=[f"{type(error).__name__}: {error}"])
+
+
+def line(row: Row) -> str:
+    """One row of the table."""
+    verdict = f"skipped: {row.skipped}" if row.skipped else "BROKEN" if row.wrong else "kept"
+    first = f"{row.name:22} {row.handed or '':>8} {row.probe:>14}  {verdict:7} {row.said}"
+    return "\n".join([first.rstrip(), *(f"{'':22} ! {text}" for text in row.wrong)])
+
+
+def main(names: list[str]) -> int:
+    """Run those whose name begins with one of `names`; all, without any."""
+    chosen = {name: recipe for name, recipe in recipes().items() if not names or name.startswith(tuple(names))}
+    if not chosen:
+        print(f"no recipe begins with {', '.join(names)}; there are {', '.join(recipes())}", file=sys.stderr)
+        return 2
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="fct-") as directory:
+        os.environ["XDG_RUNTIME_DIR"] = directory
+        for name, recipe in chosen.items():
+            print(f"{name} …", flush=True)
+            rows.append(run(name, recipe))
+            print(line(rows[-1]), flush=True)
+    print(f"\n{'recipe':22} {'requests':>8} {'probe p50/max':>14}  promises")
+    print("\n".join(line(row) for row in rows))
+    return int(any(row.wrong for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
