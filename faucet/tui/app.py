@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from time import monotonic, strftime
@@ -111,6 +111,7 @@ class Monitor(Ranking):
         self.stopping = False
         self._usage: dict[int, Usage] = {}
         self._sampled: dict[int, object] = {}
+        self._offered: Sequence[str] = ()
         self._drawn = -1
         self._draw_again = 0.0
         self.animation_level = "none"
@@ -191,8 +192,11 @@ class Monitor(Ranking):
         self.behind.query_one(OriginLine).show_service(model.service, now, self.plain)
         self.behind.query_one(Tiles).show_model(model, self.plain)
         cells = [Cell(row, now, self._usage.get(row.pid), self.plain) for row in model.rows]
-        if self.behind.query_one(WorkerTable).show_kind(self.mode):
-            self.refresh_bindings()  # local workers and pods have different actions
+        self.behind.query_one(WorkerTable).show_kind(self.mode)
+        offered = model.service.actions if model.service is not None else ()
+        if offered != self._offered:
+            self._offered = offered
+            self.refresh_bindings()  # the footer was drawn before it was known what there is
         self.behind.query_one(WorkerTable).show(cells)
         self.behind.query_one("#log", LineView).feed(model.log, model.counts["log"])
         self.behind.query_one("#requests", LineView).feed(model.requests, model.counts["requests"])

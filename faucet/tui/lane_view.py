@@ -250,7 +250,7 @@ class LaneView(Widget, can_focus=True):
     def _items(self, lane: str) -> list[Item]:
         """Return what can be chosen in a lane, in the order of its start."""
         begin = self._first * self._step
-        holds = [hold for hold in self._holds.finished if hold.worker == lane and hold.end >= begin]
+        holds = [hold for hold in self._holds.since(begin) if hold.worker == lane]
         holds += [hold for hold in self._holds.held(self._now) if hold.worker == lane]
         marks = [mark for mark in self._holds.marks if mark.worker == lane and mark.when >= begin]
         return sorted([*holds, *marks], key=lambda item: times_of(item)[0])
