@@ -204,6 +204,7 @@ class Monitor(Ranking):
         if self.tab == "queue":
             self.behind.query_one("#queue", LineView).replace(list(enumerate(model.queue, 1)))
         self._draw_lanes()
+        self.fit_endpoints()
         self.draw_hints()
 
     def _draw_lanes(self) -> None:

@@ -36,12 +36,12 @@ async def test_pictures(opened: Open, size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("tab", ["5", "6"])
 async def test_every_size_can_be_drawn(opened: Open, tab: str) -> None:
     async with opened() as (app, pilot, runtime):
-        await keys(app, pilot, tab, "right")
+        await keys(app, pilot, tab)
         await staged(app, pilot, runtime)
         for size in [(80, 24), (50, 12), (30, 6), (20, 3), (8, 4), (200, 60), (160, 8), (120, 36)]:
             await pilot.resize_terminal(*size)
             text = await redrawn(app, pilot)
-        assert ("GET /train" if tab == "5" else "GET /predict") in text
+        assert ("GET /train" if tab == "5" else "OF ALL LOCK TIME") in text, "as it was drawn for this size"
 
 
 async def test_picture_in_ascii(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
