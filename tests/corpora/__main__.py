@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from tests.corpora import clients, coverage, load_tools, pods, slow_tools, websocket
@@ -27,6 +29,27 @@ def plain(name: str) -> Row:
     return rig.row
 
 
+def rolling(name: str) -> Row:
+    """The same during one rolling restart after the other, which costs no request."""
+    ended, rolls = threading.Event(), 0
+
+    def roll() -> None:
+        nonlocal rolls
+        while not ended.is_set():
+            rig.ctl("rolling-restart", "--wait")
+            rolls += 1
+
+    with Rig(f"{name}-rolling", workers=3) as rig, ThreadPoolExecutor(1) as thread:
+        rolled = thread.submit(roll)
+        try:
+            PLAIN[name](rig)
+        finally:
+            ended.set()
+        rolled.result(60)
+        rig.row.said += f"; {rolls} rolling restarts"
+    return rig.row
+
+
 def slowly(mode: str) -> Row:
     """A mode of slowhttptest."""
     with Rig(f"slowhttptest-{mode}", *slow_tools.LIMITS) as rig:
@@ -45,6 +68,7 @@ def recipes() -> dict[str, Recipe]:
     """All of them, by name."""
     return {
         **{name: partial(plain, name) for name in PLAIN},
+        **{f"{name}-rolling": partial(rolling, name) for name in ("h2load", *clients.ALL)},
         **{f"slowhttptest-{mode}": partial(slowly, mode) for mode in slow_tools.MODES},
         "websocket": with_sockets,
         "pods": partial(pods.recipe, "pods", through_ssh=False),
