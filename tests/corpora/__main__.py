@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from tests.corpora import clients, coverage, load_tools, pods, slow_tools, websocket
+from tests.corpora import clients, coverage, load_tools, pods, slow_tools, toxic, websocket
 from tests.corpora.rig import Missing, Rig, Row
 from tests.corpora.targets import TARGETS
 from tests.support.running import python_worker
@@ -18,7 +18,7 @@ from tests.support.running import python_worker
 Recipe = Callable[[], Row]
 
 
-PLAIN = load_tools.ALL | clients.ALL
+PLAIN = load_tools.ALL | clients.ALL | toxic.ALL
 """Recipes for the service as it is by default."""
 
 
