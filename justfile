@@ -33,6 +33,10 @@ fmt:
 reference:
     {{ bin }}/python -m tests.support.reference
 
+# Build the documentation as a site, in build/site; `mkdocs serve` shows it while you write
+site:
+    {{ bin }}/python -m mkdocs build --strict
+
 # Mutate requests for so many rounds, with another seed each time, and compare with h11
 fuzz rounds="1000000":
     {{ bin }}/python -m tests.support.fuzzing {{ rounds }}
@@ -48,6 +52,14 @@ mutants *names:
 # Build the example images (buildah, debootstrap, as root) and serve from them: two or three minutes
 images:
     FAUCET_IMAGES=1 {{ bin }}/python -m pytest tests/rigs/test_images.py
+
+# Build a real Kubernetes API server for tests into a cache outside the checkout, once (needs go, four minutes; and etcd, Debian's etcd-server)
+kube:
+    tests/support/kube/build
+
+# Torment simulated Faucets of one service for so many seconds, or with one seed, and check that never two grant at once
+ha-sim seconds="60" *seed:
+    {{ bin }}/python -m tests.support.ha_sim {{ seconds }} {{ seed }}
 
 # Torment a service for so many seconds, and count what became of every request (and with which seed)
 chaos seconds="300" *seed:

@@ -24,7 +24,7 @@ Answer = str | asyncio.Future[str]
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class Command:
     """What an action needs to know."""
 
     who: str
@@ -37,7 +37,7 @@ class Ask:
     """Answer when it is done, with what has come of it."""
 
 
-Action = Callable[[Ask], Answer]
+Action = Callable[[Command], Answer]
 """Raises Refused."""
 
 
@@ -52,7 +52,7 @@ class Fleet(Protocol):
     """The commands that it takes, by name. `scale` and `rolling-restart` are for all workers, the others for one."""
 
     not_offered: Mapping[str, str]
-    """Commands of other fleets, and what to do instead: texts for `str.format` with the fields of Ask."""
+    """Commands of other fleets, and what to do instead: texts for `str.format` with the fields of Command."""
 
     def start(self) -> None:
         """Start the workers, or service discovery."""

@@ -22,9 +22,10 @@ def parse_duration(text: str) -> float:
 def parse_size(text: str) -> int:
     """Bytes. A number without a unit is bytes. Raises ValueError."""
     match = _SIZE.fullmatch(text.strip())
-    if match is None:
+    unit = (match[2] or "B").lower() if match else ""
+    if match is None or (unit == "b" and "." in match[1]):
         raise ValueError(f"{text!r} is no size: write 500, 64KiB, 1MiB or 2GiB")
-    return int(float(match[1]) * _SIZE_UNITS[(match[2] or "B").lower()])
+    return int(float(match[1]) * _SIZE_UNITS[unit])
 
 
 STOP_SIGNALS = ("INT", "TERM", "QUIT", "HUP", "USR1", "USR2")

@@ -1,6 +1,7 @@
 """The metrics page, built from counters that exist anyway: a scrape has a cost, requests have none for it.
 
-Names and units follow Prometheus' conventions: base units, counters end in `_total`. No label comes from a client.
+Names and units follow Prometheus' conventions: base units, counters end in `_total`. No label is what
+a client has sent: endpoints are folded, and bounded in number (`status.endpoints`).
 """
 
 from __future__ import annotations
@@ -35,8 +36,9 @@ class Metrics(Collector):
 
     kind = CONTENT_TYPE_LATEST
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, by_endpoint: bool = True) -> None:
         self._runtime = runtime
+        self._by_endpoint = by_endpoint
         self._spent: dict[str, _Spent] = {}
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
@@ -54,6 +56,8 @@ class Metrics(Collector):
         rows = self._runtime.workers()
         yield self._requests()
         yield from self._histograms()
+        if self._by_endpoint:
+            yield from self._endpoints()
         yield from self._queue()
         yield from self._workers(rows)
         yield from self._processes(rows)
@@ -80,6 +84,22 @@ class Metrics(Collector):
         yield _histogram("faucet_queue_wait_seconds", "Time that a request was queued.", stats.waited)
         yield _histogram("faucet_lock_held_seconds", "Time that a worker's lock was held.", stats.held)
 
+    def _endpoints(self) -> Iterator[Metric]:
+        endpoints = self._runtime.endpoints
+        endpoints.follow(self._runtime.proxy.stats)
+        totals = endpoints.totals
+        yield _by("endpoint", "faucet_endpoint_requests", "Finished requests.",
+                  {name: tally.requests for name, tally in totals.items()})  # fmt: skip
+        yield _by("endpoint", "faucet_endpoint_errors", "Responses of the class 5xx.",
+                  {name: tally.errors for name, tally in totals.items()})  # fmt: skip
+        yield _by("endpoint", "faucet_endpoint_service_seconds", "Time from the lock to the end of the response.",
+                  {name: tally.held for name, tally in totals.items()})  # fmt: skip
+        yield _by("endpoint", "faucet_endpoint_queue_wait_seconds", "Time that requests were queued.",
+                  {name: tally.waited for name, tally in totals.items()})  # fmt: skip
+        yield CounterMetricFamily("faucet_endpoint_requests_uncounted",
+                                  "Finished requests that came too fast to be counted by endpoint.",
+                                  endpoints.uncounted)  # fmt: skip
+
     def _queue(self) -> Iterator[Metric]:
         proxy = self._runtime.proxy
         yield GaugeMetricFamily("faucet_queue_length", "Queued requests.", proxy.pool.dispatcher.waiting)
@@ -91,6 +111,8 @@ class Metrics(Collector):
         yield GaugeMetricFamily(
             "faucet_buffered_bytes_limit", "The buffer budget in bytes.", proxy.clients.budget.total
         )
+        yield GaugeMetricFamily("faucet_spool_bytes", "Used bytes of temporary files.", proxy.clients.space.used)
+        yield GaugeMetricFamily("faucet_spool_bytes_limit", "Allowed bytes of them.", proxy.clients.space.limit)
         waiting = len(proxy.clients.budget.bodies)
         yield GaugeMetricFamily("faucet_bodies_waiting", "Request bodies that wait for buffer space.", waiting)
         yield GaugeMetricFamily("faucet_tunnels", "Open WebSocket connections.", len(proxy.clients.tunnels))
@@ -162,7 +184,7 @@ class _Spent:
         return self._before + self._now
 
 
-def _by(label: str, name: str, text: str, counts: Mapping[str, int]) -> Metric:
+def _by(label: str, name: str, text: str, counts: Mapping[str, float]) -> Metric:
     """Return a counter with one label; `text` describes it without that."""
     family = CounterMetricFamily(name, f"{text.rstrip('.')}, by {label}.", labels=[label])
     for value, count in sorted(counts.items()):

@@ -42,14 +42,14 @@ class Page(NamedTuple):
 class Admin:
     """Builds the pages of one runtime."""
 
-    def __init__(self, runtime: Runtime, names: Iterable[str] = ()) -> None:
-        """`names`: those by which the listener may be asked, beside its own (`OwnNames`)."""
+    def __init__(self, runtime: Runtime, names: Iterable[str] = (), by_endpoint: bool = True) -> None:
+        """`names`: those by which the listener may be asked, beside its own (`OwnNames`). `by_endpoint`: in metrics."""
         from faucet.admin.metrics import Metrics
 
         self._runtime = runtime
         self._names = OwnNames(names)
         self._commands = Commands(runtime)
-        self._metrics = Metrics(runtime)
+        self._metrics = Metrics(runtime, by_endpoint)
         self._pages: dict[bytes, Callable[[], Page]] = {
             b"/livez": lambda: Page(200, b"ok\n"),
             b"/readyz": self._ready,

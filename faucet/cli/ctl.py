@@ -11,19 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import App, Parameter, validators
+from cyclopts import App, Parameter
 
 from faucet.cli.exit_codes import CTL_EXIT_CODES, EXIT_FAILED, EXIT_INTERRUPTED
-from faucet.cli.parameters import option_of
+from faucet.cli.parameters import option_of, whole_number
 from faucet.control.client import Client, NoRuntime, Refusal
 from faucet.control.find import HERE, Place, find
 from faucet.control.protocol import Message
 from faucet.machine import user_name
 from faucet.settings import SshSettings
-from faucet.ssh.target import parse_targets
-from faucet.status.columns import Cell, columns_of, format_age
+from faucet.ssh.target import Target
+from faucet.status.columns import Cell, columns_of, format_age, format_latency
+from faucet.status.endpoint_columns import counted_in, endpoint_columns
 from faucet.status.format import clock, log_prefix
-from faucet.status.snapshot import LogRow, Service, WorkerRow
+from faucet.status.snapshot import EndpointRow, LogRow, Service, WorkerRow
 from faucet.status.usage import Usage, sample_usage
 from faucet.text import to_json, visible, visible_lines
 from faucet.units import format_duration, format_size
@@ -36,7 +37,7 @@ class Where:
     at: Annotated[
         str | None, Parameter("--at", help="Port, or path of the control socket, if several are running.")
     ] = None
-    via_ssh: Annotated[tuple[str, ...], option_of(SshSettings, "via_ssh")] = ()
+    via_ssh: Annotated[tuple[Target, ...], option_of(SshSettings, "via_ssh")] = ()
     ssh_config: Annotated[Path | None, option_of(SshSettings, "ssh_config")] = None
     ssh_key: Annotated[Path | None, option_of(SshSettings, "ssh_key")] = None
     ssh_known_hosts: Annotated[Path | None, option_of(SshSettings, "ssh_known_hosts")] = None
@@ -44,9 +45,17 @@ class Where:
 
 At = Annotated[Where | None, Parameter(name="*")]
 Json = Annotated[bool, Parameter(("--json", "-j"), help="JSON for programs.", negative=())]
-Last = Annotated[int, Parameter(("--last", "-n"), help="How many.", validator=validators.Number(gte=1))]
 
-app = App(name="ctl", help="Watch and steer a Faucet that is running.", help_epilogue=CTL_EXIT_CODES,
+
+def _at_least_one(_type: Any, value: int) -> None:
+    """Raises ValueError."""
+    if value < 1:
+        raise ValueError("must be at least 1")
+
+
+Last = Annotated[int, Parameter(("--last", "-n"), help="How many.", converter=whole_number, validator=_at_least_one)]
+
+app = App(name="ctl", help="Watch and control a Faucet that is running.", help_epilogue=CTL_EXIT_CODES,
           help_format="plaintext", version_flags=())  # fmt: skip
 
 
@@ -85,14 +94,12 @@ def _place(where: Where) -> Place:
     from faucet.fleet import StartFailed
 
     try:
-        if not parse_targets(where.via_ssh):
-            raise ValueError("--via-ssh is empty")
         settings = SshSettings(
             via_ssh=where.via_ssh, ssh_config=where.ssh_config, ssh_key=where.ssh_key,
             ssh_known_hosts=where.ssh_known_hosts,
         )  # fmt: skip
         return place_of(settings)
-    except (StartFailed, ValueError) as error:
+    except StartFailed as error:
         raise NoRuntime(str(error)) from error
 
 
@@ -128,7 +135,7 @@ def _print_json(data: Any) -> None:
 
 @app.command
 def status(*, at: At = None, as_json: Json = False) -> int:
-    """What is served, the workers, their locks and the queue."""
+    """Show what is served, the workers, their locks and the queue."""
 
     async def talk(client: Client) -> int:
         data = await client.ask("status")
@@ -149,8 +156,8 @@ def status(*, at: At = None, as_json: Json = False) -> int:
             _say(service["notice"])
         oldest = f", the first for {format_age(data['now'] - totals['oldest'])}" if totals["oldest"] else ""
         _say(f"busy {totals['locked']}/{totals['workers']}, {totals['waiting']} queued{oldest}, "
-             f"{totals['rps']:.1f} requests/s, p50 {format_duration(totals['p50'])}, "
-             f"p95 {format_duration(totals['p95'])}, in the last minute {totals['errors']} errors, "
+             f"{totals['rps']:.1f} requests/s, p50 {format_latency(totals['p50'])}, "
+             f"p95 {format_latency(totals['p95'])}, in the last minute {totals['errors']} errors, "
              f"{totals['refused']} refused")  # fmt: skip
         _say(f"clients {totals['clients']}/{totals['max_clients']}, "
              f"buffers {format_size(totals['buffered'])}/{format_size(totals['buffer_total'])}")  # fmt: skip
@@ -162,7 +169,7 @@ def status(*, at: At = None, as_json: Json = False) -> int:
 
 @app.command
 def workers(*, at: At = None, as_json: Json = False) -> int:
-    """The workers, each with its lock and the request that holds it."""
+    """Show the workers, each with its lock and the request that holds it."""
 
     async def talk(client: Client) -> int:
         data = await client.ask("status")
@@ -178,11 +185,15 @@ def workers(*, at: At = None, as_json: Json = False) -> int:
 async def _print_workers(data: Any) -> None:
     rows = [WorkerRow(**row) for row in data["workers"]]
     usage = await _usage(rows) if data["service"]["mode"] == "local" else {}
-    ascii_only = (sys.stdout.encoding or "").lower() not in ("utf-8", "utf8")
-    cells = [Cell(row, data["now"], usage.get(row.pid), ascii_only) for row in rows]
+    cells = [Cell(row, data["now"], usage.get(row.pid), _ascii_only()) for row in rows]
     columns = columns_of(data["service"]["mode"])
     _print_table([(column.title, column.right) for column in columns],
                  [[column.text(cell) for column in columns] for cell in cells])  # fmt: skip
+
+
+def _ascii_only() -> bool:
+    """Standard output cannot take what is not ASCII."""
+    return (sys.stdout.encoding or "").lower() not in ("utf-8", "utf8")
 
 
 async def _usage(rows: list[WorkerRow]) -> dict[int, Usage]:
@@ -212,7 +223,7 @@ def _print_table(columns: list[tuple[str, bool]], rows: list[list[str]]) -> None
 
 @app.command
 def requests(*, at: At = None, as_json: Json = False, last: Last = 30) -> int:
-    """The latest requests, the newest last."""
+    """Show the latest requests, the newest last."""
 
     async def talk(client: Client) -> int:
         rows = await client.ask("requests", last=last)
@@ -235,15 +246,34 @@ def _request_cells(row: dict[str, Any]) -> list[str]:
 
 
 @app.command
+def endpoints(*, at: At = None, as_json: Json = False, last: Last = 30) -> int:
+    """What each endpoint takes: requests, service times, and its share of all lock time, over the last 15 minutes."""
+
+    async def talk(client: Client) -> int:
+        data = await client.ask("endpoints")
+        if as_json:
+            _print_json(data)
+            return 0
+        columns = endpoint_columns(ascii_only=_ascii_only())
+        rows = [EndpointRow(**row) for row in data["endpoints"][:last]]
+        _print_table([(column.title, column.right) for column in columns],
+                     [[column.text(row) for column in columns] for row in rows])  # fmt: skip
+        _say(counted_in(data["seconds"], data["uncounted"]))
+        return 0
+
+    return _run(at, talk)
+
+
+@app.command
 def logs(
     worker: str | None = None,
     *,
     at: At = None,
-    follow: Annotated[bool, Parameter(("--follow", "-f"), help="Go on with what is said next.", negative=())] = False,
+    follow: Annotated[bool, Parameter(("--follow", "-f"), help="Go on with new lines.", negative=())] = False,
     as_json: Json = False,
     last: Last = 50,
 ) -> int:
-    """What the workers wrote, and what Faucet said of them; of one `worker` only, if it is named."""
+    """Show what the workers wrote, and Faucet's messages; of one `worker` only, if it is named."""
 
     def show(row: LogRow) -> None:
         if worker in (None, row.worker):
@@ -292,7 +322,7 @@ def _nobody_reads() -> bool:
 
 @app.command
 def health(*, at: At = None, as_json: Json = False) -> int:
-    """Whether it can serve: exit code 0 if a worker is ready."""
+    """Tell whether it can serve: exit code 0 if a worker is ready."""
 
     async def talk(client: Client) -> int:
         data = await client.ask("health")
@@ -355,14 +385,14 @@ def _is_count(kind: Any, value: str) -> None:
 
 @app.command
 def scale(count: Annotated[str, Parameter(allow_leading_hyphen=True, validator=_is_count)], *, at: At = None) -> int:
-    """Have COUNT workers, or more (+1) or fewer (-1). Those that go finish their requests."""
+    """Set the number of workers, or change it by +1 or -1. Workers that end finish their requests."""
     wanted: int | str = count if count[:1] in ("+", "-") else int(count)
     return _ask(at, "scale", count=wanted)
 
 
 @app.command
 def hold(worker: str, *, at: At = None) -> int:
-    """Give a worker no more requests, and keep its process, e.g. to attach a debugger."""
+    """Give a worker no more requests, but keep its process, e.g. to attach a debugger."""
     return _ask(at, "hold", worker=worker)
 
 
@@ -374,13 +404,13 @@ def resume(worker: str, *, at: At = None) -> int:
 
 @app.command
 def drop(worker: str, *, at: At = None) -> int:
-    """Cut the connection to a pod, e.g. one that does not answer. Its request is sent again, or fails."""
+    """Cut the connection to a pod, e.g. one that does not answer. Its request is retried, or fails."""
     return _ask(at, "drop", worker=worker)
 
 
 @app.command
 def retry(worker: str, *, at: At = None) -> int:
-    """Try a pod now that was put aside because it accepted no connection."""
+    """Connect now to a pod that is unreachable, instead of after its back-off."""
     return _ask(at, "retry", worker=worker)
 
 

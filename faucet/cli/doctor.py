@@ -36,16 +36,16 @@ def _make_app(problem: _Problem | None = None) -> App:
     """Return the command. With a `problem`, it reads neither variables nor files, and reports the problem instead."""
 
     def local(settings: LocalSettings, *, trust_config: TrustConfig = False, as_json: Json = False) -> int:
-        """Check all that serving a directory needs: what is there, what is missing, what to do. 1: it will not serve.
+        """Check a directory and this machine, and say what to do. Exit code 1: it would not serve.
 
-        Checked is what would be in force: flags, variables, faucet.toml. Nothing is changed or left running.
+        Flags, variables and faucet.toml count as they would for serving. Nothing is changed or left running.
         """
         return _look(settings, as_json, problem, trust_config)
 
     def k8s(settings: K8sSettings, *, as_json: Json = False) -> int:
-        """Check all that serving the pods of a service needs. 1: it will not serve.
+        """Check all that serving the pods of a service needs. Exit code 1: it would not serve.
 
-        The service's name is resolved, but no pod and no bastion is connected to. Nothing is changed or left running.
+        The name of the service is resolved. No connection to a pod or a bastion is opened, and nothing is changed.
         """
         return _look(settings, as_json, problem)
 
@@ -79,7 +79,7 @@ def despite(error: CycloptsError, words: Sequence[str]) -> int:
     """
     text = option_problem(error, words) or str(error).strip()
     in_the_way = getattr(error, "code", 0) == EXIT_FAILED  # then the text says what to do
-    problem = _Problem(text, "" if in_the_way else "correct it; `faucet --help` has all options")
+    problem = _Problem(text, "" if in_the_way else "correct it; `faucet --help-all` has all options")
     with_flags_only = App(name="faucet")
     with_flags_only.command(_make_app(problem))
     return int(with_flags_only(list(words), exit_on_error=False, print_error=False, result_action="return_value"))

@@ -68,7 +68,15 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "doctor": (
         ("faucet doctor my-api", "what would keep ./my-api from being served"),
-        ("faucet doctor --json", "the same for programs"),
+        ("faucet doctor my-api -w 8 --host :8080", "with the options that it would have"),
+        ("faucet doctor k8s --service-url http://plumber:8000", "whether its pods are found"),
+        ("faucet doctor --json", "for programs"),
+    ),
+    "doctor local": (
+        ("faucet doctor local my-api -w 4", "the same as: faucet doctor my-api -w 4"),
+    ),
+    "doctor k8s": (
+        ("faucet doctor k8s --service-url http://plumber:8000", "a service in the cluster"),
     ),
     "init": (
         ("faucet init my-api", "then: faucet my-api"),
@@ -89,6 +97,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "ctl workers": (
         ("faucet ctl workers --json", "a JSON object for each worker"),
+    ),
+    "ctl endpoints": (
+        ("faucet ctl endpoints", "which endpoints take the workers' time"),
+        ("faucet ctl endpoints --json", "the same for programs"),
     ),
     "ctl requests": (
         ("faucet ctl requests --last 100", "the latest hundred"),

@@ -1,6 +1,6 @@
 """The command line: parses, then calls the runtime, nothing else.
 
-The options are made from the dataclasses in `settings.py` (by `parameters.py`), each with its FAUCET_… variable.
+The options are made from the dataclasses in `faucet/settings` (by `parameters.py`), each with its FAUCET_… variable.
 Precedence: flag, variable, file, default.
 """
 
@@ -54,7 +54,7 @@ app = App(
 
 
 def local(settings: LocalSettings) -> int:
-    """Serve the API in a directory: N workers behind one address, each with one request at a time.
+    """Serve the API in a directory: N workers behind one address, one request at a time each.
 
     What is served: --command or --api, if given; else entrypoint.R, which runs a server or returns a router; else
     plumber.R; else _server.yml. Each worker finds its port in FAUCET_PORT (and PORT, PLUMBER_PORT), and its number in
@@ -81,15 +81,15 @@ def demo(settings: DemoSettings) -> int:
 
 
 def k8s(settings: K8sSettings) -> int:
-    """Serve the pods of a headless service: each with one request at a time, however many come and go.
+    """Serve the pods of a headless service, one request at a time each, while the set of pods changes.
 
     The name in --service-url is resolved to all pods behind it, again and again. Several Faucets in front of one
     service do not share their locks: run one.
     """
     from faucet.cli.ssh_login import typed_secrets
     from faucet.fleet import StartFailed
+    from faucet.net.service_url import parse_service_url
     from faucet.net.tls import misplaced
-    from faucet.pods.discovery.choose import parse_service_url
 
     if not (settings.service_url or settings.via_ssh):
         print_error("which service? faucet k8s --service-url http://plumber:8000\nTry `faucet k8s --help`.")
@@ -100,12 +100,13 @@ def k8s(settings: K8sSettings) -> int:
         if not settings.service_url:
             from faucet.cli.pick_service import choose_service
 
-            settings = dataclasses.replace(settings, service_url=choose_service(settings, secrets))
-            more = ["--service-url", settings.service_url]
+            more = ["--service-url", choose_service(settings, secrets)]
+            settings = dataclasses.replace(settings, service_url=parse_service_url(more[1]))
     except StartFailed as error:
         print_error(str(error))
         return EXIT_FAILED
-    url = parse_service_url(settings.service_url)
+    url = settings.service_url
+    assert url is not None
     problem = misplaced(url.scheme, settings.ca_file, settings.insecure_skip_verify)
     if problem:
         print_error(problem)
@@ -176,7 +177,7 @@ def _serve(
 
 
 def config(settings: LocalSettings) -> int:
-    """Show what is in force, and where each value comes from: a flag, a variable, the file, or the default."""
+    """Show the value of every option, and where it comes from: a flag, a variable, the file, or the default."""
     for field in dataclasses.fields(settings):
         option, value = field.metadata["option"], getattr(settings, field.name)
         name = field.name.replace("_", "-")
@@ -206,7 +207,7 @@ def _threads(settings: LocalSettings) -> list[tuple[str, str, str]]:
 
 
 def attach(settings: AttachSettings) -> int:
-    """Open the monitor for a Faucet that is running already."""
+    """Open the monitor for a Faucet that is running."""
     from faucet.cli.ssh_login import place_of
     from faucet.fleet import StartFailed
     from faucet.tui.start import attach as attach_monitor

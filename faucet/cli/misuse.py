@@ -52,9 +52,11 @@ class Misuse(CycloptsError):
 class UnknownWord(Misuse):
     """A word that stands where a command or a directory is expected, and is neither."""
 
-    def __init__(self, word: str) -> None:
+    def __init__(self, word: str, is_path: bool = False) -> None:
+        """`is_path`: it is the value of --dir, so no command can have been meant."""
         super().__init__(f"{word!r} is neither a command nor a directory")
         self.word = word
+        self.is_path = is_path
 
 
 def explain(error: CycloptsError, arguments: Sequence[str], app: App) -> tuple[str, int]:
@@ -64,6 +66,8 @@ def explain(error: CycloptsError, arguments: Sequence[str], app: App) -> tuple[s
     chain = list(error.command_chain or ())
     text = _single_dash(arguments)
     if isinstance(error, UnknownWord) and not text:
+        if error.is_path:
+            return words.explain_path(error.word, chain), error.code
         return words.explain_word(error.word, arguments, chain, app), error.code
     if isinstance(error, Misuse) and not text:
         return error.text, error.code

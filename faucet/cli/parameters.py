@@ -1,4 +1,4 @@
-"""The dataclasses of `settings.py` as flags: name, variable, unit, range, help and default of each field."""
+"""The dataclasses of `faucet/settings` as flags: name, variable, unit, range, help and default of each field."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 import re
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial, wraps
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,44 +14,30 @@ from typing import Annotated, Any
 from cyclopts import Group, Parameter, Token
 
 from faucet import units
+from faucet.cli.keymap import parse_keymap
 from faucet.cli.misuse import UnknownWord
 from faucet.cli.toml import is_directory
 from faucet.http1.forwarded import Trust
-from faucet.net.address import AddressError, parse_address, parse_listen
-from faucet.pods.discovery.choose import parse_dns_server, parse_service_url
-from faucet.settings import MonitorSettings, Option, parse_span
-from faucet.ssh.target import parse_targets
-from faucet.workers.launcher import parse_api
+from faucet.net.address import Address, AddressError, UnixAddress, parse_address, parse_listen
+from faucet.net.service_url import ServiceUrl, parse_dns_server, parse_service_url
+from faucet.settings import Option, PackageApi, parse_api, parse_span
+from faucet.ssh.target import parse_target
 
 
-def _listened(text: str) -> str:
-    """`text`, if it can be listened on. Raises ValueError."""
-    return _checked(text, parse_listen)
-
-
-def _address(text: str) -> str:
-    """`text`, if it is an address. Raises ValueError."""
-    return _checked(text, parse_address)
-
-
-def _checked(text: str, parse: Callable[[str], Any]) -> str:
+def _listened(text: str) -> Address | UnixAddress:
+    """Raises ValueError."""
     try:
-        parse(text)
+        return parse_listen(text)
     except AddressError as error:
         raise ValueError(str(error)) from error
-    return text
 
 
-def _keymap(text: str) -> str:
-    """`text`, if it maps actions to keys. Raises ValueError."""
-    MonitorSettings(keys=text).keymap()
-    return text
-
-
-def _span(text: str) -> str:
-    """`text`, if it is a number of workers. Raises ValueError."""
-    parse_span(text)
-    return text
+def _address(text: str) -> Address | None:
+    """Raises ValueError. Nothing is no address, as of an empty variable; alone it would mean all interfaces."""
+    try:
+        return parse_address(text) if text.strip() else None
+    except AddressError as error:
+        raise ValueError(str(error)) from error
 
 
 def _target(text: str) -> str:
@@ -61,36 +47,14 @@ def _target(text: str) -> str:
     return text
 
 
-def _service_url(text: str) -> str:
-    """`text`, if it is the URL of a service. Raises ValueError."""
-    if text:
-        parse_service_url(text)
-    return text
+def _service_url(text: str) -> ServiceUrl | None:
+    """Raises ValueError."""
+    return parse_service_url(text) if text else None
 
 
-def _dns_server(text: str) -> str:
-    """`text`, if it is a DNS server. Raises ValueError."""
-    parse_dns_server(text)
-    return text
-
-
-def _trusted(text: str) -> str:
-    """`text`, if it is a list of networks. Raises ValueError."""
-    Trust(text)
-    return text
-
-
-def _bastion(text: str) -> str:
-    """`text`, if it names hosts to log in to. Raises ValueError."""
-    parse_targets([text])
-    return text
-
-
-def _api(text: str) -> str:
-    """`text`, if it names an API in a package. Raises ValueError."""
-    if text:
-        parse_api(text)
-    return text
+def _api(text: str) -> PackageApi | None:
+    """Raises ValueError."""
+    return parse_api(text) if text else None
 
 
 def _glob(text: str) -> str:
@@ -107,34 +71,49 @@ def _name(text: str) -> str:
     return text
 
 
+def whole_number(_type: Any, tokens: Sequence[Token]) -> int:
+    """Convert the value of an option: cyclopts itself would round 1.5. Raises ValueError."""
+    return _count(tokens[0].value)
+
+
 def _count(text: str) -> int:
-    """A whole number: cyclopts itself would round 1.5. Raises ValueError."""
+    """Raises ValueError."""
     try:
         return int(text)
     except ValueError:
         raise ValueError(f"{text!r} is no whole number") from None
 
 
+def path_of(token: Token) -> Path:
+    """Return the path that is named. Raises ValueError for an empty word on the command line: most likely a slip."""
+    if not token.value and token.source == "cli":
+        raise ValueError("it is empty: is a shell variable not set? The current directory is `.`")
+    return Path(token.value)
+
+
 def directory_of(token: Token) -> Path:
-    """The directory that is named. A word without a flag has to be one: else it was meant for something else."""
-    path = Path(token.value)
-    if token.keyword is None and token.source == "cli" and not is_directory(path):
-        raise UnknownWord(token.value)
+    """Return the directory that is named. Raises ValueError; UnknownWord if the command line names something else.
+
+    A variable or a file may name a directory that does not exist yet, for doctor to report.
+    """
+    path = path_of(token)
+    if token.source == "cli" and not is_directory(path):
+        raise UnknownWord(token.value, is_path=token.keyword is not None)
     return path
 
 
 _UNITS: dict[str, Callable[[str], Any]] = {
     "target": _target,
-    "span": _span,
-    "keys": _keymap,
+    "span": parse_span,
+    "keys": parse_keymap,
     "duration": units.parse_duration,
     "size": units.parse_size,
     "address": _listened,
     "url": _service_url,
-    "dns": _dns_server,
-    "ssh": _bastion,
+    "dns": parse_dns_server,
+    "ssh": parse_target,
     "admin": _address,
-    "trust": _trusted,
+    "trust": Trust,
     "count": _count,
     "api": _api,
     "globs": _glob,
@@ -159,13 +138,15 @@ METAVARS = {
     "signal": "SIGNAL",
 }
 """What stands for a value of each unit in usage lines."""
+_LISTS = ("ssh", "address", "globs", "names")
+"""Options that can be given several times, or with commas."""
 _SHOWN: dict[str, Callable[[Any], str]] = {"duration": units.format_duration, "size": units.format_size}
 
 
 def _convert(option: Option, _type: Any, tokens: Sequence[Token]) -> Any:
     if option.unit == "directory":
         return directory_of(tokens[0])
-    if option.unit in ("ssh", "address", "globs", "names"):
+    if option.unit in _LISTS:
         words = [word.strip() for token in tokens for word in token.value.split(",") if word.strip()]
         if not words and tokens[0].source != "env":
             raise ValueError("it is empty")
@@ -184,8 +165,12 @@ def _check_range(option: Option, _type: Any, value: Any) -> None:
 
 def show(option: Option, value: Any) -> str:
     """A value as help and `faucet config` show it."""
-    if isinstance(value, tuple):
-        return ", ".join(value)
+    if isinstance(value, tuple) and option.unit in _LISTS:
+        return ", ".join(show(option, item) for item in value)
+    if isinstance(value, Mapping):
+        return ",".join(f"{name}={key}" for name, key in value.items())
+    if isinstance(value, UnixAddress) and value.mode is not None:
+        return f"{value}?mode={value.mode:03o}"
     if value == 0 and not isinstance(value, bool):
         return "0"  # of whatever unit
     return _SHOWN.get(option.unit, str)(value)
@@ -205,6 +190,11 @@ def _parameter(field: dataclasses.Field[Any], has_variable: bool = True) -> Para
         negative=option.negative or (),
         show_default=lambda _value: shown,
         metavar=METAVARS.get(option.unit),
+        # One word each, however many fields the parsed value has.
+        n_tokens=1 if option.unit in _UNITS else None,
+        accepts_keys=False if option.unit in _UNITS else None,
+        json_list=False,  # [::1]:80 is an address
+        json_dict=False,
     )
 
 

@@ -14,7 +14,6 @@ from faucet.settings import K8sSettings
 from faucet.ssh.commands import RemotePrograms
 from faucet.ssh.link import Link
 from faucet.ssh.secrets import Secrets, can_ask
-from faucet.ssh.target import parse_targets
 
 PATIENCE = 20.0
 
@@ -64,7 +63,7 @@ def _ask_number(most: int) -> int:
 
 
 async def _list(settings: K8sSettings, secrets: Secrets) -> list[str]:
-    link = Link(parse_targets(settings.via_ssh), login_of(settings, secrets))
+    link = Link(list(settings.via_ssh), login_of(settings, secrets))
     try:
         await link.open()
         result = await RemotePrograms(link).run(LIST, PATIENCE)

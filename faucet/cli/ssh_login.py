@@ -10,7 +10,6 @@ from faucet.net.connect import NoWay
 from faucet.service.modes import login_of, require_asyncssh
 from faucet.settings import SshSettings
 from faucet.ssh.secrets import Secrets, can_ask, inherited
-from faucet.ssh.target import parse_targets
 
 
 def typed_secrets(settings: SshSettings) -> Secrets:
@@ -23,7 +22,7 @@ def typed_secrets(settings: SshSettings) -> Secrets:
         from faucet.ssh.prompts import ask_what_is_needed
 
         try:
-            ask_what_is_needed(login_of(settings, secrets), parse_targets(settings.via_ssh))
+            ask_what_is_needed(login_of(settings, secrets), list(settings.via_ssh))
         except NoWay as error:
             raise StartFailed(str(error)) from error
     return secrets
@@ -36,4 +35,4 @@ def place_of(settings: SshSettings) -> Place:
     secrets = typed_secrets(settings)
     from faucet.control.remote import FarSide
 
-    return FarSide(parse_targets(settings.via_ssh), login_of(settings, secrets))
+    return FarSide(list(settings.via_ssh), login_of(settings, secrets))

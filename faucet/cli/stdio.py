@@ -13,9 +13,8 @@ import os
 import sys
 from typing import Any
 
+from faucet.cli.exit_codes import EXIT_FAILED
 from faucet.log.handler import print_error
-
-EXIT_NOT_WRITTEN = 1
 
 
 def occupy() -> None:
@@ -75,7 +74,7 @@ def finish(code: int, error: OSError | None = None) -> int:
         _discard(1)
         if error.errno != errno.EPIPE:  # else whoever read this has seen enough
             print_error(f"cannot write to standard output: {error.strerror or error}")
-            code = code or EXIT_NOT_WRITTEN
+            code = code or EXIT_FAILED
     try:
         sys.stderr.flush()
     except OSError:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import platform
 import shlex
+from collections.abc import Sequence
 from importlib import metadata
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
-from cyclopts import App
+from cyclopts import App, Parameter, Token
 
 from faucet import __version__
 from faucet.cli.exit_codes import EXIT_FAILED
+from faucet.cli.parameters import path_of
 from faucet.log.handler import print_error
-from faucet.net.address import parse_listen
 from faucet.settings import LocalSettings
+from faucet.text import visible
 
 
 class Example(NamedTuple):
@@ -42,7 +44,7 @@ EXAMPLES: dict[ExampleName, Example] = {
 
 
 def example(which: ExampleName | None = None, /) -> int:
-    """Print a file to start from; without a name, list all of them."""
+    """Print a file to start from; without a name, list them."""
     if which is None:
         print("Print one, and keep it: faucet example NAME > FILE\n")
         print(*(f"  {name:17}{each.description}" for name, each in EXAMPLES.items()), sep="\n")
@@ -63,8 +65,13 @@ def versions() -> str:
     return "\n".join(lines)
 
 
-def init(directory: Path = Path(), /) -> int:
-    """Write a small API to start from, and a faucet.toml, into DIRECTORY. Never over a file."""
+def _named(_type: object, tokens: Sequence[Token]) -> Path:
+    """Raises ValueError."""
+    return path_of(tokens[0])
+
+
+def init(directory: Annotated[Path, Parameter(converter=_named)] = Path(), /) -> int:
+    """Write a small API to start from, and a faucet.toml, into DIRECTORY. No file is overwritten."""
     from faucet.templates.starter import StarterError, write_starter
 
     try:
@@ -73,8 +80,8 @@ def init(directory: Path = Path(), /) -> int:
         print_error(str(error))
         return EXIT_FAILED
     where = "" if directory == Path() else f" --dir {shlex.quote(str(directory))}"
-    print(*(f"wrote {path}" for path in written), f"Serve it: faucet{where}", sep="\n")
-    print(f"In a browser, then: {parse_listen(LocalSettings().host[0]).url}/")
+    print(*(f"wrote {visible(path)}" for path in written), f"Serve it: faucet{where}", sep="\n")
+    print(f"In a browser, then: {LocalSettings().host[0].url}/")
     return 0
 
 

@@ -48,7 +48,9 @@ def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     remarks = []
     for name in sorted(environment):
         if name.startswith("FAUCET_") and name not in known and not is_service_link(name, environment[name]):
-            close = difflib.get_close_matches(name, known, 1)
-            hint = f"; did you mean {close[0]}?" if close else ""
+            # Without what all of them begin with: that alone makes FAUCET_DIR like FAUCET_WHICH.
+            own = {other.removeprefix("FAUCET_"): other for other in known}
+            close = difflib.get_close_matches(name.removeprefix("FAUCET_"), own, 1, 0.7)
+            hint = f"; did you mean {own[close[0]]}?" if close else ""
             remarks.append(f"the variable {name} means nothing to Faucet{hint}")
     return remarks

@@ -55,13 +55,23 @@ def explain_word(word: str, arguments: Sequence[str], chain: Sequence[str], app:
     if text := _as_address(word):
         return text
     path = Path(word)
+    if os.path.lexists(path) or _is_lost(path) or chain or "/" in word or re.search(r"^[.~]|\.\w+$", word):
+        return explain_path(word, chain)
+    return _unknown(word, app)
+
+
+def explain_path(word: str, chain: Sequence[str]) -> str:
+    """Return the message for a path that is not a directory, behind the commands in `chain`, with --dir or without."""
+    path = Path(word)
     if os.path.lexists(path):
         return _file(path, chain)
-    if not path.is_absolute() and not has_cwd():
+    if _is_lost(path):
         return NO_CWD
-    if chain or "/" in word or re.search(r"^[.~]|\.\w+$", word):
-        return f"{word} does not exist; name the directory of your API{_similar(path, chain)}"
-    return _unknown(word, app)
+    return f"{word} does not exist; name the directory of your API{_similar(path, chain)}"
+
+
+def _is_lost(path: Path) -> bool:
+    return not path.is_absolute() and not has_cwd()
 
 
 def _line(*words: str) -> str:

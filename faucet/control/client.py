@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -77,12 +77,15 @@ class Client:
         self._task = tasks.start(self._read(), "control connection")
 
     @classmethod
-    async def connect(cls, path: Path) -> Client:
-        """Return a client connected to the socket at `path`. Raises NoRuntime."""
+    async def connect(cls, path: Path, open_streams: Callable[[Path], Awaitable[Streams]] = open_socket) -> Client:
+        """Return a client connected to the socket at `path`. Raises NoRuntime: NotListening if nothing listens there.
+
+        `open_streams` raises OSError; without an errno its text is what to say.
+        """
         try:
-            streams = await open_socket(path)
+            streams = await open_streams(path)
         except (ConnectionRefusedError, FileNotFoundError) as error:
-            raise NotListening(f"no Faucet listens on {path}") from error
+            raise NotListening(f"no Faucet listens on {path}" if error.errno else str(error)) from error
         except OSError as error:
             raise NoRuntime(f"cannot connect to {path}: {error.strerror or error}") from error
         return await cls.greet(*streams)

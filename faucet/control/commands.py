@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
+from time import time
 from typing import Any
 
 from faucet.control.protocol import Message
-from faucet.fleet import Ask, Refused
+from faucet.fleet import Command, Refused
 from faucet.log.recent import newest
 from faucet.status.collect import Runtime, log_row, now, request_row
 
@@ -27,6 +28,7 @@ class Commands:
         self._known: dict[str, Callable[[Message], Any]] = {
             "status": self._status,
             "requests": self._requests,
+            "endpoints": self._endpoints,
             "logs": self._logs,
             "health": self._health,
             "details": self._details,
@@ -40,10 +42,10 @@ class Commands:
             return command(message)
         fleet = self._runtime.fleet
         if isinstance(name, str) and name in {*fleet.actions, *fleet.not_offered}:
-            ask = self._ask(name, message)
+            given = self._given(name, message)
             if action := fleet.actions.get(name):
-                return action(ask)
-            raise Refused(fleet.not_offered[name].format(**asdict(ask)))
+                return action(given)
+            raise Refused(fleet.not_offered[name].format(**asdict(given)))
         names = ", ".join(sorted({*self._known, *fleet.actions}))
         raise Refused(f"unknown command {str(name)[:40]!r}; expected watch, {names}")
 
@@ -61,6 +63,13 @@ class Commands:
         stats = self._runtime.proxy.stats
         records, _ = newest(stats.recent, stats.exchanges, 0, _number(message, "last", 50, ROWS_LIMIT))
         return [request_row(record)._asdict() for record in records]
+
+    def _endpoints(self, _: Message) -> Any:
+        endpoints = self._runtime.endpoints
+        endpoints.follow(self._runtime.proxy.stats)
+        rows, seconds = endpoints.rows(time())
+        return {"endpoints": [row._asdict() for row in rows], "seconds": round(seconds),
+                "uncounted": endpoints.uncounted}  # fmt: skip
 
     def _logs(self, message: Message) -> Any:
         recent_log = self._runtime.recent_log
@@ -87,8 +96,8 @@ class Commands:
 
     # -- acting ------------------------------------------------------------------------------------------------
 
-    def _ask(self, name: str, message: Message) -> Ask:
-        return Ask(
+    def _given(self, name: str, message: Message) -> Command:
+        return Command(
             who=_who(message),
             worker="" if name in FOR_ALL else _worker(message),
             count=self._count(message) if name == "scale" else 0,

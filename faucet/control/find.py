@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -62,7 +63,7 @@ class _Found:
 async def find(which: str | None, place: Place = HERE) -> Client:
     """Return a client of the service on port `which`, at the socket `which`, or of the only one. Raises NoRuntime."""
     if which is not None and not which.isdecimal():
-        return await _talk(place, Path(which), named=True)
+        return await Client.connect(Path(which), partial(place.connect, named=True))
     known = await place.known()
     paths = known
     if which is not None:
@@ -98,22 +99,11 @@ async def _elsewhere(known: list[Path]) -> str:
     return text + await others(known)
 
 
-async def _talk(place: Place, path: Path, named: bool = False) -> Client:
-    """Return a client of the service at `path`. Raises NoRuntime."""
-    try:
-        streams = await place.connect(path, named)
-    except (ConnectionRefusedError, FileNotFoundError) as error:
-        raise NotListening(f"no Faucet listens on {path}" if place is HERE else str(error)) from error
-    except OSError as error:
-        raise NoRuntime(f"cannot connect to {path}: {error.strerror or error}") from error
-    return await Client.greet(*streams)
-
-
 async def _connect(place: Place, paths: list[Path]) -> _Found:
     found = _Found()
     for path in dict.fromkeys(paths):
         try:
-            found.clients.append((path, await _talk(place, path)))
+            found.clients.append((path, await Client.connect(path, place.connect)))
         except NotListening:
             continue  # a killed runtime has left it
         except NoRuntime as error:

@@ -14,7 +14,7 @@ from pathlib import Path
 from faucet.control.paths import PATH_LIMIT, directory, is_private, socket_path
 from faucet.doctor.findings import Finding, Level
 from faucet.machine import install_command
-from faucet.net.address import AddressError, UnixAddress, parse_listen, twice
+from faucet.net.address import Address, AddressError, UnixAddress, twice
 from faucet.net.binding import bind, bound_address
 from faucet.settings import LocalSettings, ServeSettings
 from faucet.units import counted, format_size
@@ -49,24 +49,22 @@ def python(_: ServeSettings) -> list[Finding]:
 
 def address(settings: ServeSettings) -> list[Finding]:
     """Whether each can be bound, --admin's too. Nothing listens: nobody could connect meanwhile."""
-    with contextlib.suppress(AddressError):  # told below
-        if problem := twice(settings.host, settings.admin):
-            what, _, advice = problem.partition("; ")
-            return [Finding("broken", "address", what, advice)]
-    found = [_address(text) for text in settings.host]
+    if problem := twice(settings.host, settings.admin):
+        what, _, advice = problem.partition("; ")
+        return [Finding("broken", "address", what, advice)]
+    found = [_address(asked) for asked in settings.host]
     return [*found, _address(settings.admin)._replace(subject="admin")] if settings.admin else found
 
 
-def _address(text: str) -> Finding:
+def _address(asked: Address | UnixAddress) -> Finding:
     try:
-        asked = parse_listen(text)
         sockets = bind(asked)
         found = bound_address(sockets, asked)
         for sock in sockets:
             sock.close()
     except AddressError as error:
         what, _, advice = str(error).partition("; ")
-        port = parse_listen(text).port if "in use" in what else 0
+        port = asked.port if "in use" in what else 0
         if port and (control := socket_path(port)).is_socket():
             advice = f"if that is a Faucet: faucet ctl status --at {control.stem}; else {advice}"
         return Finding("broken", "address", what, advice or "name another with --host")
@@ -94,7 +92,7 @@ def cpus(settings: LocalSettings) -> list[Finding]:
     count = available_cpus()
     there = os.cpu_count() or count
     of = f" of {there}" if there > count else ""
-    span = settings.workers or str(count)
+    span = str(settings.workers or count)
     return [Finding("ok", "CPUs", f"{count}{of}, for {span} {'worker' if span == '1' else 'workers'}")]
 
 

@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 from faucet.doctor.findings import Finding
 from faucet.net.tls import misplaced, tls_context
-from faucet.pods.discovery.choose import CannotResolve, choose, parse_service_url
+from faucet.pods.discovery.choose import CannotResolve, choose
 from faucet.pods.discovery.endpoints import Answer, Found, Missing
 from faucet.settings import K8sSettings
 from faucet.units import counted
@@ -36,8 +36,8 @@ def service(settings: K8sSettings) -> list[Finding]:
 
 async def _first_answer(settings: K8sSettings) -> tuple[str, Answer]:
     """How the service is resolved, and the first answer. Raises CannotResolve."""
-    url = parse_service_url(settings.service_url)
-    resolver = await choose(url, settings.resolve, settings.dns, settings.resolve_interval)
+    assert settings.service_url is not None
+    resolver = await choose(settings.service_url, settings.resolve, settings.dns, settings.resolve_interval)
     async with aclosing(resolver.answers()) as answers:
         async for answer in answers:
             return resolver.described, answer
@@ -59,7 +59,7 @@ def _said(settings: K8sSettings, described: str, answer: Answer) -> Finding:
 
 def tls(settings: K8sSettings) -> list[Finding]:
     """Whether the options for https fit the service, and the file of CAs can be read."""
-    scheme = parse_service_url(settings.service_url).scheme if settings.service_url else "https"
+    scheme = settings.service_url.scheme if settings.service_url else "https"
     if problem := misplaced(scheme, settings.ca_file, settings.insecure_skip_verify):
         return [Finding("broken", "TLS", problem)]
     if settings.insecure_skip_verify:

@@ -15,6 +15,7 @@ from faucet.http1.messages import (
     RequestReader,
     ResponseHead,
     ResponseReader,
+    StartLine,
     parse_request,
     parse_response,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "ResponseContent",
     "ResponseHead",
     "ResponseReader",
+    "StartLine",
     "UntilCloseBody",
     "parse_request",
     "parse_response",

@@ -41,13 +41,23 @@ _UUID_TIME_BITS = 48
 class Trust:
     """The networks whose proxies are believed."""
 
-    __slots__ = ("_networks", "_unix")
+    __slots__ = ("_networks", "_text", "_unix")
 
     def __init__(self, text: str = "") -> None:
         """`10.0.0.0/8, ::1, unix`: networks, addresses, the word for Unix sockets; empty: nobody. Raises ValueError."""
         words = [word for part in text.split(",") if (word := part.strip())]
+        self._text = ",".join(words)
         self._unix = UNIX_PEER in words
         self._networks = [_network(word) for word in words if word != UNIX_PEER]
+
+    def __str__(self) -> str:
+        return self._text
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Trust) and self._text == other._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
 
     def __contains__(self, host: str) -> bool:
         """Whether `host`, an address as text or `unix`, is trusted. Any other text is not."""

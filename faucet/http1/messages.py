@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from faucet.http1 import grammar
 from faucet.http1.body import Body, ChunkedBody, LengthBody, UntilCloseBody
@@ -166,8 +166,8 @@ class _HeadReader(Generic[_Head]):
         whole = self._scanner.feed(data)
         if whole is None:
             return None
+        parsed = self._parse(whole)  # if that raises, the scanner still has the head
         self._scanner = None
-        parsed = self._parse(whole)
         if parsed is None:  # they share one grammar
             raise AssertionError("scanner and parser disagree about a head")
         return parsed
@@ -178,10 +178,27 @@ class _HeadReader(Generic[_Head]):
         raise NotImplementedError
 
 
+class StartLine(NamedTuple):
+    """The first line of a request."""
+
+    method: bytes
+    target: bytes
+    minor: int
+    """The minor version that the client stated."""
+
+
 class RequestReader(_HeadReader[RequestHead]):
     """Reads request heads; `feed` raises BadRequest."""
 
     __slots__ = ()
+
+    def start_line(self, data: bytes = b"") -> StartLine | None:
+        """Return the start line of the head that is not complete, or was refused when `data` was fed; None if it is not
+        there whole, or wrong itself."""
+        seen = data if self._scanner is None else self._scanner.seen
+        line, end, _ = seen.lstrip(b"\r\n").partition(b"\r\n")
+        match = grammar.REQUEST_LINE.fullmatch(line) if end else None
+        return StartLine(match[1], match[2], match[3][0] - 0x30) if match else None
 
     @property
     def started(self) -> bool:

@@ -37,6 +37,11 @@ class HeadScanner:
         return len(self._buffer) > self._start
 
     @property
+    def seen(self) -> bytes:
+        """The bytes taken so far, empty lines before the start line included."""
+        return bytes(self._buffer)
+
+    @property
     def size(self) -> int:
         """Bytes taken so far."""
         return len(self._buffer)

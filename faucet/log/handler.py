@@ -18,7 +18,7 @@ from typing import Protocol
 from faucet.log.recent import RecentLog
 from faucet.log.redact import redactor
 from faucet.log.writer import FileOutput, Output, Sink
-from faucet.proxy.stats import Record
+from faucet.proxy.stats import UNKNOWN, Record
 from faucet.settings import LogSettings
 from faucet.text import escaped, to_json
 from faucet.units import format_size
@@ -61,9 +61,11 @@ class TextFormat:
         if self._colour:
             status = self._paint(str(status), _status_colour(record.status))
         sent = f"{record.sent}B" if record.sent < 1024 else format_size(record.sent)
+        asked = "-"
+        if record.minor != UNKNOWN:
+            asked = f"{_visible(record.method + b' ' + record.target)} HTTP/1.{record.minor}"
         line = (
-            f'{self._time(record.ended)} {record.client} "{_visible(record.method + b" " + record.target)} '
-            f'HTTP/1.{record.minor}" {status} {sent} queue={record.waited * 1000:.1f}ms '
+            f'{self._time(record.ended)} {record.client} "{asked}" {status} {sent} queue={record.waited * 1000:.1f}ms '
             f"service={record.service * 1000:.1f}ms worker={record.worker or '-'}"
         )
         line = f"{line} id={record.request_id}" if record.request_id else line
@@ -107,7 +109,7 @@ class JsonFormat:
             client=record.client,
             method=_visible(record.method),
             target=_visible(record.target),
-            protocol=f"HTTP/1.{record.minor}",
+            protocol=f"HTTP/1.{record.minor}" if record.minor != UNKNOWN else None,
             status=record.status,
             bytes_sent=record.sent,
             bytes_received=record.received,

@@ -104,15 +104,15 @@ def parse_address(text: str) -> Address:
     return Address(match["six"] or match["host"], int(match["port"]))
 
 
-def twice(hosts: Sequence[str], admin: str | None) -> str:
-    """Return an error message if two of the addresses are the same; empty if none are. Raises AddressError."""
-    named = [("--host", text, parse_listen(text)) for text in hosts]
-    named += [("--admin", admin, parse_address(admin))] if admin else []
-    for number, (option, text, address) in enumerate(named):
-        for other_option, other_text, other in named[:number]:
+def twice(hosts: Sequence[Address | UnixAddress], admin: Address | None) -> str:
+    """Return an error message if two of the addresses are the same; empty if none are."""
+    named = [("--host", address) for address in hosts]
+    named += [("--admin", admin)] if admin is not None else []
+    for number, (option, address) in enumerate(named):
+        for other_option, other in named[:number]:
             if _overlap(address, other):
                 free = "another port, e.g. --admin 127.0.0.1:3839" if option == "--admin" else "each address once"
-                return f"{option} {text} and {other_option} {other_text} are the same address; use {free}"
+                return f"{option} {address} and {other_option} {other} are the same address; use {free}"
     return ""
 
 

@@ -14,12 +14,12 @@ ProtocolFactory = Callable[[], asyncio.Protocol]
 
 KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES = 15, 5, 3
 """Seconds of silence before the first keepalive probe, seconds between probes, and unanswered probes that end the
-connection: a pod that has vanished is detected after half a minute."""
+connection. Linux does not count the probes where there is a UNACKNOWLEDGED_MS: that ends the connection then."""
 
 UNACKNOWLEDGED_MS = 60_000
-"""Milliseconds in which another machine must acknowledge sent data (RFC 5482): a request to a vanished pod on a kept
-connection fails then, and not after a quarter of an hour. Linux also counts a peer that acknowledges but does not read
-its body for so long, so this must not be short."""
+"""Milliseconds in which another machine must acknowledge sent data, or a probe (RFC 5482): a request to a vanished pod
+on a kept connection fails then, and not after a quarter of an hour. Linux also counts a peer that acknowledges but does
+not read its body for so long, so this must not be short."""
 
 
 class NoWay(Exception):

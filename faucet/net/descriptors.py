@@ -24,6 +24,9 @@ LEAST_KEPT, MOST_KEPT = 8, 64
 COUNT_SECONDS, MANY = 0.1, 4096
 """Seconds for which a count is reused; 20 times longer if the limit is MANY or more, since counting takes longer."""
 
+PERIOD_SECONDS = 60.0
+"""For one to two of these it is remembered how many descriptors other things than clients needed."""
+
 TELL_SECONDS = 30.0
 """Seconds between two lines in the log."""
 
@@ -55,6 +58,8 @@ class Descriptors:
         """Up to this many clients, no exact count is needed."""
         self._room = 0
         self._counted = -COUNT_SECONDS
+        self._most = self._most_before = 0
+        self._period_began = monotonic()
         self.shortages: dict[str, int] = {}
         """How often a descriptor was missing for a connection, by purpose."""
         self._untold = 0
@@ -71,10 +76,21 @@ class Descriptors:
     def _count(self, clients: int) -> int:
         """Return how many connections of clients there may be, without the spare ones; `clients` are open now."""
         if monotonic() - self._counted > (COUNT_SECONDS if self.limit < MANY else COUNT_SECONDS * 20):
-            self._room = self.limit - self.kept - self._spare - (_in_use(self.limit) - clients)
+            self._room = self.limit - self.kept - self._spare - self._most_others(_in_use(self.limit) - clients)
             self._counted = monotonic()
             self.unproblematic = max(self._room - 2 * self.kept, 0)
         return self._room
+
+    def _most_others(self, others: int) -> int:
+        """Return the most descriptors that were lately in use for other things than clients. `others` are now.
+
+        Those of a worker that has exited must be left for its successor.
+        """
+        if monotonic() - self._period_began > PERIOD_SECONDS:
+            self._period_began = monotonic()
+            self._most_before, self._most = self._most, 0
+        self._most = max(self._most, others)
+        return max(self._most, self._most_before)
 
     def note(self, purpose: str) -> None:
         """Record that one was missing for `purpose`: `client`, `worker`, `readiness check` or `health check`."""

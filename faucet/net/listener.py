@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from faucet.net.acceptor import Acceptor, Factory, always_room
-from faucet.net.address import Address, UnixAddress, parse_listen
+from faucet.net.address import Address, UnixAddress
 from faucet.net.binding import BACKLOG, bind, bound_address, inherited_by_clients, listen
 
 TCP_INFO_WAITING = 24
@@ -109,15 +109,15 @@ def _waiting(sock: socket.socket) -> int:
 class Listeners:
     """Several listeners as one. `address` is the first one's that has a port, else the first."""
 
-    def __init__(self, addresses: Sequence[str], inherited: Sequence[socket.socket] = ()) -> None:
+    def __init__(self, addresses: Sequence[Address | UnixAddress], inherited: Sequence[socket.socket] = ()) -> None:
         """Bind `addresses`, or take over the sockets `inherited`, which listen already. Raises AddressError."""
         self._all: list[Listener] = []
         try:
             for sock in inherited:
                 inherited_by_clients(sock)
                 self._all.append(Listener(_address_of(sock), sock))
-            for text in () if inherited else addresses:
-                self._add(Listener(parse_listen(text), taken=self._taken))
+            for address in () if inherited else addresses:
+                self._add(Listener(address, taken=self._taken))
         except BaseException:
             for listener in self._all:
                 listener.discard()

@@ -18,7 +18,8 @@ from faucet import tasks
 from faucet.fleet import Action, Origin, Refused, StartFailed, WorkerDetails, WorkerStatus
 from faucet.net.commands import Programs
 from faucet.net.connect import Connector, LinkDown, NoWay, ProtocolFactory
-from faucet.pods.discovery.choose import CannotResolve, ServiceUrl
+from faucet.net.service_url import ServiceUrl
+from faucet.pods.discovery.choose import CannotResolve
 from faucet.pods.discovery.endpoint_slices import service_of
 from faucet.pods.discovery.endpoints import Answer, Denied, Endpoint, Found, Resolver
 from faucet.pods.discovery.kubernetes import Kubectl
@@ -117,11 +118,11 @@ class Pods:
         self.resolver: Resolver | None = None
         self.first_ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.actions: Mapping[str, Action] = {
-            "restart": lambda ask: self.restart(ask.worker, ask.who),
-            "hold": lambda ask: self.hold(ask.worker, ask.who),
-            "resume": lambda ask: self.resume(ask.worker, ask.who),
-            "drop": lambda ask: self.drop(ask.worker, ask.who),
-            "retry": lambda ask: self.retry(ask.worker, ask.who),
+            "restart": lambda command: self.restart(command.worker, command.who),
+            "hold": lambda command: self.hold(command.worker, command.who),
+            "resume": lambda command: self.resume(command.worker, command.who),
+            "drop": lambda command: self.drop(command.worker, command.who),
+            "retry": lambda command: self.retry(command.worker, command.who),
         }
         self.not_offered: Mapping[str, str] = NOT_OFFERED
         self._connector = connector

@@ -9,11 +9,14 @@ Nobody waits for this budget while holding what somebody else needs, so there is
   part never waits again; one that waits has nothing but its FREE bytes.
 * A request that holds a lock takes no more for its body: that is all here, or streamed past the buffer. Its answer
   always has the FREE bytes of its client. So it ends as soon as its client reads, and a client that does not is ended.
+* A client that reads too slowly while nothing is left is cut (pressure.py).
 * Bodies come first, in their order: while one waits no answer grows beyond its FREE bytes, so what is used shrinks.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from time import monotonic
 from typing import Protocol
 
 FREE = 64 * 1024
@@ -30,22 +33,48 @@ class Waiting(Protocol):
         """It has so many bytes now."""
 
 
-class Slowed(Protocol):
+class Reader(Protocol):
     """A client whose answer may have to wait."""
 
     def may_grow(self) -> None:
         """There is room for more of it."""
 
+    def taken(self) -> int:
+        """Bytes that it has read."""
+
+    def cut(self) -> None:
+        """Reset its connection."""
+
+    def __hash__(self) -> int: ...
+
+
+class Held:
+    """What one client holds of the budget."""
+
+    __slots__ = ("since", "size", "taken")
+
+    def __init__(self, size: int, taken: int) -> None:
+        self.size = size
+        self.since = monotonic()
+        self.taken = taken
+        """Bytes that the client had read by then."""
+
 
 class Budget:
     """Counts bytes. All methods are O(1), but for those woken."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, note: Callable[[int], None]) -> None:
+        """`note` is told how many bytes are in use, whenever that has changed."""
         self.total = total
+        self._note = note
+        self.on_strained: Callable[[], None] = lambda: None
+        """Called when a body begins to wait."""
         self.used = 0
         self.bodies: dict[Waiting, int] = {}
         """Those that wait, and for how much; oldest first."""
-        self.slowed: dict[Slowed, None] = {}
+        self.holders: dict[Reader, Held] = {}
+        """Clients with more of an answer than is free, and what is counted of it."""
+        self.slowed: dict[Reader, None] = {}
         """Clients whose answers wait in their workers until there is room, or until they have read what is here."""
 
     @property
@@ -53,25 +82,48 @@ class Budget:
         """No answer may grow now."""
         return self.used >= self.total or bool(self.bodies)
 
+    @property
+    def strained(self) -> bool:
+        """Somebody waits for a part of it."""
+        return bool(self.bodies or self.slowed) or self.spent
+
     def reserve(self, body: Waiting, size: int) -> bool:
         """Take so many bytes for a body; False if it has to wait: it will be told."""
         size = min(size, self.total)  # or else it would wait for ever
         if self.bodies or self.used + size > self.total:
             self.bodies[body] = size
+            self.on_strained()
             return False
         self.used += size
+        self._note(self.used)
         return True
 
     def charge(self, size: int) -> None:
         """Count bytes that are here already, or are gone (negative)."""
         self.used += size
+        self._note(self.used)
         if size < 0:
             self.wake()
+
+    def hold(self, client: Reader, size: int) -> None:
+        """Count so many bytes for the answer of `client`, instead of those that it held."""
+        held = self.holders.get(client)
+        change = size
+        if held is not None:
+            change -= held.size
+            held.size = size
+            if not size:
+                del self.holders[client]
+        elif size:
+            self.holders[client] = Held(size, client.taken())
+        if change:
+            self.charge(change)
 
     def stop_waiting(self, body: Waiting, size: int) -> None:
         """It waits no more, and has `size` bytes."""
         del self.bodies[body]
         self.used += size
+        self._note(self.used)
         self.wake()  # the first of those that wait may be another now
 
     def wake(self) -> None:

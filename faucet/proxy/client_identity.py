@@ -15,7 +15,6 @@ from typing import NamedTuple
 from faucet.http1 import RequestHead
 from faucet.http1.forwarded import (
     FORWARDED,
-    Trust,
     append_fields,
     client_of,
     forwarded_fields,
@@ -47,10 +46,9 @@ class ClientIdentity:
     """Made once; called for each request."""
 
     def __init__(self, settings: ProxySettings) -> None:
-        """Raises ValueError if `trust` is no list of networks."""
         self._forwarded = settings.forwarded
         self._ip_from = settings.ip_from
-        self._trust = Trust(settings.trust)
+        self._trust = settings.trust
         self._request_id = settings.request_id
         ours = [*FORWARDED] if settings.forwarded else []
         self._lookalikes = lookalikes([*ours, REQUEST_ID] if settings.request_id else ours)

@@ -12,6 +12,9 @@ from faucet.proxy.budget import FREE, Budget
 from faucet.proxy.client_identity import ClientIdentity
 from faucet.proxy.deadlines import DRAIN_SECONDS, RATE_SECONDS, Timeouts
 from faucet.proxy.pool import Pool, Upstream
+from faucet.proxy.pressure import Pressure
+from faucet.proxy.spool import SpoolSpace, directory_on_disk
+from faucet.proxy.trim import Trimmer, system_trim
 from faucet.proxy.tunnel import Tunnel
 from faucet.settings import ProxySettings
 
@@ -93,7 +96,11 @@ class Clients:
         self.turned_away = 0
         """Clients beyond the limit, which are being told so."""
         self.limit = settings.max_clients or machine.max_clients()
-        self.budget = Budget(settings.buffer_total or machine.buffer_total(machine.memory()))
+        self.trimmer = Trimmer(pool.loop, system_trim(), lambda: bool(pool.dispatcher.locked))
+        total = settings.buffer_total or machine.buffer_total(machine.memory())
+        self.budget = Budget(total, self.trimmer.note)
+        self.space = SpoolSpace(directory_on_disk(settings.spool_dir), settings.spool_limit)
+        self.pressure = Pressure(pool.loop, self.budget)
         self.free_buffer = min(FREE, settings.buffer_response)
         introduction = ClientIdentity(settings)
         self.introduce = introduction if introduction.needed else None
@@ -105,16 +112,20 @@ class Clients:
         self.least_moved = max(int(settings.min_rate * rated), 1)
         """Bytes that a client must have moved when one of its deadlines comes."""
         patience = settings.client_timeout or rated
+
+        def silence(seconds: float, over: Callable[[Any], None]) -> Timeouts[Any]:
+            return Timeouts(loop, seconds, over, self.pool.pauses.since)
+
         # Each of these lists is for one kind of silence.
-        self.idle: Timeouts[Client] = Timeouts(loop, settings.keep_alive, lambda client: client.idle_too_long())
-        self.heads: Timeouts[Client] = Timeouts(loop, patience, lambda client: client.check_head())
-        self.bodies: Timeouts[Client] = Timeouts(loop, settings.client_timeout, lambda client: client.too_slow())
-        self.senders: Timeouts[Client] = Timeouts(loop, rated, lambda client: client.check_sender())
-        self.memory: Timeouts[Client] = Timeouts(loop, settings.queue_timeout, lambda client: client.no_memory())
-        self.readers: Timeouts[Any] = Timeouts(loop, patience, lambda client: client.check_reader())
-        self.lingering: Timeouts[Client] = Timeouts(loop, LINGER_SECONDS, lambda client: client.stop_lingering())
-        self.parting: Timeouts[Client] = Timeouts(loop, PARTING_SECONDS, lambda client: client.close_if_idle())
-        self.hurried: Timeouts[Client] = Timeouts(loop, DRAIN_SECONDS, lambda client: client.check_hurried())
+        self.idle: Timeouts[Client] = silence(settings.keep_alive, lambda client: client.idle_too_long())
+        self.heads: Timeouts[Client] = silence(patience, lambda client: client.check_head())
+        self.bodies: Timeouts[Client] = silence(settings.client_timeout, lambda client: client.too_slow())
+        self.senders: Timeouts[Client] = silence(rated, lambda client: client.check_sender())
+        self.memory: Timeouts[Client] = silence(settings.queue_timeout, lambda client: client.no_memory())
+        self.readers: Timeouts[Any] = silence(patience, lambda client: client.check_reader())
+        self.lingering: Timeouts[Client] = silence(LINGER_SECONDS, lambda client: client.stop_lingering())
+        self.parting: Timeouts[Client] = silence(PARTING_SECONDS, lambda client: client.close_if_idle())
+        self.hurried: Timeouts[Client] = silence(DRAIN_SECONDS, lambda client: client.check_hurried())
         self.least_while_draining = max(int(settings.min_rate * DRAIN_SECONDS), 1)
         self.cut_while_draining = 0
         """Clients whose request in hand was given up, since they did not send or read."""
@@ -202,3 +213,5 @@ class Clients:
             tunnel.abort()
         for timeouts in self.timeouts:
             timeouts.close()
+        self.pressure.close()
+        self.trimmer.close()

@@ -12,10 +12,12 @@ from collections.abc import Callable, Hashable, Iterator
 from time import monotonic
 from typing import Generic, TypeVar
 
+from faucet.proxy.pauses import EARLIEST
+
 Item = TypeVar("Item", bound=Hashable)
 
-EARLIEST = 0.001
-"""Seconds a timer is set ahead at least: uvloop's clock counts milliseconds and may fire that much early."""
+LATE_SECONDS = 0.1
+"""A timer that fires so late lets the loop read what has arrived, and looks again."""
 
 DRAIN_SECONDS = 5.0
 """While the service ends: seconds in which a request that is not in hand yet must arrive, and after which a client that
@@ -26,10 +28,22 @@ RATE_SECONDS = 60.0
 
 
 class Timeouts(Generic[Item]):
-    """Calls `expired(item)` when an item was not touched for `seconds`; never, if `seconds` is 0."""
+    """Calls `expired(item)` when an item was not touched for `seconds`; never, if `seconds` is 0.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float, expired: Callable[[Item], None]) -> None:
+    `paused(moment)` returns the seconds since that moment that do not count.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        seconds: float,
+        expired: Callable[[Item], None],
+        paused: Callable[[float], float] = lambda moment: 0.0,
+    ) -> None:
         self._loop = loop
+        self._paused = paused
+        self._late = False
+        """The timer has fired late, and was set again for the next turn of the loop."""
         self._seconds = seconds
         self._expired = expired
         self._touched: dict[Item, float] = {}
@@ -66,12 +80,16 @@ class Timeouts(Generic[Item]):
             self._timer = None
 
     def _sweep(self) -> None:
+        if self._has_to_read_first():
+            self._timer = self._loop.call_later(EARLIEST, self._sweep)
+            return
         # The timer that has fired stays in its place until the end: what is touched meanwhile must not set another.
-        due = monotonic() - self._seconds
+        # Of two items, the one touched first is due first, also where a pause counts for one of them only.
+        now = monotonic()
         try:
             # A copy: `expired` may touch and discard. And the front of a dictionary is slow to pop one by one.
             for item, touched in list(self._touched.items()):
-                if touched > due:
+                if touched + self._seconds + self._paused(touched) > now:
                     break
                 if self._touched.get(item) == touched:
                     del self._touched[item]
@@ -79,6 +97,15 @@ class Timeouts(Generic[Item]):
         finally:
             self._timer = None
             if self._touched:
-                first = next(iter(self._touched.values()))
-                delay = max(first + self._seconds - monotonic(), EARLIEST)
+                delay = max(self._first_due() - monotonic(), EARLIEST)
                 self._timer = self._loop.call_later(delay, self._sweep)
+
+    def _first_due(self) -> float:
+        first = next(iter(self._touched.values()))
+        return first + self._seconds + self._paused(first)
+
+    def _has_to_read_first(self) -> bool:
+        """The first item is overdue by so much that the loop has not read what arrived in time. Once in a row."""
+        overdue = bool(self._touched) and monotonic() - self._first_due() > LATE_SECONDS
+        self._late = overdue and not self._late
+        return self._late

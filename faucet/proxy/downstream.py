@@ -14,7 +14,7 @@ import socket
 import struct
 from typing import cast
 
-from faucet.http1 import FramingError, RequestHead, RequestReader
+from faucet.http1 import FramingError, RequestHead, RequestReader, StartLine
 from faucet.proxy.clients import Clients
 from faucet.proxy.deadlines import RATE_SECONDS
 from faucet.proxy.error_responses import CONTINUE, answer
@@ -22,8 +22,7 @@ from faucet.proxy.exchange import Exchange
 from faucet.proxy.failures import Phase
 from faucet.proxy.outflow import Outflow
 from faucet.proxy.pool import SHUTTING_DOWN, Pool, Upstream
-from faucet.proxy.record import Account
-from faucet.proxy.stats import Record
+from faucet.proxy.record import refused
 from faucet.proxy.tunnel import Tunnel
 
 LINGER_BYTES = 256 * 1024
@@ -120,7 +119,7 @@ class ClientConnection(Outflow):
         try:
             parsed = self._reader.feed(data)
         except FramingError as error:
-            self._refuse(error, max(self._reader.size, len(data)))
+            self._refuse(error, max(self._reader.size, len(data)), self._reader.start_line(data))
             return
         if parsed is not None:
             if self._head_begun:
@@ -141,9 +140,9 @@ class ClientConnection(Outflow):
         try:
             body = head.body(self.clients.settings.max_body)
         except FramingError as error:
-            self._refuse(error, len(head.raw), head)
+            self._refuse(error, len(head.raw), StartLine(head.method, head.target, head.stated_minor))
             return
-        exchange = self.exchange = Exchange(self.pool, self.clients.budget, self, head, body)
+        exchange = self.exchange = Exchange(self.pool, self.clients.budget, self.clients.space, self, head, body)
         if self.clients.introduce is not None:
             head.raw, exchange.account.client, exchange.account.request_id = self.clients.introduce(head, self.peer)
         if self.pool.draining:
@@ -175,7 +174,7 @@ class ClientConnection(Outflow):
         if exchange is None or exchange.body_done:
             return
         self._read_body(exchange, stash)
-        if not self._stash and exchange.wants_body:
+        if not self._stash and exchange.intake is not None and exchange.intake.wants_more:
             self.resume_reading()
 
     def _keep_for_later(self, data: bytes) -> None:
@@ -221,7 +220,8 @@ class ClientConnection(Outflow):
         self.exchange = None
         if not keep or self.half_closed:
             self.linger()
-        elif self.write_paused:
+        elif self.write_paused or self._spool is not None:
+            self.write_paused = True
             # It has more to read than may wait here; its next request would only add to that.
             self.pause_reading()
         else:
@@ -242,20 +242,20 @@ class ClientConnection(Outflow):
             self.clients.awaited.touch(self)
 
     def _refuse(
-        self, error: FramingError, received: int, head: RequestHead | None = None, retry_after: int | None = None
+        self, error: FramingError, received: int, line: StartLine | None = None, retry_after: int | None = None
     ) -> None:
         """Answer a request that never became an exchange. Nothing more from this connection is processed."""
-        method = head.method if head else b"GET"
+        method = line.method if line else b"GET"
         data = answer(error.status, error.detail, method=method, retry_after=retry_after)
         self.write(data)
-        self.pool.record(_refused(self, error, head, len(data), received))
+        self.pool.record(refused(self.peer, line, error.status, error.detail, len(data), received))
         self.linger()
 
     # -- ending ------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
         """End the connection after what is written was read, and not later than the client's patience."""
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self._written_first(self.close):
             return
         self._watch_reader()
         self.transport.close()
@@ -271,6 +271,9 @@ class ClientConnection(Outflow):
             return
         if self.half_closed:
             self.close()
+            return
+        if self._written_first(self.linger):
+            self.pause_reading()
             return
         self._linger_left = LINGER_BYTES
         self._stash = b""
@@ -293,7 +296,7 @@ class ClientConnection(Outflow):
 
     def stop_lingering(self) -> None:
         """It had its moment: close, but not before it has read what is written, if it reads at all."""
-        if self.transport.get_write_buffer_size():
+        if self.backlog:
             self._watch_reader()
         else:
             self.transport.abort()
@@ -332,7 +335,7 @@ class ClientConnection(Outflow):
 
     def _moved(self) -> tuple[int, int]:
         """Bytes that it has sent of its body, and read of our answers."""
-        return self.exchange.account.received if self.exchange is not None else 0, self._taken()
+        return self.exchange.account.received if self.exchange is not None else 0, self.taken()
 
     def check_hurried(self) -> None:
         """The service has been ending for a while. Refuse what is not in hand, and cut whoever does not move."""
@@ -344,7 +347,7 @@ class ClientConnection(Outflow):
         """Refuse a request that has not arrived yet."""
         exchange = self.exchange
         if exchange is None and self._reader.started and self._linger_left < 0:
-            self._refuse(FramingError(503, SHUTTING_DOWN), self._reader.size)
+            self._refuse(FramingError(503, SHUTTING_DOWN), self._reader.size, self._reader.start_line())
             return True
         if exchange is not None and exchange.phase is Phase.READING:
             self.pool.refuse(exchange, "shutdown", SHUTTING_DOWN)
@@ -355,8 +358,9 @@ class ClientConnection(Outflow):
         """Give up a request in hand whose client neither reads its answer nor sends the rest of its body."""
         exchange, least = self.exchange, self.clients.least_while_draining
         sent, read = (now - before for now, before in zip(self._moved(), self._hurried_from, strict=True))
-        unread = bool(self.transport.get_write_buffer_size())
-        stalled = read < least if unread else exchange is not None and exchange.wants_body and sent < least
+        unread = bool(self.backlog)
+        intake = None if exchange is None else exchange.intake
+        stalled = read < least if unread else intake is not None and intake.wants_more and sent < least
         if not stalled:
             return False
         self.clients.cut_while_draining += 1
@@ -370,7 +374,7 @@ class ClientConnection(Outflow):
     def vacant(self) -> bool:
         """Nothing has begun here, nor waits in the kernel, and all that was written has been read: it can be closed."""
         idle = self.exchange is None and not self._reader.started and not self._stash and self._linger_left < 0
-        idle = idle and not self.transport.get_write_buffer_size() and not self.transport.is_closing()
+        idle = idle and not self.backlog and not self.transport.is_closing()
         return idle and not self._poll(select.POLLIN)
 
     def turn_away(self, detail: str) -> None:
@@ -437,7 +441,7 @@ class ClientConnection(Outflow):
         seconds = f"{self.clients.settings.client_timeout or RATE_SECONDS:g} s"
         error = FramingError(408, f"The request did not arrive within {seconds}.")
         if self.exchange is None:
-            self._refuse(error, self._reader.size)
+            self._refuse(error, self._reader.size, self._reader.start_line())
         else:
             self.exchange.refuse(error.status, error.detail)
 
@@ -445,17 +449,17 @@ class ClientConnection(Outflow):
         """No request came for a while. Close, unless it is busy after all."""
         if self.exchange is not None or self._reader.started or self._linger_left >= 0:
             return
-        if self.transport.get_write_buffer_size():
+        if self.backlog:
             self._watch_reader()
         else:
             self.close()
 
     def check_reader(self) -> None:
         """It had bytes to read a while ago. Cut the connection if it has read none since, or too few."""
-        left = self.transport.get_write_buffer_size()
+        left = self.backlog
         if self._growing:
             self._count_buffer()
-        if left and self._taken() - self._delivered < self.clients.least_moved:
+        if left and self.taken() - self._delivered < self.clients.least_moved:
             self.cut()
         elif left:
             self._watch_reader()
@@ -483,15 +487,4 @@ class ClientConnection(Outflow):
     @property
     def waits(self) -> bool:
         """It is owed an answer, or the rest of one."""
-        return self.exchange is not None or bool(self.transport.get_write_buffer_size())
-
-
-def _refused(
-    client: ClientConnection, error: FramingError, head: RequestHead | None, sent: int, received: int
-) -> Record:
-    """The record of a request that was refused before it was an exchange."""
-    method, target, minor = (head.method, head.target, head.stated_minor) if head else (b"-", b"-", 1)
-    account = Account(client.peer, method, target, minor, received)
-    account.sent = sent
-    account.settle(error.status, error.detail)
-    return account
+        return self.exchange is not None or bool(self.backlog)

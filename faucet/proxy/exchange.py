@@ -17,9 +17,11 @@ from faucet.proxy.budget import Budget
 from faucet.proxy.error_responses import answer
 from faucet.proxy.failures import MAX_SENDS, RETRY_GRACE, Event, Facts, Fate, Lock, Loss, Phase, Verdict, after
 from faucet.proxy.intake import Intake
+from faucet.proxy.pauses import Later
 from faucet.proxy.pool import NO_DESCRIPTORS, Holder, Pool, PoolLease, Upstream
 from faucet.proxy.record import CLIENT_CLOSED_REQUEST, Account
 from faucet.proxy.sides import Downstream, UpstreamConnection
+from faucet.proxy.spool import SpoolSpace
 
 _READING, _QUEUED, _CONNECTING, _ACTIVE, _DONE = Phase  # a global is found faster than a member of an Enum
 
@@ -37,7 +39,6 @@ class Exchange(Holder):
         "_connection",
         "_connects",
         "_grace",
-        "_intake",
         "_interims",
         "_loss",
         "_queued",
@@ -45,31 +46,31 @@ class Exchange(Holder):
         "_response",
         "_retry",
         "_sends",
-        "body",
-        "body_done",
         "client",
         "head",
+        "intake",
         "phase",
         "pool",
     )
 
-    def __init__(self, pool: Pool, budget: Budget, client: Downstream, head: RequestHead, body: Body | None) -> None:
+    def __init__(
+        self, pool: Pool, budget: Budget, space: SpoolSpace, client: Downstream, head: RequestHead, body: Body | None
+    ) -> None:
         self.pool = pool
         self.client: Downstream | None = client
         self.account = Account(client.peer, head.method, head.target, head.stated_minor, len(head.raw))
         self.head = head
-        self.body = body
-        self.body_done = body is None
-        """The whole request has arrived."""
         self.phase = _READING
-        self._intake = None if body is None else Intake(budget, pool.settings.buffer_request, self._memory_granted)
+        limit = pool.settings.buffer_request
+        self.intake = None if body is None else Intake(body, budget, space, limit, client)
+        """Its body, if it has one."""
         # The lock.
         self.lease: PoolLease | None = None
         self._queued = False  # it had to wait
         self._sends = 0
         self._connects = 0  # that have failed, in a row
         self._retry: asyncio.Handle | None = None  # in a moment it is known whether the worker has exited
-        self._grace: asyncio.TimerHandle | None = None  # its time is over, but the worker cannot be ended
+        self._grace: Later | None = None  # its time is over, but the worker cannot be ended
         self._loss = _NO_LOSS  # how the worker's connection ended, while `_retry` waits
         # The response.
         self._connection: UpstreamConnection | None = None
@@ -85,63 +86,29 @@ class Exchange(Holder):
 
     def take_body(self, data: bytes) -> int:
         """Take body bytes; the index behind the last that belongs to this request. Raises FramingError."""
-        assert self.body is not None
-        assert self._intake is not None
-        end = self.body.feed(data)
-        self.body_done = self.body.done
-        part = data[:end]
+        assert self.intake is not None
+        end = self.intake.take(data)
         self.account.received += end
-        if self.phase is _ACTIVE and self._connection is not None:
-            self._connection.write(part)
-        else:
-            self._intake.held += part
         return end
 
     def body_arrived(self) -> None:
         """After take_body: go on as far as the bytes in hand allow."""
-        client, intake = self.client, self._intake
-        if client is None:
-            return
-        assert intake is not None
-        if self.body_done:
-            client.owes_nothing()
-            if self.phase is _READING:
-                self.submit()
-        elif self.phase is _READING:
-            if intake.full:
-                intake.streaming = True
-                client.owes_nothing()
-                client.pause_reading()
-                self.submit()
-            elif not intake.waits:
-                if intake.reserve(self.head.fields.length):
-                    client.owes_body()
-                else:
-                    client.awaits_memory()
-        elif self._connection is not None and self._connection.write_paused:
-            self.worker_paused()
-        elif self.phase is _ACTIVE:  # else nobody waits for the client: what it sent waits for a worker
-            client.owes_body()
-
-    def _memory_granted(self) -> None:
-        """The rest of its body may come."""
-        if self.client is not None:
-            self.client.owes_nothing()
-            self.client.owes_body()
-            self.client.resume_reading()
+        if self.intake is not None and self.intake.arrived(self.head.fields.length):
+            self.submit()
 
     @property
-    def wants_body(self) -> bool:
-        """More of the body may be read: it fits into the buffer, or the worker takes it."""
-        if self.phase is _READING:
-            return not self.body_done and self._intake is not None and not self._intake.waits
-        return self._connection is not None and not self._connection.write_paused and not self.body_done
+    def body_done(self) -> bool:
+        """The whole request has arrived."""
+        return self.intake is None or self.intake.done
+
+    @property
+    def all_sent(self) -> bool:
+        """The worker has been sent the whole request."""
+        return self.intake is None or (self.intake.done and not self.intake.pending)
 
     def submit(self) -> None:
         """The request is in hand: ask for a worker."""
         self.phase = _QUEUED
-        if self._intake is not None:
-            self._intake.complete()
         self.account.ready()
         self.pool.submit(self)
 
@@ -163,7 +130,7 @@ class Exchange(Holder):
         self.phase = _CONNECTING
         client = self.client
         if client is None or (self._queued and client.hung_up()):
-            self.client = None
+            self._parted()
             self._finish(CLIENT_CLOSED_REQUEST, "the client left the queue")
             if client is not None:
                 client.cut_off()
@@ -187,7 +154,7 @@ class Exchange(Holder):
     # -- the worker's connection -------------------------------------------------------------------------------
 
     def connected(self, connection: UpstreamConnection) -> bool:
-        """A connection is open: the bytes to send first are `head.raw` and `buffered`. False: nobody wants them."""
+        """A connection is open, to be sent the head and what `intake` has. False: nobody wants that any more."""
         if self.client is None:
             self._finish(CLIENT_CLOSED_REQUEST, "the client left before its request was sent")
             return False
@@ -196,18 +163,6 @@ class Exchange(Holder):
         self._sends += 1
         self._connects = 0
         return True
-
-    @property
-    def buffered(self) -> bytes:
-        """The body bytes in hand."""
-        return b"" if self._intake is None else bytes(self._intake.held)
-
-    def request_sent(self) -> None:
-        """What was in hand is written; the rest of the body follows as it comes."""
-        if self._intake is not None and self._intake.streaming and self.client is not None:
-            self._intake.drop()
-            if self._connection is None or not self._connection.write_paused:
-                self.worker_resumed()
 
     def connect_failed(self, worker: Upstream, error: Exception) -> None:
         """No connection could be opened, so nothing was sent."""
@@ -224,7 +179,7 @@ class Exchange(Holder):
 
     def connection_ended(self, loss: Loss) -> None:
         """The worker's connection ended before the response did."""
-        self._connection = None
+        self._detached()
         self._loss = loss
         self._fail(Event.LINK_LOST if loss.link else Event.WORKER_ENDED, loss.detail)
 
@@ -252,8 +207,8 @@ class Exchange(Holder):
 
     def upgraded(self, connection: UpstreamConnection, head: ResponseHead, rest: bytes) -> None:
         """101: HTTP ends here. The lock too, since the worker serves others beside a WebSocket."""
-        client, self.client = self.client, None
-        self._connection = None
+        client = self._parted()
+        self._detached()
         if client is None:
             connection.close()
             self._finish(CLIENT_CLOSED_REQUEST, "the client left before the upgrade")
@@ -278,8 +233,8 @@ class Exchange(Holder):
         if self.client is not None:
             if not self._relayed:
                 self._relayed = True  # from here on this request is never sent again
-                if self._intake is not None:
-                    self._intake.drop()
+                if self.intake is not None and not self.intake.pending:
+                    self.intake.drop()
             self._relay(data)
             if self.client.write_paused:
                 self.client_paused()
@@ -288,7 +243,7 @@ class Exchange(Holder):
         """The last bytes of the final response. `until_close`: only the end of the connection ends it."""
         response, client = self._response, self.client
         early = not self.body_done
-        self._connection = None
+        self._detached()
         # The next in the queue first: the worker need not wait for our client.
         self._release()
         if client is None or response is None:
@@ -323,23 +278,12 @@ class Exchange(Holder):
         if self._connection is not None:
             self._connection.resume_reading()
 
-    def worker_paused(self) -> None:
-        """The worker does not take the streamed body as fast as it comes."""
-        if self.client is not None and not self.body_done:
-            self.client.owes_nothing()
-            self.client.pause_reading()
-
-    def worker_resumed(self) -> None:
-        """The worker takes more of the streamed body."""
-        if self.client is not None and not self.body_done:
-            self.client.owes_body()
-            self.client.resume_reading()
-
     # -- failures ----------------------------------------------------------------------------------------------
 
     def client_gone(self) -> None:
         """The client's connection is lost."""
-        self.client = None
+        self._parted()
+        self.account.client_left()
         place = {_READING: "while it sent its request", _QUEUED: "the queue"}.get(self.phase, "before the answer")
         self._fail(Event.CLIENT_GONE, f"the client left {place}")
 
@@ -378,7 +322,7 @@ class Exchange(Holder):
     def internal_error(self) -> None:
         """See Holder."""
         if self.client is not None and not self.client.serves(self):
-            self.client = None  # it has its answer
+            self._parted()  # it has its answer
         verdict = after(Event.BUG, self._facts())
         self._close_connection()
         self._carry_out(verdict, "Faucet failed to handle this request; its log says why.")
@@ -406,15 +350,29 @@ class Exchange(Holder):
         self._finish(CLIENT_CLOSED_REQUEST, "the worker never answered")
 
     def _close_connection(self) -> None:
-        connection, self._connection = self._connection, None
+        connection = self._detached()
         if connection is not None:
             connection.close()
+
+    def _detached(self) -> UpstreamConnection | None:
+        """The worker's connection, which has no part in this any more."""
+        connection, self._connection = self._connection, None
+        if self.intake is not None:
+            self.intake.worker_gone()
+        return connection
+
+    def _parted(self) -> Downstream | None:
+        """The client's connection, which has no part in this any more."""
+        client, self.client = self.client, None
+        if self.intake is not None:
+            self.intake.client_gone()
+        return client
 
     # -- what is done about them -------------------------------------------------------------------------------
 
     def _facts(self, late: bool = False) -> Facts:
         """What is known."""
-        lease, streaming = self.lease, self._intake is not None and self._intake.streaming
+        lease, streaming = self.lease, self.intake is not None and self.intake.streaming
         return Facts(
             phase=self.phase,
             waiting=self.client is not None,
@@ -492,14 +450,16 @@ class Exchange(Holder):
         connection = self._connection
         if connection is not None and self.phase is _ACTIVE:
             connection.resume_reading()
-            if not self.body_done:
+            if not self.all_sent:
                 connection.end_request()
+            if self.intake is not None:
+                self.intake.drop()
 
     def _outlast(self) -> None:
         """A worker that nobody here can end is still at work: its lock stays until it answers, closes, or the lock
         grace is over."""
         if self._grace is None and self.lease is not None and self.lease.worker.lock_grace is not None:
-            self._grace = self.pool.loop.call_later(self.lease.worker.lock_grace, self._grace_over)
+            self._grace = self.pool.pauses.after(self.lease.worker.lock_grace, self._grace_over)
             self.lease.worker.on_hung(self.account)
 
     def _replace_worker(self) -> None:
@@ -540,7 +500,7 @@ class Exchange(Holder):
             self._answer_client(status, detail)
 
     def _answer_client(self, status: int, detail: str, logged: int = 0, retry_after: int | None = None) -> None:
-        client, self.client = self.client, None
+        client = self._parted()
         assert client is not None
         keep = status >= 500 and self.body_done and self.head.minor == 1 and self.head.fields.persistent
         keep = keep and not self.pool.draining
@@ -557,7 +517,7 @@ class Exchange(Holder):
 
     def _cut_client(self, detail: str) -> None:
         """Part of an answer was relayed and no more will come: the client must not take it for the whole."""
-        client, self.client = self.client, None
+        client = self._parted()
         assert client is not None
         client.owes_nothing()
         self._record(502 if self._response is None else self._response.status, detail)
@@ -574,8 +534,8 @@ class Exchange(Holder):
         if self.phase is _QUEUED:
             self.pool.dispatcher.cancel(self)
         self.phase = _DONE
-        if self._intake is not None:
-            self._intake.drop()
+        if self.intake is not None:
+            self.intake.drop()
         self.pool.requests.discard(self)
         if self._retry is not None:
             self._retry.cancel()

@@ -222,10 +222,10 @@ def _bad_response(facts: Facts) -> Verdict:
 def _timed_out(facts: Facts) -> Verdict:
     if facts.client_late:
         return _told(facts, 408, Lock.HEAR_OUT)
+    if not facts.connected:
+        return Verdict(Fate.GOES_ON, Lock.AS_IT_IS)  # the worker does not have it; to connect has a deadline of its own
     if facts.endable:
         return _told(facts, 504, Lock.REPLACE)
-    if not facts.connected:
-        return Verdict(Fate.GOES_ON, Lock.AS_IT_IS)  # to connect has a deadline of its own
     return _told(facts, 504, Lock.GRACE)
 
 

@@ -15,8 +15,9 @@ from time import monotonic, time
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from faucet.net.descriptors import Descriptors
-from faucet.proxy.deadlines import EARLIEST, Timeouts
+from faucet.proxy.deadlines import Timeouts
 from faucet.proxy.locks import Dispatcher, Lease, QueueFull
+from faucet.proxy.pauses import EARLIEST, Pauses
 from faucet.proxy.record import Account
 from faucet.proxy.stats import Record, Stats
 from faucet.settings import ProxySettings
@@ -108,7 +109,7 @@ class CutOff(Holder):
         self.account.ready()
         self.granted(lease)
         lease.holder = self
-        self._timer = pool.loop.call_later(seconds, self.give_up_waiting)
+        self._timer = pool.pauses.after(seconds, self.give_up_waiting)
 
     def give_up_waiting(self) -> None:
         """Its time is over."""
@@ -151,8 +152,9 @@ class Pool:
         self.settings = settings
         self.descriptors = Descriptors()
         self.dispatcher: Dispatcher[Holder, Upstream] = Dispatcher(settings.queue_limit, settings.queue_timeout or None)
+        self.pauses = Pauses(self.loop)
         self.requests: Timeouts[Holder] = Timeouts(
-            self.loop, settings.request_timeout, lambda holder: holder.timed_out()
+            self.loop, settings.request_timeout, lambda holder: holder.timed_out(), self.pauses.since
         )
         """Those that hold a lock."""
         self.draining = False
@@ -376,15 +378,21 @@ class Pool:
     def _arm_expiry(self) -> None:
         expiry = self._next_expiry()
         if expiry is not None:
-            self._expiry = self.loop.call_later(max(expiry - monotonic(), EARLIEST), self._expire_waiting)
+            delay = expiry + self._paused_lately() - monotonic()
+            self._expiry = self.loop.call_later(max(delay, EARLIEST), self._expire_waiting)
+
+    def _paused_lately(self) -> float:
+        """Seconds that do not count for those in the queue: more than a few for those that came after the pause."""
+        longest = max(self.settings.queue_timeout, self._interruption.patience if self._interruption else 0.0)
+        return self.pauses.since(monotonic() - longest)
 
     def _expire_waiting(self) -> None:
         self._expiry = None
-        interruption, now = self._interruption, monotonic()
+        interruption, now = self._interruption, monotonic() - self._paused_lately()
         if interruption is not None and now >= interruption.began + interruption.patience:
             for holder in self.dispatcher.expire_since(now - interruption.patience):
                 self.refuse(holder, "link_down", interruption.why())
-        for holder in self.dispatcher.expire(monotonic()):
+        for holder in self.dispatcher.expire(now):
             seconds = f"{self.settings.queue_timeout:g} s"
             self.refuse(holder, "queue_timeout", f"No worker became free within {seconds}.")
         self._arm_expiry()
@@ -405,6 +413,7 @@ class Pool:
     def close(self) -> None:
         """Set no more timers."""
         self.descriptors.close()
+        self.pauses.close()
         self.requests.close()
         self._give_up_waiting()
         if self._expiry is not None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from time import monotonic, time
 
-from faucet.proxy.stats import Record
+from faucet.http1 import StartLine
+from faucet.proxy.stats import UNKNOWN, Record
 
 CLIENT_CLOSED_REQUEST = 499
 """What the log shows where no answer could be sent, because the client had left. As in nginx; never sent."""
@@ -13,7 +14,7 @@ CLIENT_CLOSED_REQUEST = 499
 class Account(Record):
     """The record of one exchange while it comes about. Its times are of the monotonic clock, but for `ended`."""
 
-    __slots__ = ("_remarks", "_settled", "_waits_since", "granted_at", "ready_at", "waiting_since")
+    __slots__ = ("_remarks", "_settled", "_waits_since", "granted_at", "left_at", "ready_at", "waiting_since")
 
     def __init__(self, client: str, method: bytes, target: bytes, minor: int = 1, received: int = 0) -> None:
         self.client = client
@@ -22,12 +23,14 @@ class Account(Record):
         self.minor = minor
         self.received = received
         self.status = self.sent = 0
-        self.ended = self.waited = self.service = 0.0
+        self.ended = self.waited = self.service = self.left = 0.0
         self.worker = self.note = self.request_id = ""
         self.ready_at = 0.0
         """When the request was in hand."""
         self.granted_at = 0.0
         """When it got its last lock; 0 before."""
+        self.left_at = 0.0
+        """When its client's connection was lost; 0: it was not."""
         self.waiting_since = 0.0
         """When it was in hand, put off by the time that workers were at work on it: what its queue timeout counts."""
         self._waits_since = 0.0  # for a lock; 0: it does not
@@ -51,6 +54,10 @@ class Account(Record):
         if sent:
             self.waiting_since += self._waits_since - self.granted_at
 
+    def client_left(self) -> None:
+        """Its client's connection is lost."""
+        self.left_at = monotonic()
+
     def remark(self, text: str) -> None:
         """Something the log should say, whatever the outcome."""
         self._remarks = f"{self._remarks}; {text}" if self._remarks else text
@@ -65,10 +72,19 @@ class Account(Record):
             self.waited += now - self._waits_since
         elif self.granted_at:
             self.service = now - self.granted_at
+            self.left = now - max(self.left_at, self.granted_at) if self.left_at else 0.0
         if self._remarks:
             note = f"{self._remarks}; {note}" if note else self._remarks
         self.ended, self.status, self.note = time(), status, note
         return True
+
+
+def refused(client: str, line: StartLine | None, status: int, detail: str, sent: int, received: int) -> Record:
+    """The record of a request that was answered before it was an exchange; `line` None: it was not even a request."""
+    account = Account(client, *(line or (b"-", b"-", UNKNOWN)), received)
+    account.sent = sent
+    account.settle(status, detail)
+    return account
 
 
 TARGET_LIMIT = 300

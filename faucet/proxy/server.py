@@ -42,7 +42,7 @@ class Proxy:
         self.clients.part()
         self._check_drained()
         try:
-            await asyncio.wait_for(self._drained.wait(), seconds)
+            await self.pool.pauses.within(seconds, self._drained.wait())
         except TimeoutError:
             return False
         return True

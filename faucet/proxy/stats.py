@@ -38,6 +38,10 @@ SERVICE_WEIGHT = 0.1
 """Weight of the newest service time in the moving mean that Retry-After is computed from."""
 
 
+UNKNOWN = -1
+"""The minor version of a request without a request line that can be read."""
+
+
 @dataclass(slots=True)
 class Record:
     """One exchange, as it ended."""
@@ -49,7 +53,7 @@ class Record:
     method: bytes
     target: bytes
     minor: int
-    """The request was HTTP/1.`minor`."""
+    """The request was HTTP/1.`minor`; UNKNOWN if its request line did not come, or was wrong."""
     status: int
     """As relayed or answered; 499 if the client left before any answer, as nginx logs it."""
     sent: int
@@ -64,6 +68,8 @@ class Record:
     """Name of the last worker that held it; empty if none did."""
     note: str
     """Why the outcome is not just a relayed response; empty if it is."""
+    left: float = 0.0
+    """Seconds of `service` for which the client was gone: the worker computed for nobody."""
     request_id: str = ""
     """Its Faucet-Request-Uuid; empty if nobody asked for one."""
 

@@ -200,11 +200,11 @@ class BackendConnection(asyncio.Protocol):
             if not exchange.connected(self):
                 return
             self.exchange = exchange
-            if exchange.body is None:
+            if exchange.intake is None:
                 self.write(exchange.head.raw)
             else:
-                self.write(exchange.head.raw + exchange.buffered)
-                exchange.request_sent()
+                self.write(exchange.head.raw + exchange.intake.begin(self))
+                exchange.intake.go_on()
         except Exception:
             _log.exception("a request could not be sent to worker %s", self._backend.name)
             exchange.internal_error()
@@ -322,7 +322,7 @@ class BackendConnection(asyncio.Protocol):
             fresh=self.fresh,
             begun=begun,
             # Only a request without a body is sure to be read at once, or not at all.
-            unread=reset and not begun and exchange.body is None,
+            unread=reset and not begun and exchange.intake is None,
             supervised=self._backend.supervised,
             request_ended=self._request_ended,
             link=lost and self._backend.lock_grace is not None,
@@ -359,14 +359,14 @@ class BackendConnection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Called by the loop."""
         self.write_paused = True
-        if self.exchange is not None:
-            self.exchange.worker_paused()
+        if self.exchange is not None and self.exchange.intake is not None:
+            self.exchange.intake.worker_paused()
 
     def resume_writing(self) -> None:
         """Called by the loop."""
         self.write_paused = False
-        if self.exchange is not None:
-            self.exchange.worker_resumed()
+        if self.exchange is not None and self.exchange.intake is not None:
+            self.exchange.intake.go_on()
 
     # -- the response ------------------------------------------------------------------------------------------
 
@@ -421,7 +421,7 @@ class BackendConnection(asyncio.Protocol):
         # Without quick ACKs the next answer in two sends would be late; one on a fresh connection is not.
         late = self._apart and _QUICKACK is None
         self._apart = False
-        asked = exchange.body_done and exchange.head.fields.persistent
+        asked = exchange.all_sent and not self._request_ended and exchange.head.fields.persistent
         keep = clean and asked and head.fields.persistent and not surprise and not late
         self.exchange = self._head = self._body = None
         self.fresh = False

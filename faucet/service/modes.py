@@ -16,13 +16,13 @@ from faucet.log.handler import Log
 from faucet.machine import SSH, install_command
 from faucet.net.commands import LocalPrograms
 from faucet.net.connect import connect_remote
+from faucet.net.service_url import ServiceUrl
 from faucet.net.tls import TlsConnector, tls_context
-from faucet.pods.discovery.choose import ServiceUrl, choose
+from faucet.pods.discovery.choose import choose
 from faucet.pods.fleet import Pods
 from faucet.proxy.server import Proxy
-from faucet.settings import DemoSettings, K8sSettings, SshSettings, parse_span
+from faucet.settings import DemoSettings, K8sSettings, Span, SshSettings
 from faucet.ssh.secrets import Secrets
-from faucet.ssh.target import parse_targets
 from faucet.workers.cpus import available_cpus
 from faucet.workers.environment import threads_per_worker
 from faucet.workers.program import Program
@@ -57,7 +57,7 @@ def local_site(program: Program, settings: DemoSettings) -> Site:
     """The API in a directory. Raises StartFailed if what --reload needs is not installed."""
     if settings.reload:
         require()
-    span = parse_span(settings.workers or str(available_cpus()))
+    span = settings.workers or Span(available_cpus(), available_cpus())
     program = dataclasses.replace(program, threads=threads_per_worker(settings.workers))
     return Site(
         title=str(program.directory),
@@ -109,14 +109,14 @@ def pods_site(url: ServiceUrl, settings: K8sSettings, secrets: Secrets) -> Site:
         from faucet.ssh.link import Link
         from faucet.ssh.tls import ChannelTls
 
-        link = Link(parse_targets(settings.via_ssh), login_of(settings, secrets))
+        link = Link(list(settings.via_ssh), login_of(settings, secrets))
         programs = RemotePrograms(link)
         return Pods(
             url, settings, proxy, ChannelTls(link.connect, name, tls) if tls else link.connect, programs,
             lambda: choose_remote(url, settings.resolve, settings.dns, settings.resolve_interval, link, programs), link,
         )  # fmt: skip
 
-    described = f"{url} through {' or '.join(settings.via_ssh)}" if settings.via_ssh else str(url)
+    described = f"{url} through {' or '.join(map(str, settings.via_ssh))}" if settings.via_ssh else str(url)
     return Site(str(url), "its pods", "k8s", described, far if settings.via_ssh else near)
 
 

@@ -22,7 +22,7 @@ from faucet.control.paths import socket_path
 from faucet.control.server import ControlError, ControlServer
 from faucet.fleet import StartFailed
 from faucet.log.handler import Log, print_error
-from faucet.net.address import Address, AddressError, UnixAddress, parse_address
+from faucet.net.address import Address, AddressError, UnixAddress
 from faucet.net.descriptors import Descriptors, is_shortage
 from faucet.net.listener import Listener, Listeners
 from faucet.proxy.server import Proxy
@@ -134,7 +134,7 @@ class _Service:
         self._log = log
         self._companions = contextlib.AsyncExitStack()
         self.listener = Listeners(settings.host, inherited_sockets(os.environ))
-        self.admin = Listener(parse_address(settings.admin)) if settings.admin else None
+        self.admin = Listener(settings.admin) if settings.admin else None
         self.proxy = Proxy(settings, log.request)
         self.workers = site.fleet(self.proxy, log)
         self.signals = Signals(reopen=log.reopen, roll=self._roll)
@@ -163,7 +163,7 @@ class _Service:
         if self.admin is not None:
             from faucet.admin.server import Admin, AdminConnection
 
-            admin = Admin(self.control.runtime, self._settings.admin_names)
+            admin = Admin(self.control.runtime, self._settings.admin_names, self._settings.endpoint_metrics)
             await self.admin.open(lambda: AdminConnection(admin))
             _log.info("admin pages are on %s", self.admin.address.described)
 

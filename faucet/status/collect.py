@@ -20,6 +20,7 @@ from faucet.log.recent import Entry, RecentLog
 from faucet.proxy.record import describe
 from faucet.proxy.server import Proxy
 from faucet.proxy.stats import HISTORY_SECONDS, Record, Second, quantile
+from faucet.status.endpoints import Endpoints
 from faucet.status.rows import epoch, moment, worker_details, worker_row
 from faucet.status.snapshot import LogRow, RequestRow, SecondRow, Service, Totals, WaitingRow, WorkerRow
 
@@ -58,6 +59,8 @@ class Runtime:
     owned: bool = False
     state: str = "starting"
     started: float = 0.0
+    endpoints: Endpoints = field(default_factory=Endpoints)
+    """Up to a second old, but for `follow`."""
     _seconds: deque[SecondRow] = field(default_factory=lambda: deque(maxlen=HISTORY_SECONDS))
     _refusals_told: int = 0
     _tell_next: float = 0.0
@@ -98,6 +101,7 @@ class Runtime:
         """Update the history of the last minute; to be called once per second."""
         dispatcher, history = self.proxy.pool.dispatcher, self.proxy.stats.history
         self.proxy.stats.tick(dispatcher.locked, dispatcher.waiting)
+        self.endpoints.follow(self.proxy.stats)
         if len(history) > 1:
             self._seconds.append(_second(history[-2], history[-1]))
         self._tell_refusals()
@@ -200,6 +204,7 @@ def request_row(record: Record) -> RequestRow:
         service=round(record.service, 6),
         worker=record.worker,
         note=record.note,
+        left=round(record.left, 3),
     )
 
 

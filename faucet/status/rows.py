@@ -42,6 +42,7 @@ class _LockFields(TypedDict):
     locked: float
     request: str
     client: str
+    left: float
 
 
 def worker_row(status: WorkerStatus, proxy: Proxy) -> WorkerRow:
@@ -98,9 +99,10 @@ def _figures(stats: WorkerStats) -> _Figures:
 def _lock_fields(lease: PoolLease | None) -> _LockFields:
     """Return the fields about the lock; None: it is free."""
     if lease is None:
-        return _LockFields(locked=0.0, request="", client="")
+        return _LockFields(locked=0.0, request="", client="", left=0.0)
     account = lease.holder.account
-    return _LockFields(locked=epoch(lease.since), request=describe(account), client=account.client)
+    return _LockFields(locked=epoch(lease.since), request=describe(account), client=account.client,
+                       left=moment(account.left_at or None))  # fmt: skip
 
 
 def _rate(latest: list[tuple[float, float]], now: float) -> float:

@@ -73,6 +73,8 @@ class WorkerRow(NamedTuple):
     restarts: int
     address: str
     """`10.244.1.11:8000`; empty for a worker on this machine."""
+    left: float = 0.0
+    """When the client of the request that holds the lock left; 0: it has not."""
 
 
 class WaitingRow(NamedTuple):
@@ -97,6 +99,30 @@ class RequestRow(NamedTuple):
     service: float
     worker: str
     note: str
+    left: float = 0.0
+    """Seconds of `service` for which the client was gone."""
+
+
+class EndpointRow(NamedTuple):
+    """One endpoint: a method and a path. Durations are in seconds."""
+
+    endpoint: str
+    """`GET /sales/<n>`; `other` for all that are not told apart."""
+    requests: int
+    rps: float
+    """Requests per second."""
+    p50: float
+    p95: float
+    """Quantiles of the service time."""
+    slowest: float
+    waited: float
+    """Mean time in the queue."""
+    errors: int
+    """Answers of the class 5xx."""
+    held: float
+    """Time for which its requests held locks."""
+    share: float
+    """The share of it in that of all endpoints, from 0 to 1."""
 
 
 class LogRow(NamedTuple):

@@ -13,24 +13,26 @@ from typing import Any, ClassVar
 from textual import events, on, work
 from textual.app import ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
 from textual.screen import Screen
 from textual.widgets import ContentSwitcher, Footer, Input
 
 from faucet.control.client import NoRuntime, Refusal
 from faucet.settings import MonitorSettings
-from faucet.status.columns import Cell
-from faucet.status.format import clock
-from faucet.status.snapshot import RequestRow, WaitingRow
+from faucet.status.columns import COLUMNS, Cell
+from faucet.status.snapshot import WaitingRow
 from faucet.status.usage import Usage, sample_usage
-from faucet.text import visible
 from faucet.tui.actions import COMMANDS, ON_A_WORKER, Acting
 from faucet.tui.feed import Connect, Feed
 from faucet.tui.help import help_text
-from faucet.tui.items import SOURCES, event_line, log_line, request_details, request_line, waiting_line
+from faucet.tui.items import SOURCES, event_line, log_line, request_line, waiting_line
+from faucet.tui.lane_view import LaneView
 from faucet.tui.lines import Line, LineView
-from faucet.tui.model import Model
+from faucet.tui.model import LogItem, Model
 from faucet.tui.paint import ascii_only
+from faucet.tui.ranking import ENDPOINTS_SECONDS, Ranking, key_of
 from faucet.tui.screens import Question, TextScreen, WorkerScreen
+from faucet.tui.spans import LIMITED, Spanning
 from faucet.tui.table import WorkerTable
 from faucet.tui.top import HeaderLine, OriginLine, TabLine, Tiles
 from faucet.units import format_size
@@ -38,16 +40,28 @@ from faucet.units import format_size
 USAGE_SECONDS = 2.0
 """Seconds between two samples of CPU and memory, which cost 0.2 ms per worker."""
 
+BESIDE = 160
+"""Terminal width from which the lock lanes are also beside the table."""
+
 IDLE_SECONDS = 1.0
 """Seconds after which the screen is redrawn even without an update: ages grow."""
 
-TABS = ("log", "requests", "queue", "events")
+TABS = ("log", "requests", "queue", "events", "lanes", "endpoints")
+
+WITHOUT_LINES = ("lanes",)
+"""Views that are not lists of lines."""
+
+COVERING = ("lanes", "endpoints")
+"""Views that take the place of the workers in a terminal with few lines."""
+
+ON_LINES = ("filter", "follow", "wrap", "clear", "copy", "save")
+"""Actions on a list of lines."""
 
 LEFT, STOPPED, LOST, GONE = "left", "stopped", "lost", "gone"
 """How the monitor ends: the service goes on; it was asked to stop; the connection is lost; the terminal is gone."""
 
 
-class Monitor(Acting):
+class Monitor(Ranking):
     """The monitor. Its `run` returns LEFT, STOPPED, LOST or GONE."""
 
     CSS_PATH = "monitor.tcss"
@@ -55,6 +69,7 @@ class Monitor(Acting):
     HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012
         (0, "-narrow"),
         (100, "-wide"),
+        (BESIDE, "-beside"),
     ]
     VERTICAL_BREAKPOINTS = [  # noqa: RUF012
         (0, "-short"),
@@ -92,6 +107,7 @@ class Monitor(Acting):
         self.only: str | None = None
         self.source = SOURCES[0]
         self.filters = dict.fromkeys(TABS, "")
+        self.endpoint_rows = []
         self.stopping = False
         self._usage: dict[int, Usage] = {}
         self._sampled: dict[int, object] = {}
@@ -99,21 +115,25 @@ class Monitor(Acting):
         self._draw_again = 0.0
         self.animation_level = "none"
         if settings.keys:
-            self.set_keymap(settings.keymap())
+            self.set_keymap(settings.keys)
 
     def compose(self) -> ComposeResult:
         """Called by Textual."""
         yield HeaderLine("header")
         yield OriginLine("origin")
         yield Tiles("tiles")
-        yield WorkerTable(self.settings.slow, self.plain, "workers")
+        with Horizontal(id="middle"):
+            yield WorkerTable(self.settings.slow, self.plain, "workers")
+            yield LaneView("beside", self.settings.slow, self.plain, beside=True)
         yield TabLine("tabs")
         with ContentSwitcher(initial="log"):
             plain = self.plain
-            yield LineView(lambda item: log_line(item, self.only, self.source), "no log lines yet", "log", plain)
-            yield LineView(request_line, "no requests yet", "requests", plain)
+            yield LineView(self._log_line, "no log lines yet", "log", plain)
+            yield LineView(lambda item: self.limited(item, request_line(item)), "no requests yet", "requests", plain)
             yield LineView(self._waiting_line, "The queue is empty.", "queue", plain, follow=False)
-            yield LineView(partial(event_line, plain=plain), "no events yet", "events", plain)
+            yield LineView(lambda item: self.limited(item, event_line(item, plain)), "no events yet", "events", plain)
+            yield LaneView("lanes", self.settings.slow, plain)
+            yield LineView(self.endpoint_item, "no requests yet", "endpoints", plain, follow=False, key=key_of)
         yield Input(placeholder="filter lines by a regular expression; empty: show all", id="filter", compact=True,
                     select_on_focus=False)  # fmt: skip
         yield Footer(compact=True)
@@ -125,6 +145,7 @@ class Monitor(Acting):
         self.query_one("#filter", Input).display = False
         self.set_interval(1 / self.settings.refresh, self._refresh)
         self.set_interval(USAGE_SECONDS, self._sample_usage)
+        self.set_interval(ENDPOINTS_SECONDS, self.fetch_endpoints)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
@@ -178,19 +199,40 @@ class Monitor(Acting):
         self.behind.query_one("#events", LineView).feed(model.events, model.counts["events"])
         if self.tab == "queue":
             self.behind.query_one("#queue", LineView).replace(list(enumerate(model.queue, 1)))
-        self._draw_tabs()
+        self._draw_lanes()
+        self.draw_hints()
 
-    def _draw_tabs(self) -> None:
+    def _draw_lanes(self) -> None:
+        """Draw the lock lanes that can be seen."""
+        table = self.behind.query_one(WorkerTable)
+        names = [cell.row.name for cell in table.cells]
+        beside = self.behind.query_one("#beside", LaneView)
+        if self.size.width >= BESIDE:
+            beside.styles.height = max(table.virtual_size.height, 2)
+            beside.show(names, self.model.holds, self.model.now(), table.scroll_offset.y)
+        if self.tab == "lanes":
+            in_order = sorted(table.cells, key=COLUMNS[0].order)
+            lanes = self.behind.query_one("#lanes", LaneView)
+            lanes.show([cell.row.name for cell in in_order], self.model.holds, self.model.now())
+
+    def draw_hints(self) -> None:
+        """Draw the line of the views, with its hints."""
         waiting = self.model.totals.waiting if self.model.totals else 0
         log = "Log" if self.only is None else f"Log of worker {self.only}"
         labels = {"log": log, "requests": "Requests", "queue": f"Queue {waiting}",
-                  "events": f"Events {len(self.model.events)}"}  # fmt: skip
+                  "events": f"Events {len(self.model.events)}", "lanes": "Lanes",
+                  "endpoints": "Endpoints"}  # fmt: skip
         view = self.view
         hints = [f"/{self.filters[self.tab]}/ {view.count} lines" if self.filters[self.tab] else ""]
         hints.append(f"{self.source} only" if self.tab == "log" and self.source != SOURCES[0] else "")
-        hints.append("" if view.following or self.tab == "queue" else "not following (f)")
+        hints.append(self.span_hint if self.tab in LIMITED else "")
+        hints.append(self.endpoints_hint if self.tab == "endpoints" else "")
+        hints.append("" if view.following or self.tab in ("queue", *COVERING) else "not following (f)")
         hint = "  ".join(text for text in hints if text)
         self.behind.query_one(TabLine).show_tabs([(name, labels[name]) for name in TABS], self.tab, hint)
+
+    def _log_line(self, item: LogItem) -> Line | None:
+        return self.limited(item, log_line(item, self.only, self.source))
 
     def _waiting_line(self, item: tuple[int, WaitingRow]) -> Line:
         position, row = item
@@ -198,8 +240,12 @@ class Monitor(Acting):
 
     @property
     def view(self) -> LineView:
-        """The view of the active tab."""
-        return self.behind.query_one(f"#{self.tab}", LineView)
+        """The lines of the active tab; the log, if it has none."""
+        return self.behind.query_one("#log" if self.tab in WITHOUT_LINES else f"#{self.tab}", LineView)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Called by Textual: whether an action is available."""
+        return super().check_action(action, parameters) and (action not in ON_LINES or self.tab not in WITHOUT_LINES)
 
     def _sample_usage(self) -> None:
         """Sample CPU and memory of the workers, if they are on this machine."""
@@ -216,11 +262,17 @@ class Monitor(Acting):
     # -- views -------------------------------------------------------------------------------------------------
 
     @on(WorkerTable.Picked)
-    @work(group="details", exclusive=True)
-    async def _show_worker(self) -> None:
+    def _show_selected(self) -> None:
         name = self._selected()
-        if name is None:
-            return
+        if name is not None:
+            self.show_worker(name)
+
+    def show_worker(self, name: str) -> None:
+        """Show the details of a worker."""
+        self._show_worker(name)
+
+    @work(group="details", exclusive=True)
+    async def _show_worker(self, name: str) -> None:
         actions = [(action, title) for action, title in ON_A_WORKER if self.check_action(action, ())]
         screen = WorkerScreen(
             name, partial(self.feed.ask, "details", worker=name), actions, self._usage_text, self.plain
@@ -229,24 +281,20 @@ class Monitor(Acting):
         if answer in COMMANDS:
             getattr(self, f"action_{answer}")()
 
-    @on(LineView.Picked)
-    def _show_item(self, event: LineView.Picked) -> None:
-        if isinstance(event.item, RequestRow):
-            self.push_screen(TextScreen("Request", request_details(event.item)))
-        elif hasattr(event.item, "text"):
-            self.push_screen(TextScreen(clock(event.item.when), visible(event.item.text)))
-
     @on(TabLine.Chosen)
     def _tab_chosen(self, event: TabLine.Chosen) -> None:
         self.action_tab(event.name)
 
     def action_tab(self, name: str) -> None:
-        """Show the log, the requests, the queue or the events."""
-        focus_lines = isinstance(self.focused, LineView)
+        """Show the log, the requests, the queue, the events, the lock lanes or the endpoints."""
+        focus_lines = isinstance(self.focused, LineView | LaneView) or name in COVERING
         self.tab = name
         self.query_one(ContentSwitcher).current = name
+        self.screen.set_class(name in COVERING, "-covering")
+        self.refresh_bindings()
         if focus_lines:
-            self.view.focus()
+            self.query_one(f"#{name}").focus()
+        self.fetch_endpoints()
         self._draw_now()
 
     def _draw_now(self) -> None:
@@ -266,7 +314,7 @@ class Monitor(Acting):
         if event.value != self.filters[self.tab]:
             self.filters[self.tab] = event.value
             self.view.filter(event.value)
-            self._draw_tabs()
+            self.draw_hints()
 
     @on(Input.Submitted, "#filter")
     def _filter_done(self) -> None:
@@ -282,6 +330,10 @@ class Monitor(Acting):
             field.value = self.filters[self.tab] = ""
             self.view.filter("")
             self._filter_done()
+            self._draw_now()
+            event.stop()
+        elif event.key == "escape" and self.span_hint:
+            self.limit(None, None)
             self._draw_now()
             event.stop()
         elif self.focused is field and event.is_printable and event.character:
@@ -304,14 +356,18 @@ class Monitor(Acting):
     def action_follow(self) -> None:
         """Follow the newest line, or stay at the current one."""
         self.view.action_follow(not self.view.following)
-        self._draw_tabs()
+        self.draw_hints()
 
     def action_wrap(self) -> None:
         """Wrap long lines, or cut them."""
         self.notify("long lines are wrapped" if self.view.wrap() else "long lines are cut; ← and → scroll")
 
     def action_mark(self) -> None:
-        """Insert a mark with the time after the newest line."""
+        """Insert a mark with the time after the newest line; on lock lanes, begin or end a span."""
+        if isinstance(self.focused, LaneView):
+            if not self.focused.mark():
+                self.notify("select a request first, with the arrow keys", severity="warning", timeout=3)
+            return
         dashes = "----" if self.plain else "────"
         self.view.mark(Line([(f"{dashes} {strftime('%H:%M:%S')} {dashes}", "warning")]))
 
@@ -337,8 +393,9 @@ class Monitor(Acting):
             self.notify(f"saved to {path}", markup=False)
 
     def action_sort(self) -> None:
-        """Sort the workers by the next column."""
-        self.notify(f"sorted by {self.query_one(WorkerTable).sort_by_next()}", timeout=2)
+        """Sort the workers, or the endpoints if they are shown, by the next column."""
+        title = self.sort_endpoints() if self.tab == "endpoints" else self.query_one(WorkerTable).sort_by_next()
+        self.notify(f"sorted by {title}", timeout=2)
 
     def action_pause(self) -> None:
         """Pause the screen, or resume it."""
@@ -405,7 +462,7 @@ class Monitor(Acting):
         """Called by Textual: the commands of the palette. Textual's own are left out: its `Quit` would not ask."""
         yield SystemCommand("Theme", "Change the colours", self.action_change_theme)
         yield SystemCommand("Screenshot", "Save the screen as an SVG image", self.action_screenshot)
-        for binding in (*Acting.BINDINGS, *self.BINDINGS):
+        for binding in (*Acting.BINDINGS, *Spanning.BINDINGS, *self.BINDINGS):
             if isinstance(binding, Binding) and binding.id and self.check_action(binding.action.partition("(")[0], ()):
                 action: Callable[[], Any] = partial(self.run_action, binding.action)
                 described = (getattr(self, f"action_{binding.action.partition('(')[0]}").__doc__ or "").strip()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from faucet.status.columns import ASCII_GLYPHS, GLYPHS
+from faucet.tui.lanes import ASCII_FULL, FULL
 
 _HELP = """\
 Workers
@@ -15,8 +16,8 @@ Workers
   d  t  r           pods: drop the connection; retry now; delete the pod (asks first)
   s  click header   sort by the next column, or by this one
 
-Log, requests, queue, events
-  1 2 3 4  click    switch the view              tab     focus the lines, or the workers
+Log, requests, queue, events, lanes, endpoints
+  1 … 6  click      switch the view              tab     focus the lines, or the workers
   /                 filter by a regular expression       esc   clear the filter
   o                 log of the selected worker only      v     everything, output, requests, trouble
   f                 follow the newest line, or stay      end   go to the newest line
@@ -24,6 +25,16 @@ Log, requests, queue, events
   m                 insert a mark                c       clear
   y                 copy the line (OSC 52)       S       save all lines to a file
   ⏎                 details of a request or line
+
+Lock lanes (5; beside the workers from 160 columns)
+  ← → ↑ ↓  click    select a request             ⏎       its details
+  [ ]               a longer or shorter time     end     select nothing
+  m ... m  drag     limit log, requests and events to a span         esc     all of them again
+  Height is how much of the time the lock was held; {full} one request, {slow} past --slow, {left} its client
+  has left; {unknown} not known; {start} a process came into service, {trouble} a warning or an error about it.
+
+Endpoints (6): which take the workers' time
+  s                 sort by the next column      ⏎       only its requests, esc for all of them again
 
 General
   space             pause the screen             ctrl+p  all commands and themes
@@ -43,8 +54,13 @@ requests.
 def help_text(plain: bool) -> str:
     """Return the help text: the keys, and the states with their glyphs."""
     glyphs = ASCII_GLYPHS if plain else GLYPHS
-    text = _HELP.format(states="    ".join(f"{glyph} {state}" for state, glyph in glyphs.items()))
-    arrows = {"↑": "up", "↓": "down", "←": "left", "→": "right", "⏎ ": "enter"}
+    shapes = ASCII_FULL if plain else FULL
+    text = _HELP.format(
+        states="    ".join(f"{glyph} {state}" for state, glyph in glyphs.items()),
+        full=shapes[""], slow=shapes["slow"], left=shapes["left"], unknown="?" if plain else "·",
+        start="v" if plain else "▾", trouble="x" if plain else "✖",
+    )  # fmt: skip
+    arrows = {"↑": "up", "↓": "down", "←": "left", "→": "right", "⏎ ": "enter", "…": "to"}
     for arrow, name in arrows.items() if plain else ():
         text = text.replace(arrow, name)
     return text

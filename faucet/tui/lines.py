@@ -31,6 +31,11 @@ WHEEL = 3
 """Lines to scroll per turn of the mouse wheel."""
 
 
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """An item that stands for the titles of columns."""
+
+
 @dataclass(slots=True)
 class Line:
     """One line: its text in parts with the paint of each, and the item it shows."""
@@ -51,8 +56,8 @@ class Line:
 
     @property
     def is_remark(self) -> bool:
-        """Whether it is about other lines (a mark, skipped lines), and so shown whatever the filter is."""
-        return self.item is None or getattr(self.item, "source", "") == "skipped"
+        """Whether it is about other lines (a mark, titles, skipped lines), and so shown whatever the filter is."""
+        return self.item is None or isinstance(self.item, Heading) or getattr(self.item, "source", "") == "skipped"
 
 
 Render = Callable[[Any], Line | None]
@@ -82,8 +87,12 @@ class LineView(Widget, can_focus=True):
             super().__init__()
             self.item = item
 
-    def __init__(self, render: Render, empty: str, id: str, plain: bool, follow: bool = True) -> None:
+    def __init__(
+        self, render: Render, empty: str, id: str, plain: bool, follow: bool = True, key: Callable[[Any], object] = id
+    ) -> None:
+        """Create a view. `key`: what tells items apart when they are replaced by newer ones."""
         super().__init__(id=id)
+        self._key = key
         self._bar = "|" if plain else "┃"
         self._render_item = render
         self._empty = empty
@@ -118,11 +127,12 @@ class LineView(Widget, can_focus=True):
 
     def refill(self) -> None:
         """Render all lines again, after a change of the filter or of `render`."""
-        cursor_item = self.current.item if self.current else None
+        cursor_item = self._lines[self._cursor].item if 0 <= self._cursor < len(self._lines) else None
         self._lines, self._rows, self._cursor = [], [], -1
         self._add(self._ring)
         if cursor_item is not None:
-            self._cursor = next((n for n, line in enumerate(self._lines) if line.item is cursor_item), -1)
+            key = self._key(cursor_item)
+            self._cursor = next((n for n, line in enumerate(self._lines) if self._key(line.item) == key), -1)
         self._show_from(self._top)
 
     def clear(self) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from faucet.control.protocol import Message
 from faucet.status.snapshot import LogRow, RequestRow, SecondRow, Service, Totals, WaitingRow, WorkerRow
+from faucet.tui.holds import Holds
 
 LINES = 5000
 """Log lines that are kept."""
@@ -33,6 +34,7 @@ class Model:
         self.log: deque[LogItem] = deque(maxlen=LINES)
         self.requests: deque[RequestRow] = deque(maxlen=REQUESTS)
         self.events: deque[LogRow] = deque(maxlen=REQUESTS)
+        self.holds = Holds()
         self.counts = {"log": 0, "requests": 0, "events": 0}
         """Items ever added to each."""
         self.link = "connecting"
@@ -58,22 +60,38 @@ class Model:
             self._offset = message["now"] - time()
         if "snapshot" in message:
             self.workers = {}
-            self._take(message["snapshot"])
+            self._take(message["snapshot"], message["now"])
         elif "changes" in message:
-            self._take(message["changes"])
+            self._take(message["changes"], message["now"])
         elif "log" in message:
-            self._skipped(message)
-            for values in message["log"]:
-                row = LogRow(*values)
-                self._pending.append((row.when, row))
-                if row.source in OWN_SOURCES:
-                    self._add("events", self.events, row)
+            self._take_log(message)
         elif "requests" in message:
-            self._skipped(message)
-            for values in message["requests"]:
-                request = RequestRow(*values)
-                self._pending.append((request.ended, request))
-                self._add("requests", self.requests, request)
+            self._take_requests(message)
+
+    def _take_log(self, message: Message) -> None:
+        self._skipped(message)
+        for values in message["log"]:
+            row = LogRow(*values)
+            self._pending.append((row.when, row))
+            if row.source in OWN_SOURCES:
+                self._add("events", self.events, row)
+                self.holds.see_event(row)
+
+    def _take_requests(self, message: Message) -> None:
+        self._skipped(message)
+        rows = [RequestRow(*values) for values in message["requests"]]
+        if rows and self._left_out(message, len(rows)):
+            self.holds.see_skipped(rows[0])
+        self.holds.add_requests(rows)
+        for row in rows:
+            self._pending.append((row.ended, row))
+            self._add("requests", self.requests, row)
+
+    def _left_out(self, message: Message, rows: int) -> bool:
+        """Whether requests before those of a message are not known: the first one always leaves out what is older."""
+        if self.counts["requests"]:
+            return bool(message.get("skipped"))
+        return self.totals is not None and self.totals.requests > rows
 
     def settle(self) -> None:
         """Add pending lines and requests to the log, ordered by time."""
@@ -88,8 +106,9 @@ class Model:
             ring.clear()
             self.counts[name] = 0
         self._pending.clear()
+        self.holds = Holds()
 
-    def _take(self, sections: dict[str, Any]) -> None:
+    def _take(self, sections: dict[str, Any], now: float) -> None:
         if "service" in sections:
             self.service = Service(*sections["service"])
         if "totals" in sections:
@@ -99,6 +118,7 @@ class Model:
                 self.workers.pop(key, None)
             else:
                 self.workers[key] = WorkerRow(*values)
+        self.holds.see(self.workers.values(), now)
         if "queue" in sections:
             self.queue = [WaitingRow(*values) for values in sections["queue"]]
         if "seconds" in sections:

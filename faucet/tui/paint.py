@@ -12,10 +12,13 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.strip import Strip
 
+LANES = tuple(f"lane{number}" for number in range(6))
+"""Paints of endpoints; red is none of them, since it says that something is wrong."""
+
 PAINTS = frozenset(
     f"paint--{name}"
     for name in ("text", "dim", "title", "strong", "ready", "busy", "starting", "draining", "backoff", "failed", "held",
-                 "ok", "warning", "error", "cursor", "blurred", "match", "spark", "banner")
+                 "ok", "warning", "error", "cursor", "blurred", "match", "spark", "banner", *LANES)
 )  # fmt: skip
 """Component classes of every widget that paints; `monitor.tcss` gives them their colours."""
 

@@ -79,6 +79,11 @@ class WorkerTable(ScrollView, can_focus=True):
         return (*(column.text(cell) for column in self._columns), cell.row.state)
 
     @property
+    def cells(self) -> list[Cell]:
+        """The workers in the order in which they are shown."""
+        return self._cells
+
+    @property
     def selected(self) -> Cell | None:
         """The worker under the cursor; None if there are no workers."""
         return self._cells[self._cursor] if self._cursor < len(self._cells) else None

@@ -10,12 +10,12 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from faucet.status.columns import format_age
+from faucet.status.columns import format_age, format_latency
 from faucet.status.snapshot import SecondRow, Service, Totals
 from faucet.text import visible
 from faucet.tui.model import Model
 from faucet.tui.paint import PAINTS, fit, sparkline, strip_of
-from faucet.units import format_duration, format_size
+from faucet.units import format_size
 
 Parts = Sequence[tuple[str, str]]
 """Pairs of a text and its paint."""
@@ -139,7 +139,7 @@ def _queue_text(totals: Totals, now: float) -> str:
 
 
 def _latencies(totals: Totals, now: float) -> str:
-    return " ".join(format_duration(value) if value else "-" for value in (totals.p50, totals.p95, totals.p99))
+    return " ".join(map(format_latency, (totals.p50, totals.p95, totals.p99)))
 
 
 TILES = (

@@ -1,4 +1,4 @@
-"""What to do about a worker's last words, where they are well known."""
+"""What to do about the last lines of a worker that has failed to start, where they are well known."""
 
 from __future__ import annotations
 

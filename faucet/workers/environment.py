@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from faucet.settings import parse_span
+from faucet.settings import Span
 from faucet.workers.cpus import available_cpus
 from faucet.workers.ports import HOST
 
@@ -40,12 +40,14 @@ def thread_limits(base: Mapping[str, str], threads: int) -> dict[str, str]:
     return {name: str(threads) for name in THREAD_VARIABLES if not base.get(name)}
 
 
-def threads_per_worker(workers: str | None, cpus: int | None = None) -> int:
-    """Return the threads each worker may use once there are as many as `workers` allows: `4`, `2..8`, or one a CPU."""
+def threads_per_worker(workers: Span | None, cpus: int | None = None) -> int:
+    """Return the threads each worker may use once there are as many as `workers` allows, or one a CPU."""
     cpus = available_cpus() if cpus is None else cpus
     return max(1, cpus // most_workers(workers, cpus))
 
 
-def most_workers(workers: str | None, cpus: int | None = None) -> int:
+def most_workers(workers: Span | None, cpus: int | None = None) -> int:
     """Return the most workers that --workers allows: by default, one for each CPU."""
-    return parse_span(workers or str(available_cpus() if cpus is None else cpus)).most
+    if workers is not None:
+        return workers.most
+    return available_cpus() if cpus is None else cpus

@@ -31,7 +31,7 @@ RETRY_SECONDS = 0.2
 
 
 class Watch:
-    """Looks at the process table for all who ask: whoever asks during a look gets the result of the next one."""
+    """Reads the process table for several callers: a call during a look gets the result of the next one."""
 
     def __init__(self) -> None:
         self._next: asyncio.Task[dict[int, Process] | None] | None = None
@@ -39,7 +39,7 @@ class Watch:
         self._since = 0
 
     async def look(self, since: int) -> dict[int, Process] | None:
-        """The process table as it is after this call. Marks are read of processes started at `since` or later.
+        """Return the process table as it is after this call. Marks are read of processes started at `since` or later.
 
         None if there are no descriptors left for that.
         """
@@ -62,7 +62,7 @@ class Watch:
 async def end_family(
     watch: Watch, mark: str, leaders: dict[int, int], known: set[tuple[int, int]] = NOBODY
 ) -> list[int]:
-    """SIGTERM to everything that belongs to a process which has exited, a moment later SIGKILL, until nobody is found.
+    """Send SIGTERM to all that belongs to a process which has exited, SIGKILL a moment later, until nothing is left.
 
     Returns the pids of those that still live: they may not be signalled, or are stuck in the kernel.
     """
@@ -91,7 +91,7 @@ async def end_family(
 
 
 def _end(found: list[Process], steps: list[tuple[signal.Signals, float]]) -> set[tuple[int, int]]:
-    """Those that may not be signalled."""
+    """Return those that may not be signalled."""
     with Targets(found) as targets:
         for number, seconds in steps:
             targets.send(number)

@@ -1,4 +1,4 @@
-"""How many lines a worker may write a second: what is beyond that is sampled and counted, so it delays nobody.
+"""How many lines a worker may write a second: more lines are sampled and counted, so they delay no request.
 
 A line costs the event loop about ten microseconds to log, and all requests wait meanwhile. A worker that prints in a
 loop writes millions a second. The rate is measured in windows of a second; in a window, one line of N is kept, where N

@@ -89,8 +89,7 @@ async def check(proxy: Proxy, backend: Backend, path: str, timeout: float = HEAL
         return False
     ticket.asking = asyncio.ensure_future(_ask(backend, path))
     try:
-        async with asyncio.timeout(timeout):
-            status = await ticket.asking
+        status = await proxy.pool.pauses.within(timeout, ticket.asking)
     except TimeoutError as error:
         proxy.pool.remove(backend)
         raise Hung(f"did not answer GET {path} within {timeout:g} s") from error

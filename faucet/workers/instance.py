@@ -19,8 +19,6 @@ from typing import TYPE_CHECKING
 
 from faucet import tasks
 from faucet.net.connect import connect_tcp
-from faucet.net.descriptors import is_shortage
-from faucet.net.port_owner import who_listens
 from faucet.proxy.record import serving
 from faucet.proxy.stats import Record
 from faucet.proxy.upstream import Backend
@@ -28,27 +26,15 @@ from faucet.units import format_duration
 from faucet.workers.causes import Cause, Reason
 from faucet.workers.context import Context, SlotLog
 from faucet.workers.flood import Flood
-from faucet.workers.listening import HOST_6, Listening, listening_of
 from faucet.workers.ports import HOST, is_free
 from faucet.workers.process import ChildProcess
+from faucet.workers.readiness import Readiness
 from faucet.workers.repeats import StartOutput
 from faucet.workers.shortages import shortage
 from faucet.workers.stopping import Manner
 
 if TYPE_CHECKING:
     from faucet.proxy.pool import PoolLease
-
-PROBE_INTERVAL = 0.05
-"""Seconds between two attempts to connect to a starting worker. R takes 1.3 s, so this adds 2 % to that."""
-
-PROBE_TIMEOUT = 1.0
-
-FOREIGN_GRACE = 3.0
-"""Seconds in which a worker whose port another process answers on may give up. After that, the other process is taken
-for its proxy, as containers have one."""
-
-HINT_AFTER = 5.0
-"""Seconds after which the log says that a worker listens on another port only, long before it is given up."""
 
 STOP_GRACE = 5.0
 """Seconds from the first signal to SIGKILL; what comes in between is in `process.py`."""
@@ -78,8 +64,6 @@ class Instance:
         """Leave out of the log what it writes as a failed start `before` it did."""
         self.number = number
         self.state = State.STARTING
-        self.host = HOST
-        """Where its process is reached: 127.0.0.1, or ::1 if it listens there only."""
         self.port = 0
         self.began = monotonic()
         self.ready_at = 0.0
@@ -90,6 +74,7 @@ class Instance:
         self.healthy = True
         """Its latest health checks have not failed too often."""
         self.process: ChildProcess | None = None
+        self.readiness: Readiness | None = None
         self.backend: Backend | None = None
         self.failure = ""
         """Why it did not become ready; empty if that was no fault of its own."""
@@ -108,12 +93,16 @@ class Instance:
         self._log = log
         self._unreachable = asyncio.Event()
         self._stopping = False
-        self._short = False  # the latest attempt to connect to it failed for want of a descriptor
 
     @property
     def in_service(self) -> bool:
         """It gets requests, or would."""
         return self.state is State.READY
+
+    @property
+    def host(self) -> str:
+        """Where its process is reached: 127.0.0.1, or ::1 if it listens there only."""
+        return HOST if self.readiness is None else self.readiness.host
 
     @property
     def alive(self) -> bool:
@@ -137,11 +126,14 @@ class Instance:
             self.shortage = shortage(error)
             self.failure = f"could not be started: {error.strerror or error}{_of(error.filename)}"
             return False
-        deadline = self.began + self._context.settings.startup_timeout
+        readiness = Readiness(self.process, self.port, self._context, self._log, lambda: self._stopping)
+        self.readiness = readiness
         ready = False
         try:
-            if not self._stopping:
-                ready = await self._becomes_ready(self.process, deadline) and not self._stopping
+            deadline = self.began + self._context.settings.startup_timeout
+            ready = await readiness.wait(deadline) and not self._stopping
+            if not ready:
+                self.failure = await self._why_not_ready(self.process, readiness)
         finally:
             if not ready:
                 await self._bury(self.process)
@@ -164,133 +156,28 @@ class Instance:
         if self.output.is_new(stream, line):
             self._context.on_line(self.number, stream, line)
 
-    async def _becomes_ready(self, process: ChildProcess, deadline: float) -> bool:
-        """Whether it listens in time. If not, says why."""
-        accepts = await self._accepts(process, min(deadline, monotonic() + HINT_AFTER))
-        if not accepts and monotonic() < deadline and not process.exited.done():
-            if instead := self._listening().instead_of(self.port):
-                self._log.warning("%s", instead)
-            accepts = await self._accepts(process, deadline)
-        if not accepts:
-            await self._explain_failed_start(process)
-            return False
-        return self._listens_itself(process, in_doubt=True) or await self._shares_port(process)
-
-    async def _accepts(self, process: ChildProcess, deadline: float) -> bool:
-        """Whether its port accepts a connection before `deadline`, and before the process exits.
-
-        The time in which we have no descriptor to ask with does not count.
-        """
-        while not (process.exited.done() or self._stopping) and (self._short or monotonic() < deadline):
-            if await self._is_reached(process):
-                return not process.exited.done()
-            await asyncio.wait([process.exited], timeout=PROBE_INTERVAL)
-        return False
-
-    async def _is_reached(self, process: ChildProcess) -> bool:
-        """Whether its port accepts a connection now, at 127.0.0.1 or at ::1.
-
-        The port was free at 127.0.0.1. At ::1 it may be another program's, so there it has to be the process's own.
-        """
-        if await self._accepts_at(self.host):
-            return True
-        if self.backend is not None or not await self._accepts_at(HOST_6):
-            return False
-        where = listening_of(process.pid)
-        if where is None or not where.reached_at(HOST_6, self.port):
-            return False
-        self.host = HOST_6
-        return True
-
-    async def _accepts_at(self, host: str) -> bool:
-        """Whether its port accepts a connection at `host`. That we lack descriptors is not the worker's fault."""
-        try:
-            transport, _ = await connect_tcp(asyncio.Protocol, host, self.port, PROBE_TIMEOUT)
-        except (OSError, TimeoutError) as error:
-            self._short = is_shortage(error)
-            if self._short:
-                self._context.proxy.pool.descriptors.note("readiness check")
-            return False
-        self._short = False
-        transport.abort()  # type: ignore[attr-defined]
-        return True
-
-    def _listens_itself(self, process: ChildProcess, in_doubt: bool) -> bool:
-        """Whether its process is the one that is reached on its port. If another is, at 127.0.0.1, it may be at ::1."""
-        where = listening_of(process.pid)
-        if where is None:
-            return in_doubt
-        if not where.on(self.port):
-            return False
-        if not where.reached_at(self.host, self.port):
-            self.host = HOST if where.reached_at(HOST, self.port) else HOST_6
-        self._warn_if_exposed(where)
-        return True
-
-    def _warn_if_exposed(self, where: Listening) -> None:
-        """Once for all workers: they run the same program."""
-        address = where.exposed(self.port)
-        if address is not None and not self._context.exposed:
-            self._context.exposed = True
-            self._log.warning(
-                "listens on %s, where other machines can reach it and bypass the lock; let it listen on %s only, "
-                'in R: host = "%s"', address, HOST, HOST)  # fmt: skip
-
-    async def _shares_port(self, process: ChildProcess) -> bool:
-        """Somebody else answers on the port. If they took it first, our process gives up about now."""
-        owner = who_listens(self.port, self.host) or "another process"
-        _, pending = await asyncio.wait([process.exited], timeout=FOREIGN_GRACE)
-        if pending and self._listens_itself(process, in_doubt=False):
-            return True  # it has begun to listen meanwhile, beside the other
-        if pending:
-            self._log.warning("%s answers on port %d for it", owner, self.port)
-            return True
-        self._port_taken(owner)
-        return False
-
-    def _port_taken(self, owner: str) -> None:
-        self._log.info("port %d was taken by %s; trying another", self.port, owner)
-        self._context.ports_taken.add(self.port)
-
-    async def _explain_failed_start(self, process: ChildProcess) -> None:
-        if self._stopping:
-            return
+    async def _why_not_ready(self, process: ChildProcess, readiness: Readiness) -> str:
+        """Return what went wrong with the start; empty if that is no fault of the process."""
+        if self._stopping or readiness.port_lost:
+            return ""
         if not process.exited.done():
-            self.failure = self.why_not_listening()
-            return
+            return readiness.why_not()
         await process.output_ended()
         how = _how_it_ended(process)
         if self.ending:
-            self.failure = f"{how} ({self.ending.text})"
-        elif is_free(self.port):
-            self.failure = f"{how} before it listened on port {self.port}"
-        else:
-            self._port_taken(who_listens(self.port) or "another process")
-
-    def _listening(self) -> Listening:
-        """Where its process listens, as far as that is known."""
-        return (self.process is not None and listening_of(self.process.pid)) or Listening()
-
-    def listens_elsewhere(self) -> bool:
-        """Whether its process listens, but not on its FAUCET_PORT. A Unix socket alone may be for something else than
-        requests, unless it is all that there is after a while."""
-        where = self._listening()
-        waited = monotonic() - self.began >= HINT_AFTER
-        return not where.on(self.port) and bool(where.tcp or (where.unix and waited))
-
-    def why_not_listening(self) -> str:
-        """What its living process does instead of listening on its port."""
-        if instead := self._listening().instead_of(self.port):
-            return instead
-        waited = format_duration(self._context.settings.startup_timeout)
-        return f"did not listen on port {self.port} (its FAUCET_PORT) within {waited}; --startup-timeout gives it more"
+            return f"{how} ({self.ending.text})"
+        if is_free(self.port):
+            return f"{how} before it listened on port {self.port}"
+        readiness.lose_port()
+        return ""
 
     # -- in service --------------------------------------------------------------------------------------------
 
     def enter_service(self, held: bool) -> None:
         """It is ready: from now on it is a backend, until its process exits. If `held`, it gets no requests yet."""
-        process = self.process
+        process, readiness = self.process, self.readiness
         assert process is not None
+        assert readiness is not None
         self._held = held
         backend = self.backend = Backend(str(self.number), self.host, self.port, connect_tcp, supervised=True)
         backend.on_unreachable = lambda error: self._unreachable.set()
@@ -302,15 +189,15 @@ class Instance:
         self._log.info("ready on port %d (pid %d)%s after %s", self.port, process.pid, where,
                        format_duration(self.ready_at - self.began))  # fmt: skip
         self._context.proxy.pool.add(backend, held=held)
-        tasks.start(self._serve(process, backend), f"process {process.pid} of worker {self.number}")
+        tasks.start(self._serve(process, backend, readiness), f"process {process.pid} of worker {self.number}")
 
-    async def _serve(self, process: ChildProcess, backend: Backend) -> None:
+    async def _serve(self, process: ChildProcess, backend: Backend, readiness: Readiness) -> None:
         proxy = self._context.proxy
         try:
             while not process.exited.done():
                 self._unreachable.clear()
                 await _first(process.exited, self._unreachable.wait())
-                if self._unreachable.is_set() and not await self._recovers(process, backend):
+                if self._unreachable.is_set() and not await self._recovers(process, backend, readiness):
                     break
         finally:
             self.served_last = proxy.pool.remove(backend) or self.served_last
@@ -322,10 +209,10 @@ class Instance:
                 self.state = State.OVER
                 self.exited.set_result(None)
 
-    async def _recovers(self, process: ChildProcess, backend: Backend) -> bool:
+    async def _recovers(self, process: ChildProcess, backend: Backend, readiness: Readiness) -> bool:
         """Wait until a process that accepts no connection does so again; return False if it does not, or exits."""
         before, self.state = self.state, State.STARTING
-        if not await self._accepts(process, monotonic() + self._context.settings.startup_timeout):
+        if not await readiness.accepts(monotonic() + self._context.settings.startup_timeout):
             if not process.exited.done():
                 self.ending = Cause(Reason.EXIT, "it accepts no connections any more")
             return False

@@ -9,11 +9,11 @@ A process belongs to a worker if one of these is true:
 
 Here is where that ends. A process escapes if it has left the group and the session, has lost its parent before anybody
 looked, *and* shows no mark: it was started with an empty environment (`env -i`), has overwritten its own
-(setproctitle), or runs as another user, who may not be looked at, nor killed. Faucet looks before it asks a worker to
-end: then only daemons without a mark escape; when a worker crashes, all its children without a mark.
+(setproctitle), or runs as another user, who may not be looked at, nor killed. Faucet looks before it stops a
+worker: then only daemons without a mark escape; when a worker crashes, all its children without a mark.
 
 Each signal goes through a pidfd that was opened before the process was looked at again, so a number that was given to
-somebody else in between is never hit. The reaper runs this code too, in a Python of its own without Faucet: only the
+another process in between is never hit. The reaper runs this code too, in a Python of its own without Faucet: only the
 standard library, and of that only what loads in a millisecond.
 """
 
@@ -33,15 +33,15 @@ KILL_SECONDS = 1.0
 """How long to wait for the end of what got SIGKILL before looking again."""
 
 END_SECONDS = 5.0
-"""After which whatever still lives (in an uninterruptible sleep, say) is left to itself."""
+"""Seconds after which processes that still exist (in an uninterruptible sleep, say) are left to themselves."""
 
 NOBODY: set[tuple[int, int]] = set()
 
 QUIET_SECONDS = 0.03
-"""Between two looks at whether really nobody is left."""
+"""Seconds between two looks at whether really no process is left."""
 
 LOOKS = 4
-"""Looks that have to find nobody as long as some process might be just being executed."""
+"""Looks that have to find no process, as long as one might be about to execute its program."""
 
 _KERNEL = 2
 """The parent of the kernel's threads, which have no environment."""
@@ -69,7 +69,7 @@ class Process:
 
 
 def read_process(pid: int) -> Process | None:
-    """The process `pid`; None if there is none, or no /proc. Raises OSError if there are no descriptors left."""
+    """Return the process `pid`; None if there is none, or no /proc. Raises OSError if there are no descriptors left."""
     text = _read(f"/proc/{pid}/stat") or b""
     fields = text.rpartition(b")")[2].split()  # the name before may contain anything
     if len(fields) < 20:
@@ -78,7 +78,7 @@ def read_process(pid: int) -> Process | None:
 
 
 def scan(since: int = 0) -> dict[int, Process]:
-    """All processes. The marks are read of those that were started at `since` or later. Raises OSError."""
+    """Return all processes by pid; the marks are read of those started at `since` or later. Raises OSError."""
     if sys.platform == "darwin":
         return _scan_by_ps()
     table: dict[int, Process] = {}
@@ -98,7 +98,7 @@ def scan(since: int = 0) -> dict[int, Process]:
 
 
 def read_marks(pid: int) -> tuple[str, ...]:
-    """The marks in the environment of a process. Raises OSError."""
+    """Return the marks in the environment of a process. Raises OSError."""
     return _marks_in(_read(f"/proc/{pid}/environ") or b"")
 
 
@@ -111,7 +111,7 @@ def _marks_in(environment: bytes) -> tuple[str, ...]:
 
 
 def _read(path: str) -> bytes | None:
-    """A file of /proc; None if the process is gone, or is not ours to look at. Raises OSError."""
+    """Return the content of a file of /proc; None if the process is gone, or is not ours to look at. Raises OSError."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except (FileNotFoundError, ProcessLookupError, PermissionError):
@@ -128,7 +128,7 @@ def _read(path: str) -> bytes | None:
 
 
 def _scan_by_ps() -> dict[int, Process]:
-    """As macOS tells it: without start times and sessions, and the environment behind the command line."""
+    """Return all processes as macOS has them: no start times, no sessions, the environment behind the command line."""
     import subprocess
 
     words = ["ps", "-A", "-E", "-ww", "-o", "pid=,ppid=,pgid=,stat=,command="]
@@ -137,7 +137,7 @@ def _scan_by_ps() -> dict[int, Process]:
 
 
 def parse_ps(text: str) -> dict[int, Process]:
-    """What `ps -A -E -ww -o pid=,ppid=,pgid=,stat=,command=` has written."""
+    """Return the processes in what `ps -A -E -ww -o pid=,ppid=,pgid=,stat=,command=` has written."""
     table: dict[int, Process] = {}
     for line in text.splitlines():
         words = line.split()
@@ -155,11 +155,11 @@ def parse_ps(text: str) -> dict[int, Process]:
 def family(
     table: dict[int, Process], mark: str, leaders: dict[int, int], known: set[tuple[int, int]] = NOBODY
 ) -> list[Process]:
-    """The living processes with `mark` (a service's, or one process's), of the groups and sessions of `leaders`, those
-    that were `known` to belong to them before, and the descendants of all these.
+    """Return the living processes with `mark` (a service's, or one process's), of the groups and sessions of `leaders`,
+    those that were `known` to belong to them before, and the descendants of all these.
 
-    `leaders` are start times by pid, `known` pids and start times: a number that has another start time now is another
-    process's, and none of ours.
+    `leaders` are start times by pid, `known` pids and start times: a number that has another start time now belongs to
+    another process, not to ours.
     """
     spared = {0, 1, os.getpid()}
     true = {pid: start for pid, start in leaders.items() if pid not in table or table[pid].start == start}
@@ -182,7 +182,7 @@ def family(
 
 
 def veiled(table: dict[int, Process]) -> bool:
-    """Whether somebody may be there whom `family` cannot know yet."""
+    """Return whether there may be a process that `family` cannot know yet."""
     return any(process.veiled for process in table.values())
 
 
@@ -243,7 +243,7 @@ class Targets:
                 self.untouchable.add((pid, self._found[pid].start))
 
     def wait(self, seconds: float) -> bool:
-        """Wait until all have exited that can be signalled; whether they have."""
+        """Wait until all that can be signalled have exited; return whether they have."""
         deadline = time.monotonic() + seconds
         poller = select.poll()
         left = {pid: fd for pid, fd in self._pidfds.items() if (pid, self._found[pid].start) not in self.untouchable}
@@ -263,7 +263,7 @@ class Targets:
 
 
 def _still(pid: int, start: int) -> bool:
-    """Whether `pid` is (still) the process that was started then, and lives."""
+    """Return whether `pid` is (still) the process that was started then, and has not exited."""
     if sys.platform == "darwin":
         try:
             os.kill(pid, 0)
@@ -278,9 +278,9 @@ def _still(pid: int, start: int) -> bool:
 
 
 def end_service(mark: str, leaders: dict[int, int], looks: int, since: int = 0) -> None:
-    """Kill everything of a service that was started at `since` or later, until `looks` looks in a row find nobody.
+    """Kill everything of a service that was started at `since` or later, until `looks` looks in a row find none.
 
-    More looks, if somebody is veiled.
+    More looks, if some process is veiled.
     """
     deadline = time.monotonic() + END_SECONDS
     quiet = 0

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from pathlib import Path
 
 from faucet.workers.layouts import Kind, Layout
 
 LAUNCH_R = Path(__file__).with_name("launch.R")
-
-_API = re.compile(r"([A-Za-z][A-Za-z0-9.]*)::([^:\s]+)")
 
 
 def find_rscript(rscript: str) -> str | None:
@@ -32,11 +29,3 @@ def layout_arguments(rscript: str, layout: Layout) -> tuple[str, ...]:
 def package_arguments(rscript: str, package: str, name: str) -> tuple[str, ...]:
     """Return the command line that serves the API `name` of an installed package."""
     return (rscript, str(LAUNCH_R), "package", package, name)
-
-
-def parse_api(text: str) -> tuple[str, str]:
-    """Return package and name of `PKG::NAME`. Raises ValueError."""
-    match = _API.fullmatch(text.strip())
-    if match is None:
-        raise ValueError(f"{text!r} does not name an API in a package; expected PACKAGE::NAME, e.g. plumber::01-append")
-    return match[1], match[2]

@@ -1,7 +1,7 @@
-"""Orphans: they become children of this process when their parents die, and somebody has to reap them.
+"""Orphans: they become children of this process when their parents exit, and it has to reap them.
 
-In a container Faucet is often the first process, which inherits everybody's orphans. Elsewhere it asks to inherit those
-of its workers (PR_SET_CHILD_SUBREAPER), so that they can be ended with them. Linux only.
+In a container Faucet is often the first process, which inherits all orphans. Elsewhere it asks the kernel for those of
+its workers (PR_SET_CHILD_SUBREAPER), so that they can be ended with them. Linux only.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from time import monotonic
 _SET_CHILD_SUBREAPER = 36  # prctl(2)
 
 GRACE = 2.0
-"""Seconds for which a dead process that leads a session is left alone: it may be one of ours that nobody has entered
-in `ours` yet."""
+"""Seconds for which a dead process that leads a session is left alone: it may be one of ours that is not entered in
+`ours` yet."""
 
 OWN_SESSION_GRACE = 30.0
 """The same for one of this process's own session: programs that a library starts and waits for are among those."""
@@ -30,13 +30,13 @@ _reaped = threading.Event()
 
 
 def reaped(pid: int) -> None:
-    """One of ours is gone."""
+    """Take note that one of ours was reaped."""
     ours.discard(pid)
     _reaped.set()
 
 
 def become_subreaper() -> bool:
-    """From now on orphans among our descendants are given to this process. Whether that worked."""
+    """Have orphans among our descendants become children of this process; return whether that works here."""
     if sys.platform != "linux":
         return False
     try:
@@ -46,7 +46,7 @@ def become_subreaper() -> bool:
 
 
 class OrphanReaper:
-    """Reaps the dead that nobody else will.
+    """Reaps dead children that no other part of this program waits for.
 
     A thread waits in the kernel for a child to die (`waitid`, without reaping it). That disturbs neither asyncio's nor
     uvloop's way of watching children, which a handler of SIGCHLD would: libuv installs one of its own, and removes it
@@ -58,12 +58,12 @@ class OrphanReaper:
         self._stopping = threading.Event()
 
     def start(self) -> None:
-        """Begin. It ends with the process."""
+        """Start the thread. It ends with the process."""
         if sys.platform == "linux":
             threading.Thread(target=self._run, name="faucet-reaper", daemon=True).start()
 
     def stop(self) -> None:
-        """Take what is dead by now, and no more afterwards."""
+        """Reap what is dead by now, and nothing more afterwards."""
         self._stopping.set()
         _reaped.set()
         if sys.platform == "linux":
@@ -85,7 +85,7 @@ class OrphanReaper:
         self._seen.clear()
 
     def _reap_dead(self) -> bool:
-        """Reap those that are not ours. Whether some dead are left."""
+        """Reap those that are not ours; return whether some dead are left."""
         try:
             dead = _dead_children()
         except OSError:  # no descriptors left: again in a moment
@@ -97,13 +97,13 @@ class OrphanReaper:
             if pid in ours or now - self._seen[pid, start] < grace:
                 left = True
                 continue
-            with contextlib.suppress(ChildProcessError):  # whoever started it has reaped it meanwhile
+            with contextlib.suppress(ChildProcessError):  # the part that started it has reaped it meanwhile
                 os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG)
         return left
 
 
 def _dead_children() -> dict[tuple[int, int], float]:
-    """Our children that are dead: pid and start time, and how long to leave each alone. Raises OSError."""
+    """Return our dead children, by pid and start time, and how long to leave each alone. Raises OSError."""
     from faucet.workers.kin import read_process
 
     own, session = os.getpid(), os.getsid(0)
@@ -111,14 +111,14 @@ def _dead_children() -> dict[tuple[int, int], float]:
     for pid in _children(own):
         process = read_process(pid)
         if process is not None and process.state == "Z" and process.parent == own:
-            # What we start stays in our session, or leads one: whatever is in another was started by somebody else.
+            # What we start stays in our session, or leads one: a child in another session was started by a descendant.
             grace = OWN_SESSION_GRACE if process.session == session else GRACE if process.session == pid else 0.0
             dead[pid, process.start] = grace
     return dead
 
 
 def _children(own: int) -> list[int]:
-    """Perhaps more than those. A thread has the children that it has started; orphans go to any."""
+    """Return all children of `own`, perhaps with others. A thread has those that it has started; orphans go to any."""
     pids: list[int] = []
     try:
         for thread in Path(f"/proc/{own}/task").iterdir():

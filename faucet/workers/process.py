@@ -1,7 +1,7 @@
 """One worker process with all that descends from it: started, listened to, ended, and never left behind.
 
 It leads a process group and a session of its own, has a mark in its environment, and a temporary directory. When it has
-exited, whatever belongs to it (`kin.py`) is asked to end, and killed a moment later. Only then its number is given
+exited, whatever belongs to it (`kin.py`) gets SIGTERM, and SIGKILL a moment later. Only then its number is given
 back: until then it is a zombie, so the group's number cannot be another's.
 """
 
@@ -34,8 +34,8 @@ from faucet.workers.stopping import Manner, is_farewell
 _log = logging.getLogger("faucet")
 
 OUTPUT_GRACE = 1.0
-"""Seconds to wait for the end of the output of a process that has exited. Whoever still holds the pipes then has
-escaped."""
+"""Seconds to wait for the end of the output of a process that has exited. A process that still holds the pipes then
+has escaped."""
 
 AGAIN_AFTER = 0.5
 """Seconds after which the first signal is sent again to a process that still serves: an endpoint may have made an
@@ -62,12 +62,12 @@ class ChildProcess:
         self.gone: asyncio.Future[None] = loop.create_future()
         """Done when nothing of it is left, its descendants included."""
         self.signals: set[signal.Signals] = set()
-        """Those that we have sent it."""
+        """All signals that Faucet has sent it."""
         self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
         self.home = home
         """Its TMPDIR; empty if it has none of its own."""
-        self.asked_by: list[signal.Signals] = []
-        """The signals that it got from `stop`, in order."""
+        self.stop_signals: list[signal.Signals] = []
+        """The signals that `stop` has sent, in order."""
         self._popen = popen
         self._reaper = reaper
         self._mark = mark
@@ -97,7 +97,7 @@ class ChildProcess:
         try:
             await self._read_output("out", popen.stdout, on_line, flood)
             await self._read_output("err", popen.stderr, on_line, flood)
-        except BaseException:  # out of descriptors, say: nobody would ever hear what it says
+        except BaseException:  # out of descriptors, say: its output would never be read
             self.kill()
             await self.output_ended()
             raise
@@ -110,25 +110,25 @@ class ChildProcess:
         self._signal(signal.SIGKILL)
 
     async def stop(self, grace: float, manner: Manner | None = None) -> int:
-        """Ask it to end, SIGKILL after `grace` seconds. Returns the return code.
+        """End it by a signal that it can handle, and by SIGKILL after `grace` seconds. Return the return code.
 
-        Without a `manner`, by SIGTERM; else by the signal that suits it, and by SIGTERM later. Who asks it again does
-        not interrupt it again, but may have less patience.
+        Without a `manner` that is SIGTERM; else the signal that suits it, and SIGTERM later. A second call does not
+        signal it again, but may give it less time.
         """
         deadline = monotonic() + grace
-        if not self.asked_by and not self._remembering:
+        if not self.stop_signals and not self._remembering:
             self._remembering = True
             await self._remember_family()
-            self._ask(manner.first if manner is not None else signal.SIGTERM)
+            self._stop_by(manner.first if manner is not None else signal.SIGTERM)
             if manner is not None and manner.first is not signal.SIGTERM:
                 await self._insist(manner, deadline)
         await self._exits_by(deadline)
         if not self.exited.done():
-            self._ask(signal.SIGKILL)
+            self._stop_by(signal.SIGKILL)
         return await self.exited
 
     async def _remember_family(self) -> None:
-        """Children that show no mark, in sessions of their own, are to be found only as long as it lives."""
+        """Remember children in sessions of their own, without a mark: only now can they still be found."""
         table = await self._reaper.watch.look(self._start)
         if table is not None:
             self._known = {(p.pid, p.start) for p in family(table, self._mark, {self.pid: self._start})}
@@ -139,16 +139,16 @@ class ChildProcess:
         await manner.wake()
         await self._exits_by(min(began + AGAIN_AFTER, deadline))
         if not self.exited.done() and await manner.serves():
-            self._ask(manner.first)
+            self._stop_by(manner.first)
             await manner.wake()
             await self._exits_by(min(began + IGNORED_AFTER, deadline))
         if not self.exited.done() and not await manner.serves():
             await self._exits_by(min(began + TERM_AFTER, deadline))
-        self._ask(signal.SIGTERM)
+        self._stop_by(signal.SIGTERM)
 
-    def _ask(self, number: signal.Signals) -> None:
+    def _stop_by(self, number: signal.Signals) -> None:
         if not self.exited.done():
-            self.asked_by.append(number)
+            self.stop_signals.append(number)
             self._signal(number)
 
     async def _exits_by(self, deadline: float) -> None:
@@ -162,9 +162,9 @@ class ChildProcess:
 
     @property
     def stopped(self) -> bool:
-        """It has exited, since it was asked to."""
-        return bool(self.asked_by) and (
-            self.exited.result() >= 0 or -self.exited.result() in set(self.asked_by) - {signal.SIGKILL}
+        """Whether `stop` has ended it, without SIGKILL. To be called once it has exited."""
+        return bool(self.stop_signals) and (
+            self.exited.result() >= 0 or -self.exited.result() in set(self.stop_signals) - {signal.SIGKILL}
         )
 
     # -- its end -----------------------------------------------------------------------------------------------
@@ -227,7 +227,7 @@ class ChildProcess:
             self.gone.set_result(None)
 
     async def output_ended(self) -> None:
-        """Wait until all it wrote was read, or nobody that belongs to it can write any more."""
+        """Wait until all that it wrote is read, or nothing that belongs to it can write any more."""
         await asyncio.wait([self.gone])
         if self._outputs:
             await asyncio.wait([output.ended for output in self._outputs], timeout=OUTPUT_GRACE)
@@ -240,7 +240,7 @@ class ChildProcess:
         assert pipe is not None
 
         def line(text: str) -> None:
-            if signal.SIGINT in self.asked_by and is_farewell(stream, text):
+            if signal.SIGINT in self.stop_signals and is_farewell(stream, text):
                 return
             self.last_lines.append(text)
             on_line(stream, text)

@@ -11,9 +11,10 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from faucet.settings import PackageApi
 from faucet.workers.commandline import CommandError, parse_command
 from faucet.workers.environment import worker_environment
-from faucet.workers.launcher import find_rscript, layout_arguments, package_arguments, parse_api
+from faucet.workers.launcher import find_rscript, layout_arguments, package_arguments
 from faucet.workers.layouts import Kind, Layout, find_layout
 from faucet.workers.near_misses import NearMiss, file_instead, near_misses
 
@@ -65,7 +66,7 @@ class Program:
         return worker_environment(os.environ, port, worker, self.threads)
 
 
-def find_program(directory: Path, command: str | None, rscript: str, api: str | None = None) -> Program:
+def find_program(directory: Path, command: str | None, rscript: str, api: PackageApi | None = None) -> Program:
     """Return what to serve from `directory`: `command`, or the `api` of a package, or what is there.
 
     Raises ProgramError.
@@ -141,13 +142,9 @@ def _with_commands(miss: NearMiss) -> str:
     return "\n".join([f"{miss.found}:", *(f"    {command}" for command in miss.commands)])
 
 
-def _from_package(directory: Path, api: str, rscript: str) -> Program:
-    try:
-        package, name = parse_api(api)
-    except ValueError as error:
-        raise ProgramError(f"--api: {error}") from error
+def _from_package(directory: Path, api: PackageApi, rscript: str) -> Program:
     found = _require_rscript(rscript)
-    return Program(package_arguments(found, package, name), directory, f"{package}::{name}", found)
+    return Program(package_arguments(found, api.package, api.name), directory, str(api), found)
 
 
 def _require_rscript(rscript: str) -> str:

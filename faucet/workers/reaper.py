@@ -4,9 +4,9 @@ However Faucet ends, SIGKILL included, its workers must end too. A parent that w
 process waits at the other end of a pipe that only Faucet holds open. When the pipe ends, it kills what is left.
 
 There is no moment in which a worker is alive and unknown: before a worker's program is executed, its environment has
-the mark by which the reaper finds it (`kin.py`), and until then the new process holds the pipe open. The reaper is also
-told the pid of each worker, which is its process group and session, right after it was started. That is all it knows
-where the environment of others cannot be read.
+the mark by which the reaper finds it (`kin.py`), and until then the new process holds the pipe open. The reaper is
+also sent the pid of each worker, which is its process group and session, right after its start. Where the
+environment of others cannot be read, it knows no more than that.
 
 It is a Python with nothing of Faucet on its command line, and a name of its own, so that neither `pkill -9 -f faucet`
 nor `pkill -9 python` ends it together with Faucet: 11 ms to start, 5 MB of memory of its own. Its source comes through
@@ -69,7 +69,7 @@ class Reaper:
 
     @property
     def pid(self) -> int:
-        """Of its process."""
+        """The pid of the reaper process."""
         return self._process.pid
 
     def _start(self) -> None:
@@ -91,7 +91,7 @@ class Reaper:
             self._tell_home(self.scratch.root)
 
     def check(self) -> None:
-        """Start another reaper if somebody has killed this one. To be called before a worker is started.
+        """Start another reaper if this one was killed. To be called before a worker is started.
 
         Raises OSError if there can be none.
         """
@@ -106,7 +106,7 @@ class Reaper:
             os.close(old)
 
     def guard(self) -> None:
-        """Start another reaper as soon as somebody kills this one, where there are pidfds. Needs a running loop."""
+        """Start another reaper as soon as this one is killed, where there are pidfds. Needs a running loop."""
         try:
             descriptor = os.pidfd_open(self.pid)
         except (AttributeError, OSError):
@@ -126,7 +126,7 @@ class Reaper:
         loop.add_reader(descriptor, ended)
 
     def new_mark(self) -> str:
-        """A mark for one process, unlike any other."""
+        """Return a mark for one process, unlike any other."""
         self._started += 1
         return f"{self.service}.{self._started}"
 

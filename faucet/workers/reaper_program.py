@@ -17,7 +17,7 @@ from faucet.workers.removal import remove_tree
 def run(lines: Iterable[bytes]) -> None:
     """Obey `mark SERVICE SINCE`, `+ PID START`, `- PID`, `home HEX`, and `bye` at an orderly end.
 
-    Without that, Faucet may have been starting a worker: more looks have to find nobody.
+    Without `bye`, Faucet may have been starting a worker: more looks have to find no process.
     """
     _take_name()
     service, since, homes, looks = "", 0, [], LOOKS

@@ -61,7 +61,7 @@ class Scratch:
                 if error.errno in _SHORTAGE:
                     raise
                 problem = error
-                self._forget_root()  # somebody has removed it, or it cannot be written any more
+                self._forget_root()  # it was removed, or cannot be written any more
             else:
                 self._complained = False
                 return path
@@ -98,13 +98,13 @@ class Scratch:
         raise problem
 
     def _own(self, path: str) -> None:
-        """Lock it, then write whose it is: a directory without that file is swept by nobody. Raises OSError.
+        """Lock it, then write whose it is: a directory without that file is never swept. Raises OSError.
 
         systemd-tmpfiles leaves directories alone that are locked.
         """
         self._lock = os.open(path, _DIRECTORY)
         try:
-            with contextlib.suppress(OSError):  # not every file system has locks; without one it is swept by nobody
+            with contextlib.suppress(OSError):  # not every file system has locks; without one it is never swept
                 fcntl.flock(self._lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             owner = os.open(f"{path}/{OWNER}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:

@@ -35,7 +35,7 @@ HEALTHY_AFTER = 30.0
 
 EXITS_REMEMBERED = 10
 
-WORDS_SHOWN = 5
+LINES_SHOWN = 5
 """Lines of a failed replacement that are shown with its failure."""
 
 
@@ -127,7 +127,7 @@ class Slot:
                         self._count_restart(ended.reason)
                     await self._back_off()
             except Exception:  # a bug of ours must not leave the slot empty for ever
-                self.log.exception("its start failed in an unforeseen way")
+                self.log.exception("failed unexpectedly")
                 self.instance = None
                 self.failures += 1
                 self._attempted()
@@ -296,7 +296,7 @@ class Slot:
             self._remember_end(successor)
             lines = list(successor.process.last_lines) if successor.process is not None else []
             hint = advice(lines, self.context.program)
-            raise ReplaceError(_with_last_words(successor, lines, hint), hint)
+            raise ReplaceError(_with_last_lines(successor, lines, hint), hint)
         else:
             await self._take_over(successor, cause)
 
@@ -361,8 +361,8 @@ class Slot:
         await asyncio.gather(*(instance.end(grace) for instance in self.instances))
 
 
-def _with_last_words(instance: Instance, lines: list[str], hint: Advice) -> str:
+def _with_last_lines(instance: Instance, lines: list[str], hint: Advice) -> str:
     """Return why it did not become ready, and its last lines: R writes there what is wrong."""
     reason = instance.failure or "was not ready: its port was taken by another process"
-    text = "\n  | ".join([reason, *lines[-WORDS_SHOWN:]])
+    text = "\n  | ".join([reason, *lines[-LINES_SHOWN:]])
     return f"{text}\n  {hint.text}" if hint.text else text

@@ -1,4 +1,4 @@
-"""How a worker is asked to end: by which signal, and how one sees whether it does."""
+"""How a worker is stopped: by which signal, and how it shows that it obeys."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DEPTH = 3
 
 
 class Manner:
-    """How one worker is asked to end, whose process is `pid` and which is reached at `host` and `port`.
+    """How to stop one worker, whose process is `pid` and which is reached at `host` and `port`.
 
     `wanted` is the name of a signal, or `auto`: R dies of SIGTERM at once, without `on.exit`, `pr_hook("exit", …)` and
     finalizers; SIGINT lets all of them run.
@@ -46,7 +46,7 @@ class Manner:
                 transport.write(_WAKING)
 
     async def serves(self) -> bool:
-        """Whether its port accepts connections. A program that is about to exit has closed it before."""
+        """Return whether its port accepts connections. A program that is about to exit has closed it before."""
         transport = await self._connect()
         if transport is None:
             return False
@@ -60,13 +60,13 @@ class Manner:
         return None
 
     def close(self) -> None:
-        """It has ended."""
+        """Close the connection that woke it: it has exited."""
         if self._waking is not None:
             self._waking.close()
 
 
 def is_farewell(stream: str, line: str) -> bool:
-    """Return whether a line is what R prints when it is interrupted: nobody should take that for an error."""
+    """Return whether a line is what R prints when it is interrupted, which looks like an error."""
     return stream == "err" and line.strip() in ("", "Execution halted")
 
 

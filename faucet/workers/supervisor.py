@@ -66,12 +66,12 @@ class Supervisor:
         self.first_ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when a worker is ready for the first time, or none is for a while; StartFailed if none ever will be."""
         self.actions: Mapping[str, Action] = {
-            "restart": lambda ask: self.restart(ask.worker, ask.who),
-            "rolling-restart": lambda ask: self.roll(ask.who, ask.wait),
-            "scale": lambda ask: self.scale(ask.count, ask.who),
-            "hold": lambda ask: self.hold(ask.worker, ask.who),
-            "resume": lambda ask: self.resume(ask.worker, ask.who),
-            "kill": lambda ask: self.kill(ask.worker, ask.who),
+            "restart": lambda command: self.restart(command.worker, command.who),
+            "rolling-restart": lambda command: self.roll(command.who, command.wait),
+            "scale": lambda command: self.scale(command.count, command.who),
+            "hold": lambda command: self.hold(command.worker, command.who),
+            "resume": lambda command: self.resume(command.worker, command.who),
+            "kill": lambda command: self.kill(command.worker, command.who),
         }
         self.not_offered: Mapping[str, str] = NOT_OFFERED
         self.stopping = False
@@ -160,27 +160,38 @@ class Supervisor:
 
     def start_failed(self, slot: Slot, failure: str) -> None:
         """Give up if no start ever succeeded, and all workers have had their chances."""
-        hint = slot.advice.text
-        if hint and hint != self._advice_told and (self._settings.keep_trying or self.first_ready.done()):
-            self._advice_told = hint  # once for all workers, and again when it was well in between
-            slot.log.error("%s", hint)
+        self._advise(slot)
         if all(other.failed for other in self.slots):
             self.proxy.pool.fail(f"No worker can be started; the last one to try, worker {slot}, {failure}")
             if self._settings.keep_trying and not self.first_ready.done():
                 self.first_ready.set_result(None)  # requests are answered with the reason
-        if self.first_ready.done() or self._settings.keep_trying or slot.failures < FIRST_TRIES:
-            return
-        elsewhere = next(
-            (instance for other in self.slots if (instance := other.instance) and instance.listens_elsewhere()), None
-        )
-        if elsewhere is not None:
-            # Workers that fight for one port of their own: the one that has it explains more than the one that ended.
-            self._give_up(f"worker {elsewhere.number} {elsewhere.why_not_listening()}")
-        elif all(other.failures >= FIRST_TRIES for other in self.slots):
-            said = "".join(f"\n  | {line}" for line in slot.last_lines)
-            text = f"no worker could be started, in {slot.failures} tries: worker {slot} {failure}"
-            text += f"\nIts last words:{said}" if said else "\nIt wrote nothing."
-            self._give_up(f"{text}\n{hint}" if hint else text)
+        if not (self.first_ready.done() or self._settings.keep_trying) and slot.failures >= FIRST_TRIES:
+            self._give_up(self._listening_elsewhere() or self._all_failed(slot, failure))
+
+    def _advise(self, slot: Slot) -> None:
+        """Log what to do, once for all workers; again if they have worked in between, or if it is something else."""
+        hint = slot.advice.text
+        if hint and hint != self._advice_told and (self._settings.keep_trying or self.first_ready.done()):
+            self._advice_told = hint
+            slot.log.error("%s", hint)
+
+    def _listening_elsewhere(self) -> str:
+        """Return which worker listens on another port than its own, if one does. Where all workers fight for one port,
+        the one that has it explains more than the one that exited."""
+        for slot in self.slots:
+            readiness = slot.instance.readiness if slot.instance is not None else None
+            if readiness is not None and readiness.listens_elsewhere():
+                return f"worker {slot} {readiness.why_not()}"
+        return ""
+
+    def _all_failed(self, slot: Slot, failure: str) -> str:
+        """Return what happened if all workers have had their tries; empty if they have not."""
+        if any(other.failures < FIRST_TRIES for other in self.slots):
+            return ""
+        lines = "".join(f"\n  | {line}" for line in slot.last_lines)
+        text = f"no worker could be started, in {slot.failures} tries: worker {slot} {failure}"
+        text += f"\nIts last lines:{lines}" if lines else "\nIt wrote nothing."
+        return f"{text}\n{slot.advice.text}" if slot.advice.text else text
 
     def short_of(self, slot: Slot, resource: str, failure: str) -> None:
         """Give up if no worker could ever be started, though that is the machine's fault."""
@@ -192,7 +203,8 @@ class Supervisor:
             self._give_up(f"no worker could be started, in {slot.shortages} tries: {failure}: {remedy(resource)}")
 
     def _give_up(self, text: str) -> None:
-        self.first_ready.set_exception(StartFailed(text))
+        if text:
+            self.first_ready.set_exception(StartFailed(text))
 
     # -- what can be seen ---------------------------------------------------------------------------------------
 

@@ -27,7 +27,9 @@ async def test_a_client_that_leaves_does_not_free_the_worker(scripted: OpenStage
     await worker.send(OK[:-1])
     await worker.expect_quiet()
     await worker.send(OK[-1:])
-    assert (await stage.outcome()).status == 499
+    outcome = await stage.outcome()
+    assert outcome.status == 499
+    assert 0 < outcome.left <= outcome.service
     await worker.expect(GET)
     await worker.send(OK)
     await second.expect(OK)

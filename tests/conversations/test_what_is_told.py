@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from faucet.http1.forwarded import Trust
 from tests.support.talk import GET, OK, OpenStage, post
 
 
@@ -148,7 +149,7 @@ async def test_the_clients_own_request_id_stays_and_its_lookalike_does_not(scrip
 
 
 async def test_a_trusted_proxys_protocol_is_not_overruled_by_a_lookalike(scripted: OpenStage) -> None:
-    stage = await scripted(forwarded=True, trust="127.0.0.1")
+    stage = await scripted(forwarded=True, trust=Trust("127.0.0.1"))
     client = await stage.client()
     await client.send(SPOOFED.replace(b"A_B: 1", b"X-Forwarded-Proto: ftp"))
     worker = await stage.worker.connection()
@@ -159,7 +160,7 @@ async def test_a_trusted_proxys_protocol_is_not_overruled_by_a_lookalike(scripte
 
 
 async def test_without_options_such_fields_are_none_of_our_business(scripted: OpenStage) -> None:
-    stage = await scripted(ip_from="x-forwarded-for", trust="127.0.0.1")
+    stage = await scripted(ip_from="x-forwarded-for", trust=Trust("127.0.0.1"))
     client = await stage.client()
     await client.send(SPOOFED)
     worker = await stage.worker.connection()

@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import socket
+from typing import NoReturn
 
 import pytest
 
@@ -328,3 +329,23 @@ async def test_a_hung_worker_is_told_with_its_request(scripted: OpenStage) -> No
     await client.send(GET.replace(b"/", b"/slow?x=1", 1))
     assert (await client.read_answer())[0] == 504
     assert [serving(record) for record in told] == ["GET /slow?x=1 from 127.0.0.1"]
+
+
+@pytest.mark.parametrize("request_", [GET, post(b"once")])
+async def test_a_request_timeout_while_connecting_blames_no_worker(scripted: OpenStage, request_: bytes) -> None:
+    """The worker does not have the request yet, so another may get it, whatever it is."""
+    stage = await scripted(2, request_timeout=0.2)
+
+    async def slow(*_: object) -> NoReturn:
+        await asyncio.sleep(0.5)
+        raise TimeoutError
+
+    stage.workers[0].backend._connector = slow
+    client = await stage.client()
+    await client.send(request_)
+    worker = await stage.workers[1].connection()
+    await worker.expect(request_)
+    await worker.send(OK)
+    await client.expect(OK)
+    assert not stage.workers[0].hung
+    assert len(stage.workers[0].unreachable) == 1

@@ -20,7 +20,7 @@ import h11
 
 from faucet.control.commands import Commands
 from faucet.control.server import ControlConnection
-from faucet.fleet import Ask, Origin, Refused
+from faucet.fleet import Command, Origin, Refused
 from faucet.log.recent import RecentLog
 from faucet.net.proxy_header import SIGNATURE, ProxyHeaderError, ProxyHeaderReader
 from faucet.proxy.server import Proxy
@@ -162,7 +162,7 @@ class Control:
 def server() -> Any:
     """As much of a ControlServer, and of what it controls, as commands need."""
 
-    def act(ask: Ask) -> str:
+    def act(ask: Command) -> str:
         if not (isinstance(ask.worker, str) and isinstance(ask.count, int) and isinstance(ask.who, str)):
             raise AssertionError(ask)
         return f"done for {ask.who}"

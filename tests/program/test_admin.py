@@ -113,6 +113,13 @@ async def test_the_numbers_are_what_has_happened(faucet: Start, admin_port: int)
     assert sum(served) == 7
     assert value("faucet_requests_total", worker="none", status="4xx") == 1
     assert value("faucet_requests_total", worker="none", status="5xx") == 1
+    assert value("faucet_endpoint_requests_total", endpoint="GET /") == 6
+    assert value("faucet_endpoint_errors_total", endpoint="GET /") == 1
+    assert value("faucet_endpoint_requests_total", endpoint="GET /slow") == 2
+    assert value("faucet_endpoint_requests_total", endpoint="other") == 1
+    assert 2 <= value("faucet_endpoint_service_seconds_total", endpoint="GET /slow") < 4
+    assert value("faucet_endpoint_queue_wait_seconds_total", endpoint="GET /") < 1
+    assert value("faucet_endpoint_requests_uncounted_total") == 0
     assert value("faucet_refusals_total", reason="queue_full") == 1
     assert value("faucet_worker_restarts_total", reason="restart") == 1
     assert value("faucet_worker_restarts_total", reason="exit") == 1

@@ -21,8 +21,8 @@ Start = Callable[..., Faucet]
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["--dir", "nowhere"], 1, "nowhere does not exist; name the directory of your API with --dir"),
-        (["--dir", "file"], 1, "file is not a directory"),
+        (["--dir", "nowhere"], 2, "nowhere does not exist; name the directory of your API"),
+        (["--dir", "file"], 2, "file is a file; name the directory of your API"),
         ([], 1, "has no plumber.R, entrypoint.R or _server.yml"),
         ([], 1, "    faucet --dir api"),
         (["--dir", "empty"], 1, "#* @get /hello"),

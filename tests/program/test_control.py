@@ -156,10 +156,10 @@ def test_no_messages(line: bytes) -> None:
 
 
 def test_encoding_survives_any_text() -> None:
-    message = {"text": "a\nb\u2028\ud800\x1b", "row": WorkerRow(*range(17))}  # type: ignore[arg-type]
+    message = {"text": "a\nb\u2028\ud800\x1b", "row": WorkerRow(*range(18))}  # type: ignore[arg-type]
     line = encode(message)
     assert line.count(b"\n") == 1
-    assert decode(line)["row"] == list(range(17))
+    assert decode(line)["row"] == list(range(18))
 
 
 def test_newest() -> None:
@@ -350,6 +350,7 @@ async def test_ctl(faucet: Start) -> None:
     assert "no running Faucet found for " in ctl("status", code=1)
     service = faucet("--command", COUNTING, "-w", "2")
     service.wait_workers(2)
+    assert "p50 -, p95 -, in the last minute 0 errors" in ctl("status"), "no request yet has no latency"
     await fetch(service.port, "/first?x=1")
     text = ctl("status")
     assert f"on http://127.0.0.1:{service.port}: serving" in text
@@ -359,6 +360,8 @@ async def test_ctl(faucet: Start) -> None:
     assert json.loads(ctl("status", "--json"))["totals"]["requests"] == 1
     assert "GET /first?x=1" in ctl("requests", "-n", "5")
     assert json.loads(ctl("requests", "-j"))[0]["status"] == 200
+    assert "GET /first" in ctl("endpoints", "-n", "1")
+    assert json.loads(ctl("endpoints", "-j"))["endpoints"][0]["share"] == 1
     assert "ready on port" in ctl("logs")
     assert all(json.loads(line)["worker"] == "1" for line in ctl("logs", "1", "-j").splitlines())
     assert ctl("health") == "serving: 2 of 2 workers ready, 0 queued\n"

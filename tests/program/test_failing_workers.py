@@ -53,6 +53,15 @@ async def test_too_many_failed_starts_and_a_restart_by_hand(faucet: Start, tmp_p
         assert (await fetch(service.port, "/"))[0] == 200
 
 
+def test_an_error_that_comes_with_each_try_is_logged_once(faucet: Start) -> None:
+    service = faucet("--command", "sh -c 'echo on port $FAUCET_PORT; echo no such package >&2; exit 1'", "-w", "1")
+    assert service.wait_exit() == 1
+    assert service.output.count("worker 1 err | no such package") == 1
+    assert service.output.count("worker 1 out | on port") == 1
+    assert service.output.count("worker 1: 2 lines of output as in the start before") == 2
+    assert "\n  | no such package" in service.output, "what ends the service names it once more"
+
+
 async def test_keep_trying(faucet: Start, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     broken.touch()

@@ -106,7 +106,7 @@ def only_line(result: subprocess.CompletedProcess[str], code: int) -> str:
         ("k8s --headless --host :0 --service-url http://x:80 --via-ssh h --ssh-key denied/k", "does not exist"),
         ("k8s --headless --host :0 --service-url http://x:80 --via-ssh h --ssh-config secret", "is not readable"),
         ("ctl status --at denied/x.sock", "cannot connect to denied/x.sock: Permission denied"),
-        ("init denied/new", "denied/new: Permission denied; nothing was written"),
+        ("init denied/new", "nothing was written; name another directory"),
     ],
 )
 def test_what_may_not_be_read_or_written(run: Callable[..., object], typed: str, said: str) -> None:

@@ -74,7 +74,7 @@ async def test_daemons_end_when_faucet_is_killed(faucet: Start) -> None:
 
 
 async def test_a_faucet_within_a_faucet(faucet: Start) -> None:
-    """The inner one's processes carry both marks; its keeper belongs to it as a child."""
+    """The inner one's processes carry both marks; its reaper belongs to it as a child."""
     inner = f"{sys.executable} -m faucet --headless -w 1 --control none --log-level error --host 127.0.0.1:{{port}}"
     inner += f' --command "{FORKING}"'
     service = faucet("--command", inner, "-w", "1")
@@ -86,7 +86,7 @@ async def test_a_faucet_within_a_faucet(faucet: Start) -> None:
     mark = read_marks(outer)[0].partition(".")[0]
     everything = [process.pid for process in family(scan(), mark, {})]
     assert {outer, *daemons} < set(everything)
-    assert len(everything) == 5, "the inner Faucet, its keeper, its worker, two daemons"
+    assert len(everything) == 5, "the inner Faucet, its reaper, its worker, two daemons"
     os.kill(outer, signal.SIGKILL)
     for pid in everything:
         await asyncio.to_thread(wait_gone, pid, 3)

@@ -175,6 +175,7 @@ async def test_scaling_down_lets_a_busy_worker_finish(faucet: Start) -> None:
         assert states(await client.ask("status"))[1] == "2 draining"
         assert [answer[0] for answer in await asyncio.gather(*slow)] == [200, 200]
         await until(client, "one", lambda s: states(s) == ["1 ready"])
+    service.wait_line(r"worker 2 stopped after .* \(scaled down by an unnamed client\)")
 
 
 async def test_scaling_away_workers_that_start_or_wait(faucet: Start) -> None:

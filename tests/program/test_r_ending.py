@@ -149,7 +149,7 @@ async def test_restarts_under_load_leave_nothing_behind(faucet: Start, temporary
     with contextlib.suppress(FileNotFoundError):
         assert len([path for path in home.iterdir() if path.is_dir()]) == 2
     ours = [process for process in scan(1 << 60).values() if process.parent == service.process.pid]
-    assert len(ours) == 3, "two workers and the keeper"
+    assert len(ours) == 3, "two workers and the reaper"
     print(f"{RESTARTS} restarts, {load.served} requests, {len(pids)} children")
     assert service.stop() == 0
     assert not list(temporary.iterdir())

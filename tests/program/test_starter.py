@@ -109,9 +109,36 @@ def test_whatever_interrupts_it_leaves_nothing(tmp_path: Path, monkeypatch: pyte
 def test_a_file_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for where in (tmp_path / "file", tmp_path / "file" / "api"):
-        with pytest.raises(StarterError, match="Not a directory; nothing was written"):
+        with pytest.raises(StarterError, match=r"/file is a file, not a directory: nothing was written"):
             write_starter(where)
     assert contents(tmp_path) == {"file": ""}
+
+
+@pytest.mark.parametrize("below", ["", "api"])
+def test_what_is_no_directory_in_the_way(tmp_path: Path, below: str) -> None:
+    (tmp_path / "link").symlink_to("nowhere")
+    with pytest.raises(StarterError, match=r"/link is a symbolic link to nothing \(nowhere\): nothing was written"):
+        write_starter(tmp_path / "link" / below)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(StarterError, match=r"/pipe is not a directory: nothing was written"):
+        write_starter(tmp_path / "pipe" / below)
+    assert {path.name for path in tmp_path.iterdir()} == {"link", "pipe"}
+
+
+def test_names_in_other_letters_are_served_too(tmp_path: Path) -> None:
+    (tmp_path / "Plumber.r").write_text("mine")
+    with pytest.raises(StarterError, match=r"^Plumber.r is in .* already: nothing was written"):
+        write_starter(tmp_path)
+    assert contents(tmp_path) == {"Plumber.r": "mine"}
+
+
+def test_a_name_that_steers_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["init", "a\x1b[2Jb"]) == 0
+    assert "\x1b" not in capsys.readouterr().out.partition("Serve it")[0]
+    assert (tmp_path / "a\x1b[2Jb" / "plumber.R").is_file()
 
 
 def test_each_option_in_the_file_is_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -248,7 +248,7 @@ def test_what_cannot_be_is_said_on_the_plain_terminal(terminal: Open, port: int)
     window.run("--host", "nonsense:")
     window.wait("invalid address 'nonsense:'", "ended with 2")
     window.run("--dir", "nowhere")
-    window.wait("nowhere does not exist", "ended with 1")
+    window.wait("nowhere does not exist", "ended with 2")
     window.run("--keys", "nonsense", "--command", "true")
     window.wait("write a list like restart=f5,quit=x", "ended with 2")
     with socket.create_server(("127.0.0.1", 0)) as other:

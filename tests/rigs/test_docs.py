@@ -34,6 +34,7 @@ OTHERS = {
     "--output",
     "--replicas",
     "--no-confirm",
+    "--no-endpoint-metrics",
 }
 NEIGHBOURS = {"--strategy"}
 """Options of the programs that docs/coming-from.md speaks of."""
@@ -58,13 +59,15 @@ CONTAINERS = {"--format", "--build-arg", "--rm", "--init", "--time", "--read-onl
 
 
 def code(page: Path) -> list[str]:
-    """The lines of a page's blocks of code: those that are fenced, and those that are indented."""
+    """The lines of a page's blocks of code, which are fenced."""
     fenced, lines = False, []
     for line in page.read_text().splitlines():
         if line.startswith("```"):
             fenced = not fenced
-        elif fenced or line.startswith("    "):
+        elif fenced:
             lines.append(re.sub(r"^[$#] (?=faucet )", "", line.strip()))
+        else:
+            assert not line.startswith(("    ", " ```", "  ```")), f"{page.name}: code that is not fenced: {line}"
     assert not fenced, f"{page.name}: a fence is open at the end"
     return lines
 
@@ -97,6 +100,54 @@ def test_links_and_options(page: Path) -> None:
     for option in re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", text):
         known = option in OPTIONS | OTHERS or option.startswith("--roll")
         assert known or option in PROGRAMS | CONTAINERS | NEIGHBOURS, option
+
+
+MESSAGES = (
+    "All workers are busy and the queue is full.",
+    "No worker became free within",
+    "the connection without an answer",
+    "The service is shutting down.",
+    "clients are connected, as many as may be (--max-clients).",
+    "not by Faucet: out of memory? see dmesg",
+    "it is killed and replaced",
+    "its request took too long",
+    "no worker could be started",
+    "before it listened on port",
+    "Its last lines:",
+    "install it with: ",
+    "where other machines can reach it",
+    "permission denied for user",
+    "failed to start",
+    "unhealthy,",
+    "rolling restart stopped at worker",
+    "; the old workers stay",
+    "cannot listen on",
+    "; choose another with --host",
+    "no running Faucet found",
+    "needs the package",
+    "HAS CHANGED",
+)
+"""Parts of messages by which people find their case in docs/troubleshooting.md."""
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+def test_messages_that_people_look_for_are_those_of_the_program(message: str) -> None:
+    assert message in (ROOT / "docs" / "troubleshooting.md").read_text()
+    sources = (path.read_text() for path in (ROOT / "faucet").rglob("*.py"))
+    assert any(message in re.sub(r'"\n\s*f?"', "", source) for source in sources)
+
+
+def test_the_map_is_true() -> None:
+    """Every path in CONTRIBUTING exists, and its tree leaves no package out."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    tree = text.partition("```text\nfaucet/")[2].partition("```")[0]
+    for path in re.findall(r"`((?:faucet|tests)/[\w./]+)`", text):
+        assert (ROOT / path).exists(), path
+    for top, names in zip(("faucet", "tests"), tree.split("\ntests/"), strict=True):
+        found = {path.name for path in (ROOT / top).iterdir() if (path / "__init__.py").exists()}
+        assert set(re.findall(r"^  (\w+)/ ", names, re.MULTILINE)) == found
+        for name in re.findall(r"\b\w+\.py\b", names):
+            assert (ROOT / top / name).exists(), name
 
 
 def test_the_toml_in_the_docs_is_accepted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

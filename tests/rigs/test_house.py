@@ -22,15 +22,18 @@ FLOORS = (
     ("admin", "templates"),
     ("control",),
     ("status",),
+    ("ha",),
     ("workers", "pods"),
-    ("fleet", "ssh", "log"),
+    ("fleet", "log"),
     ("proxy",),
+    ("settings",),
+    ("ssh",),
     ("net", "http1"),
-    ("settings", "tasks", "units", "text", "machine", "backoff"),
+    ("tasks", "units", "text", "machine", "backoff"),
 )
 """Packages and files of the root, from the top floor down. Imports point downwards, or stay within a package."""
 
-ROOT_FILES = {"__init__", "__main__", "settings", "fleet", "tasks", "units", "text", "machine", "backoff"}
+ROOT_FILES = {"__init__", "__main__", "fleet", "tasks", "units", "text", "machine", "backoff"}
 
 
 def module_of(path: Path) -> str:
@@ -137,7 +140,7 @@ def test_no_test_file_imports_another() -> None:
 IDS = [str(path.relative_to(ROOT)) for path in SOURCES]
 
 
-LONGER = {"faucet/proxy/exchange.py": 600, "faucet/settings.py": 700}
+LONGER = {"faucet/proxy/exchange.py": 560}
 """What is one thing, and would be harder to follow in two: a request, from its head to its end."""
 
 

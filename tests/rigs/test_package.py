@@ -48,11 +48,20 @@ def test_what_is_in_them(built: Path) -> None:
     for name in wanted:
         assert f"faucet/{name}" in names
     assert not [name for name in names if name.startswith("tests/")]
+    assert [name for name in names if name.endswith(".data/data/share/man/man1/faucet.1")]
     for extra in ("ssh", "reload"):
         assert f"Provides-Extra: {extra}" in metadata
     with tarfile.open(next(built.glob("*.tar.gz"))) as archive:
         inside = {name.partition("/")[2] for name in archive.getnames()}
-    assert {"README.md", "LICENSE", "CHANGELOG.md", "docs/ssh.md", "tests/rigs/test_package.py", "justfile"} <= inside
+    assert {
+        "README.md",
+        "LICENSE",
+        "CHANGELOG.md",
+        "docs/ssh.md",
+        "tests/rigs/test_package.py",
+        "justfile",
+        "mkdocs.yml",
+    } <= inside
 
 
 @pytest.mark.timeout(300)
@@ -67,6 +76,7 @@ def test_the_wheel_in_a_new_environment(built: Path, tmp_path: Path) -> None:
         return subprocess.run(argv, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=60)
 
     assert f"faucet {faucet.__version__}\n" in run("--version").stdout
+    assert (tmp_path / "env" / "share" / "man" / "man1" / "faucet.1").exists()
     assert "asyncssh is not installed" in run("--version").stdout
     missing = run("k8s", "--service-url", "http://plumber:8000", "--via-ssh", "bastion", "--headless")
     install = f"{python} -m pip install"

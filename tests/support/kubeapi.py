@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,7 +27,7 @@ from tests.support.kubewire import Change, Connection, Message, Selection, Watch
 __all__ = ["Endpoint", "KubeApi", "Request"]
 
 _OBJECTS = re.compile(
-    r"(?P<base>/api/v1|/apis/discovery\.k8s\.io/v1)(/namespaces/(?P<namespace>[^/]+))?"
+    r"(?P<base>/api/v1|/apis/(?:discovery|coordination)\.k8s\.io/v1)(/namespaces/(?P<namespace>[^/]+))?"
     r"/(?P<plural>[a-z]+)(/(?P<name>[^/]+))?"
 )
 
@@ -63,6 +64,8 @@ class KubeApi:
         """Namespace and name of each pod that a client had deleted."""
         self.forbid: int | None = None
         """401, 403, 500 or 503 for every request. 403 leaves discovery alone, as RBAC's defaults do."""
+        self.mute_writes = False
+        """Whether writes are stored, but not answered."""
         self.denied: set[tuple[str, str]] = set()
         """403 for these only, such as ("delete", "pods") or ("watch", "endpointslices")."""
         self.grace = 0.0
@@ -178,6 +181,19 @@ class KubeApi:
             self.set_pod(endpoint.pod, address, namespace)
         return str(self._objects["pods", namespace, endpoint.pod]["metadata"]["uid"])
 
+    def lease(self, name: str, namespace: str = "default") -> Json | None:
+        """The Lease of that name."""
+        return self._objects.get(("leases", namespace, name))
+
+    def set_lease(self, name: str, namespace: str = "default", **spec: object) -> None:
+        """Make or replace a Lease, as by hand."""
+        meta = kubeobjects.metadata(name, namespace, {})
+        self._put("leases", {"kind": "Lease", "apiVersion": "coordination.k8s.io/v1", "metadata": meta, "spec": spec})
+
+    def delete_lease(self, name: str, namespace: str = "default") -> None:
+        """Delete a Lease."""
+        self._remove("leases", namespace, name)
+
     def bookmark(self) -> None:
         """Something else has changed in the cluster; watches that want bookmarks are told the new version."""
         self._change("BOOKMARK", *(kubeobjects.bookmark(plural) for plural in kubeobjects.RESOURCES))
@@ -288,9 +304,39 @@ class KubeApi:
             raise kubeobjects.forbidden(verb, selection.plural, selection.namespace, selection.name)
         if verb == "watch":
             self._watch(connection, selection, message.query)
+            return 200
+        if verb in ("create", "update"):
+            status, content = self._store(verb, selection, json.loads(message.body))
         else:
-            connection.answer(200, self._content(verb, selection))
-        return 200
+            status, content = 200, self._content(verb, selection)
+        if self.mute_writes and verb in ("create", "update"):
+            connection.hold()
+        else:
+            connection.answer(status, content)
+        return status
+
+    def _store(self, verb: str, selection: Selection, thing: Json) -> tuple[int, Json]:
+        """What a client writes: by compare-and-swap, and without a new version if nothing has changed.
+
+        An update without a uid creates what is missing, as it does for Leases.
+        """
+        meta = thing["metadata"]
+        namespace, name = selection.namespace or "default", selection.name or meta["name"]
+        before = self._objects.get((selection.plural, namespace, name))
+        if verb == "create" and before is not None:
+            raise kubeobjects.exists(selection.plural, name)
+        if uid := meta.get("uid") if before is None or before["metadata"]["uid"] != meta.get("uid") else None:
+            raise kubeobjects.replaced(selection.plural, name, uid)
+        if before is not None and meta.get("resourceVersion", "") not in ("", before["metadata"]["resourceVersion"]):
+            raise kubeobjects.conflict(selection.plural, name)
+        kept = {"uid", "resourceVersion", "creationTimestamp"}
+        old = before["metadata"] if before is not None else kubeobjects.metadata(name, namespace, {})
+        ours = {key: value for key, value in meta.items() if key not in kept}
+        thing["metadata"] = {**{key: old[key] for key in kept & set(old)}, **ours, "name": name, "namespace": namespace}
+        thing["metadata"].setdefault("labels", {})
+        if before is None or thing != before:
+            self._put(selection.plural, thing)
+        return 201 if before is None else 200, self._objects[selection.plural, namespace, name]
 
     def _content(self, verb: str, selection: Selection) -> Json:
         """What is not a watch."""
@@ -364,6 +410,10 @@ def _verb(message: Message, selection: Selection) -> str:
     """As RBAC names it. Raises Refused for methods that are not served."""
     if message.method == "DELETE" and selection.name:
         return "delete"
+    if message.method == "POST" and selection.plural == "leases" and not selection.name:
+        return "create"
+    if message.method == "PUT" and selection.plural == "leases" and selection.name:
+        return "update"
     if message.method != "GET":
         raise Refused(405, "MethodNotAllowed", "the server does not allow this method on the requested resource", {})
     if _is_true(message.query.get("watch")):

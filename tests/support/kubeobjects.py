@@ -45,6 +45,7 @@ RESOURCES = {
         Resource("pods", "Pod", short=("po",)),
         Resource("services", "Service", short=("svc",)),
         Resource("endpointslices", "EndpointSlice", group="discovery.k8s.io"),
+        Resource("leases", "Lease", group="coordination.k8s.io"),
         Resource("serviceaccounts", "ServiceAccount", short=("sa",)),
         Resource("deployments", "Deployment", group="apps", short=("deploy",)),
         Resource("roles", "Role", group="rbac.authorization.k8s.io"),
@@ -196,6 +197,31 @@ def not_found(plural: str, name: str) -> Refused:
     """404 for an object."""
     message = f'{RESOURCES[plural].qualified} "{name}" not found'
     return Refused(404, "NotFound", message, _details(plural, name))
+
+
+def conflict(plural: str, name: str) -> Refused:
+    """409 for an object of which the client knows an old version."""
+    message = (
+        f'Operation cannot be fulfilled on {RESOURCES[plural].qualified} "{name}": the object has been modified; '
+        "please apply your changes to the latest version and try again"
+    )
+    return Refused(409, "Conflict", message, _details(plural, name))
+
+
+def replaced(plural: str, name: str, uid: str) -> Refused:
+    """409 for an object that was deleted, and perhaps made again: the client names the uid of the old one."""
+    message = (
+        f'Operation cannot be fulfilled on {RESOURCES[plural].qualified} "{name}": StorageError: invalid object, '
+        f"Code: 4, Key: /registry/{plural}/default/{name}, ResourceVersion: 0, AdditionalErrorMsg: "
+        f"Precondition failed: UID in precondition: {uid}, UID in object meta: "
+    )
+    return Refused(409, "Conflict", message, _details(plural, name))
+
+
+def exists(plural: str, name: str) -> Refused:
+    """409 for an object that is to be created."""
+    message = f'{RESOURCES[plural].qualified} "{name}" already exists'
+    return Refused(409, "AlreadyExists", message, _details(plural, name))
 
 
 def no_such_path() -> Refused:

@@ -40,14 +40,14 @@ SHOWN = tuple(
 def manual() -> str:
     """Return docs/faucet.1."""
     lines = [
-        '.\\" Made from faucet/settings.py by `just reference`: change it there.',
+        '.\\" Made from faucet/settings/ by `just reference`: change it there.',
         f'.TH FAUCET 1 "" "faucet {__version__}" "User Commands"',
         ".nh",
         ".ad l",
         *_heading(),
         *_commands(),
         *_options(),
-        *_pairs("ENVIRONMENT", VARIABLES, "Every option has a variable, which is named with it. Also:"),
+        *_pairs("ENVIRONMENT", VARIABLES, "Every option has a variable; its example shows the name. Also:"),
         *_pairs("FILES", FILES),
         *_pairs("SIGNALS", SIGNALS),
         ".SH EXIT STATUS",
@@ -109,7 +109,7 @@ def _option(entry: Entry) -> Iterator[str]:
     if text := span(entry):
         facts.append(f"range: {text}")
     if entry.variable:
-        facts.append(f"variable: {variable_line(entry)}")
+        facts.append(f"example: {variable_line(entry)}")
     if "local" not in entry.commands:
         facts.append(f"for faucet {' and '.join(entry.commands)} only")
     yield _plain("; ".join(facts) + ".")

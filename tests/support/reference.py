@@ -228,7 +228,7 @@ def markdown() -> str:
 
 
 def _opening() -> Iterator[str]:
-    yield "<!-- Made from faucet/settings.py by `just reference`: change it there. -->"
+    yield "<!-- Made from faucet/settings/ by `just reference`: change it there. -->"
     yield "# Reference"
     yield ""
     yield "Every option, with its default, unit, range, variable and key in `faucet.toml`. How they are set, and which"

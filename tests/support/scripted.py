@@ -79,6 +79,12 @@ class Peer:
         with contextlib.suppress(ConnectionError):
             assert await asyncio.wait_for(self.reader.read(), PATIENCE) == b""
 
+    async def expect_gone_at_last(self) -> None:
+        """The other side is gone, whatever it sent before."""
+        with contextlib.suppress(ConnectionError):
+            while await asyncio.wait_for(self.reader.read(65536), PATIENCE):
+                pass
+
     def end_sending(self) -> None:
         """Half-close."""
         self.writer.write_eof()
@@ -127,6 +133,10 @@ class ScriptedWorker:
         """The next connection that Faucet opens."""
         return await asyncio.wait_for(self._connections.get(), PATIENCE)
 
+    async def connection_whenever(self) -> Peer:
+        """The next connection that Faucet opens, however long that takes."""
+        return await self._connections.get()
+
     async def expect_no_connection(self) -> None:
         """Faucet opens none."""
         await asyncio.sleep(QUIET)
@@ -149,6 +159,7 @@ class Stage:
     """The proxy, its workers and its clients."""
 
     def __init__(self, supervised: bool = False, **settings: Any) -> None:
+        settings.setdefault("spool_limit", 0)  # what is too long is streamed, unless a test asks for files
         self._supervised = supervised  # the workers: somebody removes one whose process exits
         self.records: list[Record] = []
         self._news = asyncio.Event()

@@ -7,7 +7,7 @@ from typing import Any
 
 from faucet.control.client import Greeting, NoRuntime, Refusal
 from faucet.control.protocol import decode, encode
-from faucet.status.snapshot import LogRow, RequestRow, SecondRow, Service, Totals, WaitingRow, WorkerRow
+from faucet.status.snapshot import EndpointRow, LogRow, RequestRow, SecondRow, Service, Totals, WaitingRow, WorkerRow
 
 NOW = 1_800_000_000.0
 """The moment at which all pictures are taken: 2027-01-15 08:00:00 UTC."""
@@ -27,7 +27,16 @@ WORKERS = [
     worker("1", "busy", locked=NOW - 1.24, request="POST /predict", client="10.0.0.7", errors=2, requests=18422),
     worker("2", "busy", locked=NOW - 0.087, request="GET /score?id=991", client="10.0.0.8", p50=0.208),
     worker("3"),
-    worker("4", "busy", locked=NOW - 31, request="GET /report.pdf", client="10.0.0.9", restarts=2, since=NOW - 664),
+    worker(
+        "4",
+        "busy",
+        locked=NOW - 31,
+        request="GET /report.pdf",
+        client="10.0.0.9",
+        restarts=2,
+        since=NOW - 664,
+        left=NOW - 6,
+    ),
     worker("4", "draining", key="4-48215", reason="restarted by the monitor", pid=48215, since=NOW - 9000),
     worker("5", "starting", reason="waiting for port 43105", since=NOW - 3, requests=0, rps=0.0, p50=0.0, p95=0.0),
     worker("6", "backoff", reason="exited with code 1 after 2.1s; next try at 08:00:04", pid=0, port=0, since=0.0),
@@ -86,6 +95,17 @@ DETAILS: dict[str, Any] = {
 }  # fmt: skip
 
 
+ENDPOINTS: dict[str, Any] = {
+    "seconds": 900, "uncounted": 0, "endpoints": [row._asdict() for row in (
+        EndpointRow("GET /predict", 1204, 1.338, 0.304, 1.51, 1.52, 0.41, 0, 730.0, 0.712),
+        EndpointRow("POST /train", 4, 0.004, 41.0, 60.0, 62.1, 0.0, 1, 205.0, 0.2),
+        EndpointRow("GET /score", 611, 0.679, 0.011, 0.027, 0.084, 0.39, 0, 21.5, 0.021),
+        EndpointRow("GET /sales/<n>/items/<uuid>", 588, 0.653, 0.004, 0.006, 0.014, 0.402, 588, 4.1, 0.004),
+        EndpointRow("other", 12, 0.013, 0.002, 0.003, 0.003, 0.0, 0, 0.02, 0.00002),
+    )],
+}  # fmt: skip
+
+
 class StagedRuntime:
     """What `Client` is to the monitor."""
 
@@ -122,7 +142,7 @@ class StagedRuntime:
             raise Refusal(self.refuse)
         if do == "stop":
             self.closed.set_result(None)
-        return DETAILS if do == "details" else f"{do} will happen"
+        return {"details": DETAILS, "endpoints": ENDPOINTS}.get(do, f"{do} will happen")
 
     async def close(self) -> None:
         """Hang up."""

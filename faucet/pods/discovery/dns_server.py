@@ -11,11 +11,10 @@ import struct
 from typing import TYPE_CHECKING, cast
 
 from faucet.net.connect import Connector, connect_tcp
+from faucet.net.service_url import DNS_PORT
 
 if TYPE_CHECKING:
     import dns.message
-
-DNS_PORT = 53
 
 PATIENCE = 2.0
 """Seconds for one answer over UDP, and again over TCP."""

@@ -2,6 +2,9 @@
 
 `getaddrinfo` blocks, cannot be cancelled, and may take 20 seconds with a silent server. It runs in a daemon thread of
 its own, one at a time: a thread of the loop's pool would delay the exit of the program.
+
+That a name does not exist, glibc also says of a loop of CNAMEs. Since a missing name leaves no pods, it has to be
+confirmed by a query of our own.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ import asyncio
 import contextlib
 import socket
 import threading
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 from faucet.pods.discovery.endpoints import Answer, Endpoint, Found, Missing, Trouble, one_family
@@ -33,7 +37,15 @@ def absolute(name: str) -> str:
 class SystemNames:
     """Looks up one name."""
 
-    def __init__(self, name: str, port: int, patience: float = PATIENCE) -> None:
+    def __init__(
+        self,
+        name: str,
+        port: int,
+        patience: float = PATIENCE,
+        confirm: Callable[[], Awaitable[Answer]] | None = None,
+    ) -> None:
+        """`confirm` looks the name up in another way, after the system said that it does not exist."""
+        self._confirm = confirm
         self._name = name
         self._port = port
         self._patience = patience
@@ -48,7 +60,17 @@ class SystemNames:
         if not done:
             return Trouble(f"resolving {self._name} timed out after {self._patience:g} s")
         self._pending = None
-        return pending.result()
+        answer = pending.result()
+        return await self._confirmed(answer) if isinstance(answer, Missing) else answer
+
+    async def _confirmed(self, missing: Missing) -> Answer:
+        if self._confirm is None:
+            return missing
+        other = await self._confirm()
+        if isinstance(other, Missing):
+            return missing
+        seen = other.text if isinstance(other, Trouble) else "its DNS server knows it"
+        return Trouble(f"{missing.text}, but {seen}")
 
     def _ask(self) -> asyncio.Future[Answer]:
         loop = asyncio.get_running_loop()

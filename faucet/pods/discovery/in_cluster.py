@@ -28,6 +28,8 @@ WATCH_PATIENCE = WATCH_SECONDS + 30.0
 
 READ_SIZE = 64 * 1024
 
+SUCCESS = (200, 201)
+
 
 class Source(Protocol):
     """Answers requests to the Kubernetes API."""
@@ -70,7 +72,11 @@ class InCluster:
 
     async def get(self, path: str) -> bytes:
         """See Source."""
-        async with asyncio.timeout(2 * PATIENCE), self._asked(path) as answer:
+        return await self.send("GET", path)
+
+    async def send(self, method: str, path: str, content: bytes = b"") -> bytes:
+        """Return the whole response to a request with JSON as its content. Raises as `get` does."""
+        async with asyncio.timeout(2 * PATIENCE), self._asked(path, method, content) as answer:
             return b"".join([part async for part in answer])
 
     async def watch(self, path: str) -> AsyncGenerator[bytes, None]:
@@ -84,31 +90,33 @@ class InCluster:
                         yield line
 
     @contextlib.asynccontextmanager
-    async def _asked(self, path: str) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def _asked(self, path: str, method: str = "GET", content: bytes = b"") -> AsyncIterator[AsyncIterator[bytes]]:
         async with asyncio.timeout(PATIENCE):
             reader, writer = await asyncio.open_connection(
                 self._host, self._port, ssl=tls_context(self._account / "ca.crt")
             )
         try:
-            writer.write(self._request(path))
+            writer.write(self._request(path, method, content))
             answer = _Answer(reader)
             async with asyncio.timeout(PATIENCE):
                 status = await answer.status()
-            if status != 200:
+            if status not in SUCCESS:
                 async with asyncio.timeout(PATIENCE):
                     _raise(status, b"".join([part async for part in answer.content()]))
             yield answer.content()
         finally:
             writer.transport.abort()
 
-    def _request(self, path: str) -> bytes:
+    def _request(self, path: str, method: str, content: bytes) -> bytes:
         """Raises OSError. The token is read each time: it is replaced every hour or so."""
         token = (self._account / "token").read_bytes().strip()
         if not re.fullmatch(rb"[!-~]+", token):
             raise OSError(f"{self._account / 'token'} holds no token")
         host = f"[{self._host}]" if ":" in self._host else self._host
-        head = f"GET {path} HTTP/1.1\r\nHost: {host}:{self._port}\r\nAccept: application/json\r\nAuthorization: Bearer "
-        return head.encode("ascii") + token + b"\r\n\r\n"
+        head = f"{method} {path} HTTP/1.1\r\nHost: {host}:{self._port}\r\nAccept: application/json\r\n"
+        if content:
+            head += f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n"
+        return head.encode("ascii") + b"Authorization: Bearer " + token + b"\r\n\r\n" + content
 
 
 def _raise(status: int, content: bytes) -> None:

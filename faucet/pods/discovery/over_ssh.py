@@ -10,9 +10,10 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Protocol
 
-from faucet.net.address import is_address
+from faucet.net.address import Address, is_address
 from faucet.net.connect import LinkDown, why_not
-from faucet.pods.discovery.choose import CannotResolve, How, ServiceUrl, by_kubectl, parse_dns_server, usual_port
+from faucet.net.service_url import ServiceUrl, usual_port
+from faucet.pods.discovery.choose import CannotResolve, How, by_kubectl
 from faucet.pods.discovery.dns import DirectNames, ResolvConf, parse_resolv_conf
 from faucet.pods.discovery.dns_server import DnsServer
 from faucet.pods.discovery.endpoints import Answer, Endpoint, Found, Missing, Resolver, Trouble, one_family
@@ -47,7 +48,7 @@ class Lookup(Protocol):
 
 
 async def choose_remote(
-    url: ServiceUrl, how: How, dns: str | None, interval: float, link: Link, programs: RemotePrograms
+    url: ServiceUrl, how: How, dns: Address | None, interval: float, link: Link, programs: RemotePrograms
 ) -> Resolver:
     """Return the resolver for a service on the far side of `link`. Raises CannotResolve."""
     if is_address(url.host):
@@ -62,7 +63,7 @@ async def choose_remote(
     return _by_name(url, dns, interval, link, programs)
 
 
-def _by_name(url: ServiceUrl, dns: str | None, interval: float, link: Link, programs: RemotePrograms) -> Polling:
+def _by_name(url: ServiceUrl, dns: Address | None, interval: float, link: Link, programs: RemotePrograms) -> Polling:
     names = RemoteNames(url, dns, link, programs)
     return Polling(names.lookup, names.describe, interval)
 
@@ -70,7 +71,7 @@ def _by_name(url: ServiceUrl, dns: str | None, interval: float, link: Link, prog
 class RemoteNames:
     """Looks up one name, in the way that works on the connected bastion."""
 
-    def __init__(self, url: ServiceUrl, dns: str | None, link: Link, programs: RemotePrograms) -> None:
+    def __init__(self, url: ServiceUrl, dns: Address | None, link: Link, programs: RemotePrograms) -> None:
         self._url = url
         self._dns = dns
         self._link = link
@@ -96,7 +97,7 @@ class RemoteNames:
     async def _choose(self) -> Lookup:
         """Raises OSError if nothing works."""
         conf = await self._resolv_conf()
-        server = DnsServer(*parse_dns_server(self._dns), self._link.connect) if self._dns else None
+        server = DnsServer(self._dns.host, self._dns.port, self._link.connect) if self._dns else None
         if server is None and conf.servers:
             server = DnsServer(conf.servers[0], connector=self._link.connect)
         direct = _Direct(self._url, server, conf, self._link) if server is not None else None

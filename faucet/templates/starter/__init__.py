@@ -7,10 +7,11 @@ written before are removed again, with the directories made for them.
 from __future__ import annotations
 
 import contextlib
+import os
 from importlib.resources import files
 from pathlib import Path
 
-from faucet.machine import NO_CWD, has_cwd
+from faucet.machine import NO_CWD, has_cwd, user_name
 
 NAMES = ("plumber.R", "entrypoint.R", "faucet.toml", "index.html")
 
@@ -23,6 +24,7 @@ def write_starter(directory: Path) -> list[str]:
     """Write the files of NAMES into `directory`, which is made if need be. Their paths. Raises StarterError."""
     made: list[Path] = []
     try:
+        _refuse_unless_directory(directory)
         _make_directory(directory, made)
         _refuse_if_any(directory)
         for name in NAMES:
@@ -36,6 +38,18 @@ def write_starter(directory: Path) -> list[str]:
     return [str(directory / name) for name in NAMES]
 
 
+def _refuse_unless_directory(directory: Path) -> None:
+    """Raises StarterError if `directory`, or what it is to be made in, is something else. Raises OSError."""
+    there = next((path for path in (directory, *directory.parents) if os.path.lexists(path)), None)
+    if there is None or there.is_dir():
+        return
+    if there.exists():
+        what = "is a file, not a directory" if there.is_file() else "is not a directory"
+    else:
+        what = f"is a symbolic link to nothing ({there.readlink()})"
+    raise StarterError(f"{there} {what}: nothing was written; name another directory")
+
+
 def _make_directory(directory: Path, made: list[Path]) -> None:
     """Those above it, too. Raises OSError."""
     missing = [path for path in (directory, *directory.parents) if not path.exists()]
@@ -45,8 +59,10 @@ def _make_directory(directory: Path, made: list[Path]) -> None:
 
 
 def _refuse_if_any(directory: Path) -> None:
-    """Raises StarterError. A link that leads nowhere counts: whoever made it has plans for it."""
-    there = [name for name in NAMES if (directory / name).exists() or (directory / name).is_symlink()]
+    """Raises StarterError. A link that leads nowhere counts, and so does Plumber.r: Faucet serves that, too."""
+    ours = [name.lower() for name in NAMES]
+    there = [name for name in os.listdir(directory) if name.lower() in ours]  # noqa: PTH208 (names are enough)
+    there.sort(key=lambda name: ours.index(name.lower()))
     if there:
         are = f"{', '.join(there)} {'is' if len(there) == 1 else 'are'}"
         raise StarterError(f"{are} in {directory} already: nothing was written; name another directory")
@@ -74,4 +90,6 @@ def _why_not(directory: Path, error: OSError) -> str:
     where = error.filename or directory
     if not directory.is_absolute() and not has_cwd():
         return f"{NO_CWD}; nothing was written"
+    if isinstance(error, PermissionError):
+        return f"{where}: permission denied for user {user_name()}; nothing was written; name another directory"
     return f"{where}: {error.strerror or error}; nothing was written"

@@ -65,7 +65,8 @@ def test_each_command_shows_its_own_examples(chain: str, flag: str, capsys: pyte
 
 def test_every_command_has_examples() -> None:
     commands = {name for name in app if not name.startswith("-") and name not in ("ctl", "start")}
-    commands |= {f"ctl {name}" for name in app["ctl"] if not name.startswith("-")}
+    for group in ("ctl", "doctor"):
+        commands |= {f"{group} {name}" for name in app[group] if not name.startswith("-")}
     assert set(EXAMPLES) == commands
 
 

@@ -28,7 +28,7 @@ WHEEL = re.compile(r"(\S*/)?faucet_r-\S*\.whl")
 OTHERS = set(f"{packages.SSH} {packages.RELOAD} uvloop".split())
 """What is on the package index under that name, and is what we mean."""
 
-VALUED = {"--python", "--wheel-dir", "--outdir"}
+VALUED = {"--python", "--wheel-dir", "--outdir", "-r"}
 
 
 def pages() -> Iterator[Path]:

@@ -125,6 +125,19 @@ def test_paths_and_addresses(say: Say, typed: str, said: str) -> None:
     assert said in say(*shlex.split(typed))
 
 
+@pytest.mark.parametrize("path", ["my-api/plumber.R", "users.R", "app.R", "serve me.py", "link", "./my-ap", "my-ap.d"])
+@pytest.mark.parametrize("command", [[], ["local"], ["doctor"], ["config"]])
+def test_a_path_is_judged_alike_with_the_flag_and_without(say: Say, path: str, command: list[str]) -> None:
+    said = say(*command, path)
+    assert say(*command, "--dir", path) == said
+    assert say(*command, f"-d={path}") == said
+
+
+def test_the_value_of_a_flag_is_no_command(say: Say) -> None:
+    assert "status does not exist; name the directory of your API" in say("--dir", "status")
+    assert "http://x does not exist" in say("--dir", "http://x")
+
+
 def test_the_overview_has_every_command(say: Say) -> None:
     text = say("frobnicate")
     for name in app:
@@ -169,6 +182,15 @@ def test_the_overview_has_every_command(say: Say) -> None:
         ("--keys killl=x", "unknown action 'killl'; did you mean kill?"),
         ("--keys kill=x,hold=x", "the key 'x' is in the list twice"),
         ("--keys kill=x,kill=y", "the action 'kill' is in the list twice"),
+        ("ctl requests --last 1.5", "--last: '1.5' is no whole number"),
+        ("ctl logs -n 0", "-n: '0' is invalid: must be at least 1"),
+        ("ctl logs -n -1", "-n: '-1' is invalid: must be at least 1"),
+        ("--max-body 1.5", "--max-body: '1.5' is no size"),
+        ("--log-max-size 0.5B", "'0.5B' is no size"),
+        ("init ''", "DIRECTORY: '' is invalid: it is empty: is a shell variable not set?"),
+        ("''", "DIR: '' is invalid: it is empty"),
+        ("--dir ''", "--dir: '' is invalid: it is empty"),
+        ("doctor ''", "DIR: '' is invalid: it is empty"),
         ("ctl scale many", "COUNT: 'many' is invalid: a number from 1"),
         ("my-api --host :4000 --admin :4000", "--admin :4000 and --host :4000 are the same address; use another port"),
         ("my-api --host 127.0.0.1:4000 --admin :4000", "are the same address"),
@@ -207,9 +229,10 @@ def test_a_wrong_value_in_a_variable(say: Say, monkeypatch: pytest.MonkeyPatch) 
 def test_actions_are_those_of_the_monitor() -> None:
     from faucet.tui.actions import Acting
     from faucet.tui.app import Monitor
+    from faucet.tui.spans import Spanning
     from faucet.tui.table import WorkerTable as Table
 
-    there = {binding.id for kind in (Monitor, Acting, Table) for binding in kind.BINDINGS if binding.id}  # type: ignore[union-attr]
+    there = {binding.id for kind in (Monitor, Spanning, Acting, Table) for binding in kind.BINDINGS if binding.id}  # type: ignore[union-attr]
     assert there == set(ACTIONS)
 
 

@@ -10,6 +10,7 @@ from faucet.cli import pick_service as services
 from faucet.cli.pick_service import NoChoice, choose_service, headless_urls
 from faucet.settings import K8sSettings
 from faucet.ssh.secrets import Secrets
+from faucet.ssh.target import Target
 
 
 def service(name: str, cluster_ip: str, *ports: dict[str, object]) -> dict[str, object]:
@@ -45,7 +46,7 @@ def test_one_is_chosen_on_a_terminal(
     monkeypatch.setattr(services, "_list", listed)
     monkeypatch.setattr(services, "can_ask", lambda: True)
     monkeypatch.setattr("sys.stdin", io.StringIO(typed))
-    settings = K8sSettings(via_ssh=("bastion",))
+    settings = K8sSettings(via_ssh=(Target("bastion"),))
     if chosen is None:
         with pytest.raises(NoChoice, match="no service chosen"):
             choose_service(settings, Secrets())
@@ -61,4 +62,4 @@ def test_without_a_terminal_they_are_told(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(services, "_list", listed)
     monkeypatch.setattr(services, "can_ask", lambda: False)
     with pytest.raises(NoChoice, match=r"(?s)which service\?.*1  http://models"):
-        choose_service(K8sSettings(via_ssh=("bastion",)), Secrets())
+        choose_service(K8sSettings(via_ssh=(Target("bastion"),)), Secrets())

@@ -7,6 +7,7 @@ import pytest
 from faucet.cli.ctl import Where
 from faucet.cli.main import app
 from faucet.cli.variables import unknown_variables
+from faucet.ssh.target import Target
 
 SSH = {
     "FAUCET_VIA_SSH": "a@one:22, two",
@@ -29,7 +30,7 @@ def test_ctl_goes_where_attach_goes(monkeypatch: pytest.MonkeyPatch, command: li
     _, attached, _ = app.parse_args(["attach"], exit_on_error=False, print_error=False)
     for name in ("via_ssh", "ssh_config", "ssh_key", "ssh_known_hosts"):
         assert getattr(where_of(command), name) == attached.arguments[name], name
-    assert where_of([*command, "--via-ssh", "other"]).via_ssh == ("other",), "a flag wins over a variable"
+    assert where_of([*command, "--via-ssh", "other"]).via_ssh == (Target("other"),), "a flag wins over a variable"
 
 
 def test_an_empty_variable_means_here(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,5 +39,23 @@ def test_an_empty_variable_means_here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_word_of_the_command_line_has_no_variable() -> None:
-    assert len(unknown_variables({"FAUCET_WHICH": "3838"})) == 1
+    assert unknown_variables({"FAUCET_WHICH": "3838"}) == ["the variable FAUCET_WHICH means nothing to Faucet"]
     assert unknown_variables(dict.fromkeys((*SSH, "FAUCET_READ_ONLY", "FAUCET_LOG_REDACT"), "")) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("FAUCET_WORKER", "FAUCET_WORKERS"),
+        ("FAUCET_QUEUE_TIMEOT", "FAUCET_QUEUE_TIMEOUT"),
+        ("FAUCET_HOSTS", "FAUCET_HOST"),
+        ("FAUCET_AT", ""),
+        ("FAUCET_X", ""),
+        ("FAUCET_", ""),
+        ("FAUCET_DEBUG", ""),
+    ],
+)
+def test_what_is_meant_by_a_slip(name: str, meant: str) -> None:
+    """What all names begin with makes none like another."""
+    (remark,) = unknown_variables({name: ""})
+    assert remark.partition("; did you mean ")[2] == (f"{meant}?" if meant else "")

@@ -8,20 +8,20 @@ from typing import Any, cast
 import pytest
 
 from faucet.control.commands import Commands
-from faucet.fleet import Ask, Refused
+from faucet.fleet import Command, Refused
 from faucet.pods.fleet import NOT_OFFERED as NOT_BY_PODS
 from faucet.workers.supervisor import NOT_OFFERED as NOT_BY_SUPERVISOR
 
 
 @pytest.fixture
-def asked() -> list[Ask]:
+def given() -> list[Command]:
     return []
 
 
 @pytest.fixture
-def commands(asked: list[Ask]) -> Commands:
-    def act(ask: Ask) -> str:
-        asked.append(ask)
+def commands(given: list[Command]) -> Commands:
+    def act(command: Command) -> str:
+        given.append(command)
         return "done"
 
     names = ("restart", "scale", "rolling-restart")
@@ -31,19 +31,21 @@ def commands(asked: list[Ask]) -> Commands:
 
 
 @pytest.mark.parametrize(
-    ("message", "ask"),
+    ("message", "command"),
     [
-        ({"do": "restart", "worker": 3, "who": "ctl"}, Ask("ctl", worker="3")),
-        ({"do": "restart", "worker": "3+"}, Ask("an unnamed client", worker="3+")),
-        ({"do": "scale", "count": 6, "who": "ctl"}, Ask("ctl", count=6)),
-        ({"do": "scale", "count": "-1", "who": "ctl"}, Ask("ctl", count=3)),
-        ({"do": "rolling-restart", "who": "ctl"}, Ask("ctl")),
-        ({"do": "rolling-restart", "who": "ctl", "wait": True}, Ask("ctl", wait=True)),
+        ({"do": "restart", "worker": 3, "who": "ctl"}, Command("ctl", worker="3")),
+        ({"do": "restart", "worker": "3+"}, Command("an unnamed client", worker="3+")),
+        ({"do": "scale", "count": 6, "who": "ctl"}, Command("ctl", count=6)),
+        ({"do": "scale", "count": "-1", "who": "ctl"}, Command("ctl", count=3)),
+        ({"do": "rolling-restart", "who": "ctl"}, Command("ctl")),
+        ({"do": "rolling-restart", "who": "ctl", "wait": True}, Command("ctl", wait=True)),
     ],
 )
-def test_an_action_gets_what_it_needs(commands: Commands, asked: list[Ask], message: dict[str, Any], ask: Ask) -> None:
+def test_an_action_gets_what_it_needs(
+    commands: Commands, given: list[Command], message: dict[str, Any], command: Command
+) -> None:
     assert commands.run(message) == "done"
-    assert asked == [ask]
+    assert given == [command]
 
 
 @pytest.mark.parametrize(
@@ -62,11 +64,11 @@ def test_an_action_gets_what_it_needs(commands: Commands, asked: list[Ask], mess
     ],
 )
 def test_what_is_not_offered_is_refused(
-    commands: Commands, asked: list[Ask], message: dict[str, Any], said: str
+    commands: Commands, given: list[Command], message: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(Refused, match=said):
         commands.run(message)
-    assert not asked
+    assert not given
 
 
 @pytest.mark.parametrize("texts", [NOT_BY_PODS, NOT_BY_SUPERVISOR], ids=["pods", "workers"])

@@ -12,21 +12,22 @@ import pytest
 
 import faucet.doctor
 from faucet.doctor import Finding, machine, tools
-from faucet.settings import LocalSettings
-from tests.support.examination import examine
+from faucet.settings import LocalSettings, parse_span
+from tests.support.examination import examine, findings_of
 from tests.support.findings import ANY_PORT, levels, of
 
 # -- the API ----------------------------------------------------------------------------------------------------
 
 
-def test_nothing_to_serve(tmp_path: Path) -> None:
+def test_nothing_to_serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = of(examine(tmp_path, ANY_PORT, "true"), "API")
     assert wrong.level == "broken"
     assert f"faucet init {tmp_path}" in wrong.advice
-    wrong = of(examine(tmp_path / "nowhere", ANY_PORT, "true"), "API")
+    assert of(examine(tmp_path, ANY_PORT, "true", "no-such-program --port {port}"), "API").level == "broken"
+    monkeypatch.setenv("FAUCET_DIR", str(tmp_path / "nowhere"))
+    wrong = of(findings_of("--rscript", "true"), "API")
     assert "does not exist" in wrong.found
     assert "--dir" in wrong.advice
-    assert of(examine(tmp_path, ANY_PORT, "true", "no-such-program --port {port}"), "API").level == "broken"
 
 
 # -- options ----------------------------------------------------------------------------------------------------
@@ -130,17 +131,17 @@ def test_a_name_that_is_resolved_too_slowly(api: Path, monkeypatch: pytest.Monke
 def test_few_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
     for hard, level, text in ((300, "warning", "up to 300: for 224 clients"), (65536, "ok", "65536"), (-1, "ok", "no")):
         monkeypatch.setattr(resource, "getrlimit", lambda which, hard=hard: (hard, hard))
-        found = machine.open_files(LocalSettings(workers="2"))[0]
+        found = machine.open_files(LocalSettings(workers=parse_span("2")))[0]
         assert (found.level, text in found.found) == (level, True), found
 
 
 def test_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "available_memory", lambda: 500 << 20)
-    assert machine.memory(LocalSettings(workers="2"))[0].level == "ok"
-    found = machine.memory(LocalSettings(workers="2..3"))[0]
+    assert machine.memory(LocalSettings(workers=parse_span("2")))[0].level == "ok"
+    found = machine.memory(LocalSettings(workers=parse_span("2..3")))[0]
     assert (found.level, found.advice) == ("warning", "fewer of them: -w 2")
     monkeypatch.setattr(machine, "available_memory", lambda: 100 << 20)
-    found = machine.memory(LocalSettings(workers="1"))[0]
+    found = machine.memory(LocalSettings(workers=parse_span("1")))[0]
     assert (found.level, found.advice) == ("warning", "")
 
 

@@ -145,3 +145,24 @@ def test_what_is_kept_for_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     assert limits.index((True, True)) == 63
     assert limits.index((True, False)) == 68
     assert set(limits[68:]) == {(True, False)}
+
+
+def test_the_descriptors_of_a_worker_that_has_exited_are_left_for_its_successor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("faucet.net.descriptors.resource.getrlimit", lambda _: (100, 100))
+    monkeypatch.setattr("faucet.net.descriptors.COUNT_SECONDS", -1.0)
+    descriptors = Descriptors()
+
+    def room(others: int) -> int:
+        return next(clients for clients in range(100) if not has_room(others, clients))
+
+    def has_room(others: int, clients: int) -> bool:
+        monkeypatch.setattr("faucet.net.descriptors._in_use", lambda _: others + clients)
+        return descriptors.has_room(clients)
+
+    assert room(20) == 68
+    assert room(30) == 58
+    assert room(10) == 58, "ten are for those that come back"
+    monkeypatch.setattr("faucet.net.descriptors.PERIOD_SECONDS", -1.0)
+    assert room(10) >= 68, "after a while nobody waits for them"

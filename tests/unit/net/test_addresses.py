@@ -264,11 +264,11 @@ async def test_a_name_beside_its_own_addresses(names: Names) -> None:
         port = sockets[0].getsockname()[1]
     for hosts, described in (
         (["127.0.0.1", "several"], f"http://127.0.0.1:{port} and http://several:{port} (::1)"),
-        (["[::1]", "several", "127.0.0.1"], f"http://[::1]:{port} and http://several:{port} (127.0.0.1)"),
-        (["several", "[::1]"], f"http://several:{port} (127.0.0.1 and ::1)"),
+        (["::1", "several", "127.0.0.1"], f"http://[::1]:{port} and http://several:{port} (127.0.0.1)"),
+        (["several", "::1"], f"http://several:{port} (127.0.0.1 and ::1)"),
         (["127.0.0.1", "127.0.0.1"], f"http://127.0.0.1:{port}"),
     ):
-        listeners = Listeners([f"{host}:{port}" for host in hosts])
+        listeners = Listeners([Address(host, port) for host in hosts])
         assert listeners.described == described
         await listeners.open(Hello)
         assert await heard("127.0.0.1", port) == b"hello"
@@ -282,7 +282,7 @@ def test_nothing_stays_bound_when_one_of_several_fails(names: Names) -> None:
     with bound(Address("127.0.0.1", 0)) as sockets:
         port = sockets[0].getsockname()[1]
     with pytest.raises(AddressError, match="elsewhere"):
-        Listeners([f"127.0.0.1:{port}", f"elsewhere:{port}"])
+        Listeners([Address("127.0.0.1", port), Address("elsewhere", port)])
     with bound(Address("127.0.0.1", port)) as sockets:
         listen(sockets[0], Address("127.0.0.1", port))
 

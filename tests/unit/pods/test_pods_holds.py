@@ -7,8 +7,8 @@ from typing import Any, cast
 import pytest
 
 from faucet.net.connect import connect_tcp
+from faucet.net.service_url import parse_service_url
 from faucet.pods import fleet as pods_module
-from faucet.pods.discovery.choose import parse_service_url
 from faucet.pods.discovery.endpoints import Endpoint, Found
 from faucet.pods.fleet import Pods
 from faucet.proxy.server import Proxy
@@ -19,9 +19,9 @@ A, B = Endpoint("10.0.0.1", 8000), Endpoint("10.0.0.2", 8000)
 
 @pytest.fixture
 async def pods() -> Pods:
-    settings = K8sSettings(service_url="http://plumber:8000")
+    url = parse_service_url("http://plumber:8000")
+    settings = K8sSettings(service_url=url)
     proxy = Proxy(settings, lambda record: None)
-    url = parse_service_url(settings.service_url)
     return Pods(url, settings, proxy, connect_tcp, cast("Any", None), cast("Any", None))
 
 

@@ -17,7 +17,7 @@ BACKEND = cast("Any", object())
 
 def proxy(locked_by: str = "") -> Any:
     """A proxy whose only backend is locked by the request of a client, or free."""
-    account = SimpleNamespace(method=b"GET", target=b"/slow", client=locked_by)
+    account = SimpleNamespace(method=b"GET", target=b"/slow", client=locked_by, left_at=0.0)
     lease = SimpleNamespace(holder=SimpleNamespace(account=account), since=monotonic() - 5) if locked_by else None
     stats = WorkerStats()
     stats.by_class[2], stats.by_class[5] = 3, 1

@@ -252,7 +252,7 @@ async def test_palette_knows_the_actions(opened: Open) -> None:
 
 
 async def test_other_keys(opened: Open) -> None:
-    async with opened(keys="restart=f5, quit=x") as (app, pilot, runtime):
+    async with opened(keys={"restart": "f5", "quit": "x"}) as (app, pilot, runtime):
         await keys(app, pilot, "r")
         assert runtime.asked == []
         await keys(app, pilot, "f5")

@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import pytest
 
 from faucet.tui.screens import WorkerScreen
+from tests.support.goldens import compare
 from tests.support.screen import Open, drawn, keys, redrawn, screen_text
 from tests.support.stage_picture import NOW, SERVICE, snapshot, worker
-
-GOLDENS = Path(__file__).parent / "goldens"
-
-
-def compare(name: str, text: str) -> None:
-    """With the golden file; with FAUCET_GOLDENS=write it is written instead."""
-    path = GOLDENS / f"{name}.txt"
-    if os.environ.get("FAUCET_GOLDENS") == "write":
-        path.write_text(text)
-    assert text == path.read_text()
 
 
 @pytest.mark.parametrize(("name", "size"), [("120x36", (120, 36)), ("80x24", (80, 24)), ("50x12", (50, 12))])

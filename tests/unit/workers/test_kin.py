@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
 @pytest.fixture
-def keeper() -> Iterator[Reaper]:
+def reaper() -> Iterator[Reaper]:
     made = Reaper()
     yield made
     made.close()
@@ -51,8 +51,8 @@ def bystander() -> Iterator[subprocess.Popen[bytes]]:
     process.wait()
 
 
-async def start(keeper: Reaper, script: str) -> ChildProcess:
-    return await ChildProcess.start(["/bin/sh", "-c", script], Path("/"), os.environ, keeper, lambda *_: None)
+async def start(reaper: Reaper, script: str) -> ChildProcess:
+    return await ChildProcess.start(["/bin/sh", "-c", script], Path("/"), os.environ, reaper, lambda *_: None)
 
 
 @contextlib.asynccontextmanager
@@ -72,9 +72,9 @@ async def ended(process: ChildProcess) -> None:
 DETACHED = "setsid sh -c 'setsid sleep 600 & echo $!; exit' & wait; sleep 0.1; "
 
 
-async def test_what_has_left_the_session_ends_with_the_worker_however_it_ends(keeper: Reaper) -> None:
+async def test_what_has_left_the_session_ends_with_the_worker_however_it_ends(reaper: Reaper) -> None:
     for end in ("exit 0", "kill -KILL $$", "exec sleep 600"):
-        process = await start(keeper, DETACHED + end)
+        process = await start(reaper, DETACHED + end)
         async with said(process) as (pid,):
             if end.startswith("exec"):
                 assert is_alive(pid), "it lives as long as the worker"
@@ -83,11 +83,11 @@ async def test_what_has_left_the_session_ends_with_the_worker_however_it_ends(ke
             assert not is_alive(pid), end
 
 
-async def test_they_are_asked_before_they_are_killed(keeper: Reaper, tmp_path: Path) -> None:
+async def test_they_are_asked_before_they_are_killed(reaper: Reaper, tmp_path: Path) -> None:
     script = tmp_path / "child"
     script.write_text('trap "$1" TERM\necho $$\nwhile :; do sleep 0.02; done\n')
     process = await start(
-        keeper, f"setsid sh {script} 'echo asked >{tmp_path}/asked; exit' & setsid sh {script} '' & wait"
+        reaper, f"setsid sh {script} 'echo asked >{tmp_path}/asked; exit' & setsid sh {script} '' & wait"
     )
     async with said(process, 2) as pids:
         process.kill()
@@ -96,8 +96,8 @@ async def test_they_are_asked_before_they_are_killed(keeper: Reaper, tmp_path: P
     assert (tmp_path / "asked").read_text() == "asked\n"
 
 
-async def test_children_without_a_mark_are_found_as_descendants(keeper: Reaper) -> None:
-    process = await start(keeper, "env -i setsid sh -c 'echo $$; sleep 600 & echo $!; wait' & wait")
+async def test_children_without_a_mark_are_found_as_descendants(reaper: Reaper) -> None:
+    process = await start(reaper, "env -i setsid sh -c 'echo $$; sleep 600 & echo $!; wait' & wait")
     async with said(process, 2) as pids:
         assert not read_process(pids[0]).marks  # type: ignore[union-attr]
         await process.stop(5)
@@ -119,10 +119,10 @@ time.sleep(600)
 
 
 async def test_a_program_that_overwrites_its_environment_is_found_in_the_session(
-    keeper: Reaper, tmp_path: Path
+    reaper: Reaper, tmp_path: Path
 ) -> None:
     (tmp_path / "overwrite.py").write_text(OVERWRITE)
-    process = await start(keeper, f"{sys.executable} {tmp_path}/overwrite.py & wait")
+    process = await start(reaper, f"{sys.executable} {tmp_path}/overwrite.py & wait")
     async with said(process) as (pid,):
         found = scan()[pid]
         assert (found.marks, found.session, found.group) == ((), process.pid, pid)
@@ -131,8 +131,8 @@ async def test_a_program_that_overwrites_its_environment_is_found_in_the_session
         assert not is_alive(pid)
 
 
-async def test_a_bystander_survives(keeper: Reaper, bystander: subprocess.Popen[bytes]) -> None:
-    process = await start(keeper, DETACHED + "exec sleep 600")
+async def test_a_bystander_survives(reaper: Reaper, bystander: subprocess.Popen[bytes]) -> None:
+    process = await start(reaper, DETACHED + "exec sleep 600")
     async with said(process):
         await process.stop(5)
         await ended(process)
@@ -197,52 +197,52 @@ def test_ps_of_macos() -> None:
     assert [process.pid for process in family(table, "s.1", {})] == [501]
 
 
-# -- the keeper ------------------------------------------------------------------------------------------------
+# -- the reaper ------------------------------------------------------------------------------------------------
 
 
-def test_the_keeper_finds_what_it_was_never_told_of() -> None:
+def test_the_reaper_finds_what_it_was_never_told_of() -> None:
     """Faucet may be killed between the start of a worker and the word of it."""
-    keeper = Reaper()
-    environment = {**os.environ, **marked(keeper.new_mark())}
+    reaper = Reaper()
+    environment = {**os.environ, **marked(reaper.new_mark())}
     process = subprocess.Popen(["sleep", "600"], env=environment, start_new_session=True)
-    keeper.close()
+    reaper.close()
     assert process.wait(2) == -signal.SIGKILL
 
 
-def test_nothing_that_is_meant_for_faucet_ends_the_keeper() -> None:
-    keeper = Reaper()
+def test_nothing_that_is_meant_for_faucet_ends_the_reaper() -> None:
+    reaper = Reaper()
     process = subprocess.Popen(["sleep", "600"], start_new_session=True)
-    keeper.remember(process.pid)
-    assert b"faucet" not in Path(f"/proc/{keeper.pid}/cmdline").read_bytes().lower()
+    reaper.remember(process.pid)
+    assert b"faucet" not in Path(f"/proc/{reaper.pid}/cmdline").read_bytes().lower()
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):
-        os.kill(keeper.pid, number)
-    before = keeper.pid
-    keeper.check()
-    assert keeper.pid == before
-    keeper.close()
+        os.kill(reaper.pid, number)
+    before = reaper.pid
+    reaper.check()
+    assert reaper.pid == before
+    reaper.close()
     assert process.wait(2) == -signal.SIGKILL
 
 
-async def test_a_keeper_that_is_killed_is_replaced_at_once() -> None:
+async def test_a_reaper_that_is_killed_is_replaced_at_once() -> None:
     """Before anything else is started: the next to be killed may be Faucet."""
-    keeper = Reaper()
-    keeper.guard()
+    reaper = Reaper()
+    reaper.guard()
     process = subprocess.Popen(["sleep", "600"], start_new_session=True)
-    keeper.remember(process.pid)
+    reaper.remember(process.pid)
     for _ in range(2):
-        before = keeper.pid
+        before = reaper.pid
         os.kill(before, signal.SIGKILL)
         async with asyncio.timeout(5):
-            while keeper.pid == before:
+            while reaper.pid == before:
                 await asyncio.sleep(0.01)
-    keeper.close()
+    reaper.close()
     assert process.wait(2) == -signal.SIGKILL
 
 
-def test_the_signals_are_only_blocked_in_the_keeper() -> None:
-    keeper = Reaper()
+def test_the_signals_are_only_blocked_in_the_reaper() -> None:
+    reaper = Reaper()
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [])
-    keeper.close()
+    reaper.close()
     assert not blocked & {signal.SIGTERM, signal.SIGINT}
 
 
@@ -266,11 +266,11 @@ from pathlib import Path
 from faucet.workers.reaper import Reaper
 from faucet.workers.process import ChildProcess
 async def main():
-    keeper = Reaper()
-    process = await ChildProcess.start(["/bin/sh", "-c", sys.argv[1]], Path("/"), os.environ, keeper, lambda *_: None)
+    reaper = Reaper()
+    process = await ChildProcess.start(["/bin/sh", "-c", sys.argv[1]], Path("/"), os.environ, reaper, lambda *_: None)
     while not process.last_lines:
         await asyncio.sleep(0.01)
-    print(process.pid, keeper.pid, *process.last_lines, flush=True)
+    print(process.pid, reaper.pid, *process.last_lines, flush=True)
     await asyncio.sleep(600)
 asyncio.run(main())
 """
@@ -288,10 +288,10 @@ import asyncio, os, threading, time
 from pathlib import Path
 from faucet.workers.reaper import Reaper, marked
 from faucet.workers.spawn import spawn
-keeper = Reaper()
-print(keeper.pid, flush=True)
+reaper = Reaper()
+print(reaper.pid, flush=True)
 while True:
-    spawn(["sleep", "600"], Path("/"), {**os.environ, **marked(keeper.new_mark())})
+    spawn(["sleep", "600"], Path("/"), {**os.environ, **marked(reaper.new_mark())})
 """
     for turn in range(5):
         mark = f"{os.getpid()}-{turn}"
@@ -300,14 +300,14 @@ while True:
             cwd=ROOT,
         )  # fmt: skip
         assert process.stdout is not None
-        keeper = int(process.stdout.readline())
+        reaper = int(process.stdout.readline())
         started = monotonic()
         while monotonic() - started < 0.05 + 0.013 * turn:
             pass
         process.kill()
         process.wait()
         process.stdout.close()
-        wait_gone(keeper, 5)
+        wait_gone(reaper, 5)
         assert not [pid for pid in scan() if is_alive(pid) and _has(pid, mark)]
 
 
@@ -320,7 +320,7 @@ def _has(pid: int, mark: str) -> bool:
 # -- looking, without holding anybody up -------------------------------------------------------------------------
 
 
-async def test_those_that_end_together_share_a_look(keeper: Reaper, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_those_that_end_together_share_a_look(reaper: Reaper, monkeypatch: pytest.MonkeyPatch) -> None:
     looks = 0
 
     def counted(since: int) -> dict[int, Process]:
@@ -329,7 +329,7 @@ async def test_those_that_end_together_share_a_look(keeper: Reaper, monkeypatch:
         return scan(since)
 
     monkeypatch.setattr("faucet.workers.family.scan", counted)
-    processes = [await start(keeper, "sleep 600") for _ in range(20)]
+    processes = [await start(reaper, "sleep 600") for _ in range(20)]
     for process in processes:
         process.kill()
     await asyncio.gather(*(ended(process) for process in processes))
@@ -358,7 +358,7 @@ async def test_a_look_begins_after_it_was_asked_for(monkeypatch: pytest.MonkeyPa
     assert begun == [7, 3], "marks are read of all that anybody asks about"
 
 
-async def test_no_descriptors_to_look_with(keeper: Reaper, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_descriptors_to_look_with(reaper: Reaper, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is tried again: to see nobody is not the same as that nobody is there."""
     failures = iter([OSError(errno.EMFILE, "Too many open files")] * 2)
 
@@ -367,7 +367,7 @@ async def test_no_descriptors_to_look_with(keeper: Reaper, monkeypatch: pytest.M
             raise error
         return scan(since)
 
-    process = await start(keeper, DETACHED + "exec sleep 600")
+    process = await start(reaper, DETACHED + "exec sleep 600")
     async with said(process) as (pid,):
         monkeypatch.setattr("faucet.workers.family.scan", failing)
         process.kill()
@@ -375,7 +375,7 @@ async def test_no_descriptors_to_look_with(keeper: Reaper, monkeypatch: pytest.M
         assert not is_alive(pid)
 
 
-async def test_no_descriptors_to_read_a_start_time_with(keeper: Reaper, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_descriptors_to_read_a_start_time_with(reaper: Reaper, monkeypatch: pytest.MonkeyPatch) -> None:
     """The worker is started by then: it must not be forgotten."""
 
     def failing(pid: int) -> Process:
@@ -383,7 +383,7 @@ async def test_no_descriptors_to_read_a_start_time_with(keeper: Reaper, monkeypa
 
     with monkeypatch.context() as patch:
         patch.setattr("faucet.workers.reaper.read_process", failing)
-        process = await start(keeper, DETACHED + "exec sleep 600")
+        process = await start(reaper, DETACHED + "exec sleep 600")
     async with said(process) as (pid,):
         process.kill()
         await ended(process)
@@ -391,7 +391,7 @@ async def test_no_descriptors_to_read_a_start_time_with(keeper: Reaper, monkeypa
 
 
 async def test_a_process_that_is_just_being_executed_is_looked_at_again(
-    keeper: Reaper, monkeypatch: pytest.MonkeyPatch
+    reaper: Reaper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For an instant its environment is empty."""
     veils = iter([True, True])
@@ -404,7 +404,7 @@ async def test_a_process_that_is_just_being_executed_is_looked_at_again(
                 process.marks = ()
         return table
 
-    process = await start(keeper, DETACHED + "exec sleep 600")
+    process = await start(reaper, DETACHED + "exec sleep 600")
     async with said(process) as (pid,):
         monkeypatch.setattr("faucet.workers.family.scan", early)
         process.kill()

@@ -38,20 +38,20 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def keeper() -> Iterator[Reaper]:
+def reaper() -> Iterator[Reaper]:
     made = Reaper()
     yield made
     made.close()
 
 
-async def start(keeper: Reaper, script: str, name: str = "worker-3") -> ChildProcess:
-    return await ChildProcess.start(["/bin/sh", "-c", script], Path("/"), os.environ, keeper, lambda *_: None, name)
+async def start(reaper: Reaper, script: str, name: str = "worker-3") -> ChildProcess:
+    return await ChildProcess.start(["/bin/sh", "-c", script], Path("/"), os.environ, reaper, lambda *_: None, name)
 
 
-async def ended(process: ChildProcess, keeper: Reaper) -> None:
+async def ended(process: ChildProcess, reaper: Reaper) -> None:
     async with asyncio.timeout(20):
         await process.output_ended()
-        await keeper.scratch.removed()
+        await reaper.scratch.removed()
 
 
 # -- removing ----------------------------------------------------------------------------------------------------
@@ -136,8 +136,8 @@ def test_what_is_mounted_there_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "outside" / "file").exists()
 
 
-async def test_the_event_loop_goes_on_meanwhile(keeper: Reaper) -> None:
-    process = await start(keeper, 'cd "$TMPDIR"; seq 1 20000 | xargs touch; echo made')
+async def test_the_event_loop_goes_on_meanwhile(reaper: Reaper) -> None:
+    process = await start(reaper, 'cd "$TMPDIR"; seq 1 20000 | xargs touch; echo made')
     loop = asyncio.get_running_loop()
     await process.exited
     began = last = loop.time()
@@ -147,16 +147,16 @@ async def test_the_event_loop_goes_on_meanwhile(keeper: Reaper) -> None:
         now = loop.time()
         longest, last = max(longest, now - last), now
     assert longest < (last - began) / 2
-    await ended(process, keeper)
+    await ended(process, reaper)
 
 
 # -- whose is it -------------------------------------------------------------------------------------------------
 
 
-async def test_it_is_the_workers_own_and_gone_however_that_ends(keeper: Reaper, temporary: Path) -> None:
+async def test_it_is_the_workers_own_and_gone_however_that_ends(reaper: Reaper, temporary: Path) -> None:
     for last in ("exit 0", "kill -KILL $$", "exec sleep 600"):
         script = 'echo x >"$TMPDIR/file"; mkdir "$TMPDIR/RtmpX"; chmod 500 "$TMPDIR/RtmpX"; echo "$TMPDIR"; ' + last
-        process = await start(keeper, script)
+        process = await start(reaper, script)
         while not process.last_lines:
             await asyncio.sleep(0.01)
         home = Path(process.last_lines[0])
@@ -167,32 +167,32 @@ async def test_it_is_the_workers_own_and_gone_however_that_ends(keeper: Reaper, 
             assert (home / "file").exists()
             assert home.stat().st_mode & 0o777 == home.parent.stat().st_mode & 0o777 == 0o700
             await process.stop(0)
-        await ended(process, keeper)
+        await ended(process, reaper)
         assert not home.exists()
-    keeper.close()
+    reaper.close()
     assert not list(temporary.iterdir())
 
 
-async def test_a_directory_that_a_cleaner_has_removed(keeper: Reaper, temporary: Path) -> None:
-    first = await start(keeper, "exit 0")
-    await ended(first, keeper)
-    assert remove_tree(keeper.scratch.root)
-    second = await start(keeper, 'echo x >"$TMPDIR/file"')
+async def test_a_directory_that_a_cleaner_has_removed(reaper: Reaper, temporary: Path) -> None:
+    first = await start(reaper, "exit 0")
+    await ended(first, reaper)
+    assert remove_tree(reaper.scratch.root)
+    second = await start(reaper, 'echo x >"$TMPDIR/file"')
     assert await second.exited == 0
-    await ended(second, keeper)
-    keeper.close()
+    await ended(second, reaper)
+    reaper.close()
     assert not list(temporary.iterdir())
 
 
 async def test_no_temporary_directory_at_all(
-    keeper: Reaper, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    reaper: Reaper, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("faucet.workers.scratch.temporary_directories", lambda: ["/proc/nowhere", "/dev/null"])
     monkeypatch.delenv("TMPDIR")
     for _ in range(3):
-        process = await start(keeper, 'test -z "$TMPDIR"')
+        process = await start(reaper, 'test -z "$TMPDIR"')
         assert await process.exited == 0
-        await ended(process, keeper)
+        await ended(process, reaper)
     said = [record.getMessage() for record in caplog.records if "temporary directory" in record.getMessage()]
     assert len(said) == 1
     assert "tried /proc/nowhere, /dev/null" in said[0]
@@ -255,21 +255,21 @@ def test_a_service_that_lives_keeps_its_directory(temporary: Path) -> None:
     assert sweep() == [str(home.parent)]
 
 
-def test_the_keeper_alone_keeps_it_too(temporary: Path) -> None:
-    keeper = Reaper()
-    keeper.scratch.make("worker-1-1")
-    root = keeper.scratch.root
+def test_the_reaper_alone_keeps_it_too(temporary: Path) -> None:
+    reaper = Reaper()
+    reaper.scratch.make("worker-1-1")
+    root = reaper.scratch.root
     deadline = monotonic() + 10
-    while f" {keeper.pid} " not in Path("/proc/locks").read_text():  # a probe by a lock could keep it from its own
-        assert monotonic() < deadline, "the keeper does not hold the lock"
+    while f" {reaper.pid} " not in Path("/proc/locks").read_text():  # a probe by a lock could keep it from its own
+        assert monotonic() < deadline, "the reaper does not hold the lock"
         threading.Event().wait(0.01)
-    keeper.scratch._unlock()
+    reaper.scratch._unlock()
     probe = os.open(root, os.O_RDONLY)
     with pytest.raises(BlockingIOError):
         fcntl.flock(probe, fcntl.LOCK_EX | fcntl.LOCK_NB)
     os.close(probe)
     assert not sweep()
-    keeper.close()
+    reaper.close()
     assert not Path(root).exists()
 
 

@@ -13,11 +13,12 @@ import pytest
 
 from faucet.cli.main import app
 from faucet.control.client import Client
+from faucet.settings import PackageApi, parse_api, parse_span
 from faucet.workers.advice import advice
 from faucet.workers.commandline import CommandError, parse_command
 from faucet.workers.cpus import available_cpus
 from faucet.workers.environment import THREAD_VARIABLES, thread_limits, threads_per_worker, worker_environment
-from faucet.workers.launcher import find_rscript, parse_api
+from faucet.workers.launcher import find_rscript
 from faucet.workers.layouts import Kind, Layout, find_layout
 from faucet.workers.near_misses import USE_THE_PORT, file_instead, near_misses
 from faucet.workers.ports import (
@@ -259,11 +260,11 @@ def test_no_api_of_a_package(text: str) -> None:
 
 
 def test_an_api_of_a_package(tmp_path: Path) -> None:
-    program = find_program(tmp_path, None, "true", "plumber::01-append")
+    program = find_program(tmp_path, None, "true", PackageApi("plumber", "01-append"))
     assert program.arguments[2:] == ("package", "plumber", "01-append")
     assert program.description == "plumber::01-append"
     with pytest.raises(ProgramError, match="both say what to serve"):
-        find_program(tmp_path, "true", "true", "a::b")
+        find_program(tmp_path, "true", "true", PackageApi("a", "b"))
 
 
 @pytest.mark.parametrize("given", ["R/Rscript", "./R/Rscript"])
@@ -380,7 +381,7 @@ def test_the_port_under_each_name() -> None:
     ("workers", "cpus", "threads"), [(None, 8, 1), ("1", 8, 8), ("3", 8, 2), ("2..4", 8, 2), ("16", 8, 1)]
 )
 def test_threads_of_a_worker(workers: str | None, cpus: int, threads: int) -> None:
-    assert threads_per_worker(workers, cpus) == threads
+    assert threads_per_worker(parse_span(workers) if workers else None, cpus) == threads
 
 
 @pytest.mark.parametrize(

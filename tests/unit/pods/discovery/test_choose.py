@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from faucet.cli.main import main
-from faucet.pods.discovery.choose import ServiceUrl, parse_dns_server, parse_service_url
+from faucet.net.address import Address
+from faucet.net.service_url import ServiceUrl, parse_dns_server, parse_service_url
 
 
 @pytest.mark.parametrize(
@@ -35,10 +36,10 @@ def test_what_is_no_service_url(text: str) -> None:
 
 
 def test_dns_servers() -> None:
-    assert parse_dns_server("10.96.0.10") == ("10.96.0.10", 53)
-    assert parse_dns_server("10.96.0.10:5353") == ("10.96.0.10", 5353)
-    assert parse_dns_server("fd00::a") == ("fd00::a", 53)
-    assert parse_dns_server("[fd00::a]:54") == ("fd00::a", 54)
+    assert parse_dns_server("10.96.0.10") == Address("10.96.0.10", 53)
+    assert parse_dns_server("10.96.0.10:5353") == Address("10.96.0.10", 5353)
+    assert parse_dns_server("fd00::a") == Address("fd00::a", 53)
+    assert parse_dns_server("[fd00::a]:54") == Address("fd00::a", 54)
     for text in ("dns.example", "10.96.0.10:", "10.96.0.10:0", "10.96.0.10:x", ""):
         with pytest.raises(ValueError, match="invalid DNS server"):
             parse_dns_server(text)

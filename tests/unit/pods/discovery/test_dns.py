@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Callable
 
@@ -48,6 +49,51 @@ async def test_a_question_to_the_system_is_asked_once(monkeypatch: pytest.Monkey
     names._patience = 5
     assert await names.lookup() == Found((A,))
     assert asked == ["plumber"]
+
+
+@pytest.mark.parametrize(
+    ("other", "answer"),
+    [
+        (Missing("the DNS server x does not know plumber"), Missing("plumber: no such name")),
+        (Trouble("x answered nonsense"), Trouble("plumber: no such name, but x answered nonsense")),
+        (Found((A,)), Trouble("plumber: no such name, but its DNS server knows it")),
+        (None, Missing("plumber: no such name")),
+    ],
+)
+async def test_that_a_name_is_missing_has_to_be_confirmed(
+    monkeypatch: pytest.MonkeyPatch, other: Answer | None, answer: Answer
+) -> None:
+    """The system says so of a loop of CNAMEs, too, which must not leave a service without pods."""
+
+    def missing(name: str, port: int, **_: object) -> list[object]:
+        raise socket.gaierror(socket.EAI_NONAME, "no such name")
+
+    async def confirm() -> Answer:
+        assert other is not None
+        return other
+
+    monkeypatch.setattr("socket.getaddrinfo", missing)
+    assert await SystemNames("plumber", 8000, confirm=confirm if other is not None else None).lookup() == answer
+
+
+async def test_a_loop_of_cnames_is_no_missing_name() -> None:
+    import dns.message
+    import dns.rrset
+
+    def loop_of_two(query: bytes) -> bytes:
+        asked = dns.message.from_wire(query)
+        reply = dns.message.make_response(asked)
+        reply.answer.append(dns.rrset.from_text("plumber.", 5, "IN", "CNAME", "other."))
+        reply.answer.append(dns.rrset.from_text("other.", 5, "IN", "CNAME", "plumber."))
+        return reply.to_wire()
+
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.create_datagram_endpoint(lambda: Liar([loop_of_two]), local_addr=("127.0.0.1", 0))
+    try:
+        server = DnsServer("127.0.0.1", transport.get_extra_info("sockname")[1])
+        assert isinstance(await DirectNames("plumber.", 8000, server, ResolvConf()).lookup(), Trouble)
+    finally:
+        transport.close()
 
 
 async def test_a_server_that_is_not_there() -> None:

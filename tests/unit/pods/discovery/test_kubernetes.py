@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from faucet.net.commands import LocalPrograms
-from faucet.pods.discovery.choose import CannotResolve, choose, parse_service_url
+from faucet.net.service_url import parse_service_url
+from faucet.pods.discovery.choose import CannotResolve, choose
 from faucet.pods.discovery.endpoint_slices import ServiceName
 from faucet.pods.discovery.endpoints import Answer, Denied, Endpoint, Found, Missing, Resolver, Trouble
 from faucet.pods.discovery.in_cluster import InCluster, in_cluster

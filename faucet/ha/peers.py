@@ -1,0 +1,226 @@
+"""The members of a service, connected: each relay to the active, by which promises, stops and freed pods are told.
+
+Requests go other ways; see `forwarding`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from faucet import tasks
+from faucet.ha import clock
+from faucet.ha.connection import PeerConnection
+from faucet.ha.decisions import AskAll, Began, Decision, Ended, Reply
+from faucet.ha.elector import Elector
+from faucet.ha.lease_client import LeaseClient
+from faucet.ha.member import Member
+from faucet.ha.messages import Ask, Freed, Promise, Refusal, Stopped
+from faucet.ha.wire import Hello, Message, NotActive, Welcome
+from faucet.net.address import AddressError, parse_address
+
+_log = logging.getLogger("faucet")
+
+DIAL_AGAIN = 0.5
+"""Seconds between two attempts to reach the active."""
+
+DIAL_TIMEOUT = 2.0
+
+
+class Peers:
+    """One member among the others. `on_change(decision)` is told of Began and Ended, after the others are."""
+
+    def __init__(
+        self, member: Member, lease: LeaseClient, on_change: Callable[[Began | Ended], None],
+        now: Callable[[], float] = clock.now,
+    ) -> None:  # fmt: skip
+        self.member = member
+        self.elector = Elector(member, lease, self._decided, self._after_event, now)
+        self._on_change = on_change
+        self._now = now
+        self._server: asyncio.Server | None = None
+        self._relays: dict[PeerConnection, Hello | None] = {}  # connections that others have opened
+        self._active: PeerConnection | None = None  # the one that this member has opened
+        self._active_holder = ""
+        self.is_welcome = False
+        """Whether the active takes requests from this member."""
+        self._dialling: asyncio.Task[None] | None = None
+        self._dial_at = 0.0
+
+    # -- life cycle --------------------------------------------------------------------------------------------
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen for members and take part in the election; return the port. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._new_relay, host, port)
+        self.elector.start()
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def stop(self) -> None:
+        """Take part no more, and close all connections. `elector.release` comes before, if this is planned."""
+        await self.elector.stop()
+        if self._dialling is not None:
+            await tasks.end(self._dialling)
+        for connection in [*self._relays, *([self._active] if self._active is not None else [])]:
+            connection.close()
+        if self._server is not None:
+            self._server.close()
+            await self._server.wait_closed()
+
+    def released(self, pod: str) -> None:
+        """A pod that was granted is unlocked."""
+        self.elector.event(lambda now: self._tell(self.member.released(pod, now)))
+
+    def _tell(self, freed: list[Freed]) -> list[Decision]:
+        """Behind Hello, which had the pods that were busy then."""
+        for message in freed:
+            if self._active is not None:
+                self._active.send(message)
+        return []
+
+    # -- what the election decides -----------------------------------------------------------------------------
+
+    def _decided(self, decision: Decision) -> None:
+        if isinstance(decision, AskAll):
+            self._send_relays(decision.ask)
+        elif isinstance(decision, Reply):
+            if self._active is not None:
+                self._active.send(decision.message)
+        elif isinstance(decision, Began | Ended):
+            if isinstance(decision, Ended) and (stopped := self.member.stopped(self._now())) is not None:
+                self._send_relays(stopped)
+            self._on_change(decision)
+
+    def _send_relays(self, message: Message) -> None:
+        for connection, hello in self._relays.items():
+            if hello is not None:
+                connection.send(message)
+
+    def _after_event(self) -> None:
+        now = self._now()
+        self.member.forget_members(now)
+        self._tell(self.member.freed_pods(now))
+        self._find_active()
+
+    # -- to the active -----------------------------------------------------------------------------------------
+
+    def _find_active(self) -> None:
+        """Keep one connection to the member that the Lease names."""
+        holder, address, token = self._wanted()
+        if self._active is not None and self._active_holder != holder:
+            self._active.close()
+        if not holder or self._active is not None or self._dialling is not None or self._now() < self._dial_at:
+            return
+        self._dial_at = self._now() + DIAL_AGAIN
+        self._dialling = tasks.start(self._dial(holder, address, token), f"connection to the active at {address}")
+
+    def _wanted(self) -> tuple[str, str, str]:
+        election = self.member.election
+        record = election.seen.record if election.seen is not None else None
+        if record is None or election.is_active or not record.address or record.holder == self.member.identity:
+            return "", "", ""
+        return record.holder, record.address, record.token
+
+    async def _dial(self, holder: str, address: str, token: str) -> None:
+        connection = self._connection(token, presents=True)
+        try:
+            where = parse_address(address)
+            async with asyncio.timeout(DIAL_TIMEOUT):
+                await asyncio.get_running_loop().create_connection(lambda: connection, where.host, where.port)
+        except (OSError, TimeoutError, AddressError) as error:
+            _log.debug("the active at %s cannot be reached: %s", address, error)
+            return
+        finally:
+            self._dialling = None
+        if not connection.is_open:
+            return
+        self._active, self._active_holder, self.is_welcome = connection, holder, False
+        self.elector.event(lambda now: self._greet(connection, now))
+
+    def _greet(self, connection: PeerConnection, now: float) -> list[Decision]:
+        election = self.member.election
+        stopped = self.member.stopped(now)
+        connection.send(
+            Hello(election.epoch, election.me.key, self.member.identity, election.address, stopped)
+        )  # fmt: skip
+        return []
+
+    def _connection(self, token: str, *, presents: bool) -> PeerConnection:
+        return PeerConnection(
+            token, presents=presents, epoch=lambda: self.member.election.epoch, on_message=self._received,
+            on_lost=self._lost,
+        )  # fmt: skip
+
+    # -- to the relays -----------------------------------------------------------------------------------------
+
+    def _new_relay(self) -> PeerConnection:
+        connection = self._connection(self.member.election.token, presents=False)
+        self._relays[connection] = None
+        return connection
+
+    def _welcome(self, connection: PeerConnection, hello: Hello, now: float) -> list[Decision]:
+        election = self.member.election
+        decisions = election.heard(now, hello.epoch)
+        if not election.is_active:
+            connection.send(NotActive(election.epoch))
+            return decisions
+        self._relays[connection] = hello
+        if hello.stopped is not None:
+            decisions += self.member.heard_stopped(hello.stopped, now, reports=True)
+        connection.send(Welcome(election.epoch))
+        return decisions + self.member.met(hello.key, hello.address, now)
+
+    # -- messages ----------------------------------------------------------------------------------------------
+
+    def _received(self, connection: PeerConnection, message: Message) -> None:
+        self.elector.event(lambda now: self._heard(connection, message, now))
+
+    def _heard(self, connection: PeerConnection, message: Message, now: float) -> list[Decision]:
+        if isinstance(message, Hello):
+            return self._welcome(connection, message, now)
+        if connection is self._active:
+            return self._heard_active(connection, message, now)
+        return self._heard_relay(message, now)
+
+    def _heard_active(self, connection: PeerConnection, message: Message, now: float) -> list[Decision]:
+        election = self.member.election
+        if isinstance(message, Ask):
+            return election.asked(now, message)
+        if isinstance(message, Stopped):
+            self.is_welcome = False
+            return self.member.heard_stopped(message, now, reports=False)
+        if isinstance(message, Welcome):
+            decisions = election.heard(now, message.epoch)
+            self.is_welcome = message.epoch == election.epoch
+            return decisions
+        if isinstance(message, NotActive):
+            connection.close()
+            return election.heard(now, message.epoch)
+        return []
+
+    def _heard_relay(self, message: Message, now: float) -> list[Decision]:
+        election = self.member.election
+        if isinstance(message, Promise):
+            return election.promised(now, message)
+        if isinstance(message, Refusal):
+            return election.refused(now, message)
+        if isinstance(message, Freed):
+            self.member.heard_freed(message)
+        return []
+
+    def _lost(self, connection: PeerConnection) -> None:
+        if connection is self._active:
+            self._active, self._active_holder, self.is_welcome = None, "", False
+        hello = self._relays.pop(connection, None)
+        self.elector.event(lambda now: self._relay_lost(hello, now))
+
+    def _relay_lost(self, hello: Hello | None, now: float) -> list[Decision]:
+        if hello is None:
+            return []
+        others = [other for other in self._relays.values() if other is not None]
+        if hello.identity not in {other.identity for other in others}:
+            self.member.lost(hello.identity, now)
+        if hello.key not in {other.key for other in others}:
+            self.member.parted(hello.key, now)
+        return []

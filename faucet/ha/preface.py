@@ -1,0 +1,108 @@
+"""The lines between a relay and the active that HTTP has no place for: one before each request, one before each answer.
+
+    faucet-request/1 7 6f1c2a9e 0.250 10.0.3.17        the epoch, the request's id, how long it has waited, its client
+    faucet-answer/1 7 begun                            the response follows
+    faucet-answer/1 7 not-begun                        nothing follows: take it elsewhere, whatever its method
+
+Behind its line, a request or response is on the wire as always, byte for byte. A line that is not exactly as above
+means that the other end is none of ours: the connection is of no use.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+PREFACE_LIMIT = 512
+"""Bytes of a line: a client's address may be an IPv6 address with a zone, an id what a client sent as one."""
+
+_REQUEST = re.compile(
+    rb"faucet-request/1 (0|[1-9][0-9]{0,9}) ([!-~]{1,200}) ([0-9]{1,9}\.[0-9]{3}) ([!-~]{1,200})\n"
+)  # fmt: skip
+_ANSWER = re.compile(rb"faucet-answer/1 (0|[1-9][0-9]{0,9}) (begun|not-begun)\n")
+
+
+class PrefaceError(Exception):
+    """The other end does not speak as a member."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestLine:
+    """What the active has to know of a request that a relay sends on."""
+
+    epoch: int
+    """That of the active that the relay means; another one refuses."""
+    request_id: str
+    waited: float
+    """Seconds since the request was complete, to the millisecond."""
+    client: str
+    """The address of the client."""
+
+    def encode(self) -> bytes:
+        """Return the line. Raises ValueError for an id or an address that has no place in it."""
+        line = f"faucet-request/1 {self.epoch} {self.request_id} {self.waited:.3f} {self.client}\n"
+        if not _REQUEST.fullmatch(encoded := line.encode("latin-1", "replace")):
+            raise ValueError(f"{line!r} is no line before a request")
+        return encoded
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerLine:
+    """What a relay has to know before the response."""
+
+    epoch: int
+    begun: bool
+    """Whether a response follows. If not, the request has been sent to no pod, and never will be."""
+
+    def encode(self) -> bytes:
+        """Return the line."""
+        return f"faucet-answer/1 {self.epoch} {'begun' if self.begun else 'not-begun'}\n".encode("ascii")
+
+
+class RequestLineReader:
+    """Reads the line before one request, which may come in any pieces."""
+
+    def __init__(self) -> None:
+        self._line = _Line()
+
+    def feed(self, data: bytes) -> tuple[RequestLine, bytes] | None:
+        """Return the line and the bytes behind it; None while it is incomplete. Raises PrefaceError."""
+        if (taken := self._line.feed(data)) is None:
+            return None
+        line, rest = taken
+        if (match := _REQUEST.fullmatch(line)) is None:
+            raise PrefaceError(f"{line[:80]!r} is no line before a request")
+        epoch, request_id, waited, client = match.groups()
+        return RequestLine(int(epoch), request_id.decode(), float(waited), client.decode()), rest
+
+
+class AnswerLineReader:
+    """Reads the line before one response, which may come in any pieces."""
+
+    def __init__(self) -> None:
+        self._line = _Line()
+
+    def feed(self, data: bytes) -> tuple[AnswerLine, bytes] | None:
+        """Return the line and the bytes behind it; None while it is incomplete. Raises PrefaceError."""
+        if (taken := self._line.feed(data)) is None:
+            return None
+        line, rest = taken
+        if (match := _ANSWER.fullmatch(line)) is None:
+            raise PrefaceError(f"{line[:80]!r} is no line before an answer")
+        return AnswerLine(int(match[1]), match[2] == b"begun"), rest
+
+
+class _Line:
+    """The first line of what is fed."""
+
+    def __init__(self) -> None:
+        self._buffer = b""
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes] | None:
+        self._buffer += data
+        end = self._buffer.find(b"\n", 0, PREFACE_LIMIT)
+        if end >= 0:
+            return self._buffer[: end + 1], self._buffer[end + 1 :]
+        if len(self._buffer) >= PREFACE_LIMIT:
+            raise PrefaceError(f"{self._buffer[:80]!r} is no line between members")
+        return None

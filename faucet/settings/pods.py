@@ -1,0 +1,126 @@
+"""The pods of a service, and the way to them through SSH."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from faucet.net.address import Address
+from faucet.net.service_url import ServiceUrl
+from faucet.settings.option import MONITOR, PODS, SSH, option
+from faucet.settings.serving import MonitorSettings, ServeSettings
+from faucet.ssh.target import Target
+
+
+@dataclass(frozen=True, kw_only=True)
+class PodSettings:
+    """Which pods there are, and how they are reached."""
+
+    service_url: ServiceUrl | None = option(
+        None,
+        "URL of the headless service: http://plumber:8000; https, too. Without a port: as its SRV records or "
+        "EndpointSlices say.",
+        PODS,
+        unit="url",
+        shown="required",
+        example="http://plumber:8000",
+    )
+    resolve: Literal["auto", "dns", "kubernetes"] = option(
+        "auto",
+        "How pods are found: by DNS, or by the Kubernetes API. auto: the API inside a cluster.",
+        PODS,
+        example="dns",
+        detail="What follows from each: [kubernetes.md](kubernetes.md#where-the-pods-come-from).",
+    )
+    dns: Address | None = option(
+        None,
+        "DNS server to use: an address, or address:port.",
+        PODS,
+        unit="dns",
+        shown="as the system does",
+        example="10.96.0.10",
+    )
+    resolve_interval: float = option(
+        5.0,
+        "Time between two DNS queries; shorter if the answer's TTL is shorter.",
+        PODS,
+        unit="duration",
+        minimum=1,
+        example="10s",
+    )
+    connect_timeout: float = option(
+        2.0, "How long a pod may take to accept a connection.", PODS, unit="duration", minimum=0.1, example="5s"
+    )
+    lock_grace: float = option(
+        60.0,
+        "How long a pod stays locked that may still be computing a response that no client waits for.",
+        PODS,
+        unit="duration",
+        example="5m",
+    )
+    ca_file: Path | None = option(
+        None,
+        "https: file of CA certificates to trust, in PEM.",
+        PODS,
+        shown="the system's CAs",
+        example="/etc/faucet/ca.pem",
+    )
+    insecure_skip_verify: bool = option(False, "https: accept any certificate.", PODS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SshSettings:
+    """Whether to go through a bastion, and how to log in there."""
+
+    via_ssh: tuple[Target, ...] = option(
+        (),
+        "Connect through SSH to this host, a bastion or where Faucet runs: [user@]host[:port]. Can be "
+        "repeated: the next one is used if that fails.",
+        SSH,
+        unit="ssh",
+        shown="none",
+        example="ops@bastion",
+    )
+    ssh_config: Path | None = option(
+        None, "SSH client configuration to read.", SSH, shown="~/.ssh/config", example="~/.ssh/config-work"
+    )
+    ssh_key: Path | None = option(
+        None, "Private key to log in with.", SSH, shown="as the config says", example="~/.ssh/id_deploy"
+    )
+    ssh_known_hosts: Path | None = option(
+        None, "File of trusted host keys.", SSH, shown="~/.ssh/known_hosts", example="/etc/ssh/known_hosts_faucet"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinkSettings(SshSettings):
+    """What is asked of the link while it carries requests."""
+
+    ssh_wait: float = option(
+        10.0,
+        "How long a request waits while the SSH connection is down; then it gets 503.",
+        SSH,
+        unit="duration",
+        example="30s",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttachSettings(MonitorSettings, SshSettings):
+    """`faucet attach`."""
+
+    which: str | None = option(
+        None,
+        "Port, or path of the control socket, if several run.",
+        MONITOR,
+        shown="the only one",
+        positional="only",
+        example="3838",
+    )
+    read_only: bool = option(False, "Look only: no key changes anything.", MONITOR)
+
+
+@dataclass(frozen=True, kw_only=True)
+class K8sSettings(ServeSettings, PodSettings, LinkSettings):
+    """`faucet k8s`."""

@@ -1,0 +1,58 @@
+"""The words around lock lanes: labels, times, and what is chosen."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from math import inf
+
+from faucet.status.columns import format_age
+from faucet.status.format import clock
+from faucet.status.snapshot import RequestRow
+from faucet.text import visible
+from faucet.tui.holds import Hold, Mark
+from faucet.units import format_duration
+
+TICKS = (1, 2, 5, 10, 30, 60, 120, 300)
+"""Seconds between two times on the axis."""
+
+CELLS_PER_TICK = 14
+
+LABEL = 10
+"""Characters of a worker's name: of a pod's, the end, which is unique."""
+
+
+def label_of(name: str) -> str:
+    """Return the short name of a worker."""
+    return name if name.rstrip("+-").isdecimal() else name[-LABEL:]
+
+
+def axis_text(first: int, width: int, step: float) -> str:
+    """Return the times of `width` cells from number `first` on, as one character per cell."""
+    every = next((tick for tick in TICKS if tick >= step * CELLS_PER_TICK), TICKS[-1])
+    cells = [" "] * width
+    moment = int(first * step // every + 1) * every
+    while (place := int(moment / step) - first) < width:
+        text = datetime.fromtimestamp(moment).strftime("%H:%M" if every >= 60 else "%H:%M:%S")
+        if 0 <= place <= width - len(text) - 4:
+            cells[place : place + len(text)] = text
+        moment += every
+    if width >= 4:
+        cells[-3:] = "now"
+    return "".join(cells)
+
+
+def describe_item(item: Hold | Mark, now: float) -> str:
+    """Return what is chosen as one line."""
+    if isinstance(item, Mark):
+        return f"{clock(item.when)} {visible(item.item.text)}"
+    row = item.item
+    if not isinstance(row, RequestRow):
+        gone = f", nobody waits since {format_age(now - item.left)}" if item.left < inf else ""
+        return f"{visible(row.request)} {format_age(now - item.start)}{gone}"
+    waited = f", queued {format_duration(row.waited)}" if row.waited >= 0.001 else ""
+    held = f" ({format_duration(item.end - item.left)} for nobody)" if item.left < item.end else ""
+    note = f"  {visible(row.note)}" if row.note else ""
+    return (
+        f"{clock(item.start)} {row.status} {row.method} {visible(row.target)}  "
+        f"{format_duration(row.service)}{held}{waited}, {row.client}{note}"
+    )

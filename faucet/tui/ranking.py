@@ -1,0 +1,122 @@
+"""The part of the monitor about endpoints: which take the workers' time. Asked for only while they are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from faucet.control.client import NoRuntime, Refusal
+from faucet.status.endpoint import LENGTH
+from faucet.status.endpoint_columns import BAR, LEAST_ENDPOINT, EndpointColumn, bar, counted_in, endpoint_columns
+from faucet.status.endpoints import OTHER
+from faucet.status.snapshot import EndpointRow
+from faucet.tui.lines import Heading, Line, LineView
+from faucet.tui.paint import fit
+from faucet.tui.spans import Spanning
+
+ENDPOINTS_SECONDS = 2.0
+"""Seconds between two requests for the endpoints, while they are shown."""
+
+EndpointItem = EndpointRow | Heading
+
+
+def key_of(item: EndpointItem | None) -> object:
+    """Return what stays the same of an endpoint while its figures change."""
+    return item.endpoint if isinstance(item, EndpointRow) else item
+
+
+def endpoint_line(
+    item: EndpointItem, columns: Sequence[EndpointColumn], sorted_by: str, width: int, plain: bool
+) -> Line:
+    """Return an endpoint, or the titles of the columns, as a line of `width` characters."""
+    room = max(width - sum(column.width + 1 for column in columns) - 1, LEAST_ENDPOINT - 1)
+    widths = {"endpoint": min(room, LENGTH), "bar": BAR + max(room - LENGTH, 0)}
+    parts = [("", "text"), (" ", "text")]
+    for column in columns:
+        space = widths.get(column.id, column.width)
+        text = column.title if isinstance(item, Heading) else column.text(item)
+        if column.id == "bar" and isinstance(item, EndpointRow):
+            text = bar(item.share, space, plain)
+        parts += [(fit(text, space, column.right, plain), _paint(item, column, sorted_by)), (" ", "text")]
+    return Line(parts, item)
+
+
+def _paint(item: EndpointItem, column: EndpointColumn, sorted_by: str) -> str:
+    if isinstance(item, Heading):
+        return "strong" if column.id == sorted_by else "title"
+    if column.id == "errors" and item.errors:
+        return "error"
+    return {"endpoint": "strong", "bar": "spark"}.get(column.id, "text")
+
+
+class Ranking(Spanning):
+    """The endpoints, sorted."""
+
+    plain: bool
+    tab: str
+    paused: bool
+    endpoint_rows: list[EndpointRow]
+    sorted_by = "share"
+    counted = ""
+    """What the figures are of."""
+
+    def endpoint_item(self, item: EndpointItem) -> Line:
+        """Return an endpoint, or the titles, as a line."""
+        columns = endpoint_columns(self.size.width - 2, self.plain)
+        return endpoint_line(item, columns, self.sorted_by, self.size.width - 2, self.plain)
+
+    def fetch_endpoints(self) -> None:
+        """Ask for the endpoints, if they are shown."""
+        if self.tab == "endpoints" and not self.paused:
+            self.run_worker(self._fetch_endpoints(), group="endpoints", exclusive=True, exit_on_error=False)
+
+    async def _fetch_endpoints(self) -> None:
+        try:
+            data = await self.feed.ask("endpoints")
+        except (Refusal, NoRuntime):
+            return  # the header says so; what was there before stays
+        self.endpoint_rows = [EndpointRow(**row) for row in data["endpoints"]]
+        self.counted = counted_in(data["seconds"], data["uncounted"])
+        self.draw_endpoints()
+
+    def draw_endpoints(self) -> None:
+        """Draw the endpoints in their order."""
+        columns = {column.id: column for column in endpoint_columns()}
+        rows = sorted(self.endpoint_rows, key=columns[self.sorted_by].order)
+        view = self.behind.query_one("#endpoints", LineView)
+        view.replace([Heading(), *rows] if rows else [])
+        self.draw_hints()
+
+    def sort_endpoints(self) -> str:
+        """Sort by the next column that is shown; return its title."""
+        shown = [column for column in endpoint_columns(self.size.width - 2) if column.id != "bar"]
+        names = [column.id for column in shown]
+        index = names.index(self.sorted_by) + 1 if self.sorted_by in names else 0
+        self.sorted_by = names[index % len(names)]
+        self.draw_endpoints()
+        return shown[index % len(names)].title
+
+    @property
+    def endpoints_hint(self) -> str:
+        """What the figures are of, and their order, as text."""
+        titles = {column.id: column.title for column in endpoint_columns()}
+        return f"{self.counted}, by {titles[self.sorted_by]} (s)" if self.counted else ""
+
+    def show_item(self, item: object) -> None:
+        """Show the details of an item: the requests of an endpoint; the titles sort."""
+        if isinstance(item, Heading):
+            self.sort_endpoints()
+        elif isinstance(item, EndpointRow) and item.endpoint == OTHER:
+            self.notify("these are endpoints that are not told apart", timeout=4)
+        elif isinstance(item, EndpointRow):
+            self.limit(self.span, item.endpoint)
+            self.action_tab("requests")
+        else:
+            super().show_item(item)
+
+    def action_tab(self, name: str) -> None:
+        """Show another view."""
+        raise NotImplementedError
+
+    def draw_hints(self) -> None:
+        """Draw the line of the views, with its hints."""
+        raise NotImplementedError

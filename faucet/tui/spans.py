@@ -1,0 +1,104 @@
+"""The half of the monitor about time: lock lanes, how long a time they show, and the span that lines are limited to."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import on
+from textual.binding import Binding, BindingType
+
+from faucet.status.endpoint import endpoint_of
+from faucet.status.format import clock
+from faucet.status.snapshot import LogRow, RequestRow, WorkerRow
+from faucet.text import visible
+from faucet.tui.actions import Acting
+from faucet.tui.items import request_details
+from faucet.tui.lane_view import LaneView
+from faucet.tui.lines import Line, LineView
+from faucet.tui.model import LogItem
+from faucet.tui.screens import TextScreen
+
+Span = tuple[float, float]
+"""Seconds since the epoch."""
+
+LIMITED = ("log", "requests", "events")
+"""Views that a span limits."""
+
+
+def overlaps(item: LogItem, span: Span | None) -> bool:
+    """Return whether a line, or a part of a request from its queueing to its end, lies in `span`; None: always."""
+    if span is None:
+        return True
+    if isinstance(item, LogRow):
+        return span[0] <= item.when <= span[1]
+    return item.ended - item.service - item.waited <= span[1] and item.ended >= span[0]
+
+
+def is_of(item: LogItem, endpoint: str | None) -> bool:
+    """Return whether a line is a request of `endpoint`; None: always."""
+    if endpoint is None:
+        return True
+    return isinstance(item, RequestRow) and endpoint_of(item.method, item.target) == endpoint
+
+
+class Spanning(Acting):
+    """Lock lanes, and the span that is selected on them."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("left_square_bracket", "zoom(1)", "Longer span", id="longer", key_display="[", show=False),
+        Binding("right_square_bracket", "zoom(-1)", "Shorter span", id="shorter", key_display="]", show=False),
+    ]
+
+    span: Span | None = None
+    endpoint: str | None = None
+
+    def limited(self, item: LogItem, line: Line | None) -> Line | None:
+        """Return `line` if its item lies in the selected span and is of the selected endpoint, as far as there are."""
+        return line if line is not None and overlaps(item, self.span) and is_of(item, self.endpoint) else None
+
+    def action_zoom(self, by: int) -> None:
+        """Show a longer or a shorter time on the lock lanes."""
+        texts = [view.zoom(by) for view in self.behind.query(LaneView)]
+        self.notify(f"lanes of {texts[0]}", timeout=2)
+
+    @property
+    def span_hint(self) -> str:
+        """What the lines are limited to, as text; empty if they are not."""
+        times = f"{clock(self.span[0])} to {clock(self.span[1])}" if self.span is not None else ""
+        limits = ", ".join(text for text in (self.endpoint, times) if text)
+        return f"{limits} only (esc)" if limits else ""
+
+    @on(LaneView.Spanned)
+    def _spanned(self, event: LaneView.Spanned) -> None:
+        self.limit((event.start, event.end), self.endpoint)
+
+    def limit(self, span: Span | None, endpoint: str | None) -> None:
+        """Limit log, requests and events to what lies in `span` and is of `endpoint`; None: not any more."""
+        self.span, self.endpoint = span, endpoint
+        for lanes in self.behind.query(LaneView):
+            lanes.select(span)
+        for name in LIMITED:
+            self.behind.query_one(f"#{name}", LineView).refill()
+        if self.span_hint:
+            self.notify(f"log, requests and events: {self.span_hint}", timeout=4, markup=False)
+
+    @on(LaneView.Picked)
+    def _picked_on_a_lane(self, event: LaneView.Picked) -> None:
+        self.show_item(event.item)
+
+    @on(LineView.Picked)
+    def _picked_line(self, event: LineView.Picked) -> None:
+        self.show_item(event.item)
+
+    def show_item(self, item: object) -> None:
+        """Show the details of a request, a line or an event."""
+        if isinstance(item, RequestRow):
+            self.push_screen(TextScreen("Request", request_details(item)))
+        elif isinstance(item, LogRow):
+            self.push_screen(TextScreen(clock(item.when), visible(item.text)))
+        elif isinstance(item, WorkerRow):
+            self.show_worker(item.name)
+
+    def show_worker(self, name: str) -> None:
+        """Show the details of a worker."""
+        raise NotImplementedError

@@ -1,0 +1,113 @@
+"""The Lease in a real Kubernetes API server: what the fake one is believed to do, and members that run on it."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from faucet.ha import clock
+from faucet.ha.decisions import Began, Ended
+from faucet.ha.lease_client import LeaseClient, NotStored, why_failed
+from faucet.ha.record import Lease
+from faucet.pods.discovery.endpoint_slices import ApiError
+from tests.support.ha_player import FULL, TIMING, Player, one_active, players, when
+from tests.support.realkube import RealKube, is_here
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("realkube")]
+
+LEASES = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
+
+
+@pytest.fixture
+async def kube(tmp_path: Path) -> AsyncIterator[RealKube]:
+    """A server, with a Role that allows `faucet` what the docs say."""
+    if not is_here():  # in CI, too: it takes longer to build than all tests may take
+        pytest.skip("needs a Kubernetes API server (`just kube`) and etcd")
+    async with RealKube(tmp_path) as running:
+        await running.allow_leases(["get", "create", "update"])
+        yield running
+
+
+async def test_what_the_client_relies_on(kube: RealKube) -> None:
+    """Versions, conflicts, and what is missing, as the server words them."""
+    one, other = (LeaseClient(kube.faucet, "default", "faucet-plumber", TIMING) for _ in range(2))
+    assert await one.read() is None
+    first = await one.write(FULL, "")
+    assert await other.read() == Lease(FULL, first)
+    with pytest.raises(NotStored, match="already exists"):
+        await other.write(FULL, "")
+    second = await other.write(replace(FULL, beat=13), first)
+    assert second != first
+    with pytest.raises(NotStored, match="has been modified"):
+        await one.write(replace(FULL, beat=14), first)
+    assert await one.read() == Lease(replace(FULL, beat=13), second)
+    released = replace(FULL, beat=14, holder="", released_by=FULL.holder)
+    third = await one.write(released, second)
+    assert await other.read() == Lease(released, third)
+    await kube.admin.send("DELETE", f"{LEASES}/faucet-plumber")
+    with pytest.raises(NotStored, match="UID in precondition"):
+        await other.write(FULL, third)
+    assert await one.read() is None
+
+    elsewhere = LeaseClient(kube.faucet, "other", "faucet-plumber", TIMING)
+    with pytest.raises(ApiError, match="cannot get resource") as refused:
+        await elsewhere.read()
+    assert "verbs: [get, create, update]" in why_failed(refused.value, elsewhere)
+    no_namespace = LeaseClient(kube.admin, "nowhere", "faucet-plumber", TIMING)
+    assert await no_namespace.read() is None
+    with pytest.raises(ApiError, match="nowhere"):
+        await no_namespace.write(FULL, "")
+
+
+async def test_an_unchanged_lease_has_no_new_version(kube: RealKube) -> None:
+    """This is what the beat is for."""
+    path = f"{LEASES}/faucet-plumber"
+    await LeaseClient(kube.faucet, "default", "faucet-plumber", TIMING).write(FULL, "")
+    content = await kube.faucet.get(path)
+    assert await kube.faucet.send("PUT", path, content) == content
+
+
+async def test_an_update_without_a_uid_creates_what_was_deleted(kube: RealKube) -> None:
+    """This is why the client never sends one."""
+    path = f"{LEASES}/faucet-plumber"
+    await LeaseClient(kube.faucet, "default", "faucet-plumber", TIMING).write(FULL, "")
+    found = json.loads(await kube.faucet.get(path))
+    await kube.admin.send("DELETE", path)
+    del found["metadata"]["uid"]
+    assert json.loads(await kube.faucet.send("PUT", path, json.dumps(found).encode()))["metadata"]["uid"]
+
+
+async def test_members_on_a_real_server(kube: RealKube) -> None:
+    """Renewals, a planned change, a server that hangs, one that is gone, and one that lost what it promised."""
+    async with players(kube.faucet, "a", "b") as (a, b):
+        await a.elector.release("handover")
+        began = clock.now()
+        assert isinstance(await b.until(Began), Began)
+        assert clock.now() - began < 1.0
+        kube.etcd.send_signal(signal.SIGSTOP)
+        assert isinstance(await b.until(Ended), Ended)
+        assert b.elector.trouble
+        kube.etcd.send_signal(signal.SIGCONT)
+        first = await one_active([a, b])
+        kube.stop_server()
+        await first.until(Ended)
+        kube.start_server()
+        await kube.wait_ready()
+        second = await one_active([a, b])
+        await kube.admin.send("DELETE", f"{LEASES}/faucet-plumber")
+        assert second.may_grant
+        await until_renewed(second)
+        assert second.may_grant, "it makes the Lease again within its term"
+
+
+async def until_renewed(player: Player) -> None:
+    """Until a renewal that is sent from now on is acknowledged."""
+    term = player.election.term
+    assert term is not None
+    now = clock.now()
+    await when(lambda: term.renewed_at > now)

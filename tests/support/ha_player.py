@@ -1,0 +1,96 @@
+"""Members of an election that run on an API server, without links to each other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from faucet.ha import clock
+from faucet.ha.decisions import AskAll, Began, Decision, Reply
+from faucet.ha.election import Election
+from faucet.ha.elector import Elector
+from faucet.ha.lease_client import LeaseClient
+from faucet.ha.member import Member
+from faucet.ha.record import Identity, Record
+from faucet.ha.timing import Timing
+from faucet.pods.discovery.in_cluster import InCluster
+
+TIMING = Timing(lease_duration=3.0, renew_deadline=1.8)
+"""Short, but with calls that may take 0.6 s."""
+
+FULL = Record(
+    holder="a/uid-a/boot", epoch=7, lease_duration=9.5, outage_limit=300.0, beat=12,
+    members={"uid-a": "10.0.0.1:3840", "uid-b": "[fd00::2]:3840"}, quarantine=2.5, released_by="",
+    busy=frozenset({"10.1.0.1:8000", "10.1.0.2:8000"}), unknown_for=0.25, address="10.0.0.1:3840", token="secret",
+)  # fmt: skip
+
+
+def client(source: InCluster) -> LeaseClient:
+    """Of the Lease that all tests use."""
+    return LeaseClient(source, "default", "faucet-plumber", TIMING)
+
+
+class Player:
+    """A member that runs on the fake API, without links to the others."""
+
+    def __init__(self, source: InCluster, name: str, boot: str = "1") -> None:
+        self.told: list[Decision] = []
+        self.election = Election(Identity(name, f"uid-{name}", boot), TIMING, address=name, token="t")
+        self.member = Member(self.election, lock_grace=5.0)
+        self.elector = Elector(self.member, client(source), self._hear)
+        self.changed = asyncio.Event()
+
+    def _hear(self, decision: Decision) -> None:
+        self.told.append(decision)
+        self.changed.set()
+
+    @property
+    def may_grant(self) -> bool:
+        """Whether it may at this moment."""
+        return self.election.may_grant(clock.now())
+
+    @property
+    def last(self) -> Decision | None:
+        """What it was told last, questions and replies apart."""
+        return next((one for one in reversed(self.told) if not isinstance(one, AskAll | Reply)), None)
+
+    async def until(self, kind: type[Decision], seconds: float = 20.0) -> Decision:
+        """Until that is the last decision; return it."""
+        async with asyncio.timeout(seconds):
+            while not isinstance(last := self.last, kind):
+                self.changed.clear()
+                await self.changed.wait()
+        return last
+
+
+async def when(condition: Callable[[], object], seconds: float = 20.0) -> None:
+    """Until something is so that nobody tells."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def one_active(them: Sequence[Player]) -> Player:
+    """The member that becomes the active, and the only one."""
+    await when(lambda: any(player.may_grant for player in them))
+    (active,) = [player for player in them if player.may_grant]
+    return active
+
+
+@asynccontextmanager
+async def players(source: InCluster, *names: str) -> AsyncIterator[list[Player]]:
+    """Members, of whom the first is the active and knows the others."""
+    them = [Player(source, name) for name in names]
+    try:
+        them[0].elector.start()
+        await them[0].until(Began)
+        await asyncio.sleep(them[0].member.quarantine.unknown_for(clock.now()))  # after the first installation
+        them[0].election.members = {player.election.me.key: player.election.me.name for player in them}
+        them[0].elector.event(them[0].election.renew_soon)
+        for player in them[1:]:
+            player.elector.start()
+        yield them
+    finally:
+        for player in them:
+            await player.elector.stop()

@@ -1,0 +1,163 @@
+"""Members that are connected: on the fake API server, over real sockets on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+
+import pytest
+
+from faucet.ha import clock
+from faucet.ha.decisions import Began, Ended
+from faucet.ha.election import Election
+from faucet.ha.lease_object import record_of
+from faucet.ha.member import Member
+from faucet.ha.peers import Peers
+from faucet.ha.record import Identity
+from faucet.pods.discovery.in_cluster import InCluster, in_cluster
+from tests.support.ha_player import TIMING, client, when
+from tests.support.kubeapi import KubeApi
+
+
+class Faucet:
+    """A member with its links."""
+
+    def __init__(self, source: InCluster, name: str) -> None:
+        self.told: list[Began | Ended] = []
+        self.election = Election(Identity(name, f"uid-{name}", "1"), TIMING, token=f"token of {name}")
+        self.member = Member(self.election, lock_grace=5.0)
+        self.peers = Peers(self.member, client(source), self.told.append)
+        self.port = 0
+
+    async def start(self) -> None:
+        """Listen, and take part."""
+        self.port = await self.peers.start("127.0.0.1", 0)
+        self.election.address = f"127.0.0.1:{self.port}"
+
+    @property
+    def may_grant(self) -> bool:
+        """Whether it may at this moment."""
+        return self.election.may_grant(clock.now())
+
+    def may_use(self, pod: str) -> bool:
+        """Whether it may at this moment."""
+        return self.member.may_use(pod, clock.now())
+
+
+@asynccontextmanager
+async def faucets(tmp_path: Path, *names: str) -> AsyncIterator[tuple[KubeApi, list[Faucet]]]:
+    """Members that know each other; the first is the active, and its first quarantine has passed."""
+    async with KubeApi(tmp_path / "api") as api:
+        source = in_cluster(api.in_cluster_env, api.service_account(tmp_path / "account"))
+        assert source is not None
+        them = [Faucet(source, name) for name in names]
+        try:
+            await them[0].start()
+            await when(lambda: them[0].may_use("p1"))
+            for one in them[1:]:
+                await one.start()
+            await when(lambda: listed(api) == {f"uid-{name}" for name in names})
+            await when(lambda: all(one.peers.is_welcome for one in them[1:]))
+            yield api, them
+        finally:
+            for one in them:
+                await one.peers.stop()
+
+
+def listed(api: KubeApi) -> set[str]:
+    """The members that the Lease lists."""
+    lease = api.lease("faucet-plumber")
+    return set(record_of(lease, TIMING).record.members) if lease is not None else set()
+
+
+@pytest.mark.slow
+async def test_an_api_that_is_silent_for_all_stops_nobody(tmp_path: Path) -> None:
+    async with faucets(tmp_path, "a", "b", "c") as (api, (a, b, c)):
+        api.silent = True
+        until = clock.now() + 2 * TIMING.lease_duration
+        while clock.now() < until:
+            assert a.may_grant
+            await asyncio.sleep(0.05)
+        api.silent = False
+        await when(lambda: not a.peers.elector.trouble)
+        assert (len(a.told), b.told, c.told) == (1, [], [])
+
+
+@pytest.mark.slow
+async def test_a_member_that_does_not_promise_ends_the_term(tmp_path: Path) -> None:
+    async with faucets(tmp_path, "a", "b", "c") as (api, (a, b, c)):
+        await b.peers.stop()
+        api.silent = True
+        await when(lambda: not a.may_grant)
+        await when(lambda: isinstance(a.told[-1], Ended))
+        api.silent = False
+        await when(lambda: a.may_grant or c.may_grant)
+
+
+@pytest.mark.slow
+async def test_a_planned_change_is_quick_and_busy_pods_follow_when_they_are_free(tmp_path: Path) -> None:
+    async with faucets(tmp_path, "a", "b") as (_, (a, b)):
+        a.member.granted("p1")
+        began = clock.now()
+        await a.peers.elector.release("handover")
+        await when(lambda: b.may_grant)
+        assert clock.now() - began < 1.0
+        assert b.may_use("p2")
+        await when(lambda: a.peers.is_welcome)
+        await asyncio.sleep(2 * b.member.quarantine.carried(clock.now()))
+        assert not b.may_use("p1"), "however long it takes"
+        a.peers.released("p1")
+        await when(lambda: b.may_use("p1"))
+
+
+@pytest.mark.slow
+async def test_an_active_that_dies_without_a_word_leaves_a_quarantine(tmp_path: Path) -> None:
+    async with faucets(tmp_path, "a", "b") as (_, (a, b)):
+        a.member.granted("p1")
+        began = clock.now()
+        await a.peers.stop()
+        await when(lambda: b.may_grant)
+        assert clock.now() - began > TIMING.renew_deadline
+        assert not b.may_use("p1")
+        assert not b.may_use("p2"), "nothing is known of any"
+        await when(lambda: b.may_use("p1") and b.may_use("p2"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("greeting", [b"GET / HTTP/1.1\r\n\r\n", b"faucet-peer/1 wrong\n", b"x" * 10_000, b"\n"])
+async def test_a_stranger_is_cut_off_and_told_nothing(tmp_path: Path, greeting: bytes) -> None:
+    async with faucets(tmp_path, "a") as (_, (a,)):
+        reader, writer = await asyncio.open_connection("127.0.0.1", a.port)
+        with closing(writer):
+            writer.write(greeting)
+            assert await all_that_comes(reader) == b""
+        assert a.may_grant
+
+
+async def all_that_comes(reader: asyncio.StreamReader) -> bytes:
+    """Until the other end closes the connection, or resets it."""
+    async with asyncio.timeout(5):
+        with contextlib.suppress(ConnectionResetError):
+            return await reader.read()
+    return b""
+
+
+@pytest.mark.slow
+async def test_who_says_nothing_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("faucet.ha.connection.SILENCE", 0.5)
+    async with faucets(tmp_path, "a") as (_, (a,)):
+        reader, writer = await asyncio.open_connection("127.0.0.1", a.port)
+        with closing(writer):
+            assert await all_that_comes(reader) == b""
+
+
+@pytest.mark.slow
+async def test_a_relay_that_hangs_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with faucets(tmp_path, "a", "b") as (_, (a, b)):
+        monkeypatch.setattr("faucet.ha.connection.SILENCE", 0.5)
+        monkeypatch.setattr("faucet.ha.connection.PeerConnection.send", lambda self, message: None)
+        await when(lambda: a.election.unreachable == {"uid-b"})
+        await when(lambda: not b.peers.is_welcome)
