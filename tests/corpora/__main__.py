@@ -50,6 +50,17 @@ def rolling(name: str) -> Row:
     return rig.row
 
 
+SPOOLED = ("--buffer-request", "2KiB", "--buffer-response", "2KiB", "--spool-limit", "1MiB")
+"""Most bodies go through files, and sometimes there is no room left."""
+
+
+def spooled(name: str) -> Row:
+    """The same with bodies that are longer than their buffers."""
+    with Rig(f"{name}-spooled", *SPOOLED) as rig:
+        PLAIN[name](rig)
+    return rig.row
+
+
 def slowly(mode: str) -> Row:
     """A mode of slowhttptest."""
     with Rig(f"slowhttptest-{mode}", *slow_tools.LIMITS) as rig:
@@ -69,6 +80,7 @@ def recipes() -> dict[str, Recipe]:
     return {
         **{name: partial(plain, name) for name in PLAIN},
         **{f"{name}-rolling": partial(rolling, name) for name in ("h2load", *clients.ALL)},
+        **{f"{name}-spooled": partial(spooled, name) for name in ("ab", *clients.ALL, *toxic.ALL)},
         **{f"slowhttptest-{mode}": partial(slowly, mode) for mode in slow_tools.MODES},
         "websocket": with_sockets,
         "pods": partial(pods.recipe, "pods", through_ssh=False),

@@ -6,6 +6,7 @@ got is in the log, and the other way round; no lock is left.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -201,6 +202,14 @@ class Rig:
                 return status
             sleep(0.3)
 
+    def spool_files(self) -> int:
+        """Files without a name that Faucet has open."""
+        names = []
+        for descriptor in Path(f"/proc/{self.service.process.pid}/fd").glob("*"):
+            with contextlib.suppress(OSError):  # closed meanwhile
+                names.append(str(descriptor.readlink()))
+        return sum(name.endswith(" (deleted)") for name in names)
+
     def book(self) -> Counter[str]:
         """What workers have written down."""
         path = self.directory / "book"
@@ -222,6 +231,8 @@ class Rig:
         for what in ("locked", "waiting", "buffered"):
             if totals[what]:
                 self.wrong(f"at the end, {totals[what]} {what}")
+        if files := self.spool_files():
+            self.wrong(f"at the end, {files} spool files are open")
         self.row.probe = self.probe.told() if self._probed else ""
         self.row.wrong += [f"{count} times: {text}" for text, count in self.probe.wrong.items()]
         book = self.book()
