@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from tests.corpora import clients, coverage, load_tools, pods, slow_tools, websocket
+from tests.corpora import clients, coverage, load_tools, pods, slow_tools, toxic, websocket
 from tests.corpora.rig import Missing, Rig, Row
 from tests.corpora.targets import TARGETS
 from tests.support.running import python_worker
@@ -16,7 +18,7 @@ from tests.support.running import python_worker
 Recipe = Callable[[], Row]
 
 
-PLAIN = load_tools.ALL | clients.ALL
+PLAIN = load_tools.ALL | clients.ALL | toxic.ALL
 """Recipes for the service as it is by default."""
 
 
@@ -24,6 +26,27 @@ def plain(name: str) -> Row:
     """A load generator, or a client."""
     with Rig(name) as rig:
         PLAIN[name](rig)
+    return rig.row
+
+
+def rolling(name: str) -> Row:
+    """The same during one rolling restart after the other, which costs no request."""
+    ended, rolls = threading.Event(), 0
+
+    def roll() -> None:
+        nonlocal rolls
+        while not ended.is_set():
+            rig.ctl("rolling-restart", "--wait")
+            rolls += 1
+
+    with Rig(f"{name}-rolling", workers=3) as rig, ThreadPoolExecutor(1) as thread:
+        rolled = thread.submit(roll)
+        try:
+            PLAIN[name](rig)
+        finally:
+            ended.set()
+        rolled.result(60)
+        rig.row.said += f"; {rolls} rolling restarts"
     return rig.row
 
 
@@ -45,6 +68,7 @@ def recipes() -> dict[str, Recipe]:
     """All of them, by name."""
     return {
         **{name: partial(plain, name) for name in PLAIN},
+        **{f"{name}-rolling": partial(rolling, name) for name in ("h2load", *clients.ALL)},
         **{f"slowhttptest-{mode}": partial(slowly, mode) for mode in slow_tools.MODES},
         "websocket": with_sockets,
         "pods": partial(pods.recipe, "pods", through_ssh=False),

@@ -35,6 +35,9 @@ HANGS = 10.0
 
 PROBE_INTERVAL = 0.1
 
+LEFT_THE_QUEUE = "the client left the queue"
+"""The note of a request that was sent to no worker, even if it had just got the lock of one."""
+
 
 class Missing(Exception):
     """What a recipe needs is not on this machine; the text says what."""
@@ -110,9 +113,9 @@ class Row:
 class Rig:
     """A service with workers of a kind, and its books; use it as a context manager, then read `row`."""
 
-    def __init__(self, name: str, *options: str, command: str = BOOKED, probed: bool = True) -> None:
+    def __init__(self, name: str, *options: str, command: str = BOOKED, workers: int = 2, probed: bool = True) -> None:
         self.row = Row(name)
-        self._options = (*options, "--command", command)
+        self._options = (*options, "--command", command, "-w", str(workers))
         self._probed = probed
         self.directory = Path()
         self.service: Faucet
@@ -122,10 +125,14 @@ class Rig:
         self.directory = Path(tempfile.mkdtemp(prefix="fct-"))
         self._control = str(self.directory / "control")
         self.service = Faucet(
-            self.directory, "-w", "2", "--control", self._control, "--log-file", "log", "--log-format", "json",
+            self.directory, "--control", self._control, "--log-file", "log", "--log-format", "json",
             *self._options, env={"CORPORA_BOOK": str(self.directory / "book")}, checked=False,
         )  # fmt: skip
-        self.service.wait_ready()
+        try:
+            self.service.wait_ready()
+        except BaseException:
+            self._close()
+            raise
         self.probe = Probe(self.service.port)
         if self._probed:
             self.probe.start()
@@ -138,8 +145,11 @@ class Rig:
             if kind is None:
                 self._check()
         finally:
-            self.service.close()
-            shutil.rmtree(self.directory)
+            self._close()
+
+    def _close(self) -> None:
+        self.service.close()
+        shutil.rmtree(self.directory)
 
     @property
     def port(self) -> int:
@@ -169,13 +179,16 @@ class Rig:
         """Remember a broken promise."""
         self.row.wrong.append(text)
 
+    def ctl(self, *command: str) -> str:
+        """What `faucet ctl` prints. Raises CalledProcessError, if the command is refused, too."""
+        return subprocess.run(
+            [sys.executable, "-m", "faucet", "ctl", *command, "--at", self._control],
+            capture_output=True, text=True, check=True, timeout=60, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        ).stdout  # fmt: skip
+
     def status(self) -> dict[str, Any]:
         """What `faucet ctl status --json` prints."""
-        done = subprocess.run(
-            [sys.executable, "-m", "faucet", "ctl", "status", "--json", "--at", self._control],
-            capture_output=True, text=True, check=True, timeout=60, env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )  # fmt: skip
-        status: dict[str, Any] = json.loads(done.stdout)
+        status: dict[str, Any] = json.loads(self.ctl("status", "--json"))
         return status
 
     def settled(self, seconds: float = 30) -> dict[str, Any]:
@@ -224,6 +237,6 @@ class Rig:
         if dropped := [text for text in self.messages() if "dropped" in text]:
             self.row.said += f"; {dropped[0]}"
             return
-        with_worker = sum(1 for entry in self.records() if entry["worker"])
+        with_worker = sum(1 for entry in self.records() if entry["worker"] and entry["note"] != LEFT_THE_QUEUE)
         if self.row.handed and with_worker != self.row.handed:
             self.wrong(f"workers got {self.row.handed} requests, the log has {with_worker}")
