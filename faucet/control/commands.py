@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
+from math import inf
 from time import time
 from typing import Any
 
@@ -74,7 +75,9 @@ class Commands:
     def _logs(self, message: Message) -> Any:
         recent_log = self._runtime.recent_log
         worker = message.get("worker")
-        entries = [entry for entry in recent_log.entries if worker in (None, entry.worker)]
+        since, until = _moment(message, "since", -inf), _moment(message, "until", inf)
+        entries = [entry for entry in recent_log.entries
+                   if worker in (None, entry.worker) and since <= entry.when <= until]  # fmt: skip
         return [log_row(entry)._asdict() for entry in entries[-_number(message, "last", 50, ROWS_LIMIT) :]]
 
     def _health(self, _: Message) -> Any:
@@ -131,6 +134,13 @@ def _who(message: Message) -> str:
     if not isinstance(who, str):
         return "an unnamed client"
     return "".join(letter for letter in who if letter.isprintable())[:60] or "an unnamed client"
+
+
+def _moment(message: Message, name: str, default: float) -> float:
+    value = message.get(name, default)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise Refused(f"invalid `{name}`: expected seconds since the epoch")
+    return value
 
 
 def _number(message: Message, name: str, default: int, most: int) -> int:

@@ -205,6 +205,7 @@ def request_row(record: Record) -> RequestRow:
         worker=record.worker,
         note=record.note,
         left=round(record.left, 3),
+        request_id=record.request_id,
     )
 
 

@@ -101,6 +101,8 @@ class RequestRow(NamedTuple):
     note: str
     left: float = 0.0
     """Seconds of `service` for which the client was gone."""
+    request_id: str = ""
+    """The id that Faucet gave it; empty without --request-id."""
 
 
 class EndpointRow(NamedTuple):

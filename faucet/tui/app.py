@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from time import monotonic, strftime
@@ -20,7 +20,7 @@ from textual.widgets import ContentSwitcher, Footer, Input
 from faucet.control.client import NoRuntime, Refusal
 from faucet.settings import MonitorSettings
 from faucet.status.columns import COLUMNS, Cell
-from faucet.status.snapshot import WaitingRow
+from faucet.status.snapshot import RequestRow, WaitingRow
 from faucet.status.usage import Usage, sample_usage
 from faucet.tui.actions import COMMANDS, ON_A_WORKER, Acting
 from faucet.tui.feed import Connect, Feed
@@ -111,6 +111,7 @@ class Monitor(Ranking):
         self.stopping = False
         self._usage: dict[int, Usage] = {}
         self._sampled: dict[int, object] = {}
+        self._offered: Sequence[str] = ()
         self._drawn = -1
         self._draw_again = 0.0
         self.animation_level = "none"
@@ -129,7 +130,7 @@ class Monitor(Ranking):
         with ContentSwitcher(initial="log"):
             plain = self.plain
             yield LineView(self._log_line, "no log lines yet", "log", plain)
-            yield LineView(lambda item: self.limited(item, request_line(item)), "no requests yet", "requests", plain)
+            yield LineView(self._request_line, "no requests yet", "requests", plain)
             yield LineView(self._waiting_line, "The queue is empty.", "queue", plain, follow=False)
             yield LineView(lambda item: self.limited(item, event_line(item, plain)), "no events yet", "events", plain)
             yield LaneView("lanes", self.settings.slow, plain)
@@ -191,8 +192,11 @@ class Monitor(Ranking):
         self.behind.query_one(OriginLine).show_service(model.service, now, self.plain)
         self.behind.query_one(Tiles).show_model(model, self.plain)
         cells = [Cell(row, now, self._usage.get(row.pid), self.plain) for row in model.rows]
-        if self.behind.query_one(WorkerTable).show_kind(self.mode):
-            self.refresh_bindings()  # local workers and pods have different actions
+        self.behind.query_one(WorkerTable).show_kind(self.mode)
+        offered = model.service.actions if model.service is not None else ()
+        if offered != self._offered:
+            self._offered = offered
+            self.refresh_bindings()  # the footer was drawn before it was known what there is
         self.behind.query_one(WorkerTable).show(cells)
         self.behind.query_one("#log", LineView).feed(model.log, model.counts["log"])
         self.behind.query_one("#requests", LineView).feed(model.requests, model.counts["requests"])
@@ -200,6 +204,7 @@ class Monitor(Ranking):
         if self.tab == "queue":
             self.behind.query_one("#queue", LineView).replace(list(enumerate(model.queue, 1)))
         self._draw_lanes()
+        self.fit_endpoints()
         self.draw_hints()
 
     def _draw_lanes(self) -> None:
@@ -232,7 +237,13 @@ class Monitor(Ranking):
         self.behind.query_one(TabLine).show_tabs([(name, labels[name]) for name in TABS], self.tab, hint)
 
     def _log_line(self, item: LogItem) -> Line | None:
-        return self.limited(item, log_line(item, self.only, self.source))
+        return self.limited(item, log_line(item, self.only, self.source, self._cause(item)))
+
+    def _request_line(self, item: RequestRow) -> Line | None:
+        return self.limited(item, request_line(item, self._cause(item)))
+
+    def _cause(self, item: LogItem) -> str:
+        return self.model.causes.get(item, "") if isinstance(item, RequestRow) else ""
 
     def _waiting_line(self, item: tuple[int, WaitingRow]) -> Line:
         position, row = item

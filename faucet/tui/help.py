@@ -25,6 +25,7 @@ Log, requests, queue, events, lanes, endpoints
   m                 insert a mark                c       clear
   y                 copy the line (OSC 52)       S       save all lines to a file
   ⏎                 details of a request or line
+  n  p              next or previous error       C       copy a request as a curl command
 
 Lock lanes (5; beside the workers from 160 columns)
   ← → ↑ ↓  click    select a request             ⏎       its details

@@ -7,7 +7,8 @@ updates: such a lock was held for as long as it was seen with the same start.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import takewhile
 from math import inf
 from typing import NamedTuple
 
@@ -16,6 +17,9 @@ from faucet.status.snapshot import LogRow, RequestRow, WorkerRow
 
 SAME_START = 0.03
 """Seconds by which the start of one lock may differ in two sources: snapshots have hundredths."""
+
+DISORDER = 5.0
+"""Seconds by which a hold may be known later than one that ended after it: updates come a few times a second."""
 
 HOLDS = 20_000
 """Holds that are kept: fifteen minutes at 22 requests a second."""
@@ -101,8 +105,9 @@ class Holds:
     def see(self, rows: Iterable[WorkerRow], now: float) -> None:
         """Take in the workers as they are at `now`."""
         locked = {}
+        before, self._since = self._since, {}
         for row in rows:
-            self._see_start(row)
+            self._see_start(row, before.get(row.key))
             if row.locked:
                 method, _, target = row.request.partition(" ")
                 hold = Hold(lane_of(row.name), row.locked, inf, row.left or inf, endpoint_of(method, target), row)
@@ -113,9 +118,10 @@ class Holds:
                 self._add(over._replace(end=max(over.end, self._locked[key][1])))
         self._locked = locked
 
-    def _see_start(self, row: WorkerRow) -> None:
-        if row.state in IN_SERVICE and row.since and self._since.get(row.key) != row.since:
-            self._since[row.key] = row.since
+    def _see_start(self, row: WorkerRow, known: float | None) -> None:
+        started = row.since if row.state in IN_SERVICE else 0.0
+        self._since[row.key] = started or known or 0.0
+        if started and started != known:
             text = f"worker {row.name}: in service (pid {row.pid})" if row.pid else f"{row.name}: in service"
             self.marks.append(Mark(lane_of(row.name), row.since, False, LogRow(row.since, "info", row.name, text)))
 
@@ -128,6 +134,19 @@ class Holds:
         """Requests were left out before `first`: what was between the last one known and it is not known."""
         before = self.finished[-1].end if self.finished else 0.0
         self.unknown.append((before, max(first.ended - first.service, before)))
+
+    def since(self, when: float) -> Iterator[Hold]:
+        """Return the finished holds that ended at `when` or later, the newest first."""
+        newest = takewhile(lambda hold: hold.end >= when - DISORDER, reversed(self.finished))
+        return (hold for hold in newest if hold.end >= when)
+
+    def following(self, request: RequestRow) -> float:
+        """Return when the worker of a request was locked the next time; infinite, if it has not been."""
+        lane, ended = lane_of(request.worker), request.ended - SAME_START / 3  # a snapshot has hundredths
+        after = [hold.start for hold, _ in self._locked.values() if hold.worker == lane and hold.start > ended]
+        finished = (hold.start for hold in self.since(ended) if hold.worker == lane)
+        after += [start for start in finished if start >= request.ended - 0.001]
+        return min(after, default=inf)
 
     def held(self, now: float) -> list[Hold]:
         """Return the locks that are held now, as if they ended at `now`."""

@@ -8,6 +8,7 @@ from faucet.status.snapshot import LogRow, RequestRow, WaitingRow
 from faucet.text import visible
 from faucet.tui.lines import Line
 from faucet.tui.model import LogItem
+from faucet.tui.request_text import gist, is_r_error
 from faucet.units import format_duration, format_size
 
 SOURCES = ("everything", "output", "requests", "trouble")
@@ -19,15 +20,18 @@ def status_paint(status: int) -> str:
     return "error" if status >= 500 else "warning" if status >= 400 else "ok"
 
 
-def log_line(item: LogItem, worker: str | None, source: str) -> Line | None:
-    """Return a log line, or None if it is not about `worker` (None: any) or not of the kind `source`."""
+def log_line(item: LogItem, worker: str | None, source: str, cause: str = "") -> Line | None:
+    """Return a log line, or None if it is not about `worker` (None: any) or not of the kind `source`.
+
+    `cause` is the error that R wrote for a request.
+    """
     if worker is not None and item.worker != worker:
         return None
     if isinstance(item, RequestRow):
         if source == "output" or (source == "trouble" and item.status < 500):
             return None
-        return _request_in_log(item)
-    if source == "requests" or (source == "trouble" and item.source in ("out", "info")):
+        return _request_in_log(item, cause)
+    if source == "requests" or (source == "trouble" and item.source in ("out", "info") and not is_r_error(item)):
         return None
     return _message(item)
 
@@ -41,13 +45,17 @@ TAG_LIMIT = 15
 """Characters of a pod's name in log lines."""
 
 
-def _request_in_log(item: RequestRow) -> Line:
+def _request_in_log(item: RequestRow, cause: str) -> Line:
     where = worker_tag(item.worker)
     status, _, rest = request_text(item).partition(" ")
     return Line(
         [(f"{clock(item.ended)} ", "dim"), (f"{where:<3} http ", "dim"), (status, status_paint(item.status)),
-         (f" {visible(rest)}", "text")], item,
+         (f" {visible(rest)}", "text"), (_cause(cause), "error")], item,
     )  # fmt: skip
+
+
+def _cause(text: str) -> str:
+    return f"  {visible(gist(text))}" if text else ""
 
 
 PAINT_OF_SOURCE = {"err": "warning", "warning": "warning", "error": "error", "info": "title", "skipped": "dim"}
@@ -56,7 +64,7 @@ PAINT_OF_SOURCE = {"err": "warning", "warning": "warning", "error": "error", "in
 def _message(item: LogRow) -> Line:
     own = item.source not in ("out", "err")
     where = "faucet  " if own else f"{worker_tag(item.worker):<3} {item.source:<4}"
-    paint = PAINT_OF_SOURCE.get(item.source, "text")
+    paint = "error" if is_r_error(item) else PAINT_OF_SOURCE.get(item.source, "text")
     return Line([(f"{clock(item.when)} ", "dim"), (f"{where} ", "dim"), (visible(item.text), paint)], item)
 
 
@@ -69,15 +77,19 @@ def event_line(item: LogRow, plain: bool) -> Line:
     )  # fmt: skip
 
 
-def request_line(item: RequestRow) -> Line:
-    """Return a finished request as a line: time, worker, status, queue time, service time, bytes, and request."""
+def request_line(item: RequestRow, cause: str = "") -> Line:
+    """Return a finished request as a line: time, worker, status, queue time, service time, bytes, and request.
+
+    `cause` is the error that R wrote for it.
+    """
     return Line(
         [(f"{clock(item.ended)} ", "dim"), (f"{worker_tag(item.worker):<3} ", "title"),
          (f"{item.status} ", status_paint(item.status)),
          (f"q={format_duration(item.waited):<7} {format_duration(item.service):>7} ", "text"),
          (f"{format_size(item.sent):>8}  ", "text"),
          (f"{item.method} {visible(item.target)}", "strong"),
-         (f"  {item.client}", "dim"), (f"  {visible(item.note)}" if item.note else "", "warning")], item,
+         (f"  {item.client}", "dim"), (f"  {visible(item.note)}" if item.note else "", "warning"),
+         (_cause(cause), "error")], item,
     )  # fmt: skip
 
 
@@ -87,22 +99,3 @@ def waiting_line(item: WaitingRow, position: int, now: float) -> Line:
         [(f"{position:>4}  ", "title"), (f"{format_age(now - item.since):>8}  ", "busy"),
          (visible(item.request), "strong"), (f"  {item.client}", "dim")], item,
     )  # fmt: skip
-
-
-def request_details(item: RequestRow) -> str:
-    """Return all details of a finished request."""
-    return "\n".join(
-        (
-            f"{item.method} {visible(item.target)}",
-            "",
-            f"ended          {clock(item.ended)}",
-            f"status         {item.status}",
-            f"client         {item.client}",
-            f"worker         {item.worker or 'none'}",
-            f"in the queue   {format_duration(item.waited)}",
-            f"in the worker  {format_duration(item.service)}",
-            f"request        {format_size(item.received)}",
-            f"response       {format_size(item.sent)}",
-            f"note           {visible(item.note) or 'none'}",
-        )
-    )

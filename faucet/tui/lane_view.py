@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby, islice
 from math import floor
 from typing import ClassVar
@@ -250,7 +250,7 @@ class LaneView(Widget, can_focus=True):
     def _items(self, lane: str) -> list[Item]:
         """Return what can be chosen in a lane, in the order of its start."""
         begin = self._first * self._step
-        holds = [hold for hold in self._holds.finished if hold.worker == lane and hold.end >= begin]
+        holds = [hold for hold in self._holds.since(begin) if hold.worker == lane]
         holds += [hold for hold in self._holds.held(self._now) if hold.worker == lane]
         marks = [mark for mark in self._holds.marks if mark.worker == lane and mark.when >= begin]
         return sorted([*holds, *marks], key=lambda item: times_of(item)[0])
@@ -289,6 +289,23 @@ class LaneView(Widget, can_focus=True):
             if items:
                 self._choose(lanes[index], min(items, key=lambda item: abs(times_of(item)[0] - when)))
                 return
+
+    @property
+    def chosen(self) -> RequestRow | WorkerRow | LogRow | None:
+        """The request, the worker or the event that is chosen."""
+        item = self._item()
+        return item.item if item is not None else None
+
+    def jump(self, matches: Callable[[object], bool], by: int) -> bool:
+        """Choose the next item of any lane that matches, or with `by` < 0 the previous one; return if there is."""
+        lanes = dict.fromkeys(map(lane_of, self._names))
+        found = [item for lane in lanes for item in self._items(lane) if matches(item.item)]
+        here = self._cursor[1] if self._cursor is not None else self._now
+        found.sort(key=lambda item: by * times_of(item)[0])
+        after = next((item for item in found if by * (times_of(item)[0] - here) > SAME_START / 10), None)
+        if after is not None:
+            self._choose(after.worker, after)
+        return after is not None
 
     def action_now(self) -> None:
         """Choose nothing."""

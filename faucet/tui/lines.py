@@ -291,6 +291,18 @@ class LineView(Widget, can_focus=True):
         self.following = False
         self._show_cursor()
 
+    def jump(self, matches: Callable[[Any], bool], by: int) -> bool:
+        """Move the cursor to the next line whose item matches, or with `by` < 0 to the previous; return if there is."""
+        here = self._cursor if self._cursor >= 0 else len(self._lines)
+        ahead = range(here + 1, len(self._lines)) if by > 0 else range(here - 1, -1, -1)
+        found = next((number for number in ahead if matches(self._lines[number].item)), None)
+        if found is None:
+            return False
+        self._cursor = found
+        self.following = False
+        self._show_cursor()
+        return True
+
     def _show_cursor(self) -> None:
         first = next(index for index, row in enumerate(self._rows) if row[0] == self._cursor)
         if first < self._top:

@@ -51,11 +51,11 @@ def _paint(item: EndpointItem, column: EndpointColumn, sorted_by: str) -> str:
 class Ranking(Spanning):
     """The endpoints, sorted."""
 
-    plain: bool
     tab: str
     paused: bool
     endpoint_rows: list[EndpointRow]
     sorted_by = "share"
+    _drawn_for = 0
     counted = ""
     """What the figures are of."""
 
@@ -78,8 +78,14 @@ class Ranking(Spanning):
         self.counted = counted_in(data["seconds"], data["uncounted"])
         self.draw_endpoints()
 
+    def fit_endpoints(self) -> None:
+        """Draw the endpoints again, if the terminal has another width now."""
+        if self.tab == "endpoints" and self.size.width != self._drawn_for:
+            self.draw_endpoints()
+
     def draw_endpoints(self) -> None:
         """Draw the endpoints in their order."""
+        self._drawn_for = self.size.width
         columns = {column.id: column for column in endpoint_columns()}
         rows = sorted(self.endpoint_rows, key=columns[self.sorted_by].order)
         view = self.behind.query_one("#endpoints", LineView)

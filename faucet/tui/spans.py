@@ -12,10 +12,11 @@ from faucet.status.format import clock
 from faucet.status.snapshot import LogRow, RequestRow, WorkerRow
 from faucet.text import visible
 from faucet.tui.actions import Acting
-from faucet.tui.items import request_details
 from faucet.tui.lane_view import LaneView
 from faucet.tui.lines import Line, LineView
 from faucet.tui.model import LogItem
+from faucet.tui.request_screen import RequestScreen
+from faucet.tui.request_text import curl, is_r_error
 from faucet.tui.screens import TextScreen
 
 Span = tuple[float, float]
@@ -41,14 +42,25 @@ def is_of(item: LogItem, endpoint: str | None) -> bool:
     return isinstance(item, RequestRow) and endpoint_of(item.method, item.target) == endpoint
 
 
+def is_error(item: object) -> bool:
+    """Return whether an item of the log, the requests, the events or the lanes is an error."""
+    if isinstance(item, RequestRow):
+        return item.status >= 500
+    return isinstance(item, LogRow) and (item.source == "error" or is_r_error(item))
+
+
 class Spanning(Acting):
     """Lock lanes, and the span that is selected on them."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left_square_bracket", "zoom(1)", "Longer span", id="longer", key_display="[", show=False),
         Binding("right_square_bracket", "zoom(-1)", "Shorter span", id="shorter", key_display="]", show=False),
+        Binding("n", "error(1)", "Next error", id="next-error", show=False),
+        Binding("p", "error(-1)", "Previous error", id="previous-error", show=False),
+        Binding("C", "curl", "Copy as curl", id="curl", show=False),
     ]
 
+    plain: bool
     span: Span | None = None
     endpoint: str | None = None
 
@@ -93,11 +105,44 @@ class Spanning(Acting):
     def show_item(self, item: object) -> None:
         """Show the details of a request, a line or an event."""
         if isinstance(item, RequestRow):
-            self.push_screen(TextScreen("Request", request_details(item)))
+            self.push_screen(RequestScreen(item, self.model, self.feed.ask, self.plain))
         elif isinstance(item, LogRow):
             self.push_screen(TextScreen(clock(item.when), visible(item.text)))
         elif isinstance(item, WorkerRow):
             self.show_worker(item.name)
+
+    @property
+    def chosen(self) -> object:
+        """The item under the cursor."""
+        if isinstance(self.focused, LaneView):
+            return self.focused.chosen
+        return self.view.current.item if self.view.current is not None else None
+
+    def action_error(self, by: int) -> None:
+        """Go to the next error, or to the previous one: a failed request, or an error that R wrote."""
+        if isinstance(self.screen, RequestScreen):
+            self.screen.action_error(by)
+            return
+        shown = self.focused if isinstance(self.focused, LaneView) else self.view
+        if not shown.jump(is_error, by):
+            self.notify("no later error" if by > 0 else "no earlier error", timeout=2)
+        elif isinstance(shown, LineView):
+            shown.focus()
+
+    def action_curl(self) -> None:
+        """Copy the command that sends the chosen request again."""
+        if isinstance(self.screen, RequestScreen):
+            self.screen.action_curl()
+        elif isinstance(request := self.chosen, RequestRow):
+            self.copy_to_clipboard(curl(request, self.model.url))
+            self.notify("copied, without fields and body", timeout=2)
+        else:
+            self.notify("select a request first", severity="warning", timeout=3)
+
+    @property
+    def view(self) -> LineView:
+        """The lines of the active tab."""
+        raise NotImplementedError
 
     def show_worker(self, name: str) -> None:
         """Show the details of a worker."""

@@ -48,15 +48,14 @@ class WorkerTable(ScrollView, can_focus=True):
 
     # -- what is shown -----------------------------------------------------------------------------------------
 
-    def show_kind(self, mode: str) -> bool:
-        """Use the columns for workers of the kind `mode`; return whether that is a change."""
+    def show_kind(self, mode: str) -> None:
+        """Use the columns for workers of the kind `mode`."""
         if mode == self._mode:
-            return False
+            return
         self._mode = mode
         self._columns = columns_for(self.size.width, mode)
         self._drawn = []
         self.refresh()
-        return True
 
     def show(self, cells: list[Cell]) -> None:
         """Show these workers; the cursor stays on its worker."""

@@ -182,12 +182,16 @@ def test_errors_do_no_harm(faucet: Start, raw: Callable[[Faucet], Raw]) -> None:
         (b'{"do":"restart","worker":{}}\n', "no worker named"), (b'{"do":"scale","count":[]}\n', "invalid `count`"),
         (b'{"do":"watch","hz":1000}\n', "expected a number up to 10"), (b'{"do":"watch","hz":NaN}\n', "`hz`"),
         (b'{"do":"requests","last":-1}\n', "expected a number from 1"), (b'{"do":"detach"}\n', "only the monitor"),
+        (b'{"do":"logs","since":"x"}\n', "invalid `since`"),
         (b'{"do":"status","protocol":99}\n', f"control protocol {PROTOCOL}, not 99: use the same version"),
     ]:  # fmt: skip
         client.send(sent)
         assert said in client.read()["error"], sent
     assert client.ask(id=5, do="health")["ok"]["ready"] == 1
     assert client.ask(id="x", do="details", worker=1)["id"] == "x"
+    latest = client.ask(id=6, do="logs", last=1)["ok"][0]["when"] + 0.001
+    assert client.ask(id=7, do="logs", since=latest)["ok"] == []
+    assert client.ask(id=8, do="logs", since=latest - 3600, until=latest)["ok"]
     client.send(b"x" * (COMMAND_LIMIT + 1))
     assert "line too long" in client.read()["error"]
     assert client.lines.readline() == b""
@@ -280,7 +284,7 @@ async def test_ten_thousand_broken_messages_and_floods(faucet: Start) -> None:
     source = random.Random(7)
     path = socket_path(service.port)
     commands = [encode({"do": name, "worker": "1", "count": 1, "hz": 2, "id": 1}) for name in
-                ("status", "watch", "details", "logs", "requests", "health", "resume")]  # fmt: skip
+                ("status", "watch", "details", "logs", "requests", "endpoints", "health", "resume")]  # fmt: skip
 
     def broken() -> bytes:
         if source.random() < 0.3:

@@ -114,6 +114,7 @@ class StagedRuntime:
     def __init__(self) -> None:
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.refuse = ""
+        self.logs: list[LogRow] = []
         self.closed: asyncio.Future[None]
         self.on_message: Any = None
         self.connections = 0
@@ -142,7 +143,8 @@ class StagedRuntime:
             raise Refusal(self.refuse)
         if do == "stop":
             self.closed.set_result(None)
-        return {"details": DETAILS, "endpoints": ENDPOINTS}.get(do, f"{do} will happen")
+        answers = {"details": DETAILS, "endpoints": ENDPOINTS, "logs": [row._asdict() for row in self.logs]}
+        return answers.get(do, f"{do} will happen")
 
     async def close(self) -> None:
         """Hang up."""

@@ -10,7 +10,8 @@ from textual.pilot import Pilot
 from faucet.status.snapshot import RequestRow
 from faucet.tui.app import Monitor
 from faucet.tui.lane_view import LaneView
-from faucet.tui.screens import TextScreen, WorkerScreen
+from faucet.tui.request_screen import RequestScreen
+from faucet.tui.screens import WorkerScreen
 from faucet.tui.spans import overlaps
 from tests.support.goldens import compare
 from tests.support.screen import Open, keys, redrawn, screen_text
@@ -30,6 +31,17 @@ async def test_pictures(opened: Open, size: tuple[int, int]) -> None:
     async with opened(size) as (app, pilot, runtime):
         await keys(app, pilot, "5")
         compare(f"lanes-{size[0]}x{size[1]}", await staged(app, pilot, runtime))
+
+
+@pytest.mark.parametrize("tab", ["5", "6"])
+async def test_every_size_can_be_drawn(opened: Open, tab: str) -> None:
+    async with opened() as (app, pilot, runtime):
+        await keys(app, pilot, tab)
+        await staged(app, pilot, runtime)
+        for size in [(80, 24), (50, 12), (30, 6), (20, 3), (8, 4), (200, 60), (160, 8), (120, 36)]:
+            await pilot.resize_terminal(*size)
+            text = await redrawn(app, pilot)
+        assert ("GET /train" if tab == "5" else "OF ALL LOCK TIME") in text, "as it was drawn for this size"
 
 
 async def test_picture_in_ascii(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,7 +73,7 @@ async def test_the_cursor_goes_from_request_to_request(opened: Open) -> None:
         await keys(app, pilot, "escape", "down", "down", "left", "left")
         assert "200 GET /sales/16" in screen_text(app)
         await keys(app, pilot, "enter")
-        assert isinstance(app.screen, TextScreen)
+        assert isinstance(app.screen, RequestScreen)
         assert "in the queue   250ms" in screen_text(app)
         await keys(app, pilot, "escape", "end")
         assert "← → select a request" in screen_text(app)
@@ -121,7 +133,7 @@ async def test_clicks(opened: Open) -> None:
         assert "GET /report.pdf" in screen_text(app).splitlines()[3], "there is no other line for it"
         await pilot.click("#beside", offset=(60, 1), times=2)
         await pilot.pause()
-        assert isinstance(app.screen, TextScreen)
+        assert isinstance(app.screen, RequestScreen)
         await keys(app, pilot, "escape")
         await pilot.click("#beside", offset=(80, 8))
         assert beside._item() is None

@@ -10,10 +10,11 @@ from textual.widgets import Button, Input
 
 from faucet.tui.app import LEFT
 from faucet.tui.help import help_text
-from faucet.tui.screens import Question, TextScreen, WorkerScreen
+from faucet.tui.request_screen import RequestScreen
+from faucet.tui.screens import Question, WorkerScreen
 from faucet.tui.table import WorkerTable
 from tests.support.screen import Open, drawn, keys, redrawn, screen_text
-from tests.support.stage_picture import LOG, NOW, WORKERS, worker
+from tests.support.stage_picture import LOG, NOW, SERVICE, WORKERS, worker
 
 # -- what is seen -----------------------------------------------------------------------------------------------------
 
@@ -86,6 +87,17 @@ async def test_read_only_takes_the_actions_away(opened: Open) -> None:
         assert [button.id for button in app.screen.query(Button)] == ["close"]
         await keys(app, pilot, "K", "escape", "q")
         assert app.return_value == LEFT
+
+
+async def test_the_footer_offers_what_the_service_takes(opened: Open) -> None:
+    async with opened() as (app, pilot, runtime):
+        assert "r Restart" in screen_text(app)
+        runtime.tell({"changes": {"service": SERVICE._replace(actions=("hold",))}, "now": NOW})
+        text = await redrawn(app, pilot)
+        assert "r Restart" not in text
+        assert "h Hold" in text
+        runtime.tell({"changes": {"service": SERVICE}, "now": NOW})
+        assert "r Restart" in await redrawn(app, pilot)
 
 
 async def test_mouse(opened: Open) -> None:
@@ -205,7 +217,7 @@ async def test_a_request_has_details(opened: Open) -> None:
         await keys(app, pilot, "2", "tab", "up")
         assert "enter Details" in screen_text(app)
         await keys(app, pilot, "enter")
-        assert isinstance(app.screen, TextScreen)
+        assert isinstance(app.screen, RequestScreen)
         assert "in the queue   31ms" in screen_text(app)
 
 

@@ -1,0 +1,115 @@
+"""A request in words: its time line, what its worker wrote meanwhile, and the command that asks for it again."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from math import inf
+
+from faucet.status.format import clock
+from faucet.status.snapshot import LogRow, RequestRow
+from faucet.text import visible
+from faucet.units import format_duration, format_size
+
+PIPE_SECONDS = 0.1
+"""Seconds after the end of a request in which its worker's last lines are still read: they come by another way."""
+
+_R_ERROR = re.compile(r"\s*(<\w*[Ee]rror\b|Error\b( in\b|:| in$)|Execution halted|Traceback \(most recent)")
+"""How R, and Plumber's error handler, begin an error; on any stream, since Plumber prints to standard output."""
+
+
+_MESSAGE = re.compile(r"<?(\w*[Ee]rror) in .*\) ?: (.+?)>?")
+
+
+def is_r_error(row: LogRow) -> bool:
+    """Return whether a line of a worker's output begins an error."""
+    return row.source in ("out", "err") and _R_ERROR.match(row.text) is not None
+
+
+def gist(text: str) -> str:
+    """Return the message of an error of R without the call that it came from, which may be a whole function."""
+    match = _MESSAGE.fullmatch(text.strip())
+    return f"{match[1]}: {match[2]}" if match else text.strip()
+
+
+def wrote_during(line: LogRow, request: RequestRow, following: float = inf) -> bool:
+    """Return whether the worker of a request wrote a line while it served that: it serves one at a time."""
+    since, until = span_of(request, following)
+    return line.worker == request.worker and since <= line.when <= until
+
+
+def span_of(request: RequestRow, following: float = inf) -> tuple[float, float]:
+    """Return when the lock was taken, and until when lines belong to the request. Records have milliseconds.
+
+    `following`: when the worker was locked the next time.
+    """
+    until = min(request.ended + PIPE_SECONDS, max(following - 0.001, request.ended))
+    return request.ended - request.service - 0.001, until
+
+
+def timeline(request: RequestRow, width: int, plain: bool) -> str:
+    """Return the parts of a request side by side, each as long as its share of the time, on a line of `width`."""
+    served = request.service - request.left
+    parts = [("queued", request.waited), ("R" if request.worker else "", served), ("nobody waits", request.left)]
+    shown = [(f" {name} {format_duration(seconds)} ", seconds) for name, seconds in parts if seconds > 0 and name]
+    total = sum(seconds for _, seconds in shown)
+    room = width - sum(len(text) for text, _ in shown) - len(shown) - 1
+    if not shown or room < 0:
+        return "".join(text for text, _ in shown).strip()
+    edge, line = ("|", "-") if plain else ("├", "─")
+    text, left = "", room
+    for number, (label, seconds) in enumerate(shown, 1):
+        dashes = int(room * seconds / total) if number < len(shown) else left
+        left -= dashes
+        text += f"{edge}{line * (dashes // 2)}{label}{line * (dashes - dashes // 2)}"
+        edge = "|" if plain else "┼"
+    return text + ("|" if plain else "┤")
+
+
+def curl(request: RequestRow, url: str) -> str:
+    """Return the command that sends a request again, without its fields and its body, which are not kept."""
+    method = "" if request.method == "GET" else f"-X {shlex.quote(visible(request.method))} "
+    target = request.target if request.target.startswith("/") else "/"
+    return f"curl -i {method}{shlex.quote(url.rstrip('/') + visible(target))}"
+
+
+def request_details(item: RequestRow, written: Sequence[LogRow] | None, width: int, plain: bool) -> str:
+    """Return all about a finished request. `written`: what its worker wrote meanwhile; None: not known yet."""
+    arrived = item.ended - item.service - item.waited
+    lines = [
+        f"{item.method} {visible(item.target)}",
+        "",
+        *_times(clock(arrived), clock(item.ended), item, width, plain),
+        "",
+        f"status         {item.status}",
+        f"client         {item.client}",
+        f"worker         {item.worker or 'none'}",
+        f"in the queue   {format_duration(item.waited)}",
+        f"in the worker  {format_duration(item.service)}",
+        f"request        {format_size(item.received)}",
+        f"response       {format_size(item.sent)}",
+        f"id             {visible(item.request_id) or 'none (--request-id gives one)'}",
+        f"note           {visible(item.note) or 'none'}",
+    ]
+    return "\n".join([*lines, *_written(item, written, plain)])
+
+
+def _times(arrived: str, ended: str, item: RequestRow, width: int, plain: bool) -> list[str]:
+    around = len(arrived) + len(ended) + 4
+    if width < around + 32:
+        return [f"{arrived} to {ended}", timeline(item, width, plain)]
+    return [f"{arrived}  {timeline(item, width - around, plain)}  {ended}"]
+
+
+def _written(item: RequestRow, written: Sequence[LogRow] | None, plain: bool) -> list[str]:
+    if not item.worker:
+        return []
+    title = ["", f"What worker {item.worker} wrote meanwhile:"]
+    if written is None:
+        return [*title, "  loading"]
+    arrow = "<-" if plain else "◀"
+    return title + ([
+        f"  {clock(row.when)} {row.source}  {visible(row.text)}{f'  {arrow} error' if is_r_error(row) else ''}"
+        for row in written
+    ] or ["  nothing"])  # fmt: skip
