@@ -71,6 +71,7 @@ class LaneView(Widget, can_focus=True):
         self._names: list[str] = []
         self._now = 0.0
         self._top = 0
+        self._apart = 1
         self._lanes = Lanes(1.0)
         self._colours: dict[str, str] = {}
         self._cursor: tuple[str, float] | None = None  # lane, and the start of the item
@@ -142,12 +143,15 @@ class LaneView(Widget, can_focus=True):
         lines = [self._axis()]
         room = max(self.size.height - 1, 0)
         below = [] if self._beside else self._below(rows)[: max(room - 1, 0)]
-        fits = max(room - len(below), 1)
+        # Bars that touch those above and below look like one; beside the table, each is in line with its worker.
+        self._apart = 1 if self._beside or 2 * len(self._names) + len(below) > room else 2
+        fits = max((room - len(below)) // self._apart, 1)
         self._keep_in_sight(fits)
         for number in range(self._top, min(self._top + fits, len(self._names))):
             name = self._names[number]
             again = lane_of(name) in map(lane_of, self._names[:number])  # another process of the same worker
             lines.append([] if again else self._lane(name, rows[name], held))
+            lines += [[]] * (self._apart - 1)
         lines += below
         if lines != self._lines:
             self._lines = lines
@@ -364,7 +368,7 @@ class LaneView(Widget, can_focus=True):
 
     def on_click(self, event: events.Click) -> None:
         """Called by Textual: a click chooses what is there, a double click shows its details."""
-        index = self._top + event.y - 1
+        index = self._top + (event.y - 1) // self._apart
         if event.y < 1 or index >= len(self._names) or event.y >= self.size.height:
             return
         lane, when = lane_of(self._names[index]), self._at(event.x)

@@ -1,4 +1,7 @@
-"""Makes `screenshots/`: the real monitor, watching the real demo under a real load. `just screenshots`."""
+"""Makes `screenshots/`: the real monitor, watching the real demo under a real load. `just screenshots`.
+
+With names as arguments it makes only these.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import os
 import random
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Awaitable, Callable
 
@@ -88,6 +92,19 @@ async def rolling(app: Monitor, pilot: Pilot[str], port: int) -> None:
     await pilot.pause(1.0)
 
 
+async def lanes(app: Monitor, pilot: Pilot[str], port: int) -> None:
+    """A minute of lock lanes, with a worker that is killed."""
+    await pilot.press("5", "down", "K")
+    await pilot.pause(40)
+    await pilot.press("left", "left")
+
+
+async def endpoints(app: Monitor, pilot: Pilot[str], port: int) -> None:
+    """Which endpoints take the workers' time."""
+    await pilot.press("6")
+    await pilot.pause(3)
+
+
 async def nothing(app: Monitor, pilot: Pilot[str], port: int) -> None:
     """As it is."""
 
@@ -99,6 +116,9 @@ SCENES: dict[str, tuple[tuple[int, int], str, float, int, Scene]] = {
     "filter": ((120, 36), "textual-dark", 0.3, 8, filtered),
     "rolling": ((120, 36), "textual-dark", 0.12, 8, rolling),
     "small": ((80, 24), "textual-dark", 0.2, 8, nothing),
+    "lanes": ((120, 36), "textual-dark", 0.3, 4, lanes),
+    "endpoints": ((120, 36), "textual-dark", 0.12, 8, endpoints),
+    "wide": ((200, 50), "textual-dark", 0.2, 5, lanes),
     "tiny": ((50, 12), "textual-dark", 0.2, 8, nothing),
     "light": ((120, 36), "textual-light", 0.12, 8, main_view),
 }
@@ -134,14 +154,14 @@ def convert(name: str) -> None:
 
 
 def main() -> None:
-    """All pictures, in turn, of one service."""
+    """All pictures, or those that are named, in turn, of one service."""
     PLACE.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="fct-") as runtime:
         os.environ["XDG_RUNTIME_DIR"] = runtime
         with peers.faucet(
             "Faucet", peers.consecutive_ports(WORKERS), "--dir", str(ROOT / "faucet/templates/demo")
         ) as running:
-            for name in SCENES:
+            for name in sys.argv[1:] or SCENES:
                 print(name, flush=True)
                 asyncio.run(take(name, running.port))
 

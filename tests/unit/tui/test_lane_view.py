@@ -139,6 +139,14 @@ async def test_clicks(opened: Open) -> None:
         assert beside._item() is None
 
 
+async def test_a_click_where_lanes_are_apart(opened: Open) -> None:
+    async with opened() as (app, pilot, runtime):
+        await keys(app, pilot, "5")
+        await staged(app, pilot, runtime)
+        await pilot.click("#lanes", offset=(86, 5))
+        assert "499 GET /train  5s (3s for nobody)" in screen_text(app)
+
+
 async def test_many_workers_scroll(opened: Open) -> None:
     async with opened((80, 24)) as (app, pilot, runtime):
         await keys(app, pilot, "5")
