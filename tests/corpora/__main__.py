@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from tests.corpora import clients, coverage, load_tools, pods, slow_tools, websocket
+from tests.corpora import clients, coverage, load_tools, pods, slow_tools, toxic, websocket
 from tests.corpora.rig import Missing, Rig, Row
 from tests.corpora.targets import TARGETS
 from tests.support.running import python_worker
@@ -16,13 +18,45 @@ from tests.support.running import python_worker
 Recipe = Callable[[], Row]
 
 
-PLAIN = load_tools.ALL | clients.ALL
+PLAIN = load_tools.ALL | clients.ALL | toxic.ALL
 """Recipes for the service as it is by default."""
 
 
 def plain(name: str) -> Row:
     """A load generator, or a client."""
     with Rig(name) as rig:
+        PLAIN[name](rig)
+    return rig.row
+
+
+def rolling(name: str) -> Row:
+    """The same during one rolling restart after the other, which costs no request."""
+    ended, rolls = threading.Event(), 0
+
+    def roll() -> None:
+        nonlocal rolls
+        while not ended.is_set():
+            rig.ctl("rolling-restart", "--wait")
+            rolls += 1
+
+    with Rig(f"{name}-rolling", workers=3) as rig, ThreadPoolExecutor(1) as thread:
+        rolled = thread.submit(roll)
+        try:
+            PLAIN[name](rig)
+        finally:
+            ended.set()
+        rolled.result(60)
+        rig.row.said += f"; {rolls} rolling restarts"
+    return rig.row
+
+
+SPOOLED = ("--buffer-request", "2KiB", "--buffer-response", "2KiB", "--spool-limit", "1MiB")
+"""Most bodies go through files, and sometimes there is no room left."""
+
+
+def spooled(name: str) -> Row:
+    """The same with bodies that are longer than their buffers."""
+    with Rig(f"{name}-spooled", *SPOOLED) as rig:
         PLAIN[name](rig)
     return rig.row
 
@@ -45,6 +79,8 @@ def recipes() -> dict[str, Recipe]:
     """All of them, by name."""
     return {
         **{name: partial(plain, name) for name in PLAIN},
+        **{f"{name}-rolling": partial(rolling, name) for name in ("h2load", *clients.ALL)},
+        **{f"{name}-spooled": partial(spooled, name) for name in ("ab", *clients.ALL, *toxic.ALL)},
         **{f"slowhttptest-{mode}": partial(slowly, mode) for mode in slow_tools.MODES},
         "websocket": with_sockets,
         "pods": partial(pods.recipe, "pods", through_ssh=False),

@@ -48,9 +48,10 @@ def go(rig: Rig) -> None:
 class Customer(threading.Thread):
     """One client of Python's: a session, or a socket of its own."""
 
-    def __init__(self, port: int, seed: int) -> None:
+    def __init__(self, port: int, seed: int, requests: int = REQUESTS) -> None:
         super().__init__(daemon=True)
         self.port = port
+        self.requests = requests
         self.source = random.Random(seed)
         self.answered = self.left = 0
         self.wrong: list[str] = []
@@ -58,7 +59,7 @@ class Customer(threading.Thread):
     def run(self) -> None:
         """Its requests."""
         ways: list[Callable[[], None]] = [self.session, self.pipeline, self.leave]
-        while self.answered + self.left < REQUESTS:
+        while self.answered + self.left < self.requests:
             try:
                 self.source.choice(ways)()
             except (OSError, AssertionError, requests.RequestException) as error:

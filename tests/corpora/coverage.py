@@ -45,7 +45,8 @@ def fuzz(name: str, seconds: int, corpus: Path) -> None:
     """Be the process that is fuzzed. Never returns."""
     import atheris
 
-    with atheris.instrument_imports(include=["faucet.http1", "faucet.control"], enable_loader_override=False):
+    watched = ["faucet.http1", "faucet.control", "faucet.net.proxy_header"]
+    with atheris.instrument_imports(include=watched, enable_loader_override=False):
         from tests.corpora.targets import TARGETS
     target = TARGETS[name]
     for number, seed in enumerate(target.seeds):

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from tests.corpora.targets import TARGETS, WORDS, Target
 from tests.support.checkout import ROOT
 
-WATCHED = (str(ROOT / "faucet" / "http1"), str(ROOT / "faucet" / "control"))
+WATCHED = tuple(str(ROOT / "faucet" / part) for part in ("http1", "control", "net/proxy_header"))
 
 LONGEST = 4096
 """Bytes of an input."""

@@ -6,6 +6,7 @@ got is in the log, and the other way round; no lock is left.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -34,6 +35,9 @@ HANGS = 10.0
 """Seconds without an answer after which the probe says that it hangs. What it asks for takes a millisecond."""
 
 PROBE_INTERVAL = 0.1
+
+LEFT_THE_QUEUE = "the client left the queue"
+"""The note of a request that was sent to no worker, even if it had just got the lock of one."""
 
 
 class Missing(Exception):
@@ -110,9 +114,9 @@ class Row:
 class Rig:
     """A service with workers of a kind, and its books; use it as a context manager, then read `row`."""
 
-    def __init__(self, name: str, *options: str, command: str = BOOKED, probed: bool = True) -> None:
+    def __init__(self, name: str, *options: str, command: str = BOOKED, workers: int = 2, probed: bool = True) -> None:
         self.row = Row(name)
-        self._options = (*options, "--command", command)
+        self._options = (*options, "--command", command, "-w", str(workers))
         self._probed = probed
         self.directory = Path()
         self.service: Faucet
@@ -122,10 +126,14 @@ class Rig:
         self.directory = Path(tempfile.mkdtemp(prefix="fct-"))
         self._control = str(self.directory / "control")
         self.service = Faucet(
-            self.directory, "-w", "2", "--control", self._control, "--log-file", "log", "--log-format", "json",
+            self.directory, "--control", self._control, "--log-file", "log", "--log-format", "json",
             *self._options, env={"CORPORA_BOOK": str(self.directory / "book")}, checked=False,
         )  # fmt: skip
-        self.service.wait_ready()
+        try:
+            self.service.wait_ready()
+        except BaseException:
+            self._close()
+            raise
         self.probe = Probe(self.service.port)
         if self._probed:
             self.probe.start()
@@ -138,8 +146,11 @@ class Rig:
             if kind is None:
                 self._check()
         finally:
-            self.service.close()
-            shutil.rmtree(self.directory)
+            self._close()
+
+    def _close(self) -> None:
+        self.service.close()
+        shutil.rmtree(self.directory)
 
     @property
     def port(self) -> int:
@@ -169,13 +180,16 @@ class Rig:
         """Remember a broken promise."""
         self.row.wrong.append(text)
 
+    def ctl(self, *command: str) -> str:
+        """What `faucet ctl` prints. Raises CalledProcessError, if the command is refused, too."""
+        return subprocess.run(
+            [sys.executable, "-m", "faucet", "ctl", *command, "--at", self._control],
+            capture_output=True, text=True, check=True, timeout=60, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        ).stdout  # fmt: skip
+
     def status(self) -> dict[str, Any]:
         """What `faucet ctl status --json` prints."""
-        done = subprocess.run(
-            [sys.executable, "-m", "faucet", "ctl", "status", "--json", "--at", self._control],
-            capture_output=True, text=True, check=True, timeout=60, env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )  # fmt: skip
-        status: dict[str, Any] = json.loads(done.stdout)
+        status: dict[str, Any] = json.loads(self.ctl("status", "--json"))
         return status
 
     def settled(self, seconds: float = 30) -> dict[str, Any]:
@@ -187,6 +201,14 @@ class Rig:
             if totals["locked"] == totals["waiting"] == 0 or monotonic() > deadline:
                 return status
             sleep(0.3)
+
+    def spool_files(self) -> int:
+        """Files without a name that Faucet has open."""
+        names = []
+        for descriptor in Path(f"/proc/{self.service.process.pid}/fd").glob("*"):
+            with contextlib.suppress(OSError):  # closed meanwhile
+                names.append(str(descriptor.readlink()))
+        return sum(name.endswith(" (deleted)") for name in names)
 
     def book(self) -> Counter[str]:
         """What workers have written down."""
@@ -209,6 +231,8 @@ class Rig:
         for what in ("locked", "waiting", "buffered"):
             if totals[what]:
                 self.wrong(f"at the end, {totals[what]} {what}")
+        if files := self.spool_files():
+            self.wrong(f"at the end, {files} spool files are open")
         self.row.probe = self.probe.told() if self._probed else ""
         self.row.wrong += [f"{count} times: {text}" for text, count in self.probe.wrong.items()]
         book = self.book()
@@ -224,6 +248,6 @@ class Rig:
         if dropped := [text for text in self.messages() if "dropped" in text]:
             self.row.said += f"; {dropped[0]}"
             return
-        with_worker = sum(1 for entry in self.records() if entry["worker"])
+        with_worker = sum(1 for entry in self.records() if entry["worker"] and entry["note"] != LEFT_THE_QUEUE)
         if self.row.handed and with_worker != self.row.handed:
             self.wrong(f"workers got {self.row.handed} requests, the log has {with_worker}")

@@ -21,8 +21,13 @@ MODES = {
     "R": ("-R", "-a", "5", "-b", "3000", "-t", "HEAD"),
     "X": ("-X", "-w", "10", "-y", "20", "-n", "2", "-z", "16", "-k", "3"),
     "X-large": ("-X", "-w", "512", "-y", "1024", "-n", "2", "-z", "32", "-k", "1"),
+    "X-many": ("-X", "-w", "512", "-y", "1024", "-n", "2", "-z", "32", "-k", "1", "-c", "1000", "-r", "200"),
 }
-"""`B-long` sends bodies that are larger than --buffer-request, `X-large` reads answers of a megabyte."""
+"""`B-long` sends bodies that are larger than --buffer-request, `X-large` reads answers of a megabyte, and `X-many` a
+thousand answers of two megabytes at once."""
+
+TARGETS = {"X": "/big?60000", "X-large": "/big?1000000", "X-many": "/big?2000000"}
+"""What is asked for, where it matters."""
 
 SLOWEST = 3.0
 """Seconds that a probe may take meanwhile."""
@@ -30,15 +35,14 @@ SLOWEST = 3.0
 
 def slow(rig: Rig, mode: str) -> None:
     """One mode."""
-    target = "/big?1000000" if mode == "X-large" else "/big?60000" if mode == "X" else "/slowly"
     said = rig.run(
-        need("slowhttptest"), *MODES[mode], "-c", str(CLIENTS), "-r", "100", "-l", str(SECONDS), "-p", "5",
-        "-u", rig.url(target), seconds=SECONDS + 60,
+        need("slowhttptest"), "-c", str(CLIENTS), "-r", "100", *MODES[mode], "-l", str(SECONDS), "-p", "5",
+        "-u", rig.url(TARGETS.get(mode, "/slowly")), seconds=SECONDS + 60,
     )  # fmt: skip
     plain = re.sub(r"\x1b\[[0-9;]*m", "", said)
     ended = re.findall(r"Exit status: (.*)", plain)
     available = re.findall(r"service available: +(\w+)", plain)
-    rig.row.said = f"{CLIENTS} clients: {ended[-1].strip() if ended else 'no exit status'}"
+    rig.row.said = ended[-1].strip() if ended else "no exit status"
     if not available or available[-1] != "YES":
         rig.wrong(f"service available: {available[-1:]}")
     if rig.probe.times and max(rig.probe.times) > SLOWEST:

@@ -1,7 +1,8 @@
 """What a fuzzer may call with any bytes. Whatever is raised is a finding.
 
-The framers must not depend on how bytes are split, and must agree with h11 on the length of what both accept. The
-control connection answers each line once, in order, with JSON, and never with "the command failed".
+The framers, and the reader of PROXY headers, must not depend on how bytes are split, and the framers must agree with
+h11 on the length of what both accept. The control connection answers each line once, in order, with JSON, and never
+with "the command failed".
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ import h11
 
 from faucet.control.commands import Commands
 from faucet.control.server import ControlConnection
-from faucet.fleet import Ask, Origin, Refused
+from faucet.fleet import Command, Origin, Refused
 from faucet.log.recent import RecentLog
+from faucet.net.proxy_header import SIGNATURE, ProxyHeaderError, ProxyHeaderReader
 from faucet.proxy.server import Proxy
 from faucet.settings import ServeSettings
 from faucet.status.collect import Runtime
@@ -41,6 +43,29 @@ def requests(data: bytes) -> None:
 def bodies(data: bytes) -> None:
     """A chunked body, whatever it is: its head is good."""
     requests(CHUNKED + data)
+
+
+def headers(data: bytes) -> None:
+    """A PROXY header, however it is split."""
+    source = random.Random(zlib.crc32(data))
+    whole = read_header([data])
+    assert read_header(random_pieces(data, source)) == whole
+    assert read_header([data[i : i + 1] for i in range(len(data))]) == whole
+
+
+def read_header(pieces: list[bytes]) -> object:
+    """The address, and the bytes behind it; or what is wrong; None as long as more is needed."""
+    reader = ProxyHeaderReader()
+    found: tuple[object, bytes] | None = None
+    for piece in pieces:
+        if found is not None:
+            found = found[0], found[1] + piece
+            continue
+        try:
+            found = reader.feed(piece)
+        except ProxyHeaderError as error:
+            return str(error)
+    return found
 
 
 def lengths(data: bytes) -> None:
@@ -137,7 +162,7 @@ class Control:
 def server() -> Any:
     """As much of a ControlServer, and of what it controls, as commands need."""
 
-    def act(ask: Ask) -> str:
+    def act(ask: Command) -> str:
         if not (isinstance(ask.worker, str) and isinstance(ask.count, int) and isinstance(ask.who, str)):
             raise AssertionError(ask)
         return f"done for {ask.who}"
@@ -150,13 +175,11 @@ def server() -> Any:
         actions=actions, not_offered={"drop": "not here: restart {worker}"}, count=2, failing=False, details=refuse,
         origin=Origin, notice=str, statuses=list,
     )  # fmt: skip
-    asyncio.set_event_loop(asyncio.new_event_loop())
-    loop = asyncio.get_event_loop()
 
     async def made() -> Proxy:
         return Proxy(ServeSettings(), lambda record: None)
 
-    proxy = loop.run_until_complete(made())
+    proxy = asyncio.run(made())  # commands need no loop
     runtime = Runtime(proxy, cast("Any", fleet), RecentLog(), "t", "d", "local", "u", 1, stop=lambda who, now: None)
     return SimpleNamespace(
         runtime=runtime, commands=Commands(runtime), welcome=lambda connection: True, detach=lambda connection: "path"
@@ -202,6 +225,15 @@ COMMANDS = [
 CHUNKS = [b"5;a=b\r\nhello\r\n0\r\nX: y\r\n\r\n", b'1;a="b\\""\r\nx\r\n0;e\r\n\r\nGET / HTTP/1.1\r\n\r\n']
 
 
+HEADERS = [
+    b"PROXY TCP4 192.0.2.1 192.0.2.2 56324 443\r\nGET",
+    b"PROXY TCP6 2001:db8::1 ::ffff:192.0.2.1 1 65535\r\n",
+    b"PROXY UNKNOWN whatever\r\n",
+    SIGNATURE + b"\x21\x11\0\x0c" + bytes(12) + b"GET",
+    SIGNATURE + b"\x20\0\0\0" + SIGNATURE + b"\x21\x21\0\x28" + bytes(40),
+]
+
+
 class Target(NamedTuple):
     """What can be fuzzed."""
 
@@ -218,6 +250,7 @@ TARGETS = {
     "bodies": Target(bodies, lambda data: read_requests([CHUNKED + data]), CHUNKS),
     "lengths": Target(lengths, lambda data: read_requests([data], max_body=8), SEEDS),
     "responses": Target(responses, lambda data: read_response([data[:9], data[9:]]), RESPONSES),
+    "headers": Target(headers, lambda data: read_header([data[:9], data[9:]]), HEADERS),
     "control": Target(control, control, COMMANDS),
 }
 

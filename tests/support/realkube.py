@@ -59,14 +59,21 @@ class RealKube:
 
     async def __aenter__(self) -> Self:
         self._write_files()
-        self._start("etcd", *self._etcd_options())
-        self.start_server()
-        await self.wait_ready()
+        try:
+            self._start("etcd", *self._etcd_options())
+            self.start_server()
+            await self.wait_ready()
+        except BaseException:  # nobody else would end them
+            await self._end()
+            raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self._end()
+
+    async def _end(self) -> None:
         for process in reversed(self._processes):  # the server first: without its etcd it does not end by itself
             process.send_signal(signal.SIGCONT)
             process.terminate()

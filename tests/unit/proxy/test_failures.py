@@ -208,7 +208,7 @@ EXAMPLES = [
     (Event.BAD_RESPONSE, LEFT, Fate.OVER, Lock.HEAR_OUT, 0),
     # Too long: whose fault is it, and can the worker be ended?
     (Event.TIMED_OUT, POST, Fate.ANSWER, Lock.REPLACE, 504),
-    (Event.TIMED_OUT, POST._replace(connected=False), Fate.ANSWER, Lock.REPLACE, 504),
+    (Event.TIMED_OUT, POST._replace(connected=False), Fate.GOES_ON, Lock.AS_IT_IS, 0),
     (Event.TIMED_OUT, BEGUN, Fate.CUT, Lock.REPLACE, 0),
     (Event.TIMED_OUT, POST._replace(endable=False), Fate.ANSWER, Lock.GRACE, 504),
     (Event.TIMED_OUT, POST._replace(endable=False, connected=False), Fate.GOES_ON, Lock.AS_IT_IS, 0),
