@@ -373,7 +373,9 @@ async def test_clients_that_leave_their_bodies_over_tls(serve: Serve, town: Clus
     certificate = make_ca(tmp_path).issue(SERVICE)
     town.more_pods(PODS[:1], 8443, certificate.chain, certificate.key)
     town.dns.set("plumber", PODS[:1])
-    service = serve("--insecure-skip-verify", "--buffer-request", "1KiB", url=f"https://{SERVICE}:8443")
+    service = serve(
+        "--insecure-skip-verify", "--buffer-request", "1KiB", "--spool-limit", "0", url=f"https://{SERVICE}:8443"
+    )
     async with control(service) as client:
         _, writer = await asyncio.open_connection("127.0.0.1", service.port)
         writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 100_000)

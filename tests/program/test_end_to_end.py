@@ -72,6 +72,7 @@ async def test_first_come_first_served(faucet: Start) -> None:
 
 
 @pytest.mark.quiet
+@pytest.mark.quiet
 async def test_the_queue_is_bounded_in_length_and_in_time(faucet: Start) -> None:
     service = faucet("--command", COUNTING, "-w", "1", "--queue-timeout", "2s").wait_ready()
     blocker = asyncio.ensure_future(fetch(service.port, "/slow?5"))
