@@ -11,7 +11,7 @@ from functools import lru_cache
 from faucet.text import visible
 
 SEGMENTS = 6
-"""Segments of a path that are told apart; what follows becomes `…`."""
+"""Segments of a path that are told apart; what follows becomes `...`."""
 
 LENGTH = 60
 """Characters of an endpoint at most."""
@@ -39,9 +39,9 @@ def _folded(method: str, path: str) -> str:
     parts = path.partition("#")[0].split("/")
     kept = [_segment(part) if HAS_DIGIT.search(part) else part for part in parts[: SEGMENTS + 1]]
     if len(parts) > SEGMENTS + 1:
-        kept.append("…")
+        kept.append("...")
     text = visible(f"{method} {'/'.join(kept)}")
-    return text if len(text) <= LENGTH else text[: LENGTH - 1] + "…"
+    return text if len(text) <= LENGTH else text[: LENGTH - 3] + "..."
 
 
 def _segment(text: str) -> str:

@@ -24,7 +24,7 @@ from faucet.status.endpoint import LENGTH, endpoint_of
         ("/deadbeef", "/deadbeef"),
         ("/token/eyJhbGciOi-JIUzI1NiIs_InR5cCI6", "/token/<id>"),
         ("/a-page-whose-name-is-rather-long", "/a-page-whose-name-is-rather-long"),
-        ("/1/2/3/4/5/6/7/8", "/<n>/<n>/<n>/<n>/<n>/<n>/…"),
+        ("/1/2/3/4/5/6/7/8", "/<n>/<n>/<n>/<n>/<n>/<n>/..."),
         ("/x\x1b[2Jy", r"/x\x1b[2Jy"),
         ("*", "*"),
     ],
