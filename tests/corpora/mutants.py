@@ -82,7 +82,8 @@ def run(module: str, tests: str, candidates: Iterable[Mutation]) -> list[Mutatio
         mutation = running.pop(pid)
         if os.waitstatus_to_exitcode(status) == SURVIVED:
             survivors.append(mutation)
-            print(f"survived: {path_of(module).name}:{mutation.line} {mutation.name}", flush=True)
+            if mutation.change:
+                print(f"survived: {path_of(module).name}:{mutation.line} {mutation.name}", flush=True)
 
     for mutation in candidates:
         if len(running) == SIDE_BY_SIDE:
@@ -100,7 +101,7 @@ def examine(module: str) -> int:
     known = EQUAL[module]
     unknown = set(known) - {mutation.name for mutation in everyone}
     assert not unknown, f"in EQUAL, but no mutants: {unknown}"
-    if run(module, tests, [Mutation(0, "nothing", "is changed", path_of(module).read_text())]) == []:
+    if run(module, tests, [Mutation(0, "", "", path_of(module).read_text())]) == []:
         sys.exit(f"{tests} fails without any mutant")
     real = [mutation for mutation in everyone if mutation.name not in known]
     survivors = run(module, tests, real)
