@@ -30,6 +30,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "cluster" in fixtures:  # there is one on a machine
             item.add_marker(pytest.mark.xdist_group("cluster"))
             item.add_marker("cluster")
+        elif item.get_closest_marker("quiet"):
+            item.add_marker(pytest.mark.xdist_group("quiet"))
+    # Quiet ones last, one after the other: between others each would wait for all that run to come to an end.
+    items.sort(key=lambda item: "cluster" not in item.keywords and "quiet" in item.keywords)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import ClassVar, NamedTuple
 
+from rich.cells import cell_len
 from textual import events
 from textual.message import Message
 from textual.strip import Strip
@@ -60,11 +61,13 @@ class HeaderLine(PaintedLines):
             self.show([[(fit(f" faucet  {model.link or 'connecting'}", width, plain=plain), "banner")]])
             return
         glyph, paint = GLYPHS.get(service.state, ("?", "warning"))
-        left: list[tuple[str, str]] = [
-            (" faucet ", "strong"), (f" {visible(_short(service.title, width, plain))}", "text"),
-            (f"  {service.url if width >= ROOMY else f':{service.port}'}", "title"),
-            (f"  {'*' if plain else glyph} {service.state}", paint),
-        ]  # fmt: skip
+        name, title = " faucet ", visible(_short(service.title, width, plain))
+        where = f"  {service.url if width >= ROOMY else f':{service.port}'}"
+        state = f"  {'*' if plain else glyph} {service.state}"
+        most = max(width - len(name + where + state) - 1, 0)  # the state is never cut
+        if cell_len(title) > most:
+            title = fit(title, most, plain=plain)
+        left: list[tuple[str, str]] = [(name, "strong"), (f" {title}", "text"), (where, "title"), (state, paint)]
         room = max(width - sum(len(text) for text, _ in left) - 3, 0)
         own_trouble = service.trouble if not service.resolved_by else ""  # has a line of its own
         notice = remark or (service.notice if service.notice != own_trouble else "")

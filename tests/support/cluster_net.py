@@ -161,6 +161,7 @@ class Namespaces:
         for name in self.names.values():
             remove(name)
         for child in self._children:
+            child.kill()  # one that was started a moment ago may not have been inside yet
             child.wait(10)
         _in_use.discard(self.names["cluster"])
 
