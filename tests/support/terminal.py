@@ -14,6 +14,9 @@ from uuid import uuid4
 
 from tests.support.checkout import ROOT
 
+STRANGE = ("CI", "TMUX", "NO_COLOR", "COLUMNS", "LINES")
+"""Variables that a user's shell does not export. pytest-xdist sets the last two, and they hide every change of size."""
+
 
 class Terminal:
     """One window, with `shell` in it."""
@@ -23,7 +26,7 @@ class Terminal:
     ) -> None:
         self._server = f"fct-{uuid4().hex[:8]}"
         # A directory of its own for tmux's socket: nothing of it is left behind.
-        environment = {key: value for key, value in os.environ.items() if key not in ("CI", "TMUX", "NO_COLOR")}
+        environment = {key: value for key, value in os.environ.items() if key not in STRANGE}
         environment |= {
             "PYTHONPATH": str(ROOT),
             "TMUX_TMPDIR": os.environ["XDG_RUNTIME_DIR"],
