@@ -73,7 +73,8 @@ def under_load(rounds: int) -> tuple[dict[str, list[float]], dict[str, list[floa
     """Requests a second and the 99th percentile in ms: headless, watched, and with a monitor that is suspended."""
     origins = peers.consecutive_ports(2)
     plumber = shutil.which("Rscript") is not None
-    options = ("--dir", str(peers.ROOT / "faucet" / "templates" / "demo")) if plumber else ("--command", python_worker("blocking"))
+    demo = peers.ROOT / "faucet" / "templates" / "demo"
+    options = ("--dir", str(demo)) if plumber else ("--command", python_worker("blocking"))
     target = "/hello" if plumber else "/0"
     speeds: dict[str, list[float]] = {}
     tails: dict[str, list[float]] = {}
