@@ -94,14 +94,16 @@ class Budget:
             self.bodies[body] = size
             self.on_strained()
             return False
+        self._use(size)
+        return True
+
+    def _use(self, size: int) -> None:
         self.used += size
         self._note(self.used)
-        return True
 
     def charge(self, size: int) -> None:
         """Count bytes that are here already, or are gone (negative)."""
-        self.used += size
-        self._note(self.used)
+        self._use(size)
         if size < 0:
             self.wake()
 
@@ -122,8 +124,7 @@ class Budget:
     def stop_waiting(self, body: Waiting, size: int) -> None:
         """It waits no more, and has `size` bytes."""
         del self.bodies[body]
-        self.used += size
-        self._note(self.used)
+        self._use(size)
         self.wake()  # the first of those that wait may be another now
 
     def wake(self) -> None:
@@ -133,7 +134,7 @@ class Budget:
             if self.used + size > self.total:
                 return
             del self.bodies[body]
-            self.used += size
+            self._use(size)
             body.memory_granted(size)
         if self.slowed and self.used < self.total * WAKE_SHARE:
             slowed, self.slowed = self.slowed, {}

@@ -1,10 +1,10 @@
 """One request and its answer, from the complete head to the released lock.
 
-The lock is taken when the request is in hand (head, and the body up to the buffer limit), and given back when the
-worker's whole response was read or the worker is gone. Two connections come and go meanwhile, and either may fail at
-any point. What that means `failures` decides; here it is carried out. In particular: a client that goes away in
-ACTIVE does not end the exchange, because the worker goes on computing. `client` is then None and what the worker
-says is dropped, but the lock is kept until it has finished saying it.
+The lock is taken when the request is in hand (`intake` says when its body is), and given back when the worker's whole
+response was read or the worker is gone. Two connections come and go meanwhile, and either may fail at any point. What
+that means `failures` decides; here it is carried out. In particular: a client that goes away in ACTIVE does not end the
+exchange, because the worker goes on computing. `client` is then None and what the worker says is dropped, but the lock
+is kept until it has finished saying it.
 """
 
 from __future__ import annotations
@@ -125,8 +125,7 @@ class Exchange(Holder):
 
     def granted(self, lease: PoolLease) -> None:
         """See Holder."""
-        self.lease = lease
-        self.account.granted(lease.worker.name, lease.since)
+        super().granted(lease)
         self.phase = _CONNECTING
         client = self.client
         if client is None or (self._queued and client.hung_up()):
@@ -146,7 +145,7 @@ class Exchange(Holder):
 
     def lock_gone(self) -> None:
         """See Holder. What the worker said before may still be on its way to us: its connection tells how this ends."""
-        self.lease = None
+        super().lock_gone()
         if self._retry is not None:
             self._retry.cancel()
             self._retry = self.pool.loop.call_soon(self._exit_known)
@@ -325,7 +324,7 @@ class Exchange(Holder):
             self._parted()  # it has its answer
         verdict = after(Event.BUG, self._facts())
         self._close_connection()
-        self._carry_out(verdict, "Faucet failed to handle this request; its log says why.")
+        self._carry_out(Event.BUG, verdict, "Faucet failed to handle this request; its log says why.")
 
     def refuse(self, status: int, detail: str, retry_after: int | None = None) -> None:
         """Answer with an error of our own, whatever phase this request is in."""
@@ -391,16 +390,16 @@ class Exchange(Holder):
         )
 
     def _fail(self, event: Event, detail: str, late: bool = False) -> None:
-        self._carry_out(after(event, self._facts(late)), detail)
+        self._carry_out(event, after(event, self._facts(late)), detail)
 
-    def _carry_out(self, verdict: Verdict, detail: str) -> None:
+    def _carry_out(self, event: Event, verdict: Verdict, detail: str) -> None:
         fate = verdict.fate
         if fate is Fate.GOES_ON:
             self.pool.requests.touch(self)
             return
         self._settle_lock(verdict.lock, fate)
         if fate is Fate.ANSWER:
-            self._tell(verdict.status, detail)
+            self._tell(event, verdict.status, detail)
         elif fate is Fate.CUT:
             self._cut_client(detail)
         elif fate is Fate.WAIT:
@@ -489,12 +488,11 @@ class Exchange(Holder):
 
     # -- the end -----------------------------------------------------------------------------------------------
 
-    def _tell(self, status: int, detail: str) -> None:
+    def _tell(self, event: Event, status: int, detail: str) -> None:
         """The client gets an answer of our own, because of a failure."""
-        if detail is NO_DESCRIPTORS:
+        if event is Event.NO_DESCRIPTOR:
             self.pool.refuse(self, "descriptors", detail)
-        elif self.phase is _QUEUED:
-            self.pool.dispatcher.cancel(self)
+        elif event is Event.CLIENT_HALF_CLOSED:
             self._answer_client(status, detail, logged=CLIENT_CLOSED_REQUEST)
         else:
             self._answer_client(status, detail)
@@ -509,7 +507,6 @@ class Exchange(Holder):
         client.write(data)
         client.owes_nothing()
         self._record(logged or status, detail)
-        self._finish_if_over(logged or status, detail)
         if keep:
             client.exchange_ended(keep=True)
         else:

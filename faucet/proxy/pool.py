@@ -260,7 +260,7 @@ class Pool:
         if lease is not None:
             self._deliver(lease)
         else:
-            self._let_wait(holder)
+            holder.has_to_wait()
             self.rearm_expiry()  # its time may be over before that of all others
 
     def _refused_for_all(self, holder: Holder) -> bool:

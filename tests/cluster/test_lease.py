@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,9 +12,8 @@ import pytest
 from faucet.ha import clock
 from faucet.ha.decisions import Began, Ended
 from faucet.ha.lease_client import LeaseClient, NotStored, why_failed
-from faucet.ha.record import Lease
 from faucet.pods.discovery.endpoint_slices import ApiError
-from tests.support.ha_player import FULL, TIMING, Player, one_active, players, when
+from tests.support.ha_player import FULL, TIMING, Player, compare_and_swap, one_active, players, when
 from tests.support.realkube import RealKube, is_here
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("realkube")]
@@ -36,19 +34,7 @@ async def kube(tmp_path: Path) -> AsyncIterator[RealKube]:
 async def test_what_the_client_relies_on(kube: RealKube) -> None:
     """Versions, conflicts, and what is missing, as the server words them."""
     one, other = (LeaseClient(kube.faucet, "default", "faucet-plumber", TIMING) for _ in range(2))
-    assert await one.read() is None
-    first = await one.write(FULL, "")
-    assert await other.read() == Lease(FULL, first)
-    with pytest.raises(NotStored, match="already exists"):
-        await other.write(FULL, "")
-    second = await other.write(replace(FULL, beat=13), first)
-    assert second != first
-    with pytest.raises(NotStored, match="has been modified"):
-        await one.write(replace(FULL, beat=14), first)
-    assert await one.read() == Lease(replace(FULL, beat=13), second)
-    released = replace(FULL, beat=14, holder="", released_by=FULL.holder)
-    third = await one.write(released, second)
-    assert await other.read() == Lease(released, third)
+    third = await compare_and_swap(one, other)
     await kube.admin.send("DELETE", f"{LEASES}/faucet-plumber")
     with pytest.raises(NotStored, match="UID in precondition"):
         await other.write(FULL, third)

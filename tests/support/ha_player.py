@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
 
 from faucet.ha import clock
 from faucet.ha.decisions import AskAll, Began, Decision, Reply
 from faucet.ha.election import Election
 from faucet.ha.elector import Elector
-from faucet.ha.lease_client import LeaseClient
+from faucet.ha.lease_client import LeaseClient, NotStored
 from faucet.ha.member import Member
-from faucet.ha.record import Identity, Record
+from faucet.ha.record import Identity, Lease, Record
 from faucet.ha.timing import Timing
 from faucet.pods.discovery.in_cluster import InCluster
 
@@ -29,6 +32,24 @@ FULL = Record(
 def client(source: InCluster) -> LeaseClient:
     """Of the Lease that all tests use."""
     return LeaseClient(source, "default", "faucet-plumber", TIMING)
+
+
+async def compare_and_swap(one: LeaseClient, other: LeaseClient) -> str:
+    """What the rules rely on, of the fake and of the real API alike. Returns the version of the Lease in the end."""
+    assert await one.read() is None
+    first = await one.write(FULL, "")
+    assert await other.read() == Lease(FULL, first)
+    with pytest.raises(NotStored, match="already exists"):
+        await other.write(FULL, "")
+    second = await other.write(replace(FULL, beat=13), first)
+    assert second != first
+    with pytest.raises(NotStored, match="has been modified"):
+        await one.write(replace(FULL, beat=14), first)
+    assert await one.read() == Lease(replace(FULL, beat=13), second)
+    released = replace(FULL, beat=14, holder="", released_by=FULL.holder)
+    third = await one.write(released, second)
+    assert await other.read() == Lease(released, third)
+    return third
 
 
 class Player:

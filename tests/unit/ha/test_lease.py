@@ -20,7 +20,7 @@ from faucet.ha.record import Lease, Record
 from faucet.pods.discovery.endpoint_slices import ApiError
 from faucet.pods.discovery.endpoints import Unusable
 from faucet.pods.discovery.in_cluster import InCluster, in_cluster
-from tests.support.ha_player import FULL, TIMING, Player, client, players
+from tests.support.ha_player import FULL, TIMING, Player, client, compare_and_swap, players
 from tests.support.kubeapi import KubeApi
 
 
@@ -115,19 +115,7 @@ async def api_of(tmp_path: Path) -> AsyncIterator[tuple[KubeApi, InCluster]]:
 
 async def test_compare_and_swap(tmp_path: Path) -> None:
     async with api_of(tmp_path) as (_, source):
-        one, other = client(source), client(source)
-        assert await one.read() is None
-        first = await one.write(FULL, "")
-        assert await other.read() == Lease(FULL, first)
-        with pytest.raises(NotStored, match="already exists"):
-            await other.write(FULL, "")
-        second = await other.write(replace(FULL, beat=13), first)
-        assert second != first
-        with pytest.raises(NotStored, match="has been modified"):
-            await one.write(replace(FULL, beat=14), first)
-        assert await one.read() == Lease(replace(FULL, beat=13), second)
-        released = replace(FULL, beat=14, holder="", released_by=FULL.holder)
-        assert await one.read() != Lease(released, await one.write(released, second))
+        await compare_and_swap(client(source), client(source))
 
 
 async def test_a_deleted_lease_is_not_written_but_found_missing(tmp_path: Path) -> None:
