@@ -57,15 +57,19 @@ def wrk(rig: Rig) -> None:
 
 
 def siege(rig: Rig) -> None:
-    """siege: new connections of HTTP/1.0, its habit, some that it asks to be kept, and kept ones of 1.1."""
+    """siege: new connections of HTTP/1.0, its habit, and kept ones of 1.1.
+
+    Kept ones of HTTP/1.0 are not asked for: siege 4.0 sends its next request on a closed connection then, whatever the
+    answer says, and counts a failure. It does so with every server that closes.
+    """
     tool = need("siege")
-    for protocol, kept in (("HTTP/1.0", "close"), ("HTTP/1.0", "keep-alive"), ("HTTP/1.1", "keep-alive")):
+    for protocol, kept in (("HTTP/1.0", "close"), ("HTTP/1.1", "keep-alive")):
         settings = rig.directory / "siegerc"
         settings.write_text(f"protocol = {protocol}\nconnection = {kept}\nlimit = 255\nlogging = false\n")
         said = rig.run(tool, "-R", str(settings), "-b", f"-c{CLIENTS}", "-r50", rig.url("/siege"))
         expect(rig, "transactions", found(r"Transactions:\s+(\d+)", said), CLIENTS * 50)
         expect(rig, "failed", found(r"Failed transactions:\s+(\d+)", said), 0)
-    rig.row.said = f"{3 * CLIENTS * 50} requests"
+    rig.row.said = f"{2 * CLIENTS * 50} requests"
 
 
 def httperf(rig: Rig) -> None:
