@@ -312,7 +312,7 @@ class Exchange(Holder):
             self._fail(Event.TIMED_OUT, "The client was too slow to send its request or to read its answer.", late=True)
             return
         grace = None if self.lease is None else self.lease.worker.lock_grace
-        seconds = f"{self.pool.settings.request_timeout:g} s"
+        seconds = f"{self.pool.requests.patience(self):g} s"
         end = "is restarted" if grace is None else f"stays locked for {grace:g} s more, or until it has answered"
         self._fail(Event.TIMED_OUT, f"The worker did not answer within {seconds} and {end}.")
 

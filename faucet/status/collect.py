@@ -17,10 +17,12 @@ from typing import Any
 from faucet import __version__
 from faucet.fleet import Fleet
 from faucet.log.recent import Entry, RecentLog
+from faucet.proxy.pool import Holder
 from faucet.proxy.record import describe
 from faucet.proxy.server import Proxy
 from faucet.proxy.stats import HISTORY_SECONDS, Record, Second, quantile
 from faucet.status.endpoints import Endpoints
+from faucet.status.limits import limit_rows
 from faucet.status.rows import epoch, moment, worker_details, worker_row
 from faucet.status.snapshot import LogRow, RequestRow, SecondRow, Service, Totals, WaitingRow, WorkerRow
 
@@ -123,7 +125,7 @@ class Runtime:
         stats, dispatcher = self.proxy.stats, self.proxy.pool.dispatcher
         past = stats.history[0] if stats.history else None
         minute = _difference(stats.service.counts, past.service) if past else stats.service.counts
-        oldest = next(dispatcher.queue(), None)
+        oldest = dispatcher.oldest
         return Totals(
             rps=self._rate(),
             p50=quantile(minute, 0.5) or None,  # 0 seconds: there are none
@@ -133,7 +135,7 @@ class Runtime:
             workers=dispatcher.size,
             waiting=dispatcher.waiting,
             queue_limit=dispatcher.queue_limit,
-            oldest=epoch(oldest[1]) if oldest else 0.0,
+            oldest=moment(oldest),
             errors=stats.errors - (past.errors if past else 0),
             refused=stats.refused_requests - (past.refused if past else 0),
             requests=stats.exchanges,
@@ -157,8 +159,11 @@ class Runtime:
     def queue(self) -> list[WaitingRow]:
         """Return the queued requests, the next one first; at most QUEUE_ROWS."""
         waiting = islice(self.proxy.pool.dispatcher.queue(), QUEUE_ROWS)
-        queued = ((since, exchange.account) for exchange, since in waiting)
-        return [WaitingRow(epoch(since), account.client, describe(account)) for since, account in queued]
+        return [self._waiting_row(holder, since) for holder, since in waiting]
+
+    def _waiting_row(self, holder: Holder, since: float) -> WaitingRow:
+        limit = self.proxy.pool.dispatcher.limited_by(holder)
+        return WaitingRow(epoch(since), holder.account.client, describe(holder.account), limit)
 
     def workers(self) -> list[WorkerRow]:
         """Return a row for each worker, in order."""
@@ -176,6 +181,7 @@ class Runtime:
             "workers": self.workers(),
             "queue": self.queue(),
             "seconds": self.seconds(),
+            "limits": limit_rows(self.proxy.pool),
         }
 
     def shared_snapshot(self) -> dict[str, Any]:

@@ -232,7 +232,7 @@ async def test_a_viewer_gets_everything_once_and_then_what_changes(faucet: Start
     client = raw(service)
     assert client.ask(do="watch", hz=10)["ok"] == "watching"
     first = await asyncio.to_thread(read_news, client, "snapshot")
-    assert set(first["snapshot"]) == {"service", "totals", "workers", "queue", "seconds"}
+    assert set(first["snapshot"]) == {"service", "totals", "workers", "queue", "seconds", "limits"}
     assert set(first["snapshot"]["workers"]) == {"1", "2"}
     assert any("ready on port" in row[3] for row in read_news(client, "log")["log"])
     assert read_news(client, "requests")["requests"][-1][3] == "/first"
