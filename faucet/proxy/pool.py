@@ -16,11 +16,11 @@ from time import monotonic, time
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from faucet.net.descriptors import Descriptors
+from faucet.pauses import EARLIEST, Pauses
 from faucet.proxy.deadlines import Timeouts
 from faucet.proxy.limit_classes import ClassTimeouts, LimitClasses, why_expired, why_full
 from faucet.proxy.limits import LimitedDispatcher, RequestClass
 from faucet.proxy.locks import Dispatcher, Lease, QueueFull
-from faucet.proxy.pauses import EARLIEST, Pauses
 from faucet.proxy.record import Account
 from faucet.proxy.stats import Record, Stats
 from faucet.settings import ProxySettings

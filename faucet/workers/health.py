@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from faucet import pauses
 from faucet.http1 import BadResponse, ResponseReader
 from faucet.net.descriptors import is_shortage
 from faucet.proxy.pool import Holder
@@ -89,7 +90,8 @@ async def check(proxy: Proxy, backend: Backend, path: str, timeout: float = HEAL
         return False
     ticket.asking = asyncio.ensure_future(_ask(backend, path))
     try:
-        status = await proxy.pool.pauses.within(timeout, ticket.asking)
+        async with pauses.timeout(timeout):
+            status = await ticket.asking
     except TimeoutError as error:
         proxy.pool.remove(backend)
         raise Hung(f"did not answer GET {path} within {timeout:g} s") from error
