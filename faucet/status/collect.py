@@ -128,9 +128,9 @@ class Runtime:
         oldest = dispatcher.oldest
         return Totals(
             rps=self._rate(),
-            p50=quantile(minute, 0.5),
-            p95=quantile(minute, 0.95),
-            p99=quantile(minute, 0.99),
+            p50=quantile(minute, 0.5) or None,  # 0 seconds: there are none
+            p95=quantile(minute, 0.95) or None,
+            p99=quantile(minute, 0.99) or None,
             locked=dispatcher.locked,
             workers=dispatcher.size,
             waiting=dispatcher.waiting,

@@ -67,9 +67,9 @@ class WorkerRow(NamedTuple):
     errors: int
     rps: float
     """Requests per second, over the last ten seconds."""
-    p50: float
-    p95: float
-    """Quantiles of the service time over the last minute, in seconds."""
+    p50: float | None
+    p95: float | None
+    """Quantiles of the service time over the last minute, in seconds; None without a request in it."""
     restarts: int
     address: str
     """`10.244.1.11:8000`; empty for a worker on this machine."""
@@ -164,10 +164,10 @@ class Totals(NamedTuple):
 
     rps: float
     """Requests per second, over the last ten seconds."""
-    p50: float
-    p95: float
-    p99: float
-    """Quantiles of the service time over the last minute, in seconds."""
+    p50: float | None
+    p95: float | None
+    p99: float | None
+    """Quantiles of the service time over the last minute, in seconds; None without a request in it."""
     locked: int
     """Workers whose lock is held."""
     workers: int

@@ -354,7 +354,9 @@ async def test_ctl(faucet: Start) -> None:
     assert "no running Faucet found for " in ctl("status", code=1)
     service = faucet("--command", COUNTING, "-w", "2")
     service.wait_workers(2)
-    assert "p50 -, p95 -, in the last minute 0 errors" in ctl("status"), "no request yet has no latency"
+    assert "p50 -, p95 -, in the last minute 0 errors" in ctl("status")
+    before = json.loads(ctl("status", "--json"))
+    assert (before["totals"]["p50"], before["workers"][0]["p95"]) == (None, None), "no request yet has no latency"
     await fetch(service.port, "/first?x=1")
     text = ctl("status")
     assert f"on http://127.0.0.1:{service.port}: serving" in text
