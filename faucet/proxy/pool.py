@@ -29,6 +29,8 @@ _log = logging.getLogger("faucet")
 
 SHUTTING_DOWN = "The service is shutting down."
 
+CANCELLED = "An operator of the service has ended this request while it was queued."
+
 NO_DESCRIPTORS = "Faucet has no file descriptors to spare; its log says what to do."
 """What a client is told whom we cannot serve for want of one."""
 
@@ -321,6 +323,11 @@ class Pool:
         kind.refused += 1
         self.stats.count_refusal(reason)
         holder.refuse(503, detail, _whole_seconds(kind.expected_wait(self.dispatcher.size)))
+
+    def cancel(self, holder: Holder) -> None:
+        """End the waiting of a request, because an operator asks for that."""
+        if self.dispatcher.cancel(holder):
+            self.refuse(holder, "cancelled", CANCELLED)
 
     def retry_after(self) -> int:
         """Whole seconds until a client may expect to be served (RFC 9110, 10.2.3), at least 1."""

@@ -83,6 +83,8 @@ class WaitingRow(NamedTuple):
     since: float
     client: str
     request: str
+    number: int = 0
+    """Its name in the command `cancel`."""
     limit: str = ""
     """The limit whose requests hold as many locks as they may: it waits for them, even if a worker is free."""
 
@@ -191,6 +193,8 @@ class Totals(NamedTuple):
     """Used bytes of the buffer budget; what each client is granted in any case is not counted."""
     buffer_total: int
     """Bytes of the whole buffer budget."""
+    queue_timeout: float = 0.0
+    """Seconds that a request may be queued; 0: as long as it takes."""
 
 
 class SecondRow(NamedTuple):

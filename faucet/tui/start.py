@@ -112,7 +112,8 @@ class _Outcome(NamedTuple):
 
 def _watch(own: socket.socket, settings: MonitorSettings) -> _Outcome:
     """Run the monitor."""
-    from faucet.tui.app import LOST, Monitor
+    from faucet.tui.app import Monitor
+    from faucet.tui.leaving import LOST
 
     greetings: list[Greeting] = []
 
@@ -153,7 +154,7 @@ OWN_PATIENCE = 30.0
 
 def _after(runtime: subprocess.Popen[bytes], outcome: _Outcome, errors: IO[bytes]) -> int:
     """Print how the service ended, or that it goes on, after the monitor is gone. Return the exit code."""
-    from faucet.tui.app import GONE, LEFT
+    from faucet.tui.leaving import GONE, LEFT
 
     greeting = outcome.greeting
     if outcome.how == GONE:
@@ -184,7 +185,8 @@ def attach(which: str | None, settings: MonitorSettings, read_only: bool, place:
     if problem:
         print_error(f"the monitor cannot run here: {problem}; use `faucet ctl status` instead")
         return 1
-    from faucet.tui.app import GONE, LOST, Monitor
+    from faucet.tui.app import Monitor
+    from faucet.tui.leaving import GONE, LOST
 
     async def connect() -> Client:
         return await find(which, place)
