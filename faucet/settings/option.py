@@ -24,6 +24,7 @@ Unit = Literal[
     "names",
     "signal",
     "limit",
+    "warmup",
     "plain",
 ]
 
