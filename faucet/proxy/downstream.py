@@ -39,6 +39,7 @@ class ClientConnection(Outflow):
     __slots__ = (
         "_head_begun",
         "_hurried_from",
+        "_introduce",
         "_read_paused",
         "_reader",
         "_sent_before",
@@ -55,6 +56,7 @@ class ClientConnection(Outflow):
     def __init__(self, pool: Pool, clients: Clients) -> None:
         super().__init__(clients)
         self.pool = pool
+        self._introduce = clients.introduce
         self._reader = RequestReader()
         self._head_begun = False  # it has a deadline
         self._stash = b""  # what came behind the request in hand
@@ -143,8 +145,8 @@ class ClientConnection(Outflow):
             self._refuse(error, len(head.raw), StartLine(head.method, head.target, head.stated_minor))
             return
         exchange = self.exchange = Exchange(self.pool, self.clients.budget, self.clients.space, self, head, body)
-        if self.clients.introduce is not None:
-            head.raw, exchange.account.client, exchange.account.request_id = self.clients.introduce(head, self.peer)
+        if self._introduce is not None:
+            head.raw, exchange.account.client, exchange.account.request_id = self._introduce(head, self.peer)
         if self.pool.draining:
             self.pool.refuse(exchange, "shutdown", SHUTTING_DOWN)
         elif body is None:

@@ -51,6 +51,11 @@ class Holder:
         """The worker whose lock it holds, or held until now, has its request and has not answered."""
         return True
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """Another Faucet has it, or gets it."""
+        return self.lease is not None and self.lease.worker.queues
+
     def granted(self, lease: PoolLease) -> None:
         """It holds a lock now."""
         self.lease = lease
@@ -87,6 +92,9 @@ class Upstream(Protocol):
     """It was removed."""
     lock_grace: float | None
     """Seconds that it stays locked if it does not answer in time; None: it can be ended, and is."""
+    queues: bool
+    """It is another Faucet, which has a queue, locks and deadlines of its own: it is not to blame for the time that a
+    request takes, and has to learn that a client has left."""
     on_unreachable: Callable[[Exception], None]
     on_hung: Callable[[Record], None]
 
@@ -167,7 +175,7 @@ class Pool:
         self._record = record
         self._granted: deque[PoolLease] = deque()
         self._expiry: asyncio.TimerHandle | None = None
-        self._retiring: dict[Upstream, asyncio.Future[None]] = {}
+        self._awaited: dict[Upstream, asyncio.Future[None]] = {}
         self._interruption: Interruption | None = None
 
     @property
@@ -204,16 +212,20 @@ class Pool:
     async def retire(self, worker: Upstream) -> None:
         """Give a worker no new requests, wait for the one in hand, and forget it."""
         self.dispatcher.hold(worker)
-        if self.dispatcher.lease(worker) is not None:
-            if worker not in self._retiring:
-                self._retiring[worker] = self.loop.create_future()
-            await asyncio.shield(self._retiring[worker])
+        await self.unlocked(worker)
         self.remove(worker)
+
+    async def unlocked(self, worker: Upstream) -> None:
+        """Wait until the lock of `worker` is free. If it is not held, another request may have it right after."""
+        if self.dispatcher.lease(worker) is not None:
+            if worker not in self._awaited:
+                self._awaited[worker] = self.loop.create_future()
+            await asyncio.shield(self._awaited[worker])
 
     def _lock_is_free(self, worker: Upstream) -> None:
         """Whoever waits for that is told."""
-        if self._retiring:
-            waiting = self._retiring.pop(worker, None)
+        if self._awaited:
+            waiting = self._awaited.pop(worker, None)
             if waiting is not None and not waiting.done():
                 waiting.set_result(None)
         if self.draining:
@@ -240,7 +252,7 @@ class Pool:
         if self._refused_for_all(holder):
             return
         try:
-            lease = self.dispatcher.acquire(holder, holder.account.ready_at)
+            lease = self.dispatcher.acquire(holder, holder.account.waiting_since)
         except QueueFull:
             self.refuse(holder, "queue_full", "All workers are busy and the queue is full.")
             return
@@ -302,7 +314,7 @@ class Pool:
         following = self.dispatcher.release(lease, now)
         if following is not None:
             self._deliver(following)
-        if self._retiring or self.draining:
+        if self._awaited or self.draining:
             self._lock_is_free(lease.worker)
 
     def keep_locked(self, lease: PoolLease) -> None:
@@ -357,6 +369,11 @@ class Pool:
     def resume_after_interruption(self) -> None:
         """There is a way again."""
         self._interruption = None
+        self.rearm_expiry()
+
+    def reorder(self) -> None:
+        """Put the queue in the order in which its requests came: some of them may have come back one by one."""
+        self.dispatcher.reorder(lambda holder: holder.account.waiting_since)
         self.rearm_expiry()
 
     def rearm_expiry(self) -> None:
