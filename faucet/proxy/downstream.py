@@ -12,9 +12,11 @@ import contextlib
 import select
 import socket
 import struct
+from collections.abc import Callable
 from typing import cast
 
 from faucet.http1 import FramingError, RequestHead, RequestReader, StartLine
+from faucet.proxy.client_identity import Introduced
 from faucet.proxy.clients import Clients
 from faucet.proxy.deadlines import RATE_SECONDS
 from faucet.proxy.error_responses import CONTINUE, answer
@@ -56,7 +58,7 @@ class ClientConnection(Outflow):
     def __init__(self, pool: Pool, clients: Clients) -> None:
         super().__init__(clients)
         self.pool = pool
-        self._introduce = clients.introduce
+        self._introduce: Callable[[RequestHead, str], Introduced] | None = clients.introduce
         self._reader = RequestReader()
         self._head_begun = False  # it has a deadline
         self._stash = b""  # what came behind the request in hand
