@@ -13,6 +13,7 @@ from faucet import tasks
 from faucet.ha import clock
 from faucet.ha.connection import PeerConnection
 from faucet.ha.decisions import AskAll, Began, Decision, Ended, Reply
+from faucet.ha.door import Door
 from faucet.ha.elector import Elector
 from faucet.ha.lease_client import LeaseClient
 from faucet.ha.member import Member
@@ -33,11 +34,12 @@ class Peers:
 
     def __init__(
         self, member: Member, lease: LeaseClient, on_change: Callable[[Began | Ended], None],
-        now: Callable[[], float] = clock.now,
+        now: Callable[[], float] = clock.now, requests: Callable[[], asyncio.Protocol] = asyncio.Protocol,
     ) -> None:  # fmt: skip
         self.member = member
         self.elector = Elector(member, lease, self._decided, self._after_event, now)
         self._on_change = on_change
+        self._requests = requests
         self._now = now
         self._server: asyncio.Server | None = None
         self._relays: dict[PeerConnection, Hello | None] = {}  # connections that others have opened
@@ -53,7 +55,7 @@ class Peers:
     async def start(self, host: str, port: int) -> int:
         """Listen for members and take part in the election; return the port. Raises OSError."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._new_relay, host, port)
+        self._server = await loop.create_server(self._door, host, port)
         self.elector.start()
         return int(self._server.sockets[0].getsockname()[1])
 
@@ -153,6 +155,9 @@ class Peers:
         )  # fmt: skip
 
     # -- to the relays -----------------------------------------------------------------------------------------
+
+    def _door(self) -> Door:
+        return Door(self.member.election.token, self._new_relay, self._requests)
 
     def _new_relay(self) -> PeerConnection:
         connection = self._connection(self.member.election.token, presents=False)

@@ -75,7 +75,7 @@ class Dispatcher(Generic[Ticket, Worker]):
             return lease
         if len(self._queue) >= self.queue_limit:
             raise QueueFull
-        self._queue[ticket] = max(now, next(reversed(self._queue.values()), now))  # in the order of expiry
+        append(self._queue, ticket, now)
         return None
 
     def reacquire(self, ticket: Ticket, since: float, now: float) -> Lease[Ticket, Worker] | None:
@@ -132,7 +132,7 @@ class Dispatcher(Generic[Ticket, Worker]):
 
     def reorder(self, since: Callable[[Ticket], float]) -> None:
         """Put the queue in the order of `since`: the moment from which each ticket counts as waiting."""
-        self._queue = OrderedDict(sorted(((ticket, since(ticket)) for ticket in self._queue), key=lambda one: one[1]))
+        reorder(self._queue, since)
 
     def clear(self) -> list[Ticket]:
         """Empty the queue; whoever waited, oldest first."""
@@ -160,6 +160,10 @@ class Dispatcher(Generic[Ticket, Worker]):
         self._held.discard(worker)
         self._free.pop(worker, None)
         return self._leases.pop(worker, None)
+
+    def after_removal(self, now: float) -> Lease[Ticket, Worker] | None:
+        """The lease that follows from a `remove`, whose lease has been dealt with. None here; see `limits`."""
+        return None
 
     def hold(self, worker: Worker) -> None:
         """Give `worker` no new tickets. One that holds its lock keeps it. Idempotent; unknown ones are ignored."""
@@ -198,6 +202,21 @@ class Dispatcher(Generic[Ticket, Worker]):
         return len(self._free)
 
     @property
+    def oldest(self) -> float | None:
+        """Since when the ticket has been waiting that has waited longest; None: the queue is empty."""
+        return next(iter(self._queue.values()), None)
+
+    @property
+    def runnable(self) -> int:
+        """Tickets in the queue that only lack a worker: all of them, without limits."""
+        return self.waiting
+
+    @property
+    def runnable_since(self) -> float | None:
+        """As `oldest`, of those that only lack a worker."""
+        return self.oldest
+
+    @property
     def locked(self) -> int:
         """Workers whose lock is held."""
         return len(self._leases)
@@ -216,12 +235,29 @@ class Dispatcher(Generic[Ticket, Worker]):
         return list(self._leases.values())
 
     def queue(self) -> Iterator[tuple[Ticket, float]]:
-        """The waiting tickets and since when, oldest first."""
+        """The waiting tickets and since when, the next one first."""
         return iter(self._queue.items())
+
+    def limited_by(self, ticket: Ticket) -> str:
+        """Return the name of the limit by which `ticket` waits even if a worker is free; empty if there is none."""
+        return ""
 
     def __repr__(self) -> str:
         free = " ".join(str(worker) for worker in self._free)
         locked = " ".join(f"{lease.worker}:{lease.holder}" for lease in self._leases.values())
         held = " ".join(sorted(str(worker) for worker in self._held))
-        queue = " ".join(str(ticket) for ticket in self._queue)
+        queue = " ".join(str(ticket) for ticket, _ in self.queue())
         return f"<Dispatcher free[{free}] locked[{locked}] held[{held}] queue[{queue}]>"
+
+
+def append(queue: OrderedDict[Ticket, float], ticket: Ticket, since: float) -> None:
+    """Put `ticket` at the end of a queue. It counts as waiting since its predecessor at the earliest, so that a queue
+    stays in the order of expiry."""
+    queue[ticket] = max(since, next(reversed(queue.values()), since))
+
+
+def reorder(queue: OrderedDict[Ticket, float], since: Callable[[Ticket], float]) -> None:
+    """Sort a queue by `since`, from when on each ticket waits."""
+    tickets = sorted(queue, key=since)
+    queue.clear()
+    queue.update((ticket, since(ticket)) for ticket in tickets)
