@@ -148,6 +148,10 @@ class Pods:
     def prepare_to_end(self) -> None:
         """Do nothing: pods keep running, and their requests in progress are finished."""
 
+    async def leave(self, seconds: float) -> bool:
+        """See Fleet."""
+        return False
+
     async def stop(self) -> None:
         """Stop discovery, close the link, and disconnect from all pods."""
         if self._following is not None:

@@ -149,7 +149,7 @@ class ClientConnection(Outflow):
         exchange = self.exchange = Exchange(self.pool, self.clients.budget, self.clients.space, self, head, body)
         if self._introduce is not None:
             head.raw, exchange.account.client, exchange.account.request_id = self._introduce(head, self.peer)
-        if self.pool.draining:
+        if self.pool.refusing:
             self.pool.refuse(exchange, "shutdown", SHUTTING_DOWN)
         elif body is None:
             if rest:

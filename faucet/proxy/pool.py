@@ -181,7 +181,11 @@ class Pool:
         self.requests = self._make_timeouts()
         """Those that hold a lock."""
         self.draining = False
+        """The service ends."""
+        self.refusing = False
         """No request is taken any more."""
+        self.given_up = False
+        """Locks are released though their workers may be at work: the service ends."""
         self.outage = ""
         """Why there are no workers and will not be for a while; requests are refused with it meanwhile."""
         self.on_idle: Callable[[], None] = _nothing
@@ -293,7 +297,7 @@ class Pool:
 
     def resubmit(self, holder: Holder) -> None:
         """A request whose worker failed it before it was answered: it is next in the queue."""
-        if self.draining:
+        if self.refusing:
             self.refuse(holder, "shutdown", SHUTTING_DOWN)
             return
         if self._refused_for_all(holder):
@@ -377,8 +381,8 @@ class Pool:
         How long is a guess, from what requests took lately: twice the longest. Not longer than the lock grace; for a
         worker of ours, LEAST_GRACE, since its process is watched, and most that close a connection are done with it.
         """
-        if self.draining:
-            self.release(lease)  # nobody else will use it
+        if self.refusing:
+            self.release(lease)  # nobody here will use it
             return
         most = lease.worker.lock_grace or LEAST_GRACE
         recent = time() - RECENT_SECONDS
@@ -471,8 +475,12 @@ class Pool:
     # -- the end -----------------------------------------------------------------------------------------------
 
     def drain(self) -> None:
-        """Take no request any more; whoever waits is refused, and no lock is kept for nobody."""
+        """The service ends; requests are taken until `refuse_all`."""
         self.draining = True
+
+    def refuse_all(self) -> None:
+        """Take no request any more; whoever waits is refused, and no lock is kept for nobody."""
+        self.refusing = self.given_up = True
         for holder in self.dispatcher.clear():
             self.refuse(holder, "shutdown", SHUTTING_DOWN)
         self._give_up_waiting()
@@ -483,6 +491,7 @@ class Pool:
 
     def close(self) -> None:
         """Set no more timers."""
+        self.given_up = True
         self.descriptors.close()
         self.pauses.close()
         self.requests.close()
