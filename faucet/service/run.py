@@ -245,10 +245,11 @@ class _Service:
         began = monotonic()
         try:
             async with pauses.timeout(seconds):
+                others_go_on = await self.workers.leave(seconds)
                 await self.listener.close()
         except TimeoutError:
             return False
-        return await self.proxy.drain(max(pauses.left(seconds, began), 0))
+        return await self.proxy.drain(max(pauses.left(seconds, began), 0), others_go_on)
 
     async def tear_down(self) -> None:
         """End everything but the control socket, which tells of the end. Nothing of it is left afterwards."""
