@@ -13,6 +13,7 @@ from faucet.control.protocol import Message
 from faucet.fleet import Command, Refused
 from faucet.log.recent import newest
 from faucet.status.collect import Runtime, log_row, now, request_row
+from faucet.status.limits import limit_rows
 
 _log = logging.getLogger("faucet")
 
@@ -73,8 +74,14 @@ class Commands:
         endpoints = self._runtime.endpoints
         endpoints.follow(self._runtime.proxy.stats)
         rows, seconds = endpoints.rows(time())
-        return {"endpoints": [row._asdict() for row in rows], "seconds": round(seconds),
-                "uncounted": endpoints.uncounted}  # fmt: skip
+        limits = limit_rows(self._runtime.proxy.pool)
+        return {
+            "endpoints": [row._asdict() for row in rows],
+            "seconds": round(seconds),
+            "uncounted": endpoints.uncounted,
+            "limits": [row._asdict() for row in limits],
+            "now": now(),
+        }
 
     def _logs(self, message: Message) -> Any:
         recent_log = self._runtime.recent_log

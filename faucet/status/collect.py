@@ -17,10 +17,12 @@ from typing import Any
 from faucet import __version__
 from faucet.fleet import Fleet, Refused
 from faucet.log.recent import Entry, RecentLog
+from faucet.proxy.pool import Holder
 from faucet.proxy.record import Account, describe
 from faucet.proxy.server import Proxy
 from faucet.proxy.stats import HISTORY_SECONDS, Record, Second, quantile
 from faucet.status.endpoints import Endpoints
+from faucet.status.limits import limit_rows
 from faucet.status.rows import epoch, moment, worker_details, worker_row
 from faucet.status.snapshot import LogRow, RequestRow, SecondRow, Service, Totals, WaitingRow, WorkerRow
 
@@ -124,17 +126,17 @@ class Runtime:
         stats, dispatcher = self.proxy.stats, self.proxy.pool.dispatcher
         past = stats.history[0] if stats.history else None
         minute = _difference(stats.service.counts, past.service) if past else stats.service.counts
-        oldest = next(dispatcher.queue(), None)
+        oldest = dispatcher.oldest
         return Totals(
             rps=self._rate(),
-            p50=quantile(minute, 0.5),
-            p95=quantile(minute, 0.95),
-            p99=quantile(minute, 0.99),
+            p50=quantile(minute, 0.5) or None,  # 0 seconds: there are none
+            p95=quantile(minute, 0.95) or None,
+            p99=quantile(minute, 0.99) or None,
             locked=dispatcher.locked,
             workers=dispatcher.size,
             waiting=dispatcher.waiting,
             queue_limit=dispatcher.queue_limit,
-            oldest=epoch(oldest[1]) if oldest else 0.0,
+            oldest=moment(oldest),
             errors=stats.errors - (past.errors if past else 0),
             refused=stats.refused_requests - (past.refused if past else 0),
             requests=stats.exchanges,
@@ -159,11 +161,12 @@ class Runtime:
     def queue(self) -> list[WaitingRow]:
         """Return the queued requests, the next one first; at most QUEUE_ROWS."""
         waiting = islice(self.proxy.pool.dispatcher.queue(), QUEUE_ROWS)
-        queued = ((since, exchange.account) for exchange, since in waiting)
-        return [
-            WaitingRow(epoch(since), account.client, describe(account), self._number_of(account))
-            for since, account in queued
-        ]
+        return [self._waiting_row(holder, since) for holder, since in waiting]
+
+    def _waiting_row(self, holder: Holder, since: float) -> WaitingRow:
+        account = holder.account
+        limit = self.proxy.pool.dispatcher.limited_by(holder)
+        return WaitingRow(epoch(since), account.client, describe(account), self._number_of(account), limit)
 
     def _number_of(self, account: Account) -> int:
         """Return the number of a queued request; only those that somebody looks at get one."""
@@ -200,6 +203,7 @@ class Runtime:
             "workers": self.workers(),
             "queue": self.queue(),
             "seconds": self.seconds(),
+            "limits": limit_rows(self.proxy.pool),
         }
 
     def shared_snapshot(self) -> dict[str, Any]:
