@@ -30,6 +30,7 @@ from faucet.workers.ports import HOST, is_free
 from faucet.workers.process import ChildProcess
 from faucet.workers.readiness import Readiness
 from faucet.workers.repeats import StartOutput
+from faucet.workers.request_errors import RequestErrors
 from faucet.workers.shortages import shortage
 from faucet.workers.stopping import Manner
 
@@ -88,6 +89,7 @@ class Instance:
         """Done when it was in service and nothing is left of it."""
         self.output = StartOutput(lambda text: log.info("%s", text), before)
         """What it writes while it starts."""
+        self._errors = RequestErrors(str(number), self, context.proxy.pool.stats)
         self._held = False
         self._context = context
         self._log = log
@@ -153,6 +155,7 @@ class Instance:
         )
 
     def _on_line(self, stream: str, line: str) -> None:
+        self._errors.see(stream, line)
         if self.output.is_new(stream, line):
             self._context.on_line(self.number, stream, line)
 
