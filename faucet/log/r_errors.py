@@ -8,7 +8,7 @@ _ERROR = re.compile(
     r"\s*(<\w*[Ee]rror\b|Error\b( in\b| ?:)|Caused by error\b|Execution halted|Traceback \(most recent)"
 )
 
-_MESSAGE = re.compile(r"<?(\w*[Ee]rror) in .*[)`] ?:[ !]*(.+?)>?")
+_MESSAGE = re.compile(r"<?(\w*[Ee]rror)(?: in .*[)`])? ?:[ !]*(.+?)>?")
 
 UNFINISHED = (":", " in")
 """How the first line of an error ends, if its message follows in the next."""

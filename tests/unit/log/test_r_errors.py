@@ -35,6 +35,7 @@ def test_errors_are_recognised(text: str, found: bool) -> None:
         ("Error in g(y) : database is locked", "Error: database is locked"),
         ("Error: object 'x' not found", "Error: object 'x' not found"),
         ("Error in `g()`: ! database is locked", "Error: database is locked"),
+        ("<simpleError: no connection>", "simpleError: no connection"),
         ("  Execution halted", "Execution halted"),
     ],
 )  # fmt: skip
