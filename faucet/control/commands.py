@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import asdict
 from math import inf
@@ -12,6 +13,9 @@ from faucet.control.protocol import Message
 from faucet.fleet import Command, Refused
 from faucet.log.recent import newest
 from faucet.status.collect import Runtime, log_row, now, request_row
+from faucet.status.limits import limit_rows
+
+_log = logging.getLogger("faucet")
 
 ROWS_LIMIT = 500
 """Rows of one answer at most; they take about 3 ms to build."""
@@ -33,6 +37,7 @@ class Commands:
             "logs": self._logs,
             "health": self._health,
             "details": self._details,
+            "cancel": self._cancel,
             "stop": self._stop,
         }
 
@@ -69,8 +74,14 @@ class Commands:
         endpoints = self._runtime.endpoints
         endpoints.follow(self._runtime.proxy.stats)
         rows, seconds = endpoints.rows(time())
-        return {"endpoints": [row._asdict() for row in rows], "seconds": round(seconds),
-                "uncounted": endpoints.uncounted}  # fmt: skip
+        limits = limit_rows(self._runtime.proxy.pool)
+        return {
+            "endpoints": [row._asdict() for row in rows],
+            "seconds": round(seconds),
+            "uncounted": endpoints.uncounted,
+            "limits": [row._asdict() for row in limits],
+            "now": now(),
+        }
 
     def _logs(self, message: Message) -> Any:
         recent_log = self._runtime.recent_log
@@ -114,6 +125,14 @@ class Commands:
         if isinstance(wanted, int) and not isinstance(wanted, bool):
             return wanted
         raise Refused('invalid `count`: expected a number, or a change such as "+1" or "-1"')
+
+    def _cancel(self, message: Message) -> Any:
+        number = message.get("request")
+        if not isinstance(number, int) or isinstance(number, bool):
+            raise Refused("no request named: set `request` to a number in the queue")
+        what = self._runtime.cancel(number)
+        _log.info("queued request %s: cancelled by %s", what, _who(message))
+        return f"cancelled {what}: its client gets 503"
 
     def _stop(self, message: Message) -> Any:
         at_once = message.get("now") is True

@@ -23,6 +23,7 @@ Unit = Literal[
     "globs",
     "names",
     "signal",
+    "limit",
     "plain",
 ]
 
@@ -67,7 +68,7 @@ CONFIG_NAME = "faucet.toml"
 """The file with options in the directory of an API."""
 
 ACTIONS = (
-    "details", "restart", "rolling-restart", "scale-up", "scale-down", "hold", "kill", "drop", "retry",
+    "details", "restart", "rolling-restart", "scale-up", "scale-down", "hold", "kill", "cancel", "drop", "retry",
     "filter", "follow", "only", "source", "wrap", "mark", "clear", "copy", "save", "sort", "pause",
     "log", "requests", "queue", "events", "lanes", "endpoints", "longer", "shorter",
     "next-error", "previous-error", "curl", "help", "quit",

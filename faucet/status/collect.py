@@ -15,12 +15,14 @@ from time import monotonic
 from typing import Any
 
 from faucet import __version__
-from faucet.fleet import Fleet
+from faucet.fleet import Fleet, Refused
 from faucet.log.recent import Entry, RecentLog
-from faucet.proxy.record import describe
+from faucet.proxy.pool import Holder
+from faucet.proxy.record import Account, describe
 from faucet.proxy.server import Proxy
 from faucet.proxy.stats import HISTORY_SECONDS, Record, Second, quantile
 from faucet.status.endpoints import Endpoints
+from faucet.status.limits import limit_rows
 from faucet.status.rows import epoch, moment, worker_details, worker_row
 from faucet.status.snapshot import LogRow, RequestRow, SecondRow, Service, Totals, WaitingRow, WorkerRow
 
@@ -62,6 +64,7 @@ class Runtime:
     endpoints: Endpoints = field(default_factory=Endpoints)
     """Up to a second old, but for `follow`."""
     _seconds: deque[SecondRow] = field(default_factory=lambda: deque(maxlen=HISTORY_SECONDS))
+    _numbered: int = 0
     _refusals_told: int = 0
     _tell_next: float = 0.0
     _snapshot: dict[str, Any] | None = None
@@ -123,17 +126,17 @@ class Runtime:
         stats, dispatcher = self.proxy.stats, self.proxy.pool.dispatcher
         past = stats.history[0] if stats.history else None
         minute = _difference(stats.service.counts, past.service) if past else stats.service.counts
-        oldest = next(dispatcher.queue(), None)
+        oldest = dispatcher.oldest
         return Totals(
             rps=self._rate(),
-            p50=quantile(minute, 0.5),
-            p95=quantile(minute, 0.95),
-            p99=quantile(minute, 0.99),
+            p50=quantile(minute, 0.5) or None,  # 0 seconds: there are none
+            p95=quantile(minute, 0.95) or None,
+            p99=quantile(minute, 0.99) or None,
             locked=dispatcher.locked,
             workers=dispatcher.size,
             waiting=dispatcher.waiting,
             queue_limit=dispatcher.queue_limit,
-            oldest=epoch(oldest[1]) if oldest else 0.0,
+            oldest=moment(oldest),
             errors=stats.errors - (past.errors if past else 0),
             refused=stats.refused_requests - (past.refused if past else 0),
             requests=stats.exchanges,
@@ -141,6 +144,7 @@ class Runtime:
             max_clients=self.proxy.clients.limit,
             buffered=self.proxy.clients.budget.used,
             buffer_total=self.proxy.clients.budget.total,
+            queue_timeout=dispatcher.queue_timeout or 0.0,
         )
 
     def _rate(self) -> float:
@@ -157,8 +161,31 @@ class Runtime:
     def queue(self) -> list[WaitingRow]:
         """Return the queued requests, the next one first; at most QUEUE_ROWS."""
         waiting = islice(self.proxy.pool.dispatcher.queue(), QUEUE_ROWS)
-        queued = ((since, exchange.account) for exchange, since in waiting)
-        return [WaitingRow(epoch(since), account.client, describe(account)) for since, account in queued]
+        return [self._waiting_row(holder, since) for holder, since in waiting]
+
+    def _waiting_row(self, holder: Holder, since: float) -> WaitingRow:
+        account = holder.account
+        limit = self.proxy.pool.dispatcher.limited_by(holder)
+        return WaitingRow(epoch(since), account.client, describe(account), self._number_of(account), limit)
+
+    def _number_of(self, account: Account) -> int:
+        """Return the number of a queued request; only those that somebody looks at get one."""
+        if not account.number:
+            self._numbered += 1
+            account.number = self._numbered
+        return account.number
+
+    def cancel(self, number: int) -> str:
+        """End the queued request with this number: its client gets 503. Return what it asked for.
+
+        Raises Refused if it is not queued any more.
+        """
+        for holder, _ in self.proxy.pool.dispatcher.queue():
+            account = holder.account
+            if number and account.number == number:
+                self.proxy.pool.cancel(holder)
+                return f"{describe(account)} from {account.client}"
+        raise Refused(f"request {number} is not queued: a worker has it, or it is over; `faucet ctl queue` lists them")
 
     def workers(self) -> list[WorkerRow]:
         """Return a row for each worker, in order."""
@@ -176,6 +203,7 @@ class Runtime:
             "workers": self.workers(),
             "queue": self.queue(),
             "seconds": self.seconds(),
+            "limits": limit_rows(self.proxy.pool),
         }
 
     def shared_snapshot(self) -> dict[str, Any]:

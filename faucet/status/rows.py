@@ -32,8 +32,8 @@ class _Figures(TypedDict):
     requests: int
     errors: int
     rps: float
-    p50: float
-    p95: float
+    p50: float | None
+    p95: float | None
 
 
 class _LockFields(TypedDict):
@@ -91,8 +91,8 @@ def _figures(stats: WorkerStats) -> _Figures:
         requests=stats.requests,
         errors=stats.errors,
         rps=_rate(latest, now),
-        p50=quantile_of(durations, 0.5),
-        p95=quantile_of(durations, 0.95),
+        p50=quantile_of(durations, 0.5) or None,  # 0 seconds: there are none
+        p95=quantile_of(durations, 0.95) or None,
     )
 
 

@@ -67,9 +67,9 @@ class WorkerRow(NamedTuple):
     errors: int
     rps: float
     """Requests per second, over the last ten seconds."""
-    p50: float
-    p95: float
-    """Quantiles of the service time over the last minute, in seconds."""
+    p50: float | None
+    p95: float | None
+    """Quantiles of the service time over the last minute, in seconds; None without a request in it."""
     restarts: int
     address: str
     """`10.244.1.11:8000`; empty for a worker on this machine."""
@@ -83,6 +83,31 @@ class WaitingRow(NamedTuple):
     since: float
     client: str
     request: str
+    number: int = 0
+    """Its name in the command `cancel`."""
+    limit: str = ""
+    """The limit whose requests hold as many locks as they may: it waits for them, even if a worker is free."""
+
+
+class LimitRow(NamedTuple):
+    """One limit for endpoints."""
+
+    match: str
+    """The requests that it is for: `GET /report/*`."""
+    at_once: int
+    """Locks that they may hold at the same time; 0: any number."""
+    locked: int
+    """Locks that they hold."""
+    waiting: int
+    """Of them, how many are queued."""
+    queue_limit: int
+    """How many of them may be queued."""
+    oldest: float
+    """When the first of them was queued; 0: none is."""
+    held: float
+    """Moving mean of the times for which they held locks, in seconds."""
+    refused: int
+    """Requests that got 503, since too many or for too long were queued; since the start."""
 
 
 class RequestRow(NamedTuple):
@@ -143,10 +168,10 @@ class Totals(NamedTuple):
 
     rps: float
     """Requests per second, over the last ten seconds."""
-    p50: float
-    p95: float
-    p99: float
-    """Quantiles of the service time over the last minute, in seconds."""
+    p50: float | None
+    p95: float | None
+    p99: float | None
+    """Quantiles of the service time over the last minute, in seconds; None without a request in it."""
     locked: int
     """Workers whose lock is held."""
     workers: int
@@ -170,6 +195,8 @@ class Totals(NamedTuple):
     """Used bytes of the buffer budget; what each client is granted in any case is not counted."""
     buffer_total: int
     """Bytes of the whole buffer budget."""
+    queue_timeout: float = 0.0
+    """Seconds that a request may be queued; 0: as long as it takes."""
 
 
 class SecondRow(NamedTuple):

@@ -17,22 +17,26 @@ from textual.containers import Horizontal
 from textual.screen import Screen
 from textual.widgets import ContentSwitcher, Footer, Input
 
-from faucet.control.client import NoRuntime, Refusal
+from faucet.control.client import NoRuntime
 from faucet.settings import MonitorSettings
 from faucet.status.columns import COLUMNS, Cell
-from faucet.status.snapshot import RequestRow, WaitingRow
+from faucet.status.snapshot import RequestRow
 from faucet.status.usage import Usage, sample_usage
-from faucet.tui.actions import COMMANDS, ON_A_WORKER, Acting
+from faucet.tui.actions import COMMANDS, ON_A_WORKER
 from faucet.tui.feed import Connect, Feed
 from faucet.tui.help import help_text
-from faucet.tui.items import SOURCES, event_line, log_line, request_line, waiting_line
+from faucet.tui.items import SOURCES, event_line, log_line, request_line
 from faucet.tui.lane_view import LaneView
+from faucet.tui.leaving import GONE, LEFT, LOST, STOPPED
 from faucet.tui.lines import Line, LineView
 from faucet.tui.model import LogItem, Model
 from faucet.tui.paint import ascii_only
-from faucet.tui.ranking import ENDPOINTS_SECONDS, Ranking, key_of
-from faucet.tui.screens import Question, TextScreen, WorkerScreen
-from faucet.tui.spans import LIMITED, Spanning
+from faucet.tui.queue_view import QueueHead
+from faucet.tui.queue_view import key_of as queued_key
+from faucet.tui.queueing import Queueing
+from faucet.tui.ranking import ENDPOINTS_SECONDS, key_of
+from faucet.tui.screens import TextScreen, WorkerScreen
+from faucet.tui.spans import LIMITED
 from faucet.tui.table import WorkerTable
 from faucet.tui.top import HeaderLine, OriginLine, TabLine, Tiles
 from faucet.units import format_size
@@ -51,17 +55,14 @@ TABS = ("log", "requests", "queue", "events", "lanes", "endpoints")
 WITHOUT_LINES = ("lanes",)
 """Views that are not lists of lines."""
 
-COVERING = ("lanes", "endpoints")
-"""Views that take the place of the workers in a terminal with few lines."""
+COVERING = ("queue", "lanes", "endpoints")
+"""Views that have the keys at once, and that take the place of the workers in a terminal with few lines."""
 
 ON_LINES = ("filter", "follow", "wrap", "clear", "copy", "save")
 """Actions on a list of lines."""
 
-LEFT, STOPPED, LOST, GONE = "left", "stopped", "lost", "gone"
-"""How the monitor ends: the service goes on; it was asked to stop; the connection is lost; the terminal is gone."""
 
-
-class Monitor(Ranking):
+class Monitor(Queueing):
     """The monitor. Its `run` returns LEFT, STOPPED, LOST or GONE."""
 
     CSS_PATH = "monitor.tcss"
@@ -108,7 +109,6 @@ class Monitor(Ranking):
         self.source = SOURCES[0]
         self.filters = dict.fromkeys(TABS, "")
         self.endpoint_rows = []
-        self.stopping = False
         self._usage: dict[int, Usage] = {}
         self._sampled: dict[int, object] = {}
         self._offered: Sequence[str] = ()
@@ -127,11 +127,12 @@ class Monitor(Ranking):
             yield WorkerTable(self.settings.slow, self.plain, "workers")
             yield LaneView("beside", self.settings.slow, self.plain, beside=True)
         yield TabLine("tabs")
+        yield QueueHead("queue-head")
         with ContentSwitcher(initial="log"):
             plain = self.plain
             yield LineView(self._log_line, "no log lines yet", "log", plain)
             yield LineView(self._request_line, "no requests yet", "requests", plain)
-            yield LineView(self._waiting_line, "The queue is empty.", "queue", plain, follow=False)
+            yield LineView(self.queue_item, "The queue is empty.", "queue", plain, follow=False, key=queued_key)
             yield LineView(lambda item: self.limited(item, event_line(item, plain)), "no events yet", "events", plain)
             yield LaneView("lanes", self.settings.slow, plain)
             yield LineView(self.endpoint_item, "no requests yet", "endpoints", plain, follow=False, key=key_of)
@@ -201,8 +202,7 @@ class Monitor(Ranking):
         self.behind.query_one("#log", LineView).feed(model.log, model.counts["log"])
         self.behind.query_one("#requests", LineView).feed(model.requests, model.counts["requests"])
         self.behind.query_one("#events", LineView).feed(model.events, model.counts["events"])
-        if self.tab == "queue":
-            self.behind.query_one("#queue", LineView).replace(list(enumerate(model.queue, 1)))
+        self.draw_queue()
         self._draw_lanes()
         self.fit_endpoints()
         self.draw_hints()
@@ -232,7 +232,7 @@ class Monitor(Ranking):
         hints.append(f"{self.source} only" if self.tab == "log" and self.source != SOURCES[0] else "")
         hints.append(self.span_hint if self.tab in LIMITED else "")
         hints.append(self.endpoints_hint if self.tab == "endpoints" else "")
-        hints.append("" if view.following or self.tab in ("queue", *COVERING) else "not following (f)")
+        hints.append("" if view.following or self.tab in COVERING else "not following (f)")
         hint = "  ".join(text for text in hints if text)
         self.behind.query_one(TabLine).show_tabs([(name, labels[name]) for name in TABS], self.tab, hint)
 
@@ -241,10 +241,6 @@ class Monitor(Ranking):
 
     def _request_line(self, item: RequestRow) -> Line | None:
         return self.limited(item, request_line(item))
-
-    def _waiting_line(self, item: tuple[int, WaitingRow]) -> Line:
-        position, row = item
-        return waiting_line(row, position, self.model.now())
 
     @property
     def view(self) -> LineView:
@@ -414,48 +410,6 @@ class Monitor(Ranking):
         """Show all keys."""
         self.push_screen(TextScreen("Help", help_text(self.plain)))
 
-    # -- leaving -----------------------------------------------------------------------------------------------
-
-    @work(group="questions", exclusive=True)
-    async def action_leave(self) -> None:
-        """Leave: detach, or stop the service."""
-        alone = self.feed.client is None
-        if self.read_only or alone or (not self.owner and not self.settings.confirm):
-            self.exit(LEFT)
-            return
-        answer = await self.push_screen_wait(Question(*self._leave_question()))
-        if answer == "leave":
-            self.exit(STOPPED if self.owner else LEFT)
-        elif answer == "detach":
-            await self._hand_over()
-        elif answer in ("stop", "now"):
-            self.stopping = await self._ask("stop", now=answer == "now")
-            self.feed.reconnect = self.feed.reconnect and not self.stopping
-
-    def _leave_question(self) -> tuple[str, list[tuple[str, str]]]:
-        """Return the question, and its answers: names and labels."""
-        totals, service = self.model.totals, self.model.service
-        busy = f"\n{totals.locked} in progress, {totals.waiting} queued." if totals and totals.locked else ""
-        if service is not None and service.state == "draining":
-            return f"The service is stopping.{busy}", [
-                ("cancel", "Wait for it"), ("now", "Stop now"), ("leave", "Leave; it stops by itself"),
-            ]  # fmt: skip
-        return f"Leave the service running, or stop it?{busy}", [
-            ("detach", "Detach, keep serving" if self.owner else "Leave, keep serving"), ("stop", "Stop, drain first"),
-            ("now", "Stop now"), ("cancel", "Cancel"),
-        ]  # fmt: skip
-
-    async def _hand_over(self) -> None:
-        if not self.owner:
-            self.exit(LEFT)
-            return
-        try:
-            await self.feed.ask("detach")
-        except (Refusal, NoRuntime) as error:
-            self.notify(str(error), severity="error", markup=False)
-        else:
-            self.exit(LEFT)
-
     def action_screenshot(self, filename: str | None = None, path: str | None = None) -> None:
         """Save the screen as an SVG image."""
         name = f"faucet-{strftime('%Y%m%d-%H%M%S')}.svg"
@@ -470,8 +424,14 @@ class Monitor(Ranking):
         """Called by Textual: the commands of the palette. Textual's own are left out: its `Quit` would not ask."""
         yield SystemCommand("Theme", "Change the colours", self.action_change_theme)
         yield SystemCommand("Screenshot", "Save the screen as an SVG image", self.action_screenshot)
-        for binding in (*Acting.BINDINGS, *Spanning.BINDINGS, *self.BINDINGS):
+        for binding in own_bindings():
             if isinstance(binding, Binding) and binding.id and self.check_action(binding.action.partition("(")[0], ()):
                 action: Callable[[], Any] = partial(self.run_action, binding.action)
                 described = (getattr(self, f"action_{binding.action.partition('(')[0]}").__doc__ or "").strip()
                 yield SystemCommand(f"{binding.description} ({binding.id})", described, action)
+
+
+def own_bindings() -> list[BindingType]:
+    """Return the keys of the monitor and of its halves, the most basic half first."""
+    ours = [kind for kind in reversed(Monitor.__mro__) if kind.__module__.startswith("faucet.")]
+    return [binding for kind in ours for binding in vars(kind).get("BINDINGS", ())]

@@ -27,6 +27,10 @@ Log, requests, queue, events, lanes, endpoints
   ⏎                 details of a request or line
   n  p              next or previous error       C       copy a request as a curl command
 
+Queue (3): a cell for each request, as high as the share of --queue-timeout that it has waited
+  x                 end the selected request; its client gets 503 (asks first)
+  START is an estimate from what requests took lately; 503: no worker will be free in time
+
 Lock lanes (5; beside the workers from 160 columns)
   ← → ↑ ↓  click    select a request             ⏎       its details
   [ ]               a longer or shorter time     end     select nothing

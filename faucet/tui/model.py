@@ -7,7 +7,7 @@ from time import time
 from typing import Any
 
 from faucet.control.protocol import Message
-from faucet.status.snapshot import LogRow, RequestRow, SecondRow, Service, Totals, WaitingRow, WorkerRow
+from faucet.status.snapshot import LimitRow, LogRow, RequestRow, SecondRow, Service, Totals, WaitingRow, WorkerRow
 from faucet.tui.holds import Holds
 
 LINES = 5000
@@ -31,6 +31,7 @@ class Model:
         self.workers: dict[str, WorkerRow] = {}
         self.queue: list[WaitingRow] = []
         self.seconds: list[SecondRow] = []
+        self.limits: list[LimitRow] = []
         self.log: deque[LogItem] = deque(maxlen=LINES)
         self.requests: deque[RequestRow] = deque(maxlen=REQUESTS)
         self.events: deque[LogRow] = deque(maxlen=REQUESTS)
@@ -128,6 +129,8 @@ class Model:
             self.queue = [WaitingRow(*values) for values in sections["queue"]]
         if "seconds" in sections:
             self.seconds = [SecondRow(*values) for values in sections["seconds"]]
+        if "limits" in sections:
+            self.limits = [LimitRow(*values) for values in sections["limits"]]
 
     def _skipped(self, message: Message) -> None:
         kind = "log" if "log" in message else "requests"

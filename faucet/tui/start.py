@@ -24,7 +24,7 @@ from faucet.log.handler import print_error
 from faucet.settings import MonitorSettings
 from faucet.ssh.secrets import VARIABLE as SECRETS_VARIABLE
 from faucet.ssh.secrets import Secrets
-from faucet.tui.terminal import EXIT_GONE, draw_on_a_terminal, watch_terminal
+from faucet.tui.terminal import EXIT_GONE, draw_on_a_terminal, follow_its_size, watch_terminal
 from faucet.workers import orphans
 
 if TYPE_CHECKING:
@@ -112,7 +112,8 @@ class _Outcome(NamedTuple):
 
 def _watch(own: socket.socket, settings: MonitorSettings) -> _Outcome:
     """Run the monitor."""
-    from faucet.tui.app import LOST, Monitor
+    from faucet.tui.app import Monitor
+    from faucet.tui.leaving import LOST
 
     greetings: list[Greeting] = []
 
@@ -133,6 +134,7 @@ def _show(app: Monitor) -> str | None:
     """Run the monitor until it ends, or its terminal is gone. Return how it ended."""
     _lower_priority()
     draw_on_a_terminal()
+    follow_its_size()
     ended = watch_terminal(app.terminal_is_gone)
     try:
         return app.run()
@@ -152,7 +154,7 @@ OWN_PATIENCE = 30.0
 
 def _after(runtime: subprocess.Popen[bytes], outcome: _Outcome, errors: IO[bytes]) -> int:
     """Print how the service ended, or that it goes on, after the monitor is gone. Return the exit code."""
-    from faucet.tui.app import GONE, LEFT
+    from faucet.tui.leaving import GONE, LEFT
 
     greeting = outcome.greeting
     if outcome.how == GONE:
@@ -183,7 +185,8 @@ def attach(which: str | None, settings: MonitorSettings, read_only: bool, place:
     if problem:
         print_error(f"the monitor cannot run here: {problem}; use `faucet ctl status` instead")
         return 1
-    from faucet.tui.app import GONE, LOST, Monitor
+    from faucet.tui.app import Monitor
+    from faucet.tui.leaving import GONE, LOST
 
     async def connect() -> Client:
         return await find(which, place)

@@ -242,9 +242,10 @@ class Instance:
     def _kill_hung(self, work: Account) -> None:
         self.served_last = work
         self.ending = self.ending or Cause(Reason.HUNG, "its request took too long")
-        tasks.start(self._end_hung(work), f"end of the hung worker {self.number}")
+        held = monotonic() - work.granted_at
+        tasks.start(self._end_hung(work, held), f"end of the hung worker {self.number}")
 
-    async def _end_hung(self, work: Account) -> None:
+    async def _end_hung(self, work: Account, held: float) -> None:
         process = self.process
         assert process is not None
         what = ""
@@ -256,8 +257,7 @@ class Instance:
         finally:
             process.kill()
             self._log.warning("did not answer %s within %s%s; it is killed and replaced", serving(work),
-                              format_duration(self._context.proxy.pool.settings.request_timeout),
-                              f" ({what})" if what else "")  # fmt: skip
+                              format_duration(held), f" ({what})" if what else "")  # fmt: skip
         if what and self.ending is not None and self.ending.reason is Reason.HUNG:
             self.ending = self.ending._replace(text=f"{self.ending.text}: {what}")
 

@@ -129,7 +129,7 @@ def test_no_test_file_imports_another() -> None:
 IDS = [str(path.relative_to(ROOT)) for path in SOURCES]
 
 
-LONGER = {"faucet/proxy/exchange.py": 560}
+LONGER = {"faucet/proxy/exchange.py": 600}
 """What is one thing, and would be harder to follow in two: a request, from its head to its end."""
 
 
