@@ -103,7 +103,7 @@ class Upstream(Protocol):
     """It is another Faucet, which has a queue, locks and deadlines of its own: it is not to blame for the time that a
     request takes, and has to learn that a client has left."""
     on_unreachable: Callable[[Exception], None]
-    on_hung: Callable[[Record], None]
+    on_hung: Callable[[Account], None]
 
     def begin(self, exchange: Any) -> None:
         """Send the request of an Exchange, which holds the lock."""
@@ -226,7 +226,7 @@ class Pool:
         """Put a worker to use; if `held`, not before it is resumed."""
         self._pass_on(self.dispatcher.add(worker, monotonic(), held))
 
-    def remove(self, worker: Upstream) -> Record | None:
+    def remove(self, worker: Upstream) -> Account | None:
         """Forget a worker that is gone. What it still has to say on its connection is listened to.
 
         Returns the account of the request that it was at work on, if it was.

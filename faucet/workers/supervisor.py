@@ -99,6 +99,10 @@ class Supervisor:
 
     def _tick(self) -> None:
         self._tick_later()
+        self.context.kernel_kills.look()
+        for slot in self.slots:
+            if slot.instance is not None:
+                slot.instance.mark_slow()
         if not self.ending:
             self._autoscaler.look()
             self._recycler.look()
