@@ -7,6 +7,7 @@ from time import time
 from typing import Any
 
 from faucet.control.protocol import Message
+from faucet.status.history import SECONDS
 from faucet.status.snapshot import LogRow, RequestRow, SecondRow, Service, Totals, WaitingRow, WorkerRow
 from faucet.tui.holds import Holds
 from faucet.tui.request_text import is_r_error, wrote_during
@@ -31,7 +32,7 @@ class Model:
         self.totals: Totals | None = None
         self.workers: dict[str, WorkerRow] = {}
         self.queue: list[WaitingRow] = []
-        self.seconds: list[SecondRow] = []
+        self.seconds: deque[SecondRow] = deque(maxlen=SECONDS)
         self.log: deque[LogItem] = deque(maxlen=LINES)
         self.requests: deque[RequestRow] = deque(maxlen=REQUESTS)
         self.events: deque[LogRow] = deque(maxlen=REQUESTS)
@@ -69,6 +70,7 @@ class Model:
             self._offset = message["now"] - time()
         if "snapshot" in message:
             self.workers = {}
+            self.seconds.clear()
             self._take(message["snapshot"], message["now"])
         elif "changes" in message:
             self._take(message["changes"], message["now"])
@@ -148,7 +150,7 @@ class Model:
         if "queue" in sections:
             self.queue = [WaitingRow(*values) for values in sections["queue"]]
         if "seconds" in sections:
-            self.seconds = [SecondRow(*values) for values in sections["seconds"]]
+            self.seconds.extend(SecondRow(*values) for values in sections["seconds"])
 
     def _skipped(self, message: Message) -> None:
         kind = "log" if "log" in message else "requests"
