@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import platform
 from collections.abc import Iterator, Mapping
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -20,6 +21,7 @@ from prometheus_client.registry import Collector
 from faucet import __version__
 from faucet.proxy.stats import BUCKET_BOUNDS, BUCKETS_PER_DOUBLING, Histogram
 from faucet.status.collect import Runtime
+from faucet.status.limits import limit_rows
 from faucet.workers.shortages import RESOURCES
 
 if TYPE_CHECKING:
@@ -59,6 +61,7 @@ class Metrics(Collector):
         if self._by_endpoint:
             yield from self._endpoints()
         yield from self._queue()
+        yield from self._limits()
         yield from self._workers(rows)
         yield from self._processes(rows)
         yield InfoMetricFamily(
@@ -124,6 +127,24 @@ class Metrics(Collector):
         yield CounterMetricFamily(
             "faucet_log_lines_lost", "Log lines that could not be written.", self._runtime.recent_log.lost()
         )
+
+    def _limits(self) -> Iterator[Metric]:
+        """Yield what each limit allows and has: nothing without limits."""
+        limits = limit_rows(self._runtime.proxy.pool)
+        for name, text, value in (
+            ("faucet_limit_locks_held", "Locks that requests under a limit hold.", attrgetter("locked")),
+            ("faucet_limit_locks_limit", "Locks that they may hold; 0: any number.", attrgetter("at_once")),
+            ("faucet_limit_queue_length", "Queued requests under a limit.", attrgetter("waiting")),
+            ("faucet_limit_queue_limit", "How many of them may be queued.", attrgetter("queue_limit")),
+        ):
+            family = GaugeMetricFamily(name, text, labels=["limit"])
+            for row in limits:
+                family.add_metric([row.match], value(row))
+            if limits:
+                yield family
+        if limits:
+            yield _by("limit", "faucet_limit_refusals", "Requests refused with 503.",
+                      {row.match: row.refused for row in limits})  # fmt: skip
 
     def _workers(self, rows: list[WorkerRow]) -> Iterator[Metric]:
         workers = GaugeMetricFamily("faucet_workers", "Workers, by state.", labels=["state"])

@@ -25,7 +25,8 @@ from faucet.status.columns import Cell, columns_of, format_age, format_latency
 from faucet.status.endpoint_columns import counted_in, endpoint_columns
 from faucet.status.format import clock, log_prefix
 from faucet.status.history import WINDOW
-from faucet.status.snapshot import EndpointRow, LogRow, Service, WorkerRow
+from faucet.status.limits import limit_line
+from faucet.status.snapshot import EndpointRow, LimitRow, LogRow, Service, WorkerRow
 from faucet.status.usage import Usage, sample_usage
 from faucet.text import to_json, visible, visible_lines
 from faucet.units import format_duration, format_size
@@ -163,10 +164,16 @@ def status(*, at: At = None, as_json: Json = False) -> int:
              f"{totals['refused']} refused")  # fmt: skip
         _say(f"clients {totals['clients']}/{totals['max_clients']}, "
              f"buffers {format_size(totals['buffered'])}/{format_size(totals['buffer_total'])}")  # fmt: skip
+        _print_limits(data)
         await _print_workers(data)
         return 0
 
     return _run(at, talk)
+
+
+def _print_limits(data: Any) -> None:
+    for row in data["limits"]:
+        _say(limit_line(LimitRow(**row), data["now"]))
 
 
 @app.command
@@ -261,6 +268,7 @@ def endpoints(*, at: At = None, as_json: Json = False, last: Last = 30) -> int:
         _print_table([(column.title, column.right) for column in columns],
                      [[column.text(row) for column in columns] for row in rows])  # fmt: skip
         _say(counted_in(data["seconds"], data["uncounted"]))
+        _print_limits(data)
         return 0
 
     return _run(at, talk)

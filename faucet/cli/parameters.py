@@ -11,7 +11,7 @@ from functools import partial, wraps
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import Group, Parameter, Token
+from cyclopts import Group, Parameter, Token, env_var_split
 
 from faucet import units
 from faucet.cli.keymap import parse_keymap
@@ -20,7 +20,7 @@ from faucet.cli.toml import is_directory
 from faucet.http1.forwarded import Trust
 from faucet.net.address import Address, AddressError, UnixAddress, parse_address, parse_listen
 from faucet.net.service_url import ServiceUrl, parse_dns_server, parse_service_url
-from faucet.settings import Option, PackageApi, parse_api, parse_span
+from faucet.settings import Option, PackageApi, differing, parse_api, parse_limit, parse_span
 from faucet.ssh.target import parse_target
 
 
@@ -119,6 +119,7 @@ _UNITS: dict[str, Callable[[str], Any]] = {
     "globs": _glob,
     "names": _name,
     "signal": units.parse_stop_signal,
+    "limit": parse_limit,
 }
 METAVARS = {
     "duration": "TIME",
@@ -136,10 +137,11 @@ METAVARS = {
     "globs": "GLOB",
     "names": "NAMES",
     "signal": "SIGNAL",
+    "limit": "LIMIT",
 }
 """What stands for a value of each unit in usage lines."""
-_LISTS = ("ssh", "address", "globs", "names")
-"""Options that can be given several times, or with commas."""
+_LISTS = {"ssh": ",", "address": ",", "globs": ",", "names": ",", "limit": ";"}
+"""Options that can be given several times, and what may be between two values in one word."""
 _SHOWN: dict[str, Callable[[Any], str]] = {"duration": units.format_duration, "size": units.format_size}
 
 
@@ -147,10 +149,12 @@ def _convert(option: Option, _type: Any, tokens: Sequence[Token]) -> Any:
     if option.unit == "directory":
         return directory_of(tokens[0])
     if option.unit in _LISTS:
-        words = [word.strip() for token in tokens for word in token.value.split(",") if word.strip()]
+        between = _LISTS[option.unit]
+        words = [word.strip() for token in tokens for word in token.value.split(between) if word.strip()]
         if not words and tokens[0].source != "env":
             raise ValueError("it is empty")
-        return tuple(_UNITS[option.unit](word) for word in words)
+        values = tuple(_UNITS[option.unit](word) for word in words)
+        return differing(values) if option.unit == "limit" else values
     return _UNITS[option.unit](tokens[0].value)
 
 
@@ -166,7 +170,7 @@ def _check_range(option: Option, _type: Any, value: Any) -> None:
 def show(option: Option, value: Any) -> str:
     """A value as help and `faucet config` show it."""
     if isinstance(value, tuple) and option.unit in _LISTS:
-        return ", ".join(show(option, item) for item in value)
+        return f"{_LISTS[option.unit]} ".join(show(option, item) for item in value)
     if isinstance(value, Mapping):
         return ",".join(f"{name}={key}" for name, key in value.items())
     if isinstance(value, UnixAddress) and value.mode is not None:
@@ -193,9 +197,15 @@ def _parameter(field: dataclasses.Field[Any], has_variable: bool = True) -> Para
         # One word each, however many fields the parsed value has.
         n_tokens=1 if option.unit in _UNITS else None,
         accepts_keys=False if option.unit in _UNITS else None,
+        env_var_split=_whole if _LISTS.get(option.unit) == ";" else env_var_split,
         json_list=False,  # [::1]:80 is an address
         json_dict=False,
     )
+
+
+def _whole(_type: Any, text: str, **_: Any) -> list[str]:
+    """Return the value of a variable as one word: it may have blanks."""
+    return [text]
 
 
 def option_of(settings: type[Any], name: str) -> Parameter:

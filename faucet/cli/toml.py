@@ -131,8 +131,20 @@ def _text(path: Path, key: str, value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, dict) and key == "keys" and all(isinstance(pressed, str) for pressed in value.values()):
         return ",".join(f"{action}={pressed}" for action, pressed in value.items())
+    if key == "limit" and isinstance(value, list):
+        return ";".join(_limit(path, item) for item in value)
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return ",".join(value)
     if isinstance(value, str | int | float):
         return str(value)
     raise ConfigError(f"{path}: {key} has to be one value")
+
+
+def _limit(path: Path, item: Any) -> str:
+    """Return a `[[limit]]` table as `--limit` has it. Raises ConfigError."""
+    if isinstance(item, str):
+        return item
+    if not isinstance(item, dict) or not isinstance(item.get("match"), str):
+        raise ConfigError(f'{path}: each [[limit]] needs a match, such as match = "GET /report/*"')
+    others = {key: value for key, value in item.items() if key != "match"}
+    return " ".join([item["match"], *(f"{key}={_text(path, key, value)}" for key, value in others.items())])

@@ -13,6 +13,7 @@ from faucet.fleet import Command, Refused
 from faucet.log.recent import newest
 from faucet.status.collect import Runtime, log_row, now, request_row
 from faucet.status.history import LONGEST, STEP, WINDOW
+from faucet.status.limits import limit_rows
 
 ROWS_LIMIT = 500
 """Rows of one answer at most; they take about 3 ms to build."""
@@ -73,8 +74,14 @@ class Commands:
         endpoints = self._runtime.endpoints
         endpoints.follow(self._runtime.proxy.stats)
         rows, seconds = endpoints.rows(time(), window_of(message, LONGEST))
-        return {"endpoints": [row._asdict() for row in rows], "seconds": round(seconds),
-                "uncounted": endpoints.uncounted}  # fmt: skip
+        limits = limit_rows(self._runtime.proxy.pool)
+        return {
+            "endpoints": [row._asdict() for row in rows],
+            "seconds": round(seconds),
+            "uncounted": endpoints.uncounted,
+            "limits": [row._asdict() for row in limits],
+            "now": now(),
+        }
 
     def _history(self, message: Message) -> Any:
         """Rows that end after `since`: of a few seconds each, or with `by` = 60 of minutes. At most HISTORY_ROWS."""

@@ -72,6 +72,10 @@ class ResponseHead:
         self.status = status
         self.fields = fields
 
+    def closing(self) -> ResponseHead:
+        """The same with `Connection: close`, for the client only: `fields` are still what the worker says."""
+        return ResponseHead(self.raw[:-2] + b"Connection: close\r\n\r\n", self.status, self.fields)
+
     def body_may_follow(self, method: bytes) -> bool:
         """Whether bytes may follow that do not belong to the message: a body where none may be.
 

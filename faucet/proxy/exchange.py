@@ -125,15 +125,17 @@ class Exchange(Holder):
 
     def granted(self, lease: PoolLease) -> None:
         """See Holder."""
-        super().granted(lease)
-        self.phase = _CONNECTING
-        client = self.client
+        self.lease, client = lease, self.client
         if client is None or (self._queued and client.hung_up()):
+            self.lease = None
+            self.pool.release(lease)  # unused: neither the log nor a service time is to name that worker
             self._parted()
             self._finish(CLIENT_CLOSED_REQUEST, "the client left the queue")
             if client is not None:
                 client.cut_off()
             return
+        super().granted(lease)
+        self.phase = _CONNECTING
         self.pool.requests.touch(self)
         lease.worker.begin(self)
 
@@ -155,6 +157,8 @@ class Exchange(Holder):
     def connected(self, connection: UpstreamConnection) -> bool:
         """A connection is open, to be sent the head and what `intake` has. False: nobody wants that any more."""
         if self.client is None:
+            if not self._sends:
+                self.account.worker = ""  # it has seen nothing of it
             self._finish(CLIENT_CLOSED_REQUEST, "the client left before its request was sent")
             return False
         self.phase = _ACTIVE
@@ -216,6 +220,12 @@ class Exchange(Holder):
         backend = None if self.lease is None else self.lease.worker
         client.become_tunnel(head.raw + rest, backend, connection.transport)
         self._finish(head.status, "upgraded to WebSocket")
+
+    def announced(self, head: ResponseHead) -> ResponseHead:
+        """The head of an answer to a client of HTTP/1.0, which may ask to be kept. `Connection: close` is added where
+        it could believe that it is, from HTTP/1.1 in the status line, and is not (RFC 9112, 9.3 and 9.6)."""
+        believes = self.head.fields.persistent and head.fields.persistent
+        return head.closing() if believes and not head.fields.keep_alive else head
 
     def response_head(self, head: ResponseHead) -> Body:
         """The final response's head; the framer of its body."""
@@ -302,7 +312,7 @@ class Exchange(Holder):
             self._fail(Event.TIMED_OUT, "The client was too slow to send its request or to read its answer.", late=True)
             return
         grace = None if self.lease is None else self.lease.worker.lock_grace
-        seconds = f"{self.pool.settings.request_timeout:g} s"
+        seconds = f"{self.pool.requests.patience(self):g} s"
         end = "is restarted" if grace is None else f"stays locked for {grace:g} s more, or until it has answered"
         self._fail(Event.TIMED_OUT, f"The worker did not answer within {seconds} and {end}.")
 

@@ -156,6 +156,10 @@ class Dispatcher(Generic[Ticket, Worker]):
         self._free.pop(worker, None)
         return self._leases.pop(worker, None)
 
+    def after_removal(self, now: float) -> Lease[Ticket, Worker] | None:
+        """The lease that follows from a `remove`, whose lease has been dealt with. None here; see `limits`."""
+        return None
+
     def hold(self, worker: Worker) -> None:
         """Give `worker` no new tickets. One that holds its lock keeps it. Idempotent; unknown ones are ignored."""
         if worker in self._workers:
@@ -188,6 +192,21 @@ class Dispatcher(Generic[Ticket, Worker]):
         return len(self._queue)
 
     @property
+    def oldest(self) -> float | None:
+        """Since when the ticket has been waiting that has waited longest; None: the queue is empty."""
+        return next(iter(self._queue.values()), None)
+
+    @property
+    def runnable(self) -> int:
+        """Tickets in the queue that only lack a worker: all of them, without limits."""
+        return self.waiting
+
+    @property
+    def runnable_since(self) -> float | None:
+        """As `oldest`, of those that only lack a worker."""
+        return self.oldest
+
+    @property
     def locked(self) -> int:
         """Workers whose lock is held."""
         return len(self._leases)
@@ -206,12 +225,16 @@ class Dispatcher(Generic[Ticket, Worker]):
         return list(self._leases.values())
 
     def queue(self) -> Iterator[tuple[Ticket, float]]:
-        """The waiting tickets and since when, oldest first."""
+        """The waiting tickets and since when, the next one first."""
         return iter(self._queue.items())
+
+    def limited_by(self, ticket: Ticket) -> str:
+        """Return the name of the limit by which `ticket` waits even if a worker is free; empty if there is none."""
+        return ""
 
     def __repr__(self) -> str:
         free = " ".join(str(worker) for worker in self._free)
         locked = " ".join(f"{lease.worker}:{lease.holder}" for lease in self._leases.values())
         held = " ".join(sorted(str(worker) for worker in self._held))
-        queue = " ".join(str(ticket) for ticket in self._queue)
+        queue = " ".join(str(ticket) for ticket, _ in self.queue())
         return f"<Dispatcher free[{free}] locked[{locked}] held[{held}] queue[{queue}]>"

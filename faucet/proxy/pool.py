@@ -11,11 +11,14 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable
+from operator import attrgetter
 from time import monotonic, time
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from faucet.net.descriptors import Descriptors
 from faucet.proxy.deadlines import Timeouts
+from faucet.proxy.limit_classes import ClassTimeouts, LimitClasses, why_expired, why_full
+from faucet.proxy.limits import LimitedDispatcher, RequestClass
 from faucet.proxy.locks import Dispatcher, Lease, QueueFull
 from faucet.proxy.pauses import EARLIEST, Pauses
 from faucet.proxy.record import Account
@@ -39,9 +42,11 @@ RECENT_SECONDS = 60.0
 class Holder:
     """Whoever may hold the lock of a worker: a request, a health check, or nobody but the clock."""
 
-    __slots__ = ("account", "lease")
+    __slots__ = ("account", "lease", "request_class")
 
     account: Account
+    request_class: RequestClass[Holder]
+    """Which limit it is under. Set where there are limits, when it asks for a lock in its turn."""
 
     def __init__(self) -> None:
         self.lease: PoolLease | None = None
@@ -141,6 +146,14 @@ def _nothing() -> None:
     pass
 
 
+def _whole_seconds(expected: float) -> int:
+    return max(1, math.ceil(expected))
+
+
+def _timed_out(holder: Holder) -> None:
+    holder.timed_out()
+
+
 class Pool:
     """The locks of any number of workers, the queue for them, and what has become of whoever was there.
 
@@ -151,11 +164,11 @@ class Pool:
         self.loop = asyncio.get_running_loop()
         self.settings = settings
         self.descriptors = Descriptors()
-        self.dispatcher: Dispatcher[Holder, Upstream] = Dispatcher(settings.queue_limit, settings.queue_timeout or None)
+        self.limits: LimitClasses[Holder] | None = LimitClasses(settings) if settings.limit else None
+        """None: there are no limits, and no request costs anything for them."""
+        self.dispatcher = self._make_dispatcher()
         self.pauses = Pauses(self.loop)
-        self.requests: Timeouts[Holder] = Timeouts(
-            self.loop, settings.request_timeout, lambda holder: holder.timed_out(), self.pauses.since
-        )
+        self.requests = self._make_timeouts()
         """Those that hold a lock."""
         self.draining = False
         """No request is taken any more."""
@@ -169,6 +182,18 @@ class Pool:
         self._expiry: asyncio.TimerHandle | None = None
         self._retiring: dict[Upstream, asyncio.Future[None]] = {}
         self._interruption: Interruption | None = None
+
+    def _make_dispatcher(self) -> Dispatcher[Holder, Upstream]:
+        if self.limits is not None:
+            return LimitedDispatcher(self.limits.all(), attrgetter("request_class"))
+        return Dispatcher(self.settings.queue_limit, self.settings.queue_timeout or None)
+
+    def _make_timeouts(self) -> Timeouts[Holder]:
+        seconds, since = self.settings.request_timeout, self.pauses.since
+        if self.limits is not None:
+            kind = attrgetter("request_class")
+            return ClassTimeouts(self.loop, seconds, _timed_out, since, self.limits.timeouts, kind)
+        return Timeouts(self.loop, seconds, _timed_out, since)
 
     @property
     def stats(self) -> Stats:
@@ -199,6 +224,7 @@ class Pool:
         if holder is not None:
             holder.lock_gone()
         self._lock_is_free(worker)
+        self._pass_on(self.dispatcher.after_removal(monotonic()))
         return holder.account if holder is not None and at_work else None
 
     async def retire(self, worker: Upstream) -> None:
@@ -239,10 +265,12 @@ class Pool:
         """A request is in hand: lock a worker for it, or let it wait, or refuse it."""
         if self._refused_for_all(holder):
             return
+        if self.limits is not None:
+            holder.request_class = self.limits.of(holder.account.method, holder.account.target)
         try:
             lease = self.dispatcher.acquire(holder, holder.account.ready_at)
         except QueueFull:
-            self.refuse(holder, "queue_full", "All workers are busy and the queue is full.")
+            self._refuse_one_too_many(holder)
             return
         if lease is not None:
             self._deliver(lease)
@@ -274,10 +302,29 @@ class Pool:
         self.stats.count_refusal(reason)
         holder.refuse(503, detail, self.retry_after())
 
+    def _refuse_one_too_many(self, holder: Holder) -> None:
+        if self.limits is None:
+            self.refuse(holder, "queue_full", "All workers are busy and the queue is full.")
+        else:
+            kind = holder.request_class
+            self._refuse_limited(holder, "limit_full" if kind.name else "queue_full", why_full(kind))
+
+    def _refuse_too_late(self, holder: Holder) -> None:
+        if self.limits is None:
+            seconds = f"{self.settings.queue_timeout:g} s"
+            self.refuse(holder, "queue_timeout", f"No worker became free within {seconds}.")
+        else:
+            self._refuse_limited(holder, "queue_timeout", why_expired(holder.request_class))
+
+    def _refuse_limited(self, holder: Holder, reason: str, detail: str) -> None:
+        kind = holder.request_class
+        kind.refused += 1
+        self.stats.count_refusal(reason)
+        holder.refuse(503, detail, _whole_seconds(kind.expected_wait(self.dispatcher.size)))
+
     def retry_after(self) -> int:
         """Whole seconds until a client may expect to be served (RFC 9110, 10.2.3), at least 1."""
-        expected = self.stats.expected_wait(self.dispatcher.waiting, self.dispatcher.size)
-        return max(1, math.ceil(expected))
+        return _whole_seconds(self.stats.expected_wait(self.dispatcher.waiting, self.dispatcher.size))
 
     def take(self, worker: Upstream, holder: Holder) -> bool:
         """Lock that worker, if it is idle; to be given back by `release`."""
@@ -324,6 +371,8 @@ class Pool:
         holder.has_to_wait()
         if self._expiry is None:
             self._arm_expiry()
+        elif self.limits is not None and len(holder.request_class.queue) == 1:
+            self.rearm_expiry()  # its class may have less patience than those that wait already
 
     def _pass_on(self, lease: PoolLease | None) -> None:
         if lease is not None:
@@ -368,11 +417,10 @@ class Pool:
 
     def _next_expiry(self) -> float | None:
         """When the next waiting request has to be answered, whatever the answer is."""
-        expiry = self.dispatcher.next_expiry()
-        oldest = next(self.dispatcher.queue(), None)
+        expiry, oldest = self.dispatcher.next_expiry(), self.dispatcher.oldest
         if self._interruption is None or oldest is None:
             return expiry
-        due = max(oldest[1], self._interruption.began) + self._interruption.patience
+        due = max(oldest, self._interruption.began) + self._interruption.patience
         return due if expiry is None else min(due, expiry)
 
     def _arm_expiry(self) -> None:
@@ -383,7 +431,7 @@ class Pool:
 
     def _paused_lately(self) -> float:
         """Seconds that do not count for those in the queue: more than a few for those that came after the pause."""
-        longest = max(self.settings.queue_timeout, self._interruption.patience if self._interruption else 0.0)
+        longest = max(self.dispatcher.queue_timeout or 0.0, self._interruption.patience if self._interruption else 0.0)
         return self.pauses.since(monotonic() - longest)
 
     def _expire_waiting(self) -> None:
@@ -393,8 +441,7 @@ class Pool:
             for holder in self.dispatcher.expire_since(now - interruption.patience):
                 self.refuse(holder, "link_down", interruption.why())
         for holder in self.dispatcher.expire(now):
-            seconds = f"{self.settings.queue_timeout:g} s"
-            self.refuse(holder, "queue_timeout", f"No worker became free within {seconds}.")
+            self._refuse_too_late(holder)
         self._arm_expiry()
 
     # -- the end -----------------------------------------------------------------------------------------------

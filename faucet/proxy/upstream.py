@@ -379,6 +379,8 @@ class BackendConnection(asyncio.Protocol):
         while parsed := self._reader.feed(rest):
             self._head, rest = parsed
             if self._head.status >= 200:
+                if exchange.head.minor == 0:
+                    self._head = exchange.announced(self._head)
                 self._body = exchange.response_head(self._head)
                 if rest or self._body.done or self._head.fields.length is None:
                     self._receive_body(exchange, rest, self._head.raw)

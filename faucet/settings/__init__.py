@@ -8,6 +8,7 @@ Standard library only, since the proxy reads them too.
 
 from __future__ import annotations
 
+from faucet.settings.limit import Limit, differing, parse_limit
 from faucet.settings.option import ACTIONS, CONFIG_NAME, KIB, MIB, MOST_WORKERS, Option
 from faucet.settings.pods import AttachSettings, K8sSettings, SshSettings
 from faucet.settings.proxy import ProxySettings
@@ -16,6 +17,8 @@ from faucet.settings.workers import DemoSettings, LocalSettings, PackageApi, Spa
 
 __all__ = [
     "ACTIONS", "CONFIG_NAME", "KIB", "MIB", "MOST_WORKERS", "AttachSettings", "DemoSettings", "K8sSettings",
-    "LocalSettings", "LogSettings", "MonitorSettings", "Option", "PackageApi", "ProxySettings",
-    "ServeSettings", "Span", "SshSettings", "WorkerSettings", "parse_api", "parse_span",
+    "Limit", "LocalSettings", "LogSettings", "MonitorSettings", "Option", "PackageApi", "ProxySettings",
+    "ServeSettings", "Span", "SshSettings", "WorkerSettings", "differing", "parse_api",
+    "parse_limit",
+    "parse_span",
 ]  # fmt: skip

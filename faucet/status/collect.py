@@ -17,12 +17,14 @@ from typing import Any
 from faucet import __version__
 from faucet.fleet import Fleet
 from faucet.log.recent import Entry, RecentLog
+from faucet.proxy.pool import Holder
 from faucet.proxy.record import describe
 from faucet.proxy.server import Proxy
 from faucet.proxy.stats import Record
 from faucet.status.endpoints import Endpoints
 from faucet.status.history import WINDOW, History, Window, counters_of
-from faucet.status.quantiles import quantile_of_runs
+from faucet.status.limits import limit_rows
+from faucet.status.quantiles import figure
 from faucet.status.rows import epoch, moment, worker_details, worker_row
 from faucet.status.snapshot import LogRow, RequestRow, SecondRow, Service, Totals, WaitingRow, WorkerRow
 
@@ -122,18 +124,17 @@ class Runtime:
     def totals(self, window: Window) -> Totals:
         """Return the totals of the window and of now."""
         stats, dispatcher = self.proxy.stats, self.proxy.pool.dispatcher
-        oldest = next(dispatcher.queue(), None)
         times, after, before = window.times(), counters_of(stats), window.since
         return Totals(
             rps=round((after.exchanges - before.exchanges) / window.seconds, 2),
-            p50=round(quantile_of_runs(times, 0.5), 6),
-            p95=round(quantile_of_runs(times, 0.95), 6),
-            p99=round(quantile_of_runs(times, 0.99), 6),
+            p50=figure(times, 0.5),
+            p95=figure(times, 0.95),
+            p99=figure(times, 0.99),
             locked=dispatcher.locked,
             workers=dispatcher.size,
             waiting=dispatcher.waiting,
             queue_limit=dispatcher.queue_limit,
-            oldest=epoch(oldest[1]) if oldest else 0.0,
+            oldest=moment(dispatcher.oldest),
             errors=after.errors - before.errors,
             refused=after.refused - before.refused,
             requests=stats.exchanges,
@@ -151,8 +152,11 @@ class Runtime:
     def queue(self) -> list[WaitingRow]:
         """Return the queued requests, the next one first; at most QUEUE_ROWS."""
         waiting = islice(self.proxy.pool.dispatcher.queue(), QUEUE_ROWS)
-        queued = ((since, exchange.account) for exchange, since in waiting)
-        return [WaitingRow(epoch(since), account.client, describe(account)) for since, account in queued]
+        return [self._waiting_row(holder, since) for holder, since in waiting]
+
+    def _waiting_row(self, holder: Holder, since: float) -> WaitingRow:
+        limit = self.proxy.pool.dispatcher.limited_by(holder)
+        return WaitingRow(epoch(since), holder.account.client, describe(holder.account), limit)
 
     def workers(self, window: Window | None = None) -> list[WorkerRow]:
         """Return a row for each worker, in order."""
@@ -172,6 +176,7 @@ class Runtime:
             "workers": self.workers(window),
             "queue": self.queue(),
             "seconds": self.seconds(),
+            "limits": limit_rows(self.proxy.pool),
         }
 
     def shared_snapshot(self, seconds: float = WINDOW) -> dict[str, Any]:

@@ -51,6 +51,11 @@ def quantile_of_runs(runs: Sequence[Sequence[float]], share: float) -> float:
     return sorted(chain.from_iterable(between))[rank - below]
 
 
+def figure(runs: Sequence[Sequence[float]], share: float) -> float | None:
+    """Return a quantile of durations to the microsecond; None of none."""
+    return round(quantile_of_runs(runs, share), 6) if any(runs) else None
+
+
 def sorted_run(values: Sequence[float]) -> array[float]:
     """Return a run of these values: four bytes each, exact to seven digits."""
     return array("f", sorted(values))

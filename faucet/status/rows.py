@@ -9,7 +9,7 @@ from faucet.fleet import WorkerDetails, WorkerStatus
 from faucet.proxy.record import describe
 from faucet.proxy.stats import WorkerStats
 from faucet.status.history import Window
-from faucet.status.quantiles import quantile_of_runs
+from faucet.status.quantiles import figure
 from faucet.status.snapshot import WorkerRow
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ class _Figures(TypedDict):
     requests: int
     errors: int
     rps: float
-    p50: float
-    p95: float
+    p50: float | None
+    p95: float | None
 
 
 class _LockFields(TypedDict):
@@ -86,8 +86,8 @@ def _figures(name: str, proxy: Proxy, window: Window) -> _Figures:
         requests=stats.requests,
         errors=stats.errors,
         rps=round(sum(map(len, times)) / window.seconds, 2),
-        p50=round(quantile_of_runs(times, 0.5), 6),
-        p95=round(quantile_of_runs(times, 0.95), 6),
+        p50=figure(times, 0.5),
+        p95=figure(times, 0.95),
     )
 
 

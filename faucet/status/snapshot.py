@@ -67,9 +67,9 @@ class WorkerRow(NamedTuple):
     errors: int
     rps: float
     """Requests per second in the window, `Totals.seconds`."""
-    p50: float
-    p95: float
-    """Quantiles of the service time in the window, in seconds."""
+    p50: float | None
+    p95: float | None
+    """Quantiles of the service time in the window, in seconds; None without a request in it."""
     restarts: int
     address: str
     """`10.244.1.11:8000`; empty for a worker on this machine."""
@@ -83,6 +83,29 @@ class WaitingRow(NamedTuple):
     since: float
     client: str
     request: str
+    limit: str = ""
+    """The limit whose requests hold as many locks as they may: it waits for them, even if a worker is free."""
+
+
+class LimitRow(NamedTuple):
+    """One limit for endpoints."""
+
+    match: str
+    """The requests that it is for: `GET /report/*`."""
+    at_once: int
+    """Locks that they may hold at the same time; 0: any number."""
+    locked: int
+    """Locks that they hold."""
+    waiting: int
+    """Of them, how many are queued."""
+    queue_limit: int
+    """How many of them may be queued."""
+    oldest: float
+    """When the first of them was queued; 0: none is."""
+    held: float
+    """Moving mean of the times for which they held locks, in seconds."""
+    refused: int
+    """Requests that got 503, since too many or for too long were queued; since the start."""
 
 
 class RequestRow(NamedTuple):
@@ -168,10 +191,10 @@ class Totals(NamedTuple):
 
     rps: float
     """Requests per second in the window."""
-    p50: float
-    p95: float
-    p99: float
-    """Quantiles of the service time in the window, in seconds."""
+    p50: float | None
+    p95: float | None
+    p99: float | None
+    """Quantiles of the service time in the window, in seconds; None without a request in it."""
     locked: int
     """Workers whose lock is held."""
     workers: int

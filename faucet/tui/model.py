@@ -8,7 +8,7 @@ from typing import Any
 
 from faucet.control.protocol import Message
 from faucet.status.history import SECONDS
-from faucet.status.snapshot import LogRow, RequestRow, SecondRow, Service, Totals, WaitingRow, WorkerRow
+from faucet.status.snapshot import LimitRow, LogRow, RequestRow, SecondRow, Service, Totals, WaitingRow, WorkerRow
 from faucet.tui.holds import Holds
 from faucet.tui.request_text import is_r_error, wrote_during
 
@@ -33,6 +33,7 @@ class Model:
         self.workers: dict[str, WorkerRow] = {}
         self.queue: list[WaitingRow] = []
         self.seconds: deque[SecondRow] = deque(maxlen=SECONDS)
+        self.limits: list[LimitRow] = []
         self.log: deque[LogItem] = deque(maxlen=LINES)
         self.requests: deque[RequestRow] = deque(maxlen=REQUESTS)
         self.events: deque[LogRow] = deque(maxlen=REQUESTS)
@@ -151,6 +152,8 @@ class Model:
             self.queue = [WaitingRow(*values) for values in sections["queue"]]
         if "seconds" in sections:
             self.seconds.extend(SecondRow(*values) for values in sections["seconds"])
+        if "limits" in sections:
+            self.limits = [LimitRow(*values) for values in sections["limits"]]
 
     def _skipped(self, message: Message) -> None:
         kind = "log" if "log" in message else "requests"

@@ -24,7 +24,7 @@ from faucet.log.handler import print_error
 from faucet.settings import MonitorSettings
 from faucet.ssh.secrets import VARIABLE as SECRETS_VARIABLE
 from faucet.ssh.secrets import Secrets
-from faucet.tui.terminal import EXIT_GONE, draw_on_a_terminal, watch_terminal
+from faucet.tui.terminal import EXIT_GONE, draw_on_a_terminal, follow_its_size, watch_terminal
 from faucet.workers import orphans
 
 if TYPE_CHECKING:
@@ -133,6 +133,7 @@ def _show(app: Monitor) -> str | None:
     """Run the monitor until it ends, or its terminal is gone. Return how it ended."""
     _lower_priority()
     draw_on_a_terminal()
+    follow_its_size()
     ended = watch_terminal(app.terminal_is_gone)
     try:
         return app.run()

@@ -19,7 +19,7 @@ class Load:
     starting: bool
     """Some of them are not in service yet."""
     waited: float
-    """Seconds for which the first request has been queued; 0 if none is."""
+    """Seconds for which the first request has been queued that only lacks a worker; 0 if none is."""
     idle: float
     """Seconds in which not all workers were needed."""
     last_held: bool
@@ -48,10 +48,11 @@ class Autoscaler:
         """Add or remove a worker, if the load demands it."""
         pool, dispatcher, now = self._pool, self._pool.context.proxy.pool.dispatcher, monotonic()
         count = len(pool.slots)
-        if dispatcher.waiting or dispatcher.locked >= count or pool.changing:
+        if dispatcher.runnable or dispatcher.locked >= count or pool.changing:
             self._idle_since = now  # every worker is needed, or not all are here yet
-        oldest = next((since for _, since in dispatcher.queue()), now)
-        load = Load(count, pool.starting, now - oldest, now - self._idle_since, pool.slots[-1].held)
+        since = dispatcher.runnable_since  # who waits for its limit is not served sooner by another worker
+        waited = 0.0 if since is None else now - since
+        load = Load(count, pool.starting, waited, now - self._idle_since, pool.slots[-1].held)
         target = wanted(load, pool.span, pool.context.settings)
         if target > count:
             pool.scale(target, f"a queue that has waited {format_duration(load.waited)}")

@@ -66,7 +66,9 @@ async def test_a_client_that_leaves_the_queue_unseen_never_reaches_a_worker(scri
     await leaver.writer.wait_closed()
     await worker.send(OK)
     await first.expect(OK)
-    await stage.outcome(2)
+    left = await stage.outcome()
+    assert (left.status, left.worker, left.service) == (499, "", 0.0)  # no worker has seen anything of it
+    assert left.waited > 0
     await worker.expect_quiet()
     await lock_is_given_back(stage, worker)
 

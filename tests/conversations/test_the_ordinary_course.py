@@ -220,10 +220,47 @@ async def test_http_1_0_is_closed_without_keep_alive_and_kept_with_it(scripted: 
     await worker.expect(request)
     await worker.send(answer)
     await client.expect(answer)
-    await client.send(request)
-    await worker.expect(request)
+    await client.send(GET.replace(b"1.1", b"1.0"))
+    await worker.expect(GET.replace(b"1.1", b"1.0"))
     await worker.send(OK)
     await client.expect(OK)
+    await client.expect_end()
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 3])
+async def test_http_1_0_is_told_that_it_is_not_kept_by_a_worker_that_answers_1_1(
+    scripted: OpenStage, pieces: int
+) -> None:
+    """Its `keep-alive` and the answer's version would let it send the next request here."""
+    stage = await scripted()
+    client = await stage.client()
+    request = b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
+    await client.send(request)
+    worker = await stage.worker.connection()
+    await worker.expect(request)
+    for part in (OK[:-5], OK[-5:]) if pieces == 2 else (OK[:20], OK[20:-5], OK[-5:]) if pieces == 3 else (OK,):
+        await worker.send(part)
+        await asyncio.sleep(0.01)
+    await client.expect(OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+    await client.expect_end()
+    await lock_is_given_back(stage, worker)  # which is kept: it knows nothing of that
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nConnection: Close\r\nContent-Length: 0\r\n\r\n",
+    ],
+)
+async def test_nothing_is_added_where_the_answer_says_so_itself(scripted: OpenStage, answer: bytes) -> None:
+    stage = await scripted()
+    client = await stage.client()
+    await client.send(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+    worker = await stage.worker.connection()
+    await worker.read_head()
+    await worker.send(answer)
+    await client.expect(answer)
     await client.expect_end()
 
 

@@ -187,7 +187,8 @@ async def test_a_client_that_leaves_while_its_worker_is_connected_to(scripted: O
     client.reset()
     await asyncio.sleep(0.05)
     go_on.set()
-    assert (await stage.outcome()).status == 499
+    outcome = await stage.outcome()
+    assert (outcome.status, outcome.worker) == (499, "")
     await stage.idle()
     other = await stage.client()
     await other.send(GET)

@@ -36,9 +36,6 @@ HANGS = 10.0
 
 PROBE_INTERVAL = 0.1
 
-LEFT_THE_QUEUE = "the client left the queue"
-"""The note of a request that was sent to no worker, even if it had just got the lock of one."""
-
 
 class Missing(Exception):
     """What a recipe needs is not on this machine; the text says what."""
@@ -248,6 +245,6 @@ class Rig:
         if dropped := [text for text in self.messages() if "dropped" in text]:
             self.row.said += f"; {dropped[0]}"
             return
-        with_worker = sum(1 for entry in self.records() if entry["worker"] and entry["note"] != LEFT_THE_QUEUE)
+        with_worker = sum(1 for entry in self.records() if entry["worker"])
         if self.row.handed and with_worker != self.row.handed:
             self.wrong(f"workers got {self.row.handed} requests, the log has {with_worker}")

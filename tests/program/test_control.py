@@ -232,7 +232,7 @@ async def test_a_viewer_gets_everything_once_and_then_what_changes(faucet: Start
     client = raw(service)
     assert client.ask(do="watch", hz=10)["ok"] == "watching"
     first = await asyncio.to_thread(read_news, client, "snapshot")
-    assert set(first["snapshot"]) == {"service", "totals", "workers", "queue", "seconds"}
+    assert set(first["snapshot"]) == {"service", "totals", "workers", "queue", "seconds", "limits"}
     assert set(first["snapshot"]["workers"]) == {"1", "2"}
     assert any("ready on port" in row[3] for row in read_news(client, "log")["log"])
     assert read_news(client, "requests")["requests"][-1][3] == "/first"
@@ -354,7 +354,9 @@ async def test_ctl(faucet: Start) -> None:
     assert "no running Faucet found for " in ctl("status", code=1)
     service = faucet("--command", COUNTING, "-w", "2")
     service.wait_workers(2)
-    assert "p50 -, p95 -, in the last minute 0 errors" in ctl("status"), "no request yet has no latency"
+    assert "p50 -, p95 -, in the last minute 0 errors" in ctl("status")
+    before = json.loads(ctl("status", "--json"))
+    assert (before["totals"]["p50"], before["workers"][0]["p95"]) == (None, None), "no request yet has no latency"
     await fetch(service.port, "/first?x=1")
     text = ctl("status")
     assert f"on http://127.0.0.1:{service.port}: serving" in text

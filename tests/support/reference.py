@@ -144,6 +144,7 @@ UNITS = {
     "globs": "patterns, separated by commas",
     "names": "names, separated by commas",
     "signal": "name of a signal",
+    "limit": "limit: a match and `key=value`",
 }
 
 

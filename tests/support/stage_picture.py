@@ -38,7 +38,7 @@ WORKERS = [
         left=NOW - 6,
     ),
     worker("4", "draining", key="4-48215", reason="restarted by the monitor", pid=48215, since=NOW - 9000),
-    worker("5", "starting", reason="waiting for port 43105", since=NOW - 3, requests=0, rps=0.0, p50=0.0, p95=0.0),
+    worker("5", "starting", reason="waiting for port 43105", since=NOW - 3, requests=0, rps=0.0, p50=None, p95=None),
     worker("6", "backoff", reason="exited with code 1 after 2.1s; next try at 08:00:04", pid=0, port=0, since=0.0),
     worker("7", "held", reason="no requests until resumed"),
     worker("8", "failed", reason="was ended by SIGSEGV after 0.3s", pid=0, port=0, since=0.0, restarts=7),
