@@ -25,6 +25,7 @@ from faucet.ssh.target import Target
 from faucet.status.columns import Cell, columns_of, format_age, format_latency
 from faucet.status.endpoint_columns import counted_in, endpoint_columns
 from faucet.status.format import clock, log_prefix
+from faucet.status.history import WINDOW
 from faucet.status.limits import limit_line
 from faucet.status.queue import Prospect, client_text, outlook, refused_text, start_text, took_by_endpoint
 from faucet.status.snapshot import EndpointRow, LimitRow, LogRow, RequestRow, Service, WaitingRow, WorkerRow
@@ -158,9 +159,10 @@ def status(*, at: At = None, as_json: Json = False) -> int:
         if service["notice"]:
             _say(service["notice"])
         oldest = f", the first for {format_age(data['now'] - totals['oldest'])}" if totals["oldest"] else ""
-        _say(f"busy {totals['locked']}/{totals['workers']}, {totals['waiting']} queued{oldest}, "
+        window = "minute" if totals["seconds"] == WINDOW else format_age(totals["seconds"])
+        _say(f"busy {totals['locked']}/{totals['workers']}, {totals['waiting']} queued{oldest}; in the last {window} "
              f"{totals['rps']:.1f} requests/s, p50 {format_latency(totals['p50'])}, "
-             f"p95 {format_latency(totals['p95'])}, in the last minute {totals['errors']} errors, "
+             f"p95 {format_latency(totals['p95'])}, {totals['errors']} errors, "
              f"{totals['refused']} refused")  # fmt: skip
         _say(f"clients {totals['clients']}/{totals['max_clients']}, "
              f"buffers {format_size(totals['buffered'])}/{format_size(totals['buffer_total'])}")  # fmt: skip
