@@ -25,7 +25,8 @@ from faucet.status.columns import Cell, columns_of, format_age, format_latency
 from faucet.status.endpoint_columns import counted_in, endpoint_columns
 from faucet.status.format import clock, log_prefix
 from faucet.status.limits import limit_line
-from faucet.status.snapshot import EndpointRow, LimitRow, LogRow, Service, WorkerRow
+from faucet.status.queue import Prospect, client_text, outlook, refused_text, start_text, took_by_endpoint
+from faucet.status.snapshot import EndpointRow, LimitRow, LogRow, RequestRow, Service, WaitingRow, WorkerRow
 from faucet.status.usage import Usage, sample_usage
 from faucet.text import to_json, visible, visible_lines
 from faucet.units import format_duration, format_size
@@ -229,6 +230,39 @@ def _print_table(columns: list[tuple[str, bool]], rows: list[list[str]]) -> None
 
 
 @app.command
+def queue(*, at: At = None, as_json: Json = False, last: Last = 200) -> int:
+    """Show the queued requests, the next one first: how long each has waited, and will wait about."""
+
+    async def talk(client: Client) -> int:
+        data = await client.ask("status")
+        if as_json:
+            _print_json(data["queue"])
+            return 0
+        done = [RequestRow(**row) for row in await client.ask("requests", last=SAMPLE)]
+        rows = [WaitingRow(**row) for row in data["queue"]]
+        held = [WorkerRow(**row) for row in data["workers"]]
+        limits = [LimitRow(**row) for row in data["limits"]]
+        expected = outlook(rows, held, limits, data["totals"]["waiting"], took_by_endpoint(done), data["now"])
+        _say("; ".join(text for text, _ in expected.summary(_ascii_only())) or "The queue is empty.")
+        if rows:
+            titles = ("NO", "WAITED", "503 IN", "START IN", "REQUEST", "CLIENT")
+            _print_table([(title, title not in ("REQUEST", "CLIENT")) for title in titles],
+                         [_queued_cells(row) for row in expected.rows[:last]])  # fmt: skip
+        return 0
+
+    return _run(at, talk)
+
+
+SAMPLE = 500
+"""Finished requests from which is estimated how long others take."""
+
+
+def _queued_cells(row: Prospect) -> list[str]:
+    return [str(row.row.number), format_age(row.waited), refused_text(row), start_text(row), row.row.request,
+            client_text(row, _ascii_only())]  # fmt: skip
+
+
+@app.command
 def requests(*, at: At = None, as_json: Json = False, last: Last = 30) -> int:
     """Show the latest requests, the newest last."""
 
@@ -426,6 +460,12 @@ def retry(worker: str, *, at: At = None) -> int:
 def kill(worker: str, *, at: At = None) -> int:
     """End a worker now (SIGKILL), with its request. Another takes its place."""
     return _ask(at, "kill", worker=worker)
+
+
+@app.command
+def cancel(request: Annotated[int, Parameter(converter=whole_number)], *, at: At = None) -> int:
+    """End the waiting of a queued request, by its number in `faucet ctl queue`: its client gets 503."""
+    return _ask(at, "cancel", request=request)
 
 
 Now = Annotated[bool, Parameter("--now", help="Do not wait for requests in progress.", negative=())]

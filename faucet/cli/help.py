@@ -102,6 +102,13 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("faucet ctl endpoints", "which endpoints take the workers' time"),
         ("faucet ctl endpoints --json", "the same for programs"),
     ),
+    "ctl queue": (
+        ("faucet ctl queue", "who waits, and how long it will take"),
+        ("faucet ctl queue --json", "the same for programs"),
+    ),
+    "ctl cancel": (
+        ("faucet ctl cancel 17", "503 for the queued request 17"),
+    ),
     "ctl requests": (
         ("faucet ctl requests --last 100", "the latest hundred"),
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import asdict
 from math import inf
@@ -13,6 +14,8 @@ from faucet.fleet import Command, Refused
 from faucet.log.recent import newest
 from faucet.status.collect import Runtime, log_row, now, request_row
 from faucet.status.limits import limit_rows
+
+_log = logging.getLogger("faucet")
 
 ROWS_LIMIT = 500
 """Rows of one answer at most; they take about 3 ms to build."""
@@ -34,6 +37,7 @@ class Commands:
             "logs": self._logs,
             "health": self._health,
             "details": self._details,
+            "cancel": self._cancel,
             "stop": self._stop,
         }
 
@@ -121,6 +125,14 @@ class Commands:
         if isinstance(wanted, int) and not isinstance(wanted, bool):
             return wanted
         raise Refused('invalid `count`: expected a number, or a change such as "+1" or "-1"')
+
+    def _cancel(self, message: Message) -> Any:
+        number = message.get("request")
+        if not isinstance(number, int) or isinstance(number, bool):
+            raise Refused("no request named: set `request` to a number in the queue")
+        what = self._runtime.cancel(number)
+        _log.info("queued request %s: cancelled by %s", what, _who(message))
+        return f"cancelled {what}: its client gets 503"
 
     def _stop(self, message: Message) -> Any:
         at_once = message.get("now") is True

@@ -15,10 +15,10 @@ from time import monotonic
 from typing import Any
 
 from faucet import __version__
-from faucet.fleet import Fleet
+from faucet.fleet import Fleet, Refused
 from faucet.log.recent import Entry, RecentLog
 from faucet.proxy.pool import Holder
-from faucet.proxy.record import describe
+from faucet.proxy.record import Account, describe
 from faucet.proxy.server import Proxy
 from faucet.proxy.stats import HISTORY_SECONDS, Record, Second, quantile
 from faucet.status.endpoints import Endpoints
@@ -64,6 +64,7 @@ class Runtime:
     endpoints: Endpoints = field(default_factory=Endpoints)
     """Up to a second old, but for `follow`."""
     _seconds: deque[SecondRow] = field(default_factory=lambda: deque(maxlen=HISTORY_SECONDS))
+    _numbered: int = 0
     _refusals_told: int = 0
     _tell_next: float = 0.0
     _snapshot: dict[str, Any] | None = None
@@ -162,8 +163,31 @@ class Runtime:
         return [self._waiting_row(holder, since) for holder, since in waiting]
 
     def _waiting_row(self, holder: Holder, since: float) -> WaitingRow:
-        limit = self.proxy.pool.dispatcher.limited_by(holder)
-        return WaitingRow(epoch(since), holder.account.client, describe(holder.account), limit)
+        account = holder.account
+        dispatcher = self.proxy.pool.dispatcher
+        return WaitingRow(
+            epoch(since), account.client, describe(account), self._number_of(account),
+            dispatcher.patience(holder) or 0.0, dispatcher.limited_by(holder),
+        )  # fmt: skip
+
+    def _number_of(self, account: Account) -> int:
+        """Return the number of a queued request; only those that somebody looks at get one."""
+        if not account.number:
+            self._numbered += 1
+            account.number = self._numbered
+        return account.number
+
+    def cancel(self, number: int) -> str:
+        """End the queued request with this number: its client gets 503. Return what it asked for.
+
+        Raises Refused if it is not queued any more.
+        """
+        for holder, _ in self.proxy.pool.dispatcher.queue():
+            account = holder.account
+            if number and account.number == number:
+                self.proxy.pool.cancel(holder)
+                return f"{describe(account)} from {account.client}"
+        raise Refused(f"request {number} is not queued: a worker has it, or it is over; `faucet ctl queue` lists them")
 
     def workers(self) -> list[WorkerRow]:
         """Return a row for each worker, in order."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from faucet.status.columns import format_age
 from faucet.status.format import clock, request_text
-from faucet.status.snapshot import LogRow, RequestRow, WaitingRow
+from faucet.status.snapshot import LogRow, RequestRow
 from faucet.text import visible
 from faucet.tui.lines import Line
 from faucet.tui.model import LogItem
@@ -90,12 +89,4 @@ def request_line(item: RequestRow, cause: str = "") -> Line:
          (f"{item.method} {visible(item.target)}", "strong"),
          (f"  {item.client}", "dim"), (f"  {visible(item.note)}" if item.note else "", "warning"),
          (_cause(cause), "error")], item,
-    )  # fmt: skip
-
-
-def waiting_line(item: WaitingRow, position: int, now: float) -> Line:
-    """Return a queued request as a line: position, age, and request."""
-    return Line(
-        [(f"{position:>4}  ", "title"), (f"{format_age(now - item.since):>8}  ", "busy"),
-         (visible(item.request), "strong"), (f"  {item.client}", "dim")], item,
     )  # fmt: skip

@@ -24,6 +24,7 @@ from faucet.log.handler import print_error
 from faucet.settings import MonitorSettings
 from faucet.ssh.secrets import VARIABLE as SECRETS_VARIABLE
 from faucet.ssh.secrets import Secrets
+from faucet.tui import memory
 from faucet.tui.terminal import EXIT_GONE, draw_on_a_terminal, follow_its_size, watch_terminal
 from faucet.workers import orphans
 
@@ -112,7 +113,8 @@ class _Outcome(NamedTuple):
 
 def _watch(own: socket.socket, settings: MonitorSettings) -> _Outcome:
     """Run the monitor."""
-    from faucet.tui.app import LOST, Monitor
+    from faucet.tui.app import Monitor
+    from faucet.tui.leaving import LOST
 
     greetings: list[Greeting] = []
 
@@ -122,7 +124,7 @@ def _watch(own: socket.socket, settings: MonitorSettings) -> _Outcome:
         greetings.append(client.greeting)
         return client
 
-    app = Monitor(connect, settings, owner=True)
+    app = Monitor(connect, settings, owner=True, layout=memory.load())
     how = _show(app) or LOST
     own.close()
     said = app.model.events[-1].text if app.model.events else ""
@@ -139,6 +141,8 @@ def _show(app: Monitor) -> str | None:
         return app.run()
     finally:
         ended.set()
+        if app.left_with is not None:
+            memory.save(app.left_with)
 
 
 def _lower_priority() -> None:
@@ -153,7 +157,7 @@ OWN_PATIENCE = 30.0
 
 def _after(runtime: subprocess.Popen[bytes], outcome: _Outcome, errors: IO[bytes]) -> int:
     """Print how the service ended, or that it goes on, after the monitor is gone. Return the exit code."""
-    from faucet.tui.app import GONE, LEFT
+    from faucet.tui.leaving import GONE, LEFT
 
     greeting = outcome.greeting
     if outcome.how == GONE:
@@ -184,7 +188,8 @@ def attach(which: str | None, settings: MonitorSettings, read_only: bool, place:
     if problem:
         print_error(f"the monitor cannot run here: {problem}; use `faucet ctl status` instead")
         return 1
-    from faucet.tui.app import GONE, LOST, Monitor
+    from faucet.tui.app import Monitor
+    from faucet.tui.leaving import GONE, LOST
 
     async def connect() -> Client:
         return await find(which, place)
@@ -194,7 +199,7 @@ def attach(which: str | None, settings: MonitorSettings, read_only: bool, place:
     except NoRuntime as error:
         print_error(str(error))
         return 1
-    outcome = _show(Monitor(connect, settings, owner=False, read_only=read_only))
+    outcome = _show(Monitor(connect, settings, owner=False, read_only=read_only, layout=memory.load()))
     return EXIT_GONE if outcome == GONE else 1 if outcome == LOST else 0
 
 

@@ -227,12 +227,11 @@ def test_a_wrong_value_in_a_variable(say: Say, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_actions_are_those_of_the_monitor() -> None:
-    from faucet.tui.actions import Acting
-    from faucet.tui.app import Monitor
-    from faucet.tui.spans import Spanning
-    from faucet.tui.table import WorkerTable as Table
+    from faucet.tui.app import own_bindings
+    from faucet.tui.table import WorkerTable
 
-    there = {binding.id for kind in (Monitor, Spanning, Acting, Table) for binding in kind.BINDINGS if binding.id}  # type: ignore[union-attr]
+    bindings = [*own_bindings(), *WorkerTable.BINDINGS]
+    there = {binding.id for binding in bindings if binding.id}  # type: ignore[union-attr]
     assert there == set(ACTIONS)
 
 
