@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from faucet import pauses
 from faucet.http1 import BadResponse
 from faucet.net.descriptors import is_shortage
 from faucet.proxy.pool import Holder
@@ -88,7 +89,8 @@ async def check(proxy: Proxy, backend: Backend, path: str, timeout: float = HEAL
         return False
     ticket.asking = asyncio.ensure_future(ask(backend.host, backend.port, "GET", _request(path)))
     try:
-        answer = await proxy.pool.pauses.within(timeout, ticket.asking)
+        async with pauses.timeout(timeout):
+            answer = await ticket.asking
     except TimeoutError as error:
         proxy.pool.remove(backend)
         raise Hung(f"did not answer GET {path} within {timeout:g} s") from error

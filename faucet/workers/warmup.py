@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
 
+from faucet import pauses
 from faucet.http1 import BadResponse
-from faucet.proxy.pauses import Pauses
 from faucet.settings import Warmup
 from faucet.text import visible
 from faucet.units import format_duration
@@ -29,27 +29,30 @@ class WarmupFailed(Exception):
     """The worker did not answer as it should. The text says how, with the worker as its subject."""
 
 
-async def warm_up(
-    requests: Sequence[Warmup], directory: Path, host: str, port: int, seconds: float, pauses: Pauses, log: Log
-) -> None:
+async def warm_up(requests: Sequence[Warmup], directory: Path, host: str, port: int, seconds: float, log: Log) -> None:
     """Ask for all of `requests`, which have so many seconds together. Raises WarmupFailed."""
-    began = monotonic()
-    for request in requests:
-        left = seconds - (monotonic() - began) + pauses.since(began)
-        body = await _body(request, directory)
-        asked = monotonic()
-        try:
-            answer = await pauses.within(left, ask(host, port, request.method, request.request(body)))
-        except TimeoutError as error:
-            within = format_duration(seconds)
-            raise WarmupFailed(f"did not answer {request.line}, its warm-up, within {within} "
-                               "(--startup-timeout)") from error  # fmt: skip
-        except (OSError, BadResponse) as error:
-            why = str(error) or type(error).__name__
-            raise WarmupFailed(f"did not answer {request.line}, its warm-up: {why}") from error
-        if not answer.good:
-            raise WarmupFailed(f"answered {request.line}, its warm-up, with {described(answer)}")
-        log.info("warm-up %s: %d after %s", request.line, answer.status, format_duration(monotonic() - asked))
+    asked_for = ""
+    try:
+        async with pauses.timeout(seconds):
+            for request in requests:
+                asked_for = request.line
+                await _ask_for(request, directory, host, port, log)
+    except TimeoutError as error:
+        within = format_duration(seconds)
+        raise WarmupFailed(f"did not answer {asked_for}, its warm-up, within {within} (--startup-timeout)") from error
+
+
+async def _ask_for(request: Warmup, directory: Path, host: str, port: int, log: Log) -> None:
+    body = await _body(request, directory)
+    asked = monotonic()
+    try:
+        answer = await ask(host, port, request.method, request.request(body))
+    except (OSError, BadResponse) as error:
+        why = str(error) or type(error).__name__
+        raise WarmupFailed(f"did not answer {request.line}, its warm-up: {why}") from error
+    if not answer.good:
+        raise WarmupFailed(f"answered {request.line}, its warm-up, with {described(answer)}")
+    log.info("warm-up %s: %d after %s", request.line, answer.status, format_duration(monotonic() - asked))
 
 
 async def _body(request: Warmup, directory: Path) -> bytes:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from faucet.proxy.pauses import Pauses
 from faucet.settings import Warmup, parse_warmup
 from faucet.workers.warmup import WarmupFailed, missing_files, warm_up
 
@@ -62,6 +61,10 @@ class Worker:
         self.answers = list(answers)
         self.got: list[bytes] = []
         self.port = 0
+        self.conversations: list[asyncio.Future[None]] = []
+
+    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.conversations.append(asyncio.ensure_future(self.serve(reader, writer)))
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         data = await reader.readuntil(b"\r\n\r\n")
@@ -70,28 +73,28 @@ class Worker:
         self.got.append(data)
         answer = self.answers.pop(0)
         if answer is None:
-            await reader.read()
+            with contextlib.suppress(ConnectionError):
+                await reader.read()
         else:
             writer.write(answer)
         writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
 
 
 @contextlib.asynccontextmanager
 async def listening(*answers: bytes | None) -> AsyncIterator[Worker]:
     worker = Worker(*answers)
-    server = await asyncio.start_server(worker.serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(worker.accept, "127.0.0.1", 0)
     worker.port = server.sockets[0].getsockname()[1]
     async with server:
         yield worker
+        await asyncio.wait_for(asyncio.gather(*worker.conversations), 5)
 
 
 async def warm(worker: Worker, directory: Path, *texts: str, seconds: float = 5.0) -> None:
-    pauses = Pauses(asyncio.get_running_loop())
     requests = [parse_warmup(text) for text in texts]
-    try:
-        await warm_up(requests, directory, "127.0.0.1", worker.port, seconds, pauses, LOG)
-    finally:
-        pauses.close()
+    await warm_up(requests, directory, "127.0.0.1", worker.port, seconds, LOG)
 
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
