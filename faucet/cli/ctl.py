@@ -368,7 +368,7 @@ def _nobody_reads() -> bool:
 
 @app.command
 def health(*, at: At = None, as_json: Json = False) -> int:
-    """Tell whether it can serve: exit code 0 if a worker is ready."""
+    """Tell whether it can serve: exit code 0 if a worker is ready, or the next request starts one."""
 
     async def talk(client: Client) -> int:
         data = await client.ask("health")
@@ -376,7 +376,7 @@ def health(*, at: At = None, as_json: Json = False) -> int:
             _print_json(data)
         else:
             _say(f"{data['state']}: {data['ready']} of {data['workers']} workers ready, {data['waiting']} queued")
-        return 0 if data["ready"] and data["state"] == "serving" else 1
+        return 0 if (data["ready"] or data["asleep"]) and data["state"] == "serving" else 1
 
     return _run(at, talk)
 
@@ -425,8 +425,8 @@ def _show_notices() -> Callable[[Message], None]:
 def _is_count(kind: Any, value: str) -> None:
     """Raises ValueError."""
     number = value[1:] if value[:1] in ("+", "-") else value
-    if not (number.isascii() and number.isdigit()) or value == "0":
-        raise ValueError("a number from 1, or a change: +1, -1")
+    if not (number.isascii() and number.isdigit()):
+        raise ValueError("a number of workers, or a change: +1, -1")
 
 
 @app.command

@@ -110,6 +110,7 @@ class Commands:
             "ready": ready,
             "workers": self._runtime.fleet.count,
             "waiting": self._runtime.proxy.pool.dispatcher.waiting,
+            "asleep": self._runtime.proxy.pool.asleep,
         }
 
     def _details(self, message: Message) -> Any:
