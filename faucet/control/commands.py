@@ -32,6 +32,7 @@ class Commands:
         self._runtime = runtime
         self._known: dict[str, Callable[[Message], Any]] = {
             "status": self._status,
+            "summary": self._summary,
             "requests": self._requests,
             "endpoints": self._endpoints,
             "logs": self._logs,
@@ -64,6 +65,10 @@ class Commands:
             for name, section in snapshot.items()
         }
         return {**named, "now": now()}
+
+    def _summary(self, _: Message) -> Any:
+        runtime = self._runtime
+        return {"service": runtime.service()._asdict(), "totals": runtime.totals()._asdict(), "now": now()}
 
     def _requests(self, message: Message) -> Any:
         stats = self._runtime.proxy.stats
