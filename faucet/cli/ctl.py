@@ -19,6 +19,7 @@ from faucet.cli.tables import ascii_only, print_table
 from faucet.control.client import Client, NoRuntime, Refusal
 from faucet.control.find import HERE, Place, find
 from faucet.control.protocol import Message
+from faucet.log.r_errors import gist
 from faucet.machine import user_name
 from faucet.settings import SshSettings
 from faucet.ssh.target import Target
@@ -260,9 +261,10 @@ def requests(*, at: At = None, as_json: Json = False, last: Last = 30) -> int:
 
 
 def _request_cells(row: dict[str, Any]) -> list[str]:
+    note = "; ".join(text for text in (row["note"], gist(row["error"])) if text)
     return [
         clock(row["ended"]), row["client"], row["worker"] or "-", str(row["status"]), format_duration(row["waited"]),
-        format_duration(row["service"]), format_size(row["sent"]), f"{row['method']} {row['target']}", row["note"],
+        format_duration(row["service"]), format_size(row["sent"]), f"{row['method']} {row['target']}", note,
     ]  # fmt: skip
 
 

@@ -24,6 +24,7 @@ Unit = Literal[
     "names",
     "signal",
     "limit",
+    "warmup",
     "plain",
 ]
 
@@ -58,7 +59,7 @@ def option(default: Any, help: str, group: str, **more: Any) -> Any:
 
 QUEUE, MESSAGES, WORKERS, SERVICE = "Queue and time limits", "Messages", "Workers", "Service"
 LOG, MONITOR = "Log", "Monitor"
-PODS, SSH = "Pods", "Through SSH"
+PODS, SSH, REPLICAS = "Pods", "Through SSH", "Several Faucets"
 
 KIB, MIB = 1 << 10, 1 << 20
 

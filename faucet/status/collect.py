@@ -236,6 +236,7 @@ def request_row(record: Record) -> RequestRow:
         note=record.note,
         left=round(record.left, 3),
         request_id=record.request_id,
+        error=record.error,
     )
 
 

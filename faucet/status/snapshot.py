@@ -130,6 +130,8 @@ class RequestRow(NamedTuple):
     """Seconds of `service` for which the client was gone."""
     request_id: str = ""
     """The id that Faucet gave it; empty without --request-id."""
+    error: str = ""
+    """The last error that its worker wrote while it held the lock."""
 
 
 class EndpointRow(NamedTuple):

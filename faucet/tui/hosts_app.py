@@ -109,7 +109,7 @@ class HostsApp(App[Found]):
     def _fitted(self, columns: Sequence[HostColumn]) -> list[int]:
         """Return the widths that these columns need."""
         texts = [[title for title, _ in titles_of(columns)], *(cells_of(found, columns) for found in self._found)]
-        return [max(map(cell_len, column)) + (number > 0) for number, column in enumerate(zip(*texts, strict=True))]
+        return [max(map(cell_len, column)) + 1 for column in zip(*texts, strict=True)]  # 1: the arrow of the order
 
     def _line(self, item: Item) -> Line:
         titles = titles_of(self._columns)
