@@ -15,6 +15,7 @@ from cyclopts import App, Parameter
 
 from faucet.cli.exit_codes import CTL_EXIT_CODES, EXIT_FAILED, EXIT_INTERRUPTED
 from faucet.cli.parameters import option_of, whole_number
+from faucet.cli.tables import ascii_only, print_table
 from faucet.control.client import Client, NoRuntime, Refusal
 from faucet.control.find import HERE, Place, find
 from faucet.control.protocol import Message
@@ -196,15 +197,10 @@ def workers(*, at: At = None, as_json: Json = False) -> int:
 async def _print_workers(data: Any) -> None:
     rows = [WorkerRow(**row) for row in data["workers"]]
     usage = await _usage(rows) if data["service"]["mode"] == "local" else {}
-    cells = [Cell(row, data["now"], usage.get(row.pid), _ascii_only()) for row in rows]
+    cells = [Cell(row, data["now"], usage.get(row.pid), ascii_only()) for row in rows]
     columns = columns_of(data["service"]["mode"])
-    _print_table([(column.title, column.right) for column in columns],
+    print_table([(column.title, column.right) for column in columns],
                  [[column.text(cell) for column in columns] for cell in cells])  # fmt: skip
-
-
-def _ascii_only() -> bool:
-    """Standard output cannot take what is not ASCII."""
-    return (sys.stdout.encoding or "").lower() not in ("utf-8", "utf8")
 
 
 async def _usage(rows: list[WorkerRow]) -> dict[int, Usage]:
@@ -214,22 +210,6 @@ async def _usage(rows: list[WorkerRow]) -> dict[int, Usage]:
     sample_usage(pids, seen)
     await asyncio.sleep(0.2)
     return sample_usage(pids, seen)
-
-
-def _print_table(columns: list[tuple[str, bool]], rows: list[list[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for title, right in columns:
-        table.add_column(title, justify="right" if right else "left", no_wrap=True, overflow="ellipsis")
-    for row in rows:
-        table.add_row(*(Text(visible(text)) for text in row))
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 1000  # whoever reads this in a pipe wants all of it
-    console.print(table)
 
 
 @app.command
@@ -246,10 +226,10 @@ def queue(*, at: At = None, as_json: Json = False, last: Last = 200) -> int:
         held = [WorkerRow(**row) for row in data["workers"]]
         limits = [LimitRow(**row) for row in data["limits"]]
         expected = outlook(rows, held, limits, data["totals"]["waiting"], took_by_endpoint(done), data["now"])
-        _say("; ".join(text for text, _ in expected.summary(_ascii_only())) or "The queue is empty.")
+        _say("; ".join(text for text, _ in expected.summary(ascii_only())) or "The queue is empty.")
         if rows:
             titles = ("NO", "WAITED", "503 IN", "START IN", "REQUEST", "CLIENT")
-            _print_table([(title, title not in ("REQUEST", "CLIENT")) for title in titles],
+            print_table([(title, title not in ("REQUEST", "CLIENT")) for title in titles],
                          [_queued_cells(row) for row in expected.rows[:last]])  # fmt: skip
         return 0
 
@@ -262,7 +242,7 @@ SAMPLE = 500
 
 def _queued_cells(row: Prospect) -> list[str]:
     return [str(row.row.number), format_age(row.waited), refused_text(row), start_text(row), row.row.request,
-            client_text(row, _ascii_only())]  # fmt: skip
+            client_text(row, ascii_only())]  # fmt: skip
 
 
 @app.command
@@ -276,7 +256,7 @@ def requests(*, at: At = None, as_json: Json = False, last: Last = 30) -> int:
             return 0
         titles = ("TIME", "CLIENT", "WORKER", "STATUS", "QUEUE", "SERVICE", "SENT", "REQUEST", "NOTE")
         right = {"STATUS", "QUEUE", "SERVICE", "SENT", "WORKER"}
-        _print_table([(title, title in right) for title in titles], [_request_cells(row) for row in rows])
+        print_table([(title, title in right) for title in titles], [_request_cells(row) for row in rows])
         return 0
 
     return _run(at, talk)
@@ -299,9 +279,9 @@ def endpoints(*, at: At = None, as_json: Json = False, last: Last = 30) -> int:
         if as_json:
             _print_json(data)
             return 0
-        columns = endpoint_columns(ascii_only=_ascii_only())
+        columns = endpoint_columns(ascii_only=ascii_only())
         rows = [EndpointRow(**row) for row in data["endpoints"][:last]]
-        _print_table([(column.title, column.right) for column in columns],
+        print_table([(column.title, column.right) for column in columns],
                      [[column.text(row) for column in columns] for row in rows])  # fmt: skip
         _say(counted_in(data["seconds"], data["uncounted"]))
         _print_limits(data)

@@ -35,6 +35,7 @@ class Commands:
         self._runtime = runtime
         self._known: dict[str, Callable[[Message], Any]] = {
             "status": self._status,
+            "summary": self._summary,
             "requests": self._requests,
             "endpoints": self._endpoints,
             "history": self._history,
@@ -68,6 +69,10 @@ class Commands:
             for name, section in snapshot.items()
         }
         return {**named, "now": now()}
+
+    def _summary(self, _: Message) -> Any:
+        runtime = self._runtime
+        return {"service": runtime.service()._asdict(), "totals": runtime.totals()._asdict(), "now": now()}
 
     def _requests(self, message: Message) -> Any:
         stats = self._runtime.proxy.stats
