@@ -103,7 +103,7 @@ class Upstream(Protocol):
     """It is another Faucet, which has a queue, locks and deadlines of its own: it is not to blame for the time that a
     request takes, and has to learn that a client has left."""
     on_unreachable: Callable[[Exception], None]
-    on_hung: Callable[[Record], None]
+    on_hung: Callable[[Account], None]
 
     def begin(self, exchange: Any) -> None:
         """Send the request of an Exchange, which holds the lock."""
@@ -188,6 +188,10 @@ class Pool:
         """Locks are released though their workers may be at work: the service ends."""
         self.outage = ""
         """Why there are no workers and will not be for a while; requests are refused with it meanwhile."""
+        self.asleep = False
+        """No worker runs, since nobody needed one, or the first is being started."""
+        self.on_wake: Callable[[], None] = _nothing
+        """Called with each request that would wait while `asleep`, or would wait if it could."""
         self.on_idle: Callable[[], None] = _nothing
         """Called while draining, when a lock has become free."""
         self._stats = Stats()
@@ -226,7 +230,7 @@ class Pool:
         """Put a worker to use; if `held`, not before it is resumed."""
         self._pass_on(self.dispatcher.add(worker, monotonic(), held))
 
-    def remove(self, worker: Upstream) -> Record | None:
+    def remove(self, worker: Upstream) -> Account | None:
         """Forget a worker that is gone. What it still has to say on its connection is listened to.
 
         Returns the account of the request that it was at work on, if it was.
@@ -288,6 +292,7 @@ class Pool:
         try:
             lease = self.dispatcher.acquire(holder, holder.account.waiting_since)
         except QueueFull:
+            self._wake()
             self._refuse_one_too_many(holder)
             return
         if lease is not None:
@@ -319,6 +324,10 @@ class Pool:
         """Answer 503 with `detail`, and count it under `reason`."""
         self.stats.count_refusal(reason)
         holder.refuse(503, detail, self.retry_after())
+
+    def _wake(self) -> None:
+        if self.asleep:
+            self.on_wake()
 
     def _refuse_one_too_many(self, holder: Holder) -> None:
         if self.limits is None:
@@ -391,6 +400,7 @@ class Pool:
         CutOff(self, lease, min(max(guess, LEAST_GRACE), most))
 
     def _let_wait(self, holder: Holder) -> None:
+        self._wake()
         holder.has_to_wait()
         if self._expiry is None:
             self._arm_expiry()

@@ -24,7 +24,7 @@ from faucet.net.descriptors import is_shortage
 from faucet.net.tls import ended_by_peer
 from faucet.proxy.exchange import Exchange
 from faucet.proxy.failures import Loss
-from faucet.proxy.stats import Record
+from faucet.proxy.record import Account
 
 _log = logging.getLogger("faucet")
 
@@ -67,7 +67,7 @@ class Backend:
         self.supervised = supervised
         self.gone = False
         self.on_unreachable: Callable[[Exception], None] = _ignore
-        self.on_hung: Callable[[Record], None] = _ignore
+        self.on_hung: Callable[[Account], None] = _ignore
         self.connection: BackendConnection | None = None
         self._connector = connector
 

@@ -159,8 +159,15 @@ class ReplicaSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttachSettings(MonitorSettings, SshSettings):
-    """`faucet attach`."""
+class TopSettings(MonitorSettings, SshSettings):
+    """`faucet top`: monitors of services that run already."""
+
+    read_only: bool = option(False, "Look only: no key changes anything.", MONITOR)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttachSettings(TopSettings):
+    """`faucet attach`: the monitor of one of them."""
 
     which: Which | None = option(
         None,
@@ -171,7 +178,6 @@ class AttachSettings(MonitorSettings, SshSettings):
         positional="only",
         example="3838",
     )
-    read_only: bool = option(False, "Look only: no key changes anything.", MONITOR)
 
 
 @dataclass(frozen=True, kw_only=True)

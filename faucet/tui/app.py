@@ -257,13 +257,10 @@ class Monitor(Remembering):
         self.behind.query_one(TabLine).show_tabs([(name, labels[name]) for name in TABS], self.tab, hint)
 
     def _log_line(self, item: LogItem) -> Line | None:
-        return self.limited(item, log_line(item, self.only, self.source, self._cause(item)))
+        return self.limited(item, log_line(item, self.only, self.source))
 
     def _request_line(self, item: RequestRow) -> Line | None:
-        return self.limited(item, request_line(item, self._cause(item)))
-
-    def _cause(self, item: LogItem) -> str:
-        return self.model.causes.get(item, "") if isinstance(item, RequestRow) else ""
+        return self.limited(item, request_line(item))
 
     @property
     def view(self) -> LineView:

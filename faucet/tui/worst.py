@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from itertools import takewhile
 
+from faucet.log.r_errors import gist
 from faucet.status.columns import format_age
 from faucet.status.endpoint import endpoint_of
 from faucet.status.snapshot import RequestRow, WorkerRow
 from faucet.text import visible
 from faucet.tui.model import Model
-from faucet.tui.request_text import gist
 from faucet.tui.top import PaintedLines
 
 RECENT = 60.0
@@ -39,7 +39,7 @@ def _failures(failed: list[RequestRow], model: Model, plain: bool) -> str:
     kinds = Counter((row.status, endpoint_of(row.method, row.target)) for row in failed)
     (status, endpoint), count = kinds.most_common(1)[0]
     latest = next(row for row in failed if (row.status, endpoint_of(row.method, row.target)) == (status, endpoint))
-    why = gist(model.causes.get(latest, latest.note))
+    why = gist(latest.error or latest.note)
     times = f"  {'x' if plain else '×'}{count}" if count > 1 else ""
     return f"{status} {endpoint}{times}{f'  {visible(why)}' if why else ''}"
 

@@ -381,7 +381,7 @@ async def test_ctl(faucet: Start) -> None:
     assert "there is no worker 7; there are 1, 2" in ctl("kill", "7", code=1)
     assert "3 workers, 2 before" in ctl("scale", "+1")
     assert "2 workers, 3 before" in ctl("scale", "-1")
-    assert "a number from 1, or a change" in ctl("scale", "many", code=2)
+    assert "a number of workers, or a change" in ctl("scale", "many", code=2)
     assert "ctl requests --help" in ctl("requests", "-n", "-5", code=2)
     assert "there is no worker nosuch" in ctl("logs", "nosuch", code=1)
     assert "rolling restart: all 2 workers are replaced" in ctl("rolling-restart")
