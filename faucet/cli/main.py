@@ -107,7 +107,7 @@ def k8s(settings: K8sSettings) -> int:
     """Serve the pods of a headless service, one request at a time each, while the set of pods changes.
 
     The name in --service-url is resolved to all pods behind it, again and again. Several Faucets in front of one
-    service do not share their locks: run one.
+    service do not share their locks: run one, or all of them with --ha.
     """
     from faucet.cli.ssh_login import typed_secrets
     from faucet.fleet import StartFailed
@@ -133,6 +133,9 @@ def k8s(settings: K8sSettings) -> int:
     problem = misplaced(url.scheme, settings.ca_file, settings.insecure_skip_verify)
     if problem:
         print_error(problem)
+        return EXIT_USAGE
+    if settings.ha and settings.via_ssh:
+        print_error("--ha works in the cluster, and --via-ssh from outside: leave one of them out")
         return EXIT_USAGE
     warning = "certificates of pods are not checked (--insecure-skip-verify)" if settings.insecure_skip_verify else ""
 

@@ -18,9 +18,11 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 from faucet import pauses
+from faucet.control.commands import Commands
 from faucet.control.paths import socket_path
 from faucet.control.server import ControlError, ControlServer
 from faucet.fleet import StartFailed
+from faucet.ha.replica import Replica
 from faucet.log.handler import Log, print_error
 from faucet.net.address import Address, AddressError, UnixAddress
 from faucet.net.descriptors import Descriptors, is_shortage
@@ -153,6 +155,9 @@ class _Service:
             )
         )
 
+        if isinstance(self.workers, Replica):
+            self.control.runtime.ask_active = self.workers.ask_active
+            self.workers.run_command = Commands(self.control.runtime).run
         self.supervised = Supervised(self.control.runtime)
 
     def _roll(self, why: str) -> None:
