@@ -37,7 +37,7 @@ class RecentLog:
         self.total = 0
         """Entries ever added; the last one in `entries` has this number."""
         self.lost: Callable[[], int] = int
-        """Returns the number of lines that could not be written to the log. They are in here, while there is room."""
+        """Returns the number of lines that could not be written to the log. `entries` has the latest of them."""
 
     def add(self, when: float, source: str, worker: str, text: str) -> None:
         """Add one entry."""
