@@ -61,6 +61,8 @@ def worker_row(status: WorkerStatus, proxy: Proxy) -> WorkerRow:
         **_figures(proxy.stats.workers.get(status.counted_as, NOTHING)),
         restarts=status.restarts,
         address=status.address,
+        exited=0.0 if status.last_exit is None else epoch(status.last_exit.when),
+        exit="" if status.last_exit is None else status.last_exit.text,
     )
 
 
@@ -68,7 +70,10 @@ def worker_details(details: WorkerDetails, proxy: Proxy) -> dict[str, Any]:
     """Return all details of a worker: its row, what its fleet knows, and its latest service times in seconds."""
     stats = proxy.stats.workers.get(details.status.counted_as, NOTHING)
     durations = [seconds for _, seconds in stats.recent]
-    return {"row": worker_row(details.status, proxy), **details.values, "durations": durations}
+    values = dict(details.values)
+    if "exits" in values:
+        values["exits"] = [(epoch(ended.when), ended.text) for ended in values["exits"]]
+    return {"row": worker_row(details.status, proxy), **values, "durations": durations}
 
 
 def _state(status: WorkerStatus, locked: bool) -> tuple[str, str]:

@@ -108,10 +108,16 @@ async def test_what_is_wrong_is_told_to_whoever_looks(faucet: Start, tmp_path: P
         await client.ask("rolling-restart", wait=True, patience=20)
     status = await client.ask("status")
     assert status["service"]["state"] == "serving"
-    assert status["service"]["notice"].startswith("rolling restart failed: The R package nosuch is missing")
+    reload = "reload failed, 2 old workers still serve OLD CODE: The R package nosuch is missing"
+    assert status["service"]["notice"].startswith(reload)
+    (notice,) = status["notices"]
+    assert (notice["kind"], notice["level"]) == ("reload", "error")
+    assert said in notice["detail"]
+    assert notice["command"].endswith("""-e 'install.packages("nosuch")'""")
     broken.unlink()
     await client.ask("rolling-restart", wait=True, patience=20)
-    assert (await client.ask("status"))["service"]["notice"] == ""
+    status = await client.ask("status")
+    assert (status["service"]["notice"], status["notices"]) == ("", [])
     await client.close()
 
 

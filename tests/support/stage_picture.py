@@ -91,7 +91,8 @@ def snapshot(**changes: Any) -> dict[str, Any]:
 DETAILS: dict[str, Any] = {
     "row": WORKERS[0]._asdict(), "now": NOW, "command": ["Rscript", "entrypoint.R"], "directory": "/srv/models/api",
     "environment": {"FAUCET_PORT": "43101", "FAUCET_WORKER_ID": "1"}, "took": 1.3,
-    "exits": ["was ended by SIGKILL after 12.6s"], "durations": [0.2] * 50 + [1.4] * 3,
+    "exits": [(NOW - 60, "crashed (SIGSEGV) while serving GET /segv from 10.0.0.7 after 1.4s, 124MiB")],
+    "durations": [0.2] * 50 + [1.4] * 3,
     "last_lines": ["Warning message: [bold]NAs[/]"], "requests": [REQUESTS[0]._asdict()],
 }  # fmt: skip
 
