@@ -27,16 +27,7 @@ from faucet.status.columns import Cell, columns_of, format_age
 from faucet.status.endpoint_columns import counted_in, endpoint_columns
 from faucet.status.format import clock, log_prefix
 from faucet.status.queue import Prospect, client_text, outlook, refused_text, start_text, took_by_endpoint
-from faucet.status.snapshot import (
-    EndpointRow,
-    LogRow,
-    Notice,
-    RequestRow,
-    Service,
-    Totals,
-    WaitingRow,
-    WorkerRow,
-)
+from faucet.status.snapshot import EndpointRow, LimitRow, LogRow, Notice, RequestRow, Service, WaitingRow, WorkerRow
 from faucet.status.usage import Usage, sample_usage
 from faucet.text import to_json, visible, visible_lines
 from faucet.units import format_duration, format_size
@@ -233,7 +224,8 @@ def queue(*, at: At = None, as_json: Json = False, last: Last = 200) -> int:
         done = [RequestRow(**row) for row in await client.ask("requests", last=SAMPLE)]
         rows = [WaitingRow(**row) for row in data["queue"]]
         held = [WorkerRow(**row) for row in data["workers"]]
-        expected = outlook(rows, held, Totals(**data["totals"]), took_by_endpoint(done), data["now"])
+        limits = [LimitRow(**row) for row in data["limits"]]
+        expected = outlook(rows, held, limits, data["totals"]["waiting"], took_by_endpoint(done), data["now"])
         _say("; ".join(text for text, _ in expected.summary(_ascii_only())) or "The queue is empty.")
         if rows:
             titles = ("NO", "WAITED", "503 IN", "START IN", "REQUEST", "CLIENT")

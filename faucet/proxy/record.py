@@ -39,7 +39,8 @@ class Account(Record):
 
     def ready(self) -> None:
         """The request is in hand, and waits for a lock."""
-        self.ready_at = self.waiting_since = self._waits_since = monotonic()
+        self.ready_at = self._waits_since = monotonic()
+        self.waiting_since = self.ready_at - self.waited  # it may have waited elsewhere
 
     def granted(self, worker: str, now: float) -> None:
         """It holds the lock of `worker`."""

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import cast
 
-from faucet import tasks
+from faucet import pauses, tasks
 from faucet.http1 import IDEMPOTENT, BadResponse, Body, ResponseHead, ResponseReader, UntilCloseBody
 from faucet.net.connect import Connector, LinkLost
 from faucet.net.descriptors import is_shortage
@@ -51,6 +51,9 @@ class Backend:
     when it did not answer in time: it is removed already if somebody can end it; with a `lock_grace` (seconds) it stays
     locked for so long, since it is still at work. `supervised`: it is removed as soon as its process exits.
     """
+
+    queues = False
+    """See pool.Upstream."""
 
     def __init__(
         self, name: str, host: str, port: int, connector: Connector,
@@ -94,19 +97,21 @@ class Backend:
         self.connection.transport.abort()
         return True
 
+    def _new_connection(self) -> BackendConnection:
+        return BackendConnection(self)
+
     async def _open(self, exchange: Exchange) -> asyncio.BaseProtocol:
         """A new connection. If we are short of descriptors, wait a while for one. Raises what the connector does."""
-        deadline = monotonic() + SHORTAGE_SECONDS
+        began = monotonic()
         while True:
             try:
-                return (
-                    await self._connector(lambda: BackendConnection(self), self.host, self.port, self.connect_timeout)
-                )[1]
+                return (await self._connector(self._new_connection, self.host, self.port, self.connect_timeout))[1]
             except OSError as error:
                 if not is_shortage(error):
                     raise
                 exchange.pool.descriptors.note("worker")
-                if monotonic() > deadline or self.gone or not exchange.holds(self) or exchange.client is None:
+                over = pauses.left(SHORTAGE_SECONDS, began) < 0
+                if over or self.gone or not exchange.holds(self) or exchange.client is None:
                     raise
             await asyncio.sleep(SHORTAGE_PAUSE)
 
@@ -380,7 +385,7 @@ class BackendConnection(asyncio.Protocol):
             self._head, rest = parsed
             if self._head.status >= 200:
                 if exchange.head.minor == 0:
-                    self._head = exchange.announced(self._head)
+                    self._head = self._head.for_older_client(exchange.head)
                 self._body = exchange.response_head(self._head)
                 if rest or self._body.done or self._head.fields.length is None:
                     self._receive_body(exchange, rest, self._head.raw)

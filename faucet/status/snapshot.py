@@ -105,6 +105,8 @@ class WaitingRow(NamedTuple):
     request: str
     number: int = 0
     """Its name in the command `cancel`."""
+    patience: float = 0.0
+    """Seconds for which it may be queued; 0: as long as it takes."""
     limit: str = ""
     """The limit whose requests hold as many locks as they may: it waits for them, even if a worker is free."""
 
@@ -215,8 +217,6 @@ class Totals(NamedTuple):
     """Used bytes of the buffer budget; what each client is granted in any case is not counted."""
     buffer_total: int
     """Bytes of the whole buffer budget."""
-    queue_timeout: float = 0.0
-    """Seconds that a request may be queued; 0: as long as it takes."""
 
 
 class SecondRow(NamedTuple):

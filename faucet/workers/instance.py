@@ -14,10 +14,11 @@ import os
 import random
 from enum import Enum
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from faucet import tasks
 from faucet.net.connect import connect_tcp
+from faucet.proxy.failures import RETRY_GRACE
 from faucet.proxy.record import Account, serving
 from faucet.proxy.upstream import Backend
 from faucet.units import format_duration
@@ -33,6 +34,7 @@ from faucet.workers.repeats import StartOutput
 from faucet.workers.request_errors import RequestErrors
 from faucet.workers.shortages import shortage
 from faucet.workers.stopping import Manner
+from faucet.workers.warmup import WarmupFailed, warm_up
 
 if TYPE_CHECKING:
     from faucet.proxy.pool import PoolLease
@@ -98,6 +100,12 @@ class Instance:
         self._log = log
         self._unreachable = asyncio.Event()
         self._stopping = False
+        self._warming: asyncio.Future[None] | None = None
+
+    @property
+    def warming(self) -> bool:
+        """It listens, and answers the requests of --warmup."""
+        return self._warming is not None
 
     @property
     def in_service(self) -> bool:
@@ -140,6 +148,8 @@ class Instance:
             ready = await readiness.wait(deadline) and not self._stopping
             if not ready:
                 self.failure = await self._why_not_ready(process, readiness)
+            elif self._context.settings.warmup:
+                ready = await self._warm_up(process)
         finally:
             if not ready:
                 await self._bury(process)
@@ -157,6 +167,35 @@ class Instance:
             f"worker-{number}",
             Flood(context.settings.log_worker_rate, lambda text: self._log.warning("%s", text)),
         )
+
+    async def _warm_up(self, process: ChildProcess) -> bool:
+        """Have it answer the requests of --warmup; whether it did, and is still wanted."""
+        context, settings = self._context, self._context.settings
+        asking = self._warming = asyncio.ensure_future(
+            warm_up(
+                settings.warmup, context.program.directory, self.host, self.port, settings.startup_timeout, self._log
+            )
+        )
+        try:
+            ends: list[asyncio.Future[Any]] = [asking, process.exited]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._warming = None
+            await tasks.end(asking)
+        error = None if asking.cancelled() else asking.exception()
+        if error is not None:
+            await asyncio.wait([process.exited], timeout=RETRY_GRACE)  # its exit explains more than its silence
+        if self._stopping:
+            return False
+        if process.exited.done():
+            await process.output_ended()
+            self.failure = f"{_how_it_ended(process)} during its warm-up"
+        elif isinstance(error, WarmupFailed):
+            self.failure = str(error)
+            self.ending = self.ending or Cause(Reason.EXIT, f"it {error}")
+        elif error is not None:
+            raise error
+        return not self.failure
 
     def _on_line(self, stream: str, line: str) -> None:
         self._errors.see(stream, line)
@@ -297,10 +336,12 @@ class Instance:
     def stop_starting(self) -> None:
         """It is not wanted any more. If it is starting, `start` gives up."""
         self._stopping = True
+        if self._warming is not None:
+            self._warming.cancel()
 
     async def end(self, grace: float) -> None:
         """End the process; SIGKILL after `grace` seconds."""
-        self._stopping = True
+        self.stop_starting()
         if self.process is not None:
             await self._stop(self.process, grace)
 

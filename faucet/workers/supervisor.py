@@ -119,6 +119,10 @@ class Supervisor:
     def _start(self, slot: Slot) -> None:
         self._tasks[slot] = tasks.start(slot.live(), f"worker {slot}")
 
+    async def leave(self, seconds: float) -> bool:
+        """See Fleet."""
+        return False
+
     async def stop(self, grace: float = STOP_GRACE) -> None:
         """End all workers; SIGKILL after `grace` seconds. Nothing of them is left afterwards."""
         self.stopping = True
