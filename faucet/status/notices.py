@@ -91,7 +91,7 @@ def _start(fault: Fault | None, count: int) -> Notice | None:
     if fault is None:
         return None
     none = fault.workers >= count
-    who = "no worker can be started" if none else f"{fault.workers} of {counted(count, 'worker')} cannot be started"
+    who = "no worker can start" if none else f"{fault.workers} of {counted(count, 'worker')} cannot start"
     return _of("start", ERROR, fault, f"{who}: {fault.fact}")
 
 
@@ -99,7 +99,7 @@ def _reload(fault: Fault | None) -> Notice | None:
     if fault is None:
         return None
     who = f"{counted(fault.workers, 'old worker')} still serve{'s' if fault.workers == 1 else ''} OLD CODE"
-    return _of("reload", ERROR, fault, f"reload failed, {who}: {fault.fact}")
+    return _of("reload", ERROR, fault, f"reload failed: {fault.fact}; {who}")
 
 
 def _unreachable(fault: Fault | None) -> Notice | None:

@@ -7,7 +7,17 @@ from typing import Any
 
 from faucet.control.client import Greeting, NoRuntime, Refusal
 from faucet.control.protocol import decode, encode
-from faucet.status.snapshot import EndpointRow, LogRow, RequestRow, SecondRow, Service, Totals, WaitingRow, WorkerRow
+from faucet.status.snapshot import (
+    EndpointRow,
+    LogRow,
+    Notice,
+    RequestRow,
+    SecondRow,
+    Service,
+    Totals,
+    WaitingRow,
+    WorkerRow,
+)
 
 NOW = 1_800_000_000.0
 """The moment at which all pictures are taken: 2027-01-15 08:00:00 UTC."""
@@ -76,6 +86,22 @@ LOG = [
     LogRow(NOW - 3, "warning", "6", "worker 6: exited with code 1 before it listened on port 43106"),
     LogRow(NOW - 2, "info", "4", "worker 4: restart asked by the monitor"),
 ]
+
+
+_INSTALL = "Rscript -e 'install.packages(\"forecast\")'"
+
+NOTICES = [
+    Notice("start", "error", NOW - 61,
+           f"1 of 8 workers cannot start: The R package forecast is missing; install it with: {_INSTALL}",
+           "worker 8 exited with code 1 after 2.1s\n"
+           "  | Error in library(forecast) : there is no package called ‘forecast’\n  | Execution halted", _INSTALL),
+    Notice("reload", "error", NOW - 14,
+           "reload failed: plumber.R:9:11: unexpected '{'; 2 old workers still serve OLD CODE",
+           "rolling restart by a change of plumber.R: exited with code 1 after 0.9s\n"
+           "  | plumber.R:9:11: unexpected '{'"),
+    Notice("queue", "warning", NOW - 5, "900 of 1024 places in the queue are taken; held up by 4 x GET /sleep"),
+]  # fmt: skip
+"""What may be wrong, the worst first."""
 
 
 def snapshot(**changes: Any) -> dict[str, Any]:

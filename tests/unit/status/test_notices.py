@@ -25,9 +25,9 @@ def test_nothing_is_wrong() -> None:
 
 
 def test_a_failed_reload() -> None:
-    fault = Fault(NOW - 14, "Error: plumber.R:9:11: unexpected '{'", 2, "all of it")
+    fault = Fault(NOW - 14, "plumber.R:9:11: unexpected '{'", 2, "all of it")
     (notice,) = notices(State(NOW, 2, Faults(reload=fault)))
-    assert notice.text == "reload failed, 2 old workers still serve OLD CODE: Error: plumber.R:9:11: unexpected '{'"
+    assert notice.text == "reload failed: plumber.R:9:11: unexpected '{'; 2 old workers still serve OLD CODE"
     assert (notice.kind, notice.level, notice.since, notice.detail) == ("reload", "error", NOW - 14, "all of it")
     assert "1 old worker still serves OLD CODE" in texts(State(NOW, 2, Faults(reload=fault._replace(workers=1))))[0]
 
@@ -35,9 +35,9 @@ def test_a_failed_reload() -> None:
 def test_workers_that_cannot_be_started_and_the_command_that_repairs_it() -> None:
     fault = Fault(NOW - 60, f"The R package readr is missing; install it with: {INSTALL}", 2, command=INSTALL)
     (notice,) = notices(State(NOW, 2, Faults(start=fault)))
-    assert notice.text.startswith("no worker can be started: The R package readr is missing; ")
+    assert notice.text.startswith("no worker can start: The R package readr is missing; ")
     assert notice.command == INSTALL
-    assert texts(State(NOW, 3, Faults(start=fault)))[0].startswith("2 of 3 workers cannot be started: ")
+    assert texts(State(NOW, 3, Faults(start=fault)))[0].startswith("2 of 3 workers cannot start: ")
 
 
 def test_the_worst_comes_first() -> None:
