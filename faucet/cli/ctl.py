@@ -16,6 +16,7 @@ from cyclopts import App, Parameter
 from faucet.cli.exit_codes import CTL_EXIT_CODES, EXIT_FAILED, EXIT_INTERRUPTED
 from faucet.cli.parameters import option_of, whole_number
 from faucet.cli.status_text import exit_lines, head_lines, limit_lines
+from faucet.cli.tables import ascii_only, print_table
 from faucet.control.client import Client, NoRuntime, Refusal
 from faucet.control.find import HERE, Place, find
 from faucet.control.protocol import Message
@@ -150,7 +151,7 @@ def status(*, at: At = None, as_json: Json = False) -> int:
         if as_json:
             _print_json(data)
             return 0
-        _say_all(head_lines(data, _ascii_only()))
+        _say_all(head_lines(data, ascii_only()))
         await _print_workers(data)
         _say_all(exit_lines(data))
         return 0
@@ -176,15 +177,10 @@ def workers(*, at: At = None, as_json: Json = False) -> int:
 async def _print_workers(data: Any) -> None:
     rows = [WorkerRow(**row) for row in data["workers"]]
     usage = await _usage(rows) if data["service"]["mode"] == "local" else {}
-    cells = [Cell(row, data["now"], usage.get(row.pid), _ascii_only()) for row in rows]
+    cells = [Cell(row, data["now"], usage.get(row.pid), ascii_only()) for row in rows]
     columns = columns_of(data["service"]["mode"])
-    _print_table([(column.title, column.right) for column in columns],
+    print_table([(column.title, column.right) for column in columns],
                  [[column.text(cell) for column in columns] for cell in cells])  # fmt: skip
-
-
-def _ascii_only() -> bool:
-    """Standard output cannot take what is not ASCII."""
-    return (sys.stdout.encoding or "").lower() not in ("utf-8", "utf8")
 
 
 async def _usage(rows: list[WorkerRow]) -> dict[int, Usage]:
@@ -194,22 +190,6 @@ async def _usage(rows: list[WorkerRow]) -> dict[int, Usage]:
     sample_usage(pids, seen)
     await asyncio.sleep(0.2)
     return sample_usage(pids, seen)
-
-
-def _print_table(columns: list[tuple[str, bool]], rows: list[list[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for title, right in columns:
-        table.add_column(title, justify="right" if right else "left", no_wrap=True, overflow="ellipsis")
-    for row in rows:
-        table.add_row(*(Text(visible(text)) for text in row))
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 1000  # whoever reads this in a pipe wants all of it
-    console.print(table)
 
 
 @app.command
@@ -226,10 +206,10 @@ def queue(*, at: At = None, as_json: Json = False, last: Last = 200) -> int:
         held = [WorkerRow(**row) for row in data["workers"]]
         limits = [LimitRow(**row) for row in data["limits"]]
         expected = outlook(rows, held, limits, data["totals"]["waiting"], took_by_endpoint(done), data["now"])
-        _say("; ".join(text for text, _ in expected.summary(_ascii_only())) or "The queue is empty.")
+        _say("; ".join(text for text, _ in expected.summary(ascii_only())) or "The queue is empty.")
         if rows:
             titles = ("NO", "WAITED", "503 IN", "START IN", "REQUEST", "CLIENT")
-            _print_table([(title, title not in ("REQUEST", "CLIENT")) for title in titles],
+            print_table([(title, title not in ("REQUEST", "CLIENT")) for title in titles],
                          [_queued_cells(row) for row in expected.rows[:last]])  # fmt: skip
         return 0
 
@@ -242,7 +222,7 @@ SAMPLE = 500
 
 def _queued_cells(row: Prospect) -> list[str]:
     return [str(row.row.number), format_age(row.waited), refused_text(row), start_text(row), row.row.request,
-            client_text(row, _ascii_only())]  # fmt: skip
+            client_text(row, ascii_only())]  # fmt: skip
 
 
 @app.command
@@ -256,7 +236,7 @@ def requests(*, at: At = None, as_json: Json = False, last: Last = 30) -> int:
             return 0
         titles = ("TIME", "CLIENT", "WORKER", "STATUS", "QUEUE", "SERVICE", "SENT", "REQUEST", "NOTE")
         right = {"STATUS", "QUEUE", "SERVICE", "SENT", "WORKER"}
-        _print_table([(title, title in right) for title in titles], [_request_cells(row) for row in rows])
+        print_table([(title, title in right) for title in titles], [_request_cells(row) for row in rows])
         return 0
 
     return _run(at, talk)
@@ -279,9 +259,9 @@ def endpoints(*, at: At = None, as_json: Json = False, last: Last = 30) -> int:
         if as_json:
             _print_json(data)
             return 0
-        columns = endpoint_columns(ascii_only=_ascii_only())
+        columns = endpoint_columns(ascii_only=ascii_only())
         rows = [EndpointRow(**row) for row in data["endpoints"][:last]]
-        _print_table([(column.title, column.right) for column in columns],
+        print_table([(column.title, column.right) for column in columns],
                      [[column.text(row) for column in columns] for row in rows])  # fmt: skip
         _say(counted_in(data["seconds"], data["uncounted"]))
         _say_all(limit_lines(data))
@@ -348,7 +328,7 @@ def _nobody_reads() -> bool:
 
 @app.command
 def health(*, at: At = None, as_json: Json = False) -> int:
-    """Tell whether it can serve: exit code 0 if a worker is ready."""
+    """Tell whether it can serve: exit code 0 if a worker is ready, or the next request starts one."""
 
     async def talk(client: Client) -> int:
         data = await client.ask("health")
@@ -356,7 +336,7 @@ def health(*, at: At = None, as_json: Json = False) -> int:
             _print_json(data)
         else:
             _say(f"{data['state']}: {data['ready']} of {data['workers']} workers ready, {data['waiting']} queued")
-        return 0 if data["ready"] and data["state"] == "serving" else 1
+        return 0 if (data["ready"] or data["asleep"]) and data["state"] == "serving" else 1
 
     return _run(at, talk)
 
@@ -407,8 +387,8 @@ def _show_notices() -> Callable[[Message], None]:
 def _is_count(kind: Any, value: str) -> None:
     """Raises ValueError."""
     number = value[1:] if value[:1] in ("+", "-") else value
-    if not (number.isascii() and number.isdigit()) or value == "0":
-        raise ValueError("a number from 1, or a change: +1, -1")
+    if not (number.isascii() and number.isdigit()):
+        raise ValueError("a number of workers, or a change: +1, -1")
 
 
 @app.command

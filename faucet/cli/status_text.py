@@ -6,6 +6,7 @@ from typing import Any
 
 from faucet.status.columns import format_age, format_latency
 from faucet.status.format import notice_line
+from faucet.status.history import WINDOW
 from faucet.status.limits import limit_line
 from faucet.status.snapshot import LimitRow, Notice, WorkerRow
 from faucet.units import format_size
@@ -59,13 +60,13 @@ def _notices(data: Any, ascii_only: bool) -> list[str]:
 def _totals(totals: Any, now: float) -> list[str]:
     oldest = f", the first for {format_age(now - totals['oldest'])}" if totals["oldest"] else ""
     buffers = f"{format_size(totals['buffered'])}/{format_size(totals['buffer_total'])}"
+    window = "minute" if totals["seconds"] == WINDOW else format_age(totals["seconds"])
     figures = [
-        f"busy {totals['locked']}/{totals['workers']}",
-        f"{totals['waiting']} queued{oldest}",
-        f"{totals['rps']:.1f} requests/s",
+        f"in the last {window} {totals['rps']:.1f} requests/s",
         f"p50 {format_latency(totals['p50'])}",
         f"p95 {format_latency(totals['p95'])}",
-        f"in the last minute {totals['errors']} errors",
+        f"{totals['errors']} errors",
         f"{totals['refused']} refused",
     ]
-    return [", ".join(figures), f"clients {totals['clients']}/{totals['max_clients']}, buffers {buffers}"]
+    busy = f"busy {totals['locked']}/{totals['workers']}, {totals['waiting']} queued{oldest}"
+    return [f"{busy}; {', '.join(figures)}", f"clients {totals['clients']}/{totals['max_clients']}, buffers {buffers}"]

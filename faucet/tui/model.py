@@ -7,6 +7,7 @@ from time import time
 from typing import Any
 
 from faucet.control.protocol import Message
+from faucet.status.history import SECONDS
 from faucet.status.snapshot import (
     LimitRow,
     LogRow,
@@ -42,7 +43,7 @@ class Model:
         self.queue: list[WaitingRow] = []
         self.notices: list[Notice] = []
         """What is wrong, the worst first."""
-        self.seconds: list[SecondRow] = []
+        self.seconds: deque[SecondRow] = deque(maxlen=SECONDS)
         self.limits: list[LimitRow] = []
         self.log: deque[LogItem] = deque(maxlen=LINES)
         self.requests: deque[RequestRow] = deque(maxlen=REQUESTS)
@@ -78,6 +79,7 @@ class Model:
             self._offset = message["now"] - time()
         if "snapshot" in message:
             self.workers = {}
+            self.seconds.clear()
             self._take(message["snapshot"], message["now"])
         elif "changes" in message:
             self._take(message["changes"], message["now"])
@@ -142,7 +144,7 @@ class Model:
         if "notices" in sections:
             self.notices = [Notice(*values) for values in sections["notices"]]
         if "seconds" in sections:
-            self.seconds = [SecondRow(*values) for values in sections["seconds"]]
+            self.seconds.extend(SecondRow(*values) for values in sections["seconds"])
         if "limits" in sections:
             self.limits = [LimitRow(*values) for values in sections["limits"]]
 

@@ -19,7 +19,7 @@ STEADY = ("name", "pid", "port", "requests", "errors", "restarts", "address")
 """Columns as narrow as what is in them. Others have their usual width at least: what changes all the time would move
 the rest of the line."""
 
-ASCENDING = ("name", "state", "pid", "port", "request", "address", "endpoint")
+ASCENDING = ("name", "state", "pid", "port", "request", "address", "endpoint", "host", "serves")
 """Columns, also of endpoints, that are sorted with the smallest first; of all others the largest is."""
 
 WIDEST = 48
