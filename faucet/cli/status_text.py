@@ -6,6 +6,8 @@ from typing import Any
 
 from faucet.status.columns import format_age, format_latency
 from faucet.status.format import notice_line
+from faucet.status.group import group_of
+from faucet.status.group import lines as group_lines
 from faucet.status.history import WINDOW
 from faucet.status.limits import limit_line
 from faucet.status.snapshot import LimitRow, Notice, WorkerRow
@@ -42,6 +44,8 @@ def _service(service: Any, now: float) -> list[str]:
     if service["resolved_by"]:
         resolved = f"{format_age(now - service['resolved'])} ago" if service["resolved"] else "not yet"
         lines.append(f"pods from {service['resolved_by']}, resolved {resolved}")
+    if group := group_of(service["group"]):
+        lines += group_lines(group, now)
     return lines
 
 
