@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import platform
 from collections.abc import Iterator, Mapping
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -20,12 +21,15 @@ from prometheus_client.registry import Collector
 from faucet import __version__
 from faucet.proxy.stats import BUCKET_BOUNDS, BUCKETS_PER_DOUBLING, Histogram
 from faucet.status.collect import Runtime
+from faucet.status.limits import limit_rows
 from faucet.workers.shortages import RESOURCES
 
 if TYPE_CHECKING:
     from faucet.status.snapshot import WorkerRow
 
 STATES = ("starting", "ready", "busy", "held", "draining", "backoff", "failed")
+
+ROLES = ("active", "relay", "waiting")
 
 EVERY = 2 * BUCKETS_PER_DOUBLING
 """Every how many buckets a bound is exported: one for each fourfold duration."""
@@ -59,7 +63,9 @@ class Metrics(Collector):
         if self._by_endpoint:
             yield from self._endpoints()
         yield from self._queue()
+        yield from self._limits()
         yield from self._workers(rows)
+        yield from self._group()
         yield from self._processes(rows)
         yield InfoMetricFamily(
             "faucet_build",
@@ -125,6 +131,24 @@ class Metrics(Collector):
             "faucet_log_lines_lost", "Log lines that could not be written.", self._runtime.recent_log.lost()
         )
 
+    def _limits(self) -> Iterator[Metric]:
+        """Yield what each limit allows and has: nothing without limits."""
+        limits = limit_rows(self._runtime.proxy.pool)
+        for name, text, value in (
+            ("faucet_limit_locks_held", "Locks that requests under a limit hold.", attrgetter("locked")),
+            ("faucet_limit_locks_limit", "Locks that they may hold; 0: any number.", attrgetter("at_once")),
+            ("faucet_limit_queue_length", "Queued requests under a limit.", attrgetter("waiting")),
+            ("faucet_limit_queue_limit", "How many of them may be queued.", attrgetter("queue_limit")),
+        ):
+            family = GaugeMetricFamily(name, text, labels=["limit"])
+            for row in limits:
+                family.add_metric([row.match], value(row))
+            if limits:
+                yield family
+        if limits:
+            yield _by("limit", "faucet_limit_refusals", "Requests refused with 503.",
+                      {row.match: row.refused for row in limits})  # fmt: skip
+
     def _workers(self, rows: list[WorkerRow]) -> Iterator[Metric]:
         workers = GaugeMetricFamily("faucet_workers", "Workers, by state.", labels=["state"])
         states = [row.state for row in rows]
@@ -137,6 +161,22 @@ class Metrics(Collector):
             "resource", "faucet_worker_start_shortages", "Starts of workers that failed for want of a resource.",
             {resource: stats.start_shortages.get(resource, 0) for resource in RESOURCES},
         )  # fmt: skip
+
+    def _group(self) -> Iterator[Metric]:
+        """Yield what there is to tell of one Faucet of several."""
+        group = self._runtime.fleet.origin().group
+        if group is None:
+            return
+        roles = GaugeMetricFamily("faucet_role", "Role among the Faucets of the service: 1 for one.", labels=["role"])
+        for role in ROLES:
+            roles.add_metric([role], role == group.role)
+        yield roles
+        yield GaugeMetricFamily("faucet_epoch", "Number of the active's take-over.", group.epoch)
+        yield GaugeMetricFamily("faucet_pods_quarantined", "Pods that may be busy for an earlier active.",
+                                group.quarantined)  # fmt: skip
+        yield CounterMetricFamily("faucet_lease_renewals", "Renewals of the Lease by this Faucet.", group.renewals)
+        yield CounterMetricFamily("faucet_takeovers", "Take-overs by this Faucet from another.", group.takeovers)
+        yield CounterMetricFamily("faucet_relayed_requests", "Requests handed to the active.", group.relayed)
 
     def _processes(self, rows: list[WorkerRow]) -> Iterator[Metric]:
         """Yield CPU and memory of workers on this machine."""

@@ -11,7 +11,7 @@ from functools import partial, wraps
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import Group, Parameter, Token
+from cyclopts import Group, Parameter, Token, env_var_split
 
 from faucet import units
 from faucet.cli.keymap import parse_keymap
@@ -20,7 +20,8 @@ from faucet.cli.toml import is_directory
 from faucet.http1.forwarded import Trust
 from faucet.net.address import Address, AddressError, UnixAddress, parse_address, parse_listen
 from faucet.net.service_url import ServiceUrl, parse_dns_server, parse_service_url
-from faucet.settings import Option, PackageApi, parse_api, parse_span
+from faucet.settings import Option, PackageApi, differing, parse_api, parse_limit, parse_span, parse_warmup
+from faucet.settings.control import Which, parse_control, parse_which
 from faucet.ssh.target import parse_target
 
 
@@ -84,6 +85,11 @@ def _count(text: str) -> int:
         raise ValueError(f"{text!r} is no whole number") from None
 
 
+def which_service(_type: Any, tokens: Sequence[Token]) -> Which | None:
+    """Convert the value of --at."""
+    return parse_which(tokens[0].value)
+
+
 def path_of(token: Token) -> Path:
     """Return the path that is named. Raises ValueError for an empty word on the command line: most likely a slip."""
     if not token.value and token.source == "cli":
@@ -119,6 +125,10 @@ _UNITS: dict[str, Callable[[str], Any]] = {
     "globs": _glob,
     "names": _name,
     "signal": units.parse_stop_signal,
+    "control": parse_control,
+    "which": parse_which,
+    "limit": parse_limit,
+    "warmup": parse_warmup,
 }
 METAVARS = {
     "duration": "TIME",
@@ -136,10 +146,13 @@ METAVARS = {
     "globs": "GLOB",
     "names": "NAMES",
     "signal": "SIGNAL",
+    "control": "PATH",
+    "limit": "LIMIT",
+    "warmup": "REQUEST",
 }
 """What stands for a value of each unit in usage lines."""
-_LISTS = ("ssh", "address", "globs", "names")
-"""Options that can be given several times, or with commas."""
+_LISTS = {"ssh": ",", "address": ",", "globs": ",", "names": ",", "limit": ";", "warmup": ";"}
+"""Options that can be given several times, and what may be between two values in one word."""
 _SHOWN: dict[str, Callable[[Any], str]] = {"duration": units.format_duration, "size": units.format_size}
 
 
@@ -147,10 +160,12 @@ def _convert(option: Option, _type: Any, tokens: Sequence[Token]) -> Any:
     if option.unit == "directory":
         return directory_of(tokens[0])
     if option.unit in _LISTS:
-        words = [word.strip() for token in tokens for word in token.value.split(",") if word.strip()]
+        between = _LISTS[option.unit]
+        words = [word.strip() for token in tokens for word in token.value.split(between) if word.strip()]
         if not words and tokens[0].source != "env":
             raise ValueError("it is empty")
-        return tuple(_UNITS[option.unit](word) for word in words)
+        values = tuple(_UNITS[option.unit](word) for word in words)
+        return differing(values) if option.unit == "limit" else values
     return _UNITS[option.unit](tokens[0].value)
 
 
@@ -166,7 +181,7 @@ def _check_range(option: Option, _type: Any, value: Any) -> None:
 def show(option: Option, value: Any) -> str:
     """A value as help and `faucet config` show it."""
     if isinstance(value, tuple) and option.unit in _LISTS:
-        return ", ".join(show(option, item) for item in value)
+        return f"{_LISTS[option.unit]} ".join(show(option, item) for item in value)
     if isinstance(value, Mapping):
         return ",".join(f"{name}={key}" for name, key in value.items())
     if isinstance(value, UnixAddress) and value.mode is not None:
@@ -193,9 +208,15 @@ def _parameter(field: dataclasses.Field[Any], has_variable: bool = True) -> Para
         # One word each, however many fields the parsed value has.
         n_tokens=1 if option.unit in _UNITS else None,
         accepts_keys=False if option.unit in _UNITS else None,
+        env_var_split=_whole if _LISTS.get(option.unit) == ";" else env_var_split,
         json_list=False,  # [::1]:80 is an address
         json_dict=False,
     )
+
+
+def _whole(_type: Any, text: str, **_: Any) -> list[str]:
+    """Return the value of a variable as one word: it may have blanks."""
+    return [text]
 
 
 def option_of(settings: type[Any], name: str) -> Parameter:
@@ -235,7 +256,9 @@ def with_options(command: Callable[..., int], settings: type[Any], flags_only: b
 def _signature_part(field: dataclasses.Field[Any], kind: Any, flags_only: bool) -> inspect.Parameter:
     option: Option = field.metadata["option"]
     has_variable = not flags_only or option.unit == "directory"
-    parameter = Parameter(help=option.help) if option.positional == "only" else _parameter(field, has_variable)
+    parameter = _parameter(field, has_variable)
+    if option.positional == "only":  # a word without a flag or a variable
+        parameter = Parameter(help=option.help, converter=parameter.converter, n_tokens=1, accepts_keys=False)
     return inspect.Parameter(
         field.name, _KINDS[option.positional], default=field.default, annotation=Annotated[kind, parameter]
     )

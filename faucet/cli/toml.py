@@ -5,7 +5,6 @@ Found in the directory of the API, or named by --config. A key that is no option
 
 from __future__ import annotations
 
-import difflib
 import stat
 import tomllib
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from cyclopts import App, ArgumentCollection, Token
 
 from faucet.cli.exit_codes import EXIT_FAILED
 from faucet.cli.misuse import Misuse
+from faucet.cli.suggest import LOOSELY, did_you_mean
 from faucet.machine import why_unreadable
 from faucet.settings import CONFIG_NAME
 
@@ -119,9 +119,8 @@ def _values(path: Path, known: AbstractSet[str]) -> dict[str, str]:
         if name in values:
             raise ConfigError(f"{path}: {name} is there twice, with - and with _")
         if name not in known or name == "config":
-            close = difflib.get_close_matches(name, known - {"config"}, 1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            raise ConfigError(f"{path}: {key} is no option{hint}")
+            hint = did_you_mean(name, known - {"config"}, LOOSELY)
+            raise ConfigError(f"{path}: unknown option {key}{hint}")
         values[name] = _text(path, key, value)
     return values
 
@@ -131,8 +130,20 @@ def _text(path: Path, key: str, value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, dict) and key == "keys" and all(isinstance(pressed, str) for pressed in value.values()):
         return ",".join(f"{action}={pressed}" for action, pressed in value.items())
+    if key in ("limit", "warmup") and isinstance(value, list):
+        return ";".join(_limit(path, item) if key == "limit" else str(item) for item in value)
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return ",".join(value)
     if isinstance(value, str | int | float):
         return str(value)
     raise ConfigError(f"{path}: {key} has to be one value")
+
+
+def _limit(path: Path, item: Any) -> str:
+    """Return a `[[limit]]` table as `--limit` has it. Raises ConfigError."""
+    if isinstance(item, str):
+        return item
+    if not isinstance(item, dict) or not isinstance(item.get("match"), str):
+        raise ConfigError(f'{path}: each [[limit]] needs a match, such as match = "GET /report/*"')
+    others = {key: value for key, value in item.items() if key != "match"}
+    return " ".join([item["match"], *(f"{key}={_text(path, key, value)}" for key, value in others.items())])

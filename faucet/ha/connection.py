@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections.abc import Callable
+from typing import cast
 
 from faucet.ha.wire import LINE_LIMIT, BadMessage, Message, Ping, decode, encode
 
@@ -33,10 +34,14 @@ class PeerConnection(asyncio.Protocol):
     def __init__(
         self, token: str, *, presents: bool, epoch: Callable[[], int],
         on_message: Callable[[PeerConnection, Message], None], on_lost: Callable[[PeerConnection], None],
+        waiting: Callable[[], int] = lambda: 0,
     ) -> None:  # fmt: skip
         self._token = token
         self._presents = presents
         self._epoch = epoch
+        self._waiting = waiting
+        self.waiting = 0
+        """Requests that are queued at the other end."""
         self._on_message = on_message
         self._on_lost = on_lost
         self._known = presents  # whether the other end is no stranger
@@ -49,11 +54,10 @@ class PeerConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio.Protocol."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # not an instance of it, with uvloop
         self._heard_at = asyncio.get_running_loop().time()
         if self._presents:
-            transport.write(GREETING + self._token.encode() + b"\n")
+            self._transport.write(GREETING + self._token.encode() + b"\n")
         self._beat()
 
     def data_received(self, data: bytes) -> None:
@@ -89,7 +93,9 @@ class PeerConnection(asyncio.Protocol):
         except BadMessage:
             self.close()
             return
-        if not isinstance(message, Ping):
+        if isinstance(message, Ping):
+            self.waiting = message.waiting
+        else:
             self._on_message(self, message)
 
     def _beat(self) -> None:
@@ -99,7 +105,7 @@ class PeerConnection(asyncio.Protocol):
             self.close()
             return
         if self._known:
-            self.send(Ping(self._epoch()))
+            self.send(Ping(self._epoch(), self._waiting()))
         self._timer = loop.call_later(PING_EVERY, self._beat)
 
     # -- for its owner -----------------------------------------------------------------------------------------

@@ -32,6 +32,10 @@ class LinkDown(OSError):
     """Backends are unreachable for now, since the link to them is down; this is not a backend's fault."""
 
 
+class NotBegun(LinkDown):
+    """A request was not begun, and never will be by whoever has it now: it may go elsewhere, whatever its method."""
+
+
 class LinkLost(ConnectionResetError):
     """The link to a backend was lost during use; the backend may still be busy with the request."""
 

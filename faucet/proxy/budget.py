@@ -68,7 +68,7 @@ class Budget:
         self.total = total
         self._note = note
         self.on_strained: Callable[[], None] = lambda: None
-        """Called when a body begins to wait."""
+        """Called when a body begins to wait, or an answer that has no other place."""
         self.used = 0
         self.bodies: dict[Waiting, int] = {}
         """Those that wait, and for how much; oldest first."""

@@ -56,6 +56,10 @@ class Timeouts(Generic[Item]):
     def __contains__(self, item: object) -> bool:
         return item in self._touched
 
+    def patience(self, item: Item) -> float:
+        """Return the seconds that `item` has, from when it was touched."""
+        return self._seconds
+
     def touch(self, item: Item) -> None:
         """Give `item` its whole time, from now on."""
         if not self._seconds:

@@ -13,6 +13,7 @@ import asyncio
 from time import monotonic
 
 from faucet.http1 import IDEMPOTENT, INTERIM_LIMIT, BadResponse, Body, RequestHead, ResponseHead
+from faucet.net.connect import NotBegun
 from faucet.pauses import Later
 from faucet.proxy.budget import Budget
 from faucet.proxy.error_responses import answer
@@ -171,9 +172,20 @@ class Exchange(Holder):
         """No connection could be opened, so nothing was sent."""
         self.pool.unreachable(worker, error)
         if self.phase is _CONNECTING:  # else it has ended meanwhile
-            self._connects += 1
-            self.account.remark(f"worker {worker.name} accepted no connection")
+            if not isinstance(error, NotBegun):
+                self._connects += 1
+                self.account.remark(f"worker {worker.name} accepted no connection")
             self._fail(Event.CONNECT_FAILED, f"{self._connects} workers in a row accepted no connection.")
+
+    def not_begun(self, worker: Upstream, error: NotBegun) -> None:
+        """Whoever was sent it has not begun it, and never will: as if no connection could be opened."""
+        self._detached()
+        if self.intake is not None and self.intake.streaming:  # what was sent is not here any more
+            self.pool.refuse(self, "not_begun", str(error))
+            return
+        self._sends -= 1
+        self.phase = _CONNECTING
+        self.connect_failed(worker, error)
 
     def no_descriptor(self) -> None:
         """No connection could be opened, for want of a descriptor. That is no fault of the worker's."""
@@ -295,6 +307,8 @@ class Exchange(Holder):
         if self.phase is _QUEUED and self.body_done:
             self._fail(Event.CLIENT_HALF_CLOSED, "The client ended its sending side while it waited.")
             return True
+        if self._connection is not None and self.is_elsewhere:
+            self._connection.end_request()  # it may wait there
         return self.body_done
 
     def timed_out(self) -> None:
@@ -305,8 +319,11 @@ class Exchange(Holder):
             self.pool.requests.touch(self)  # so much for the client; the worker has its own time
             self._fail(Event.TIMED_OUT, "The client was too slow to send its request or to read its answer.", late=True)
             return
+        if self.is_elsewhere:
+            self.pool.requests.touch(self)
+            return
         grace = None if self.lease is None else self.lease.worker.lock_grace
-        seconds = f"{self.pool.settings.request_timeout:g} s"
+        seconds = f"{self.pool.requests.patience(self):g} s"
         end = "is restarted" if grace is None else f"stays locked for {grace:g} s more, or until it has answered"
         self._fail(Event.TIMED_OUT, f"The worker did not answer within {seconds} and {end}.")
 
@@ -451,7 +468,9 @@ class Exchange(Holder):
         will close, or answer, and either is the end of it.
         """
         connection = self._connection
-        if connection is not None and self.phase is _ACTIVE:
+        if connection is not None and self.is_elsewhere:
+            self._close_connection()  # there it leaves the queue, or is heard out
+        elif connection is not None and self.phase is _ACTIVE:
             connection.resume_reading()
             if not self.all_sent:
                 connection.end_request()

@@ -153,7 +153,7 @@ class Outflow(asyncio.Protocol):
             self._set_marks(clients.free_buffer // 4)
             return
         if spent:
-            clients.pressure.begin()
+            clients.budget.on_strained()
         if full:
             self._set_marks(clients.settings.buffer_response // 4)
         else:

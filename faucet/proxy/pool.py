@@ -11,12 +11,15 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable
+from operator import attrgetter
 from time import monotonic, time
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from faucet.net.descriptors import Descriptors
 from faucet.pauses import EARLIEST, Pauses
 from faucet.proxy.deadlines import Timeouts
+from faucet.proxy.limit_classes import ClassTimeouts, LimitClasses, why_expired, why_full
+from faucet.proxy.limits import LimitedDispatcher, RequestClass
 from faucet.proxy.locks import Dispatcher, Lease, QueueFull
 from faucet.proxy.record import Account
 from faucet.proxy.stats import Record, Stats
@@ -25,6 +28,8 @@ from faucet.settings import ProxySettings
 _log = logging.getLogger("faucet")
 
 SHUTTING_DOWN = "The service is shutting down."
+
+CANCELLED = "An operator of the service has ended this request while it was queued."
 
 NO_DESCRIPTORS = "Faucet has no file descriptors to spare; its log says what to do."
 """What a client is told whom we cannot serve for want of one."""
@@ -39,9 +44,11 @@ RECENT_SECONDS = 60.0
 class Holder:
     """Whoever may hold the lock of a worker: a request, a health check, or nobody but the clock."""
 
-    __slots__ = ("account", "lease")
+    __slots__ = ("account", "lease", "request_class")
 
     account: Account
+    request_class: RequestClass[Holder]
+    """Which limit it is under. Set where there are limits, when it asks for a lock in its turn."""
 
     def __init__(self) -> None:
         self.lease: PoolLease | None = None
@@ -50,6 +57,11 @@ class Holder:
     def at_work(self) -> bool:
         """The worker whose lock it holds, or held until now, has its request and has not answered."""
         return True
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Another Faucet has it, or gets it."""
+        return self.lease is not None and self.lease.worker.queues
 
     def granted(self, lease: PoolLease) -> None:
         """It holds a lock now."""
@@ -87,8 +99,11 @@ class Upstream(Protocol):
     """It was removed."""
     lock_grace: float | None
     """Seconds that it stays locked if it does not answer in time; None: it can be ended, and is."""
+    queues: bool
+    """It is another Faucet, which has a queue, locks and deadlines of its own: it is not to blame for the time that a
+    request takes, and has to learn that a client has left."""
     on_unreachable: Callable[[Exception], None]
-    on_hung: Callable[[Record], None]
+    on_hung: Callable[[Account], None]
 
     def begin(self, exchange: Any) -> None:
         """Send the request of an Exchange, which holds the lock."""
@@ -141,6 +156,14 @@ def _nothing() -> None:
     pass
 
 
+def _whole_seconds(expected: float) -> int:
+    return max(1, math.ceil(expected))
+
+
+def _timed_out(holder: Holder) -> None:
+    holder.timed_out()
+
+
 class Pool:
     """The locks of any number of workers, the queue for them, and what has become of whoever was there.
 
@@ -151,24 +174,44 @@ class Pool:
         self.loop = asyncio.get_running_loop()
         self.settings = settings
         self.descriptors = Descriptors()
-        self.dispatcher: Dispatcher[Holder, Upstream] = Dispatcher(settings.queue_limit, settings.queue_timeout or None)
+        self.limits: LimitClasses[Holder] | None = LimitClasses(settings) if settings.limit else None
+        """None: there are no limits, and no request costs anything for them."""
+        self.dispatcher = self._make_dispatcher()
         self.pauses = Pauses(self.loop)
-        self.requests: Timeouts[Holder] = Timeouts(
-            self.loop, settings.request_timeout, lambda holder: holder.timed_out(), self.pauses.since
-        )
+        self.requests = self._make_timeouts()
         """Those that hold a lock."""
         self.draining = False
+        """The service ends."""
+        self.refusing = False
         """No request is taken any more."""
+        self.given_up = False
+        """Locks are released though their workers may be at work: the service ends."""
         self.outage = ""
         """Why there are no workers and will not be for a while; requests are refused with it meanwhile."""
+        self.asleep = False
+        """No worker runs, since nobody needed one, or the first is being started."""
+        self.on_wake: Callable[[], None] = _nothing
+        """Called with each request that would wait while `asleep`, or would wait if it could."""
         self.on_idle: Callable[[], None] = _nothing
         """Called while draining, when a lock has become free."""
         self._stats = Stats()
         self._record = record
         self._granted: deque[PoolLease] = deque()
         self._expiry: asyncio.TimerHandle | None = None
-        self._retiring: dict[Upstream, asyncio.Future[None]] = {}
+        self._awaited: dict[Upstream, asyncio.Future[None]] = {}
         self._interruption: Interruption | None = None
+
+    def _make_dispatcher(self) -> Dispatcher[Holder, Upstream]:
+        if self.limits is not None:
+            return LimitedDispatcher(self.limits.all(), attrgetter("request_class"))
+        return Dispatcher(self.settings.queue_limit, self.settings.queue_timeout or None)
+
+    def _make_timeouts(self) -> Timeouts[Holder]:
+        seconds, since = self.settings.request_timeout, self.pauses.since
+        if self.limits is not None:
+            kind = attrgetter("request_class")
+            return ClassTimeouts(self.loop, seconds, _timed_out, since, self.limits.timeouts, kind)
+        return Timeouts(self.loop, seconds, _timed_out, since)
 
     @property
     def stats(self) -> Stats:
@@ -187,7 +230,7 @@ class Pool:
         """Put a worker to use; if `held`, not before it is resumed."""
         self._pass_on(self.dispatcher.add(worker, monotonic(), held))
 
-    def remove(self, worker: Upstream) -> Record | None:
+    def remove(self, worker: Upstream) -> Account | None:
         """Forget a worker that is gone. What it still has to say on its connection is listened to.
 
         Returns the account of the request that it was at work on, if it was.
@@ -199,21 +242,26 @@ class Pool:
         if holder is not None:
             holder.lock_gone()
         self._lock_is_free(worker)
+        self._pass_on(self.dispatcher.after_removal(monotonic()))
         return holder.account if holder is not None and at_work else None
 
     async def retire(self, worker: Upstream) -> None:
         """Give a worker no new requests, wait for the one in hand, and forget it."""
         self.dispatcher.hold(worker)
-        if self.dispatcher.lease(worker) is not None:
-            if worker not in self._retiring:
-                self._retiring[worker] = self.loop.create_future()
-            await asyncio.shield(self._retiring[worker])
+        await self.unlocked(worker)
         self.remove(worker)
+
+    async def unlocked(self, worker: Upstream) -> None:
+        """Wait until the lock of `worker` is free. If it is not held, another request may have it right after."""
+        if self.dispatcher.lease(worker) is not None:
+            if worker not in self._awaited:
+                self._awaited[worker] = self.loop.create_future()
+            await asyncio.shield(self._awaited[worker])
 
     def _lock_is_free(self, worker: Upstream) -> None:
         """Whoever waits for that is told."""
-        if self._retiring:
-            waiting = self._retiring.pop(worker, None)
+        if self._awaited:
+            waiting = self._awaited.pop(worker, None)
             if waiting is not None and not waiting.done():
                 waiting.set_result(None)
         if self.draining:
@@ -239,10 +287,13 @@ class Pool:
         """A request is in hand: lock a worker for it, or let it wait, or refuse it."""
         if self._refused_for_all(holder):
             return
+        if self.limits is not None:
+            holder.request_class = self.limits.of(holder.account.method, holder.account.target)
         try:
-            lease = self.dispatcher.acquire(holder, holder.account.ready_at)
+            lease = self.dispatcher.acquire(holder, holder.account.waiting_since)
         except QueueFull:
-            self.refuse(holder, "queue_full", "All workers are busy and the queue is full.")
+            self._wake()
+            self._refuse_one_too_many(holder)
             return
         if lease is not None:
             self._deliver(lease)
@@ -251,7 +302,7 @@ class Pool:
 
     def resubmit(self, holder: Holder) -> None:
         """A request whose worker failed it before it was answered: it is next in the queue."""
-        if self.draining:
+        if self.refusing:
             self.refuse(holder, "shutdown", SHUTTING_DOWN)
             return
         if self._refused_for_all(holder):
@@ -274,10 +325,38 @@ class Pool:
         self.stats.count_refusal(reason)
         holder.refuse(503, detail, self.retry_after())
 
+    def _wake(self) -> None:
+        if self.asleep:
+            self.on_wake()
+
+    def _refuse_one_too_many(self, holder: Holder) -> None:
+        if self.limits is None:
+            self.refuse(holder, "queue_full", "All workers are busy and the queue is full.")
+        else:
+            kind = holder.request_class
+            self._refuse_limited(holder, "limit_full" if kind.name else "queue_full", why_full(kind))
+
+    def _refuse_too_late(self, holder: Holder) -> None:
+        if self.limits is None:
+            seconds = f"{self.settings.queue_timeout:g} s"
+            self.refuse(holder, "queue_timeout", f"No worker became free within {seconds}.")
+        else:
+            self._refuse_limited(holder, "queue_timeout", why_expired(holder.request_class))
+
+    def _refuse_limited(self, holder: Holder, reason: str, detail: str) -> None:
+        kind = holder.request_class
+        kind.refused += 1
+        self.stats.count_refusal(reason)
+        holder.refuse(503, detail, _whole_seconds(kind.expected_wait(self.dispatcher.size)))
+
+    def cancel(self, holder: Holder) -> None:
+        """End the waiting of a request, because an operator asks for that."""
+        if self.dispatcher.cancel(holder):
+            self.refuse(holder, "cancelled", CANCELLED)
+
     def retry_after(self) -> int:
         """Whole seconds until a client may expect to be served (RFC 9110, 10.2.3), at least 1."""
-        expected = self.stats.expected_wait(self.dispatcher.waiting, self.dispatcher.size)
-        return max(1, math.ceil(expected))
+        return _whole_seconds(self.stats.expected_wait(self.dispatcher.waiting, self.dispatcher.size))
 
     def take(self, worker: Upstream, holder: Holder) -> bool:
         """Lock that worker, if it is idle; to be given back by `release`."""
@@ -302,7 +381,7 @@ class Pool:
         following = self.dispatcher.release(lease, now)
         if following is not None:
             self._deliver(following)
-        if self._retiring or self.draining:
+        if self._awaited or self.draining:
             self._lock_is_free(lease.worker)
 
     def keep_locked(self, lease: PoolLease) -> None:
@@ -311,8 +390,8 @@ class Pool:
         How long is a guess, from what requests took lately: twice the longest. Not longer than the lock grace; for a
         worker of ours, LEAST_GRACE, since its process is watched, and most that close a connection are done with it.
         """
-        if self.draining:
-            self.release(lease)  # nobody else will use it
+        if self.refusing:
+            self.release(lease)  # nobody here will use it
             return
         most = lease.worker.lock_grace or LEAST_GRACE
         recent = time() - RECENT_SECONDS
@@ -321,9 +400,12 @@ class Pool:
         CutOff(self, lease, min(max(guess, LEAST_GRACE), most))
 
     def _let_wait(self, holder: Holder) -> None:
+        self._wake()
         holder.has_to_wait()
         if self._expiry is None:
             self._arm_expiry()
+        elif self.limits is not None and len(holder.request_class.queue) == 1:
+            self.rearm_expiry()  # its class may have less patience than those that wait already
 
     def _pass_on(self, lease: PoolLease | None) -> None:
         if lease is not None:
@@ -359,6 +441,11 @@ class Pool:
         self._interruption = None
         self.rearm_expiry()
 
+    def reorder(self) -> None:
+        """Put the queue in the order in which its requests came: some of them may have come back one by one."""
+        self.dispatcher.reorder(lambda holder: holder.account.waiting_since)
+        self.rearm_expiry()
+
     def rearm_expiry(self) -> None:
         """Look again when the next has to be answered."""
         if self._expiry is not None:
@@ -368,11 +455,10 @@ class Pool:
 
     def _next_expiry(self) -> float | None:
         """When the next waiting request has to be answered, whatever the answer is."""
-        expiry = self.dispatcher.next_expiry()
-        oldest = next(self.dispatcher.queue(), None)
+        expiry, oldest = self.dispatcher.next_expiry(), self.dispatcher.oldest
         if self._interruption is None or oldest is None:
             return expiry
-        due = max(oldest[1], self._interruption.began) + self._interruption.patience
+        due = max(oldest, self._interruption.began) + self._interruption.patience
         return due if expiry is None else min(due, expiry)
 
     def _arm_expiry(self) -> None:
@@ -383,7 +469,7 @@ class Pool:
 
     def _paused_lately(self) -> float:
         """Seconds that do not count for those in the queue: more than a few for those that came after the pause."""
-        longest = max(self.settings.queue_timeout, self._interruption.patience if self._interruption else 0.0)
+        longest = max(self.dispatcher.queue_timeout or 0.0, self._interruption.patience if self._interruption else 0.0)
         return self.pauses.since(monotonic() - longest)
 
     def _expire_waiting(self) -> None:
@@ -393,15 +479,18 @@ class Pool:
             for holder in self.dispatcher.expire_since(now - interruption.patience):
                 self.refuse(holder, "link_down", interruption.why())
         for holder in self.dispatcher.expire(now):
-            seconds = f"{self.settings.queue_timeout:g} s"
-            self.refuse(holder, "queue_timeout", f"No worker became free within {seconds}.")
+            self._refuse_too_late(holder)
         self._arm_expiry()
 
     # -- the end -----------------------------------------------------------------------------------------------
 
     def drain(self) -> None:
-        """Take no request any more; whoever waits is refused, and no lock is kept for nobody."""
+        """The service ends; requests are taken until `refuse_all`."""
         self.draining = True
+
+    def refuse_all(self) -> None:
+        """Take no request any more; whoever waits is refused, and no lock is kept for nobody."""
+        self.refusing = self.given_up = True
         for holder in self.dispatcher.clear():
             self.refuse(holder, "shutdown", SHUTTING_DOWN)
         self._give_up_waiting()
@@ -412,6 +501,7 @@ class Pool:
 
     def close(self) -> None:
         """Set no more timers."""
+        self.given_up = True
         self.descriptors.close()
         self.pauses.close()
         self.requests.close()

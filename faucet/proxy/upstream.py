@@ -24,7 +24,7 @@ from faucet.net.descriptors import is_shortage
 from faucet.net.tls import ended_by_peer
 from faucet.proxy.exchange import Exchange
 from faucet.proxy.failures import Loss
-from faucet.proxy.stats import Record
+from faucet.proxy.record import Account
 
 _log = logging.getLogger("faucet")
 
@@ -52,6 +52,9 @@ class Backend:
     locked for so long, since it is still at work. `supervised`: it is removed as soon as its process exits.
     """
 
+    queues = False
+    """See pool.Upstream."""
+
     def __init__(
         self, name: str, host: str, port: int, connector: Connector,
         connect_timeout: float = CONNECT_TIMEOUT, lock_grace: float | None = None, supervised: bool = False,
@@ -64,7 +67,7 @@ class Backend:
         self.supervised = supervised
         self.gone = False
         self.on_unreachable: Callable[[Exception], None] = _ignore
-        self.on_hung: Callable[[Record], None] = _ignore
+        self.on_hung: Callable[[Account], None] = _ignore
         self.connection: BackendConnection | None = None
         self._connector = connector
 
@@ -94,14 +97,15 @@ class Backend:
         self.connection.transport.abort()
         return True
 
+    def _new_connection(self) -> BackendConnection:
+        return BackendConnection(self)
+
     async def _open(self, exchange: Exchange) -> asyncio.BaseProtocol:
         """A new connection. If we are short of descriptors, wait a while for one. Raises what the connector does."""
         began = monotonic()
         while True:
             try:
-                return (
-                    await self._connector(lambda: BackendConnection(self), self.host, self.port, self.connect_timeout)
-                )[1]
+                return (await self._connector(self._new_connection, self.host, self.port, self.connect_timeout))[1]
             except OSError as error:
                 if not is_shortage(error):
                     raise

@@ -8,14 +8,18 @@ Standard library only, since the proxy reads them too.
 
 from __future__ import annotations
 
+from faucet.settings.control import Which, parse_control, parse_which
+from faucet.settings.limit import Limit, differing, parse_limit
 from faucet.settings.option import ACTIONS, CONFIG_NAME, KIB, MIB, MOST_WORKERS, Option
-from faucet.settings.pods import AttachSettings, K8sSettings, SshSettings
+from faucet.settings.pods import AttachSettings, K8sSettings, SshSettings, TopSettings
 from faucet.settings.proxy import ProxySettings
 from faucet.settings.serving import LogSettings, MonitorSettings, ServeSettings
+from faucet.settings.warmup import Warmup, parse_warmup
 from faucet.settings.workers import DemoSettings, LocalSettings, PackageApi, Span, WorkerSettings, parse_api, parse_span
 
 __all__ = [
     "ACTIONS", "CONFIG_NAME", "KIB", "MIB", "MOST_WORKERS", "AttachSettings", "DemoSettings", "K8sSettings",
-    "LocalSettings", "LogSettings", "MonitorSettings", "Option", "PackageApi", "ProxySettings",
-    "ServeSettings", "Span", "SshSettings", "WorkerSettings", "parse_api", "parse_span",
+    "Limit", "LocalSettings", "LogSettings", "MonitorSettings", "Option", "PackageApi", "ProxySettings",
+    "ServeSettings", "Span", "SshSettings", "TopSettings", "Warmup", "Which", "WorkerSettings", "differing",
+    "parse_api", "parse_control", "parse_limit", "parse_span", "parse_warmup", "parse_which",
 ]  # fmt: skip

@@ -23,6 +23,10 @@ Unit = Literal[
     "globs",
     "names",
     "signal",
+    "control",
+    "which",
+    "limit",
+    "warmup",
     "plain",
 ]
 
@@ -57,7 +61,7 @@ def option(default: Any, help: str, group: str, **more: Any) -> Any:
 
 QUEUE, MESSAGES, WORKERS, SERVICE = "Queue and time limits", "Messages", "Workers", "Service"
 LOG, MONITOR = "Log", "Monitor"
-PODS, SSH = "Pods", "Through SSH"
+PODS, SSH, REPLICAS = "Pods", "Through SSH", "Several Faucets"
 
 KIB, MIB = 1 << 10, 1 << 20
 
@@ -67,8 +71,8 @@ CONFIG_NAME = "faucet.toml"
 """The file with options in the directory of an API."""
 
 ACTIONS = (
-    "details", "restart", "rolling-restart", "scale-up", "scale-down", "hold", "kill", "drop", "retry",
-    "filter", "follow", "only", "source", "wrap", "mark", "clear", "copy", "save", "sort", "pause",
+    "details", "restart", "rolling-restart", "scale-up", "scale-down", "hold", "kill", "cancel", "drop", "retry",
+    "filter", "follow", "only", "source", "wrap", "mark", "clear", "copy", "save", "sort", "invert", "pause",
     "log", "requests", "queue", "events", "lanes", "endpoints", "longer", "shorter",
     "next-error", "previous-error", "curl", "help", "quit",
 )  # fmt: skip

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from faucet.http1.forwarded import Trust
+from faucet.settings.limit import EXAMPLE, Limit
 from faucet.settings.option import KIB, MESSAGES, MIB, QUEUE, option
 
 
@@ -37,6 +38,17 @@ class ProxySettings:
         unit="duration",
         example="10m",
         detail="A pod cannot be restarted: it stays locked, up to `--lock-grace`.",
+    )
+    limit: tuple[Limit, ...] = option(
+        (),
+        "Limit requests that match: how many are served at once, may wait, and for how long. Can be repeated; the "
+        "first that matches counts.",
+        QUEUE,
+        unit="limit",
+        shown="none",
+        example=EXAMPLE,
+        detail="Keys: `at-once`, `queue`, `queue-timeout`, `timeout`, `priority`. In `faucet.toml`: `[[limit]]` tables."
+        " What each means: [limits.md](limits.md).",
     )
     client_timeout: float = option(
         60.0,

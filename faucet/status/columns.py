@@ -36,7 +36,7 @@ class Column:
     id: str
     title: str
     width: int
-    """Characters; 0: the rest of the line."""
+    """Characters, as a rule; 0: the rest of the line."""
     text: Callable[[Cell], str]
     order: Callable[[Cell], Any]
     """The sort key."""
@@ -64,9 +64,9 @@ def _state(cell: Cell) -> str:
     return f"{glyphs.get(cell.row.state, '?')} {cell.row.state}"
 
 
-def format_latency(seconds: float) -> str:
-    """Return a quantile of durations; `-` for 0, which it is before the first request."""
-    return format_duration(seconds) if seconds else "-"
+def format_latency(seconds: float | None) -> str:
+    """Return a quantile of durations; `-` for None, which it is before the first request."""
+    return "-" if seconds is None else format_duration(seconds)
 
 
 def _rate(rate: float) -> str:
@@ -88,8 +88,8 @@ COLUMNS = (
     Column("request", "REQUEST", 0, lambda c: c.row.request or c.row.reason, lambda c: c.row.request, right=False),
     Column("requests", "REQS", 7, lambda c: str(c.row.requests), lambda c: -c.row.requests),
     Column("rps", "RPS", 5, lambda c: _rate(c.row.rps), lambda c: -c.row.rps),
-    Column("p50", "P50", 6, lambda c: format_latency(c.row.p50), lambda c: -c.row.p50),
-    Column("p95", "P95", 6, lambda c: format_latency(c.row.p95), lambda c: -c.row.p95),
+    Column("p50", "P50", 6, lambda c: format_latency(c.row.p50), lambda c: -(c.row.p50 or 0.0)),
+    Column("p95", "P95", 6, lambda c: format_latency(c.row.p95), lambda c: -(c.row.p95 or 0.0)),
     Column("errors", "ERR", 4, lambda c: str(c.row.errors), lambda c: -c.row.errors),
     Column("cpu", "CPU", 5, lambda c: f"{c.usage.cpu:.0f}%" if c.usage else "-",
            lambda c: -c.usage.cpu if c.usage else 1.0),
@@ -112,20 +112,3 @@ POD_COLUMNS = (
 def columns_of(mode: str) -> tuple[Column, ...]:
     """Return all columns for workers of the kind `mode`: `local` or `k8s`."""
     return COLUMNS if mode == "local" else POD_COLUMNS
-
-
-DROPPED_FIRST = ("address", "port", "up", "requests", "rps", "p50", "rss", "cpu", "restarts", "pid", "errors", "p95")
-"""Columns that a narrow terminal hides, in this order."""
-
-LEAST_REQUEST = 18
-"""Characters for the REQUEST column; other columns are hidden until it has them."""
-
-
-def columns_for(width: int, mode: str = "local") -> tuple[Column, ...]:
-    """Return the columns that fit into `width` characters, with one blank between two columns."""
-    shown = columns_of(mode)
-    for name in DROPPED_FIRST:
-        if sum(column.width + 1 for column in shown) + LEAST_REQUEST <= width:
-            break
-        shown = tuple(column for column in shown if column.id != name)
-    return shown

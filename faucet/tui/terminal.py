@@ -31,6 +31,12 @@ def draw_on_a_terminal() -> None:
         sys.__stderr__ = sys.__stdout__  # type: ignore[misc]
 
 
+def follow_its_size() -> None:
+    """Make Textual ask the terminal for its size. Exported COLUMNS and LINES would come first, and never change."""
+    for variable in ("COLUMNS", "LINES"):
+        os.environ.pop(variable, None)
+
+
 def watch_terminal(ask_to_end: Callable[[], None]) -> threading.Event:
     """Call `ask_to_end` from a thread when the terminal is gone; exit unless the returned event is set soon after."""
     ended = threading.Event()

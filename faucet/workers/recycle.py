@@ -117,7 +117,7 @@ class Recycler:
         """Begin to replace the next worker that has to be, unless that has to wait."""
         pool, dispatcher = self._pool, self._pool.context.proxy.pool.dispatcher
         busy = self._replacing or pool.is_rolling or any(slot.being_replaced for slot in pool.slots)
-        if busy or monotonic() < self._not_before or dispatcher.waiting > dispatcher.size:
+        if busy or monotonic() < self._not_before or dispatcher.runnable > dispatcher.size:
             return
         for slot in sorted(pool.slots, key=lambda slot: (slot.number <= self._last_recycled, slot.number)):
             cause = self.why_replace(slot)

@@ -22,11 +22,13 @@ OPTIONS = {
     f"--{field.name.replace('_', '-')}" for kind in (LocalSettings, K8sSettings) for field in dataclasses.fields(kind)
 }
 OTHERS = {
+    "--active",
     "--at",
     "--json",
     "--now",
     "--follow",
     "--last",
+    "--once",
     "--trust-config",
     "--help",
     "--help-all",

@@ -151,7 +151,7 @@ def test_no_test_file_imports_another() -> None:
 IDS = [str(path.relative_to(ROOT)) for path in SOURCES]
 
 
-LONGER = {"faucet/proxy/exchange.py": 560}
+LONGER = {"faucet/proxy/exchange.py": 600}
 """What is one thing, and would be harder to follow in two: a request, from its head to its end."""
 
 
@@ -174,7 +174,7 @@ def test_functions_stay_small_and_public_ones_are_documented(path: Path) -> None
                     assert ast.get_docstring(member), f"{node.name}.{member.name}"
 
 
-SEEN_FROM_OUTSIDE = {"client", "find", "protocol", "paths", "remote"}
+SEEN_FROM_OUTSIDE = {"client", "find", "hosts", "protocol", "paths", "remote"}
 """What the monitor may know of the control socket: the other end of it."""
 
 

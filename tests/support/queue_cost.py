@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from timeit import timeit
 
 from faucet.proxy.locks import Dispatcher
 
 
-def operations(waiting: int) -> float:
-    """Seconds for adding, cancelling and serving, with `waiting` tickets in the queue."""
-    d: Dispatcher[int, int] = Dispatcher(waiting + 10)
+def operations(waiting: int, dispatcher: Callable[[int], Dispatcher[int, int]] = Dispatcher) -> float:
+    """Seconds for adding, cancelling and serving, with `waiting` tickets in the queue. `dispatcher` gets its limit."""
+    d = dispatcher(waiting + 10)
     d.add(0, 0)
     lease = d.acquire(-1, 0)
     for ticket in range(waiting):

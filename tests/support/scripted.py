@@ -216,6 +216,12 @@ class Stage:
             while self.proxy.pool.dispatcher.locked or self.proxy.pool.dispatcher.waiting:
                 await asyncio.sleep(0.005)
 
+    async def queued(self, count: int) -> None:
+        """Wait until `count` requests are in the queue."""
+        async with asyncio.timeout(PATIENCE):
+            while self.proxy.pool.dispatcher.waiting != count:
+                await asyncio.sleep(0.005)
+
     async def close(self) -> None:
         """End everything; nothing may be left."""
         self._server.close()

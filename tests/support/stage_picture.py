@@ -38,7 +38,7 @@ WORKERS = [
         left=NOW - 6,
     ),
     worker("4", "draining", key="4-48215", reason="restarted by the monitor", pid=48215, since=NOW - 9000),
-    worker("5", "starting", reason="waiting for port 43105", since=NOW - 3, requests=0, rps=0.0, p50=0.0, p95=0.0),
+    worker("5", "starting", reason="waiting for port 43105", since=NOW - 3, requests=0, rps=0.0, p50=None, p95=None),
     worker("6", "backoff", reason="exited with code 1 after 2.1s; next try at 08:00:04", pid=0, port=0, since=0.0),
     worker("7", "held", reason="no requests until resumed"),
     worker("8", "failed", reason="was ended by SIGSEGV after 0.3s", pid=0, port=0, since=0.0, restarts=7),
@@ -54,6 +54,7 @@ SERVICE = Service(
 TOTALS = Totals(
     rps=12.1, p50=0.21, p95=1.4, p99=28.4, locked=3, workers=5, waiting=3, queue_limit=1024, oldest=NOW - 0.4,
     errors=2, refused=0, requests=91234, clients=17, max_clients=16384, buffered=3 << 20, buffer_total=512 << 20,
+    seconds=60,
 )  # fmt: skip
 
 SECONDS = [
@@ -61,7 +62,7 @@ SECONDS = [
     for n in range(60)
 ]
 
-QUEUE = [WaitingRow(NOW - 0.4 + n / 10, "10.0.0.7", f"GET /score?id={n}") for n in range(3)]
+QUEUE = [WaitingRow(NOW - 0.4 + n / 10, "10.0.0.7", f"GET /score?id={n}", n + 101, 60.0) for n in range(3)]
 
 REQUESTS = [
     RequestRow(NOW - 20 + n, "10.0.0.7", "GET" if n % 3 else "POST", f"/score?id={n}", 200 if n != 4 else 502, 312, 120,

@@ -14,8 +14,8 @@ from uuid import uuid4
 
 from tests.support.checkout import ROOT
 
-STRANGE = ("CI", "TMUX", "NO_COLOR", "COLUMNS", "LINES")
-"""Variables that a user's shell does not export. pytest-xdist sets the last two, and they hide every change of size."""
+STRANGE = ("CI", "TMUX", "NO_COLOR")
+"""Variables that a user's shell does not export."""
 
 
 class Terminal:
@@ -32,6 +32,8 @@ class Terminal:
             "TMUX_TMPDIR": os.environ["XDG_RUNTIME_DIR"],
             "PS1": "$ ",
             "LANG": "C.UTF-8",
+            "COLUMNS": "70",  # some shells export them, and they are not the terminal's size
+            "LINES": "20",
         }
         self._environment = environment
         self._tmux("-f", "/dev/null", "new-session", "-d", "-s", "t", "-x", str(width), "-y", str(height),

@@ -10,7 +10,7 @@ import pytest
 from faucet.cli.main import app, main
 from faucet.net.address import Address, UnixAddress
 from faucet.net.service_url import ServiceUrl
-from faucet.settings import LocalSettings, PackageApi, Span
+from faucet.settings import Limit, LocalSettings, PackageApi, Span
 from faucet.ssh.target import Target
 
 LOCAL = [
@@ -23,6 +23,7 @@ LOCAL = [
     ("api", "plumber::01-append", PackageApi("plumber", "01-append")),
     ("queue-timeout", "5m", 300.0),
     ("max-body", "1KiB", 1024),
+    ("limit", "/a at-once=1; POST /b,c queue=5", (Limit("/a", at_once=1), Limit("POST /b,c", queue=5))),
 ]
 K8S = [
     ("service-url", "http://plumber:8000", ServiceUrl("http", "plumber", 8000)),
@@ -53,6 +54,21 @@ def test_values_are_parsed(
     monkeypatch.delenv(f"FAUCET_{name.upper().replace('-', '_')}")
     (tmp_path / "my.toml").write_text(f"{name} = '{text}'\n")
     assert value_of(command, name, "--config", "my.toml") == value
+
+
+def test_limits_are_tables_in_a_file(tmp_path: Path) -> None:
+    tables = (
+        '[[limit]]\nmatch = "/a"\nat-once = 1\n[[limit]]\nmatch = "GET /b/*"\nqueue_timeout = "2m"\npriority = -1\n'
+    )
+    (tmp_path / "my.toml").write_text(tables)
+    limits = value_of("local", "limit", "--config", "my.toml")
+    assert limits == (Limit("/a", at_once=1), Limit("GET /b/*", queue_timeout=120.0, priority=-1))
+
+
+def test_a_table_without_a_match_is_no_limit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "my.toml").write_text("[[limit]]\nat-once = 1\n")
+    assert main(["config", "--config", "my.toml"]) == 2
+    assert "each [[limit]] needs a match" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["via-ssh", "host"])
@@ -88,6 +104,7 @@ def test_networks_that_are_trusted() -> None:
         (["-w", "3"], "workers              3 "),
         (["--keys", "quit=x,restart=f5"], "keys                 quit=x,restart=f5"),
         (["--trust", "10.0.0.0/8, ::1"], "trust                10.0.0.0/8,::1"),
+        (["--limit", "/a queue=5; /b at-once=1"], "limit                /a queue=5; /b at-once=1"),
         ([], "trust                nobody"),
         ([], "host                 127.0.0.1:3838, or systemd's sockets"),
     ],

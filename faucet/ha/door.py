@@ -1,0 +1,58 @@
+"""Where members connect: the first line tells whether messages follow, or requests; a stranger is cut off."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from collections.abc import Callable, Mapping
+from typing import cast
+
+from faucet.ha.connection import SILENCE
+
+Factory = Callable[[], asyncio.Protocol]
+
+LINE_LIMIT = 200
+"""Bytes of a first line: a greeting and a token."""
+
+
+class Door(asyncio.Protocol):
+    """A connection whose first line has not come: one of `kinds` with the token behind it, and that kind's protocol
+    follows. Any other line is for `messages`, which makes a protocol that checks it itself.
+    """
+
+    def __init__(self, token: str, messages: Factory, kinds: Mapping[bytes, Factory]) -> None:
+        self._token = token.encode()
+        self._messages = messages
+        self._kinds = kinds
+        self._buffer = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See asyncio.Protocol."""
+        self._transport = cast("asyncio.Transport", transport)  # not an instance of it, with uvloop
+        self._deadline = asyncio.get_running_loop().call_later(SILENCE, self._transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        """See asyncio.Protocol."""
+        self._buffer += data
+        line, end, rest = self._buffer.partition(b"\n")
+        if not end and len(line) <= LINE_LIMIT:
+            return
+        greeting, space, token = line.partition(b" ")
+        kind = self._kinds.get(greeting + space)
+        if kind is None:
+            self._hand_over(self._messages(), self._buffer)
+        elif end and self._token and hmac.compare_digest(token, self._token):
+            self._hand_over(kind(), rest)
+        else:
+            self._transport.abort()
+
+    def _hand_over(self, protocol: asyncio.Protocol, data: bytes) -> None:
+        self._deadline.cancel()
+        self._transport.set_protocol(protocol)
+        protocol.connection_made(self._transport)
+        if data and not self._transport.is_closing():
+            protocol.data_received(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See asyncio.Protocol."""
+        self._deadline.cancel()

@@ -1,0 +1,123 @@
+"""Which class a request belongs to, and what each class is held to: the options `--limit`, ready for use."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Generic
+from urllib.parse import unquote_to_bytes
+
+from faucet.proxy.deadlines import Item, Timeouts
+from faucet.proxy.limits import RequestClass
+from faucet.proxy.locks import Ticket
+from faucet.settings import ProxySettings
+from faucet.units import counted
+
+
+class LimitClasses(Generic[Ticket]):
+    """The classes of requests: one for each limit, and one for all requests that no limit is for."""
+
+    def __init__(self, settings: ProxySettings) -> None:
+        timeout = settings.queue_timeout
+        self.others: RequestClass[Ticket] = RequestClass("", settings.queue_limit, timeout or None)
+        self.limited: list[RequestClass[Ticket]] = [
+            RequestClass(
+                limit.match,
+                settings.queue_limit if limit.queue is None else limit.queue,
+                (timeout if limit.queue_timeout is None else limit.queue_timeout) or None,
+                limit.at_once,
+                limit.priority,
+            )
+            for limit in settings.limit
+        ]
+        self.timeouts: dict[object, float] = {
+            kind: limit.timeout
+            for kind, limit in zip(self.limited, settings.limit, strict=True)
+            if limit.timeout is not None
+        }
+        """The request timeouts of those classes that have their own, in seconds."""
+        # The number of the group that matches is the number of the limit.
+        self._pattern = re.compile(b"|".join(b"(%s)" % limit.pattern for limit in settings.limit))
+
+    def all(self) -> list[RequestClass[Ticket]]:
+        """Return all classes."""
+        return [*self.limited, self.others]
+
+    def of(self, method: bytes, target: bytes) -> RequestClass[Ticket]:
+        """Return the class of a request: that of the first limit that matches it.
+
+        A path is looked at as it was sent and, if it has escapes, as it reads without: workers differ in that.
+        """
+        path = target.partition(b"?")[0]
+        if not path.startswith(b"/"):  # http://host/path, as for a proxy (RFC 9112, 3.2.2)
+            path = b"/" + path.partition(b"://")[2].partition(b"/")[2]
+        match = self._pattern.fullmatch(b"%s %s" % (method, path))
+        if match is None and b"%" in path:
+            match = self._pattern.fullmatch(b"%s %s" % (method, unquote_to_bytes(path)))
+        return self.others if match is None else self.limited[(match.lastindex or 1) - 1]
+
+
+def why_full(kind: RequestClass[Any]) -> str:
+    """Return why a request of this class may not even wait, as a sentence for its client."""
+    if not kind.name:
+        return "All workers are busy and the queue is full."
+    if kind.has_room:
+        most = counted(kind.places, "request")
+        return f"All workers are busy, and at most {most} for {kind.name} may wait (--limit)."
+    served = f"At most {counted(int(kind.at_once), 'request')} for {kind.name} may be served at once"
+    return f"{served}, and at most {kind.places} may wait (--limit)."
+
+
+def why_expired(kind: RequestClass[Any]) -> str:
+    """Return why a request of this class has waited too long, as a sentence for its client."""
+    within = f"within {kind.queue_timeout or 0:g} s"
+    if kind.has_room:
+        return f"No worker became free {within}."
+    return f"No other request for {kind.name} ended {within}; at most {kind.at_once:g} may be served at once (--limit)."
+
+
+class ClassTimeouts(Timeouts[Item]):
+    """Timeouts of which some items have their own: `own` returns those, or None."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        seconds: float,
+        expired: Callable[[Item], None],
+        paused: Callable[[float], float],
+        own: Mapping[object, float],
+        class_of: Callable[[Item], object],
+    ) -> None:
+        """The items of a class in `own` have so many seconds, all others `seconds`."""
+        super().__init__(loop, seconds, expired, paused)
+        self._class_of = class_of
+        self._own = {kind: Timeouts(loop, time, expired, paused) for kind, time in own.items()}
+
+    def patience(self, item: Item) -> float:
+        """See Timeouts."""
+        own = self._own.get(self._class_of(item))
+        return super().patience(item) if own is None else own.patience(item)
+
+    def __contains__(self, item: object) -> bool:
+        return super().__contains__(item) or any(item in own for own in self._own.values())
+
+    def touch(self, item: Item) -> None:
+        """See Timeouts."""
+        own = self._own.get(self._class_of(item))
+        if own is None:
+            super().touch(item)
+        else:
+            own.touch(item)
+
+    def discard(self, item: Item) -> None:
+        """See Timeouts. Also one whose class is not known yet."""
+        super().discard(item)
+        for own in self._own.values():
+            own.discard(item)
+
+    def close(self) -> None:
+        """See Timeouts."""
+        super().close()
+        for own in self._own.values():
+            own.close()

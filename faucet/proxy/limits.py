@@ -1,0 +1,252 @@
+"""Locks and a queue with limits: some requests may hold only so many locks at the same time.
+
+Each ticket belongs to a class. A class has a queue of its own, first come first served, and may hold so many locks at
+once. A class that holds them all waits, and nobody behind it: a free worker goes to the ticket that has waited longest
+among those whose class may run. A priority is a head start: a ticket counts as if it had come so many seconds
+earlier. All tickets age equally fast, so no ticket is overtaken by one that comes more than the difference later.
+
+As in `locks`: no sockets, no clock, each operation synchronous and its outcome returned. Its cost depends on the number
+of classes, which somebody has written down, and never on the number of tickets that wait.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from heapq import merge
+from math import inf
+from typing import Generic
+
+from faucet.proxy.locks import Dispatcher, Lease, QueueFull, Ticket, Worker, append, reorder
+
+HEAD_START = 10.0
+"""Seconds that one step of priority is worth: enough to pass a queue of quick requests, and soon caught up with."""
+
+MEAN_WEIGHT = 0.1
+"""Weight of the newest time in the moving mean of the times that a class holds locks."""
+
+
+class RequestClass(Generic[Ticket]):
+    """The requests that one limit is for; or all those that none is for, whose name is empty."""
+
+    __slots__ = (
+        "at_once", "head_start", "locked", "mean_held", "name", "places", "queue", "queue_timeout", "refused",
+    )  # fmt: skip
+
+    def __init__(
+        self, name: str, places: int, queue_timeout: float | None, at_once: int | None = None, priority: int = 0
+    ) -> None:
+        self.name = name
+        self.places = places
+        """How many may wait."""
+        self.queue_timeout = queue_timeout
+        """How long one may wait; None: for ever."""
+        self.at_once = inf if at_once is None else at_once
+        """How many locks they may hold."""
+        self.head_start = priority * HEAD_START
+        self.locked = 0
+        """How many they hold."""
+        self.queue: OrderedDict[Ticket, float] = OrderedDict()
+        """Since when each waits, oldest first."""
+        self.mean_held = 0.0
+        """Moving mean of the times for which they held locks, in seconds."""
+        self.refused = 0
+        """Requests that got no lock since too many waited, or for too long. Counted by whoever answers them."""
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more may hold a lock."""
+        return self.locked < self.at_once
+
+    def was_held(self, seconds: float) -> None:
+        """One of them has held a lock for so long."""
+        self.mean_held += (MEAN_WEIGHT if self.mean_held else 1.0) * (seconds - self.mean_held)
+
+    @property
+    def oldest(self) -> float:
+        """Since when the first has been waiting. There must be one."""
+        return next(iter(self.queue.values()))
+
+    @property
+    def expiry(self) -> float:
+        """When the first will have waited too long; infinity if never."""
+        return self.oldest + self.queue_timeout if self.queue and self.queue_timeout is not None else inf
+
+    def expire(self, now: float) -> Iterator[tuple[float, Ticket]]:
+        """Take those out of the queue that have waited for the queue timeout, oldest first."""
+        return self.expire_since(-inf if self.queue_timeout is None else now - self.queue_timeout)
+
+    def expire_since(self, moment: float) -> Iterator[tuple[float, Ticket]]:
+        """Take those out of the queue that have waited since `moment`, or for longer, oldest first."""
+        while self.queue and self.oldest <= moment:
+            ticket, since = self.queue.popitem(last=False)
+            yield since, ticket
+
+    def expected_wait(self, workers: int) -> float:
+        """Seconds until one that came now would be served, as far as that depends on this class alone."""
+        return (len(self.queue) + 1) * self.mean_held / max(min(workers, self.at_once), 1)
+
+    def __repr__(self) -> str:
+        return f"{self.name or 'others'}:{self.locked}/{self.at_once}[{' '.join(map(str, self.queue))}]"
+
+
+class LimitedDispatcher(Dispatcher[Ticket, Worker]):
+    """A Dispatcher of tickets in classes. `class_of` tells which; it must say the same as long as a ticket waits."""
+
+    def __init__(
+        self, classes: Sequence[RequestClass[Ticket]], class_of: Callable[[Ticket], RequestClass[Ticket]]
+    ) -> None:
+        timeouts = [kind.queue_timeout for kind in classes if kind.queue_timeout is not None]
+        super().__init__(sum(kind.places for kind in classes), max(timeouts, default=None))
+        self.classes = tuple(classes)
+        self._class_of = class_of
+        self._holds: dict[Worker, RequestClass[Ticket]] = {}  # the class of each lease that has one
+
+    # -- tickets -----------------------------------------------------------------------------------------------
+
+    def acquire(self, ticket: Ticket, now: float) -> Lease[Ticket, Worker] | None:
+        """See Dispatcher."""
+        kind = self._class_of(ticket)
+        if self._free and kind.has_room:
+            return self._lock(ticket, kind, now)  # nobody of its class waits: he would have had that worker
+        if len(kind.queue) >= kind.places:
+            raise QueueFull
+        append(kind.queue, ticket, now)
+        return None
+
+    def reacquire(self, ticket: Ticket, since: float, now: float) -> Lease[Ticket, Worker] | None:
+        """See Dispatcher. It goes to the head of the queue of its class."""
+        kind = self._class_of(ticket)
+        if self._free and kind.has_room:
+            return self._lock(ticket, kind, now)
+        kind.queue[ticket] = min(since, kind.oldest) if kind.queue else since
+        kind.queue.move_to_end(ticket, last=False)
+        return None
+
+    def release(self, lease: Lease[Ticket, Worker], now: float) -> Lease[Ticket, Worker] | None:
+        """See Dispatcher. The lease that follows may be of another worker, which was free."""
+        if self._leases.get(lease.worker) is lease:
+            kind = self._leave_class(lease.worker)
+            if kind is not None:
+                kind.was_held(now - lease.since)
+        return super().release(lease, now)
+
+    def cancel(self, ticket: Ticket) -> bool:
+        """See Dispatcher."""
+        return self._class_of(ticket).queue.pop(ticket, None) is not None
+
+    def expire(self, now: float) -> list[Ticket]:
+        """See Dispatcher: each class has a queue timeout of its own."""
+        return _in_order(entry for kind in self.classes for entry in kind.expire(now))
+
+    def expire_since(self, moment: float) -> list[Ticket]:
+        """See Dispatcher."""
+        return _in_order(entry for kind in self.classes for entry in kind.expire_since(moment))
+
+    def next_expiry(self) -> float | None:
+        """See Dispatcher."""
+        expiry = min(kind.expiry for kind in self.classes)
+        return None if expiry == inf else expiry
+
+    def reorder(self, since: Callable[[Ticket], float]) -> None:
+        """See Dispatcher."""
+        for kind in self.classes:
+            reorder(kind.queue, since)
+
+    def clear(self) -> list[Ticket]:
+        """See Dispatcher."""
+        return self.expire_since(inf)
+
+    # -- workers -----------------------------------------------------------------------------------------------
+
+    def remove(self, worker: Worker) -> Lease[Ticket, Worker] | None:
+        """See Dispatcher. Call `after_removal` when the lease is dealt with."""
+        self._leave_class(worker)
+        return super().remove(worker)
+
+    def after_removal(self, now: float) -> Lease[Ticket, Worker] | None:
+        """See Dispatcher."""
+        return self._match(now)
+
+    def _offer(self, worker: Worker, now: float) -> Lease[Ticket, Worker] | None:
+        """`worker` is not locked. Even if it is held: its lock may have been what a class waited for."""
+        if worker not in self._held:
+            self._free[worker] = None
+        return self._match(now)
+
+    def _match(self, now: float) -> Lease[Ticket, Worker] | None:
+        """Lock a free worker for whoever is next and may run. Nothing that happens lets more than one run."""
+        kind = self._next_class() if self._free else None
+        if kind is None:
+            return None
+        ticket, _ = kind.queue.popitem(last=False)
+        return self._lock(ticket, kind, now)
+
+    def _next_class(self) -> RequestClass[Ticket] | None:
+        """Of the classes that may run, the one whose first ticket has waited longest, its head start included."""
+        following, earliest = None, inf
+        for kind in self.classes:
+            if kind.queue and kind.has_room and kind.oldest - kind.head_start < earliest:
+                following, earliest = kind, kind.oldest - kind.head_start
+        return following
+
+    def _lock(self, ticket: Ticket, kind: RequestClass[Ticket], now: float) -> Lease[Ticket, Worker]:
+        """Lock the worker that has been free longest."""
+        worker, _ = self._free.popitem(last=False)
+        kind.locked += 1
+        self._holds[worker] = kind
+        lease = self._leases[worker] = Lease(ticket, worker, now)
+        return lease
+
+    def _leave_class(self, worker: Worker) -> RequestClass[Ticket] | None:
+        kind = self._holds.pop(worker, None)
+        if kind is not None:
+            kind.locked -= 1
+        return kind
+
+    # -- looking -----------------------------------------------------------------------------------------------
+
+    @property
+    def waiting(self) -> int:
+        """See Dispatcher."""
+        return sum(len(kind.queue) for kind in self.classes)
+
+    @property
+    def oldest(self) -> float | None:
+        """See Dispatcher."""
+        return min((kind.oldest for kind in self.classes if kind.queue), default=None)
+
+    @property
+    def runnable(self) -> int:
+        """See Dispatcher."""
+        return int(sum(min(len(kind.queue), kind.at_once - kind.locked) for kind in self.classes))
+
+    @property
+    def runnable_since(self) -> float | None:
+        """See Dispatcher."""
+        return min((kind.oldest for kind in self.classes if kind.queue and kind.has_room), default=None)
+
+    def patience(self, ticket: Ticket) -> float | None:
+        """See Dispatcher: that of its class."""
+        return self._class_of(ticket).queue_timeout
+
+    def limited_by(self, ticket: Ticket) -> str:
+        """See Dispatcher."""
+        kind = self._class_of(ticket)
+        return "" if kind.has_room else kind.name
+
+    def queue(self) -> Iterator[tuple[Ticket, float]]:
+        """See Dispatcher: in the order in which they would run if all classes might."""
+        queues = [_with_order(kind) for kind in self.classes]
+        return ((ticket, since) for _, ticket, since in merge(*queues, key=lambda entry: entry[0]))
+
+    def __repr__(self) -> str:
+        return f"{super().__repr__()[:-1]} classes[{' '.join(map(repr, self.classes))}]>"
+
+
+def _with_order(kind: RequestClass[Ticket]) -> Iterator[tuple[float, Ticket, float]]:
+    return ((since - kind.head_start, ticket, since) for ticket, since in kind.queue.items())
+
+
+def _in_order(expired: Iterator[tuple[float, Ticket]]) -> list[Ticket]:
+    return [ticket for _, ticket in sorted(expired, key=lambda entry: entry[0])]
