@@ -104,8 +104,8 @@ WAITS = {
 
 
 def test_deadlines_of_a_service_do_not_count_pauses() -> None:
-    """They use `faucet.pauses.timeout`. Programs that only talk to a service, and the monitor, do not notice pauses; and
-    in `ha` they must count: what one Faucet may grant ends by the clock, whether it runs or not."""
+    """They use `faucet.pauses.timeout`. Programs that only talk to a service, and the monitor, notice no pauses; and in
+    `ha` they must count: what one Faucet may grant ends by the clock, whether it runs or not."""
     for module, path in MODULES.items():
         waits = "asyncio.timeout" in path.read_text() or "asyncio.wait_for(" in path.read_text()
         if part_of(module) not in ("tui", "cli", "doctor", "control", "ha"):
