@@ -25,6 +25,7 @@ Unit = Literal[
     "signal",
     "limit",
     "warmup",
+    "otlp",
     "plain",
 ]
 
