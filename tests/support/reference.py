@@ -149,6 +149,8 @@ UNITS = {
     "signal": "name of a signal",
     "limit": "limit: a match and `key=value`",
     "otlp": "URL",
+    "control": "path, or `none`",
+    "which": "port or path",
     "warmup": "request: a path, or a method, a path and `@file`",
 }
 
