@@ -371,7 +371,6 @@ def health(*, at: At = None, as_json: Json = False) -> int:
             _print_json(data)
         else:
             _say(f"{data['state']}: {data['ready']} of {data['workers']} workers ready, {data['waiting']} queued")
-        return 0 if (data["ready"] or data["asleep"]) and data["state"] == "serving" else 1
         return 0 if data["good"] else 1
 
     return _run(at, talk)
