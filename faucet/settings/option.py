@@ -27,6 +27,7 @@ Unit = Literal[
     "which",
     "limit",
     "warmup",
+    "otlp",
     "plain",
 ]
 

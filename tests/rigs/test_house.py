@@ -19,7 +19,7 @@ FLOORS = (
     ("doctor",),
     ("tui",),
     ("service",),
-    ("admin", "templates"),
+    ("admin", "templates", "otel"),
     ("control",),
     ("status",),
     ("ha",),
@@ -127,7 +127,8 @@ def test_the_heart_needs_the_standard_library_only(part: str) -> None:
 
 
 def test_the_service_imports_nothing_heavy() -> None:
-    code = "import faucet.service.run, sys; print({'textual', 'asyncssh', 'rich', 'psutil'} & set(sys.modules))"
+    heavy = {"textual", "asyncssh", "rich", "psutil", "opentelemetry"}
+    code = f"import faucet.service.run, sys; print({heavy} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert result.stdout.strip() == "set()"
 
