@@ -14,12 +14,13 @@ from time import monotonic
 
 from faucet.http1 import IDEMPOTENT, INTERIM_LIMIT, BadResponse, Body, RequestHead, ResponseHead
 from faucet.net.connect import NotBegun
+from faucet.pauses import Later
 from faucet.proxy.budget import Budget
 from faucet.proxy.error_responses import answer
 from faucet.proxy.failures import MAX_SENDS, RETRY_GRACE, Event, Facts, Fate, Lock, Loss, Phase, Verdict, after
+from faucet.proxy.holders import Holder, PoolLease, Upstream
 from faucet.proxy.intake import Intake
-from faucet.proxy.pauses import Later
-from faucet.proxy.pool import NO_DESCRIPTORS, Holder, Pool, PoolLease, Upstream
+from faucet.proxy.pool import NO_DESCRIPTORS, Pool
 from faucet.proxy.record import CLIENT_CLOSED_REQUEST, Account
 from faucet.proxy.sides import Downstream, UpstreamConnection
 from faucet.proxy.spool import SpoolSpace
@@ -70,7 +71,7 @@ class Exchange(Holder):
         self._queued = False  # it had to wait
         self._sends = 0
         self._connects = 0  # that have failed, in a row
-        self._retry: asyncio.Handle | None = None  # in a moment it is known whether the worker has exited
+        self._retry: asyncio.Handle | Later | None = None  # in a moment it is known whether the worker has exited
         self._grace: Later | None = None  # its time is over, but the worker cannot be ended
         self._loss = _NO_LOSS  # how the worker's connection ended, while `_retry` waits
         # The response.
@@ -232,12 +233,6 @@ class Exchange(Holder):
         backend = None if self.lease is None else self.lease.worker
         client.become_tunnel(head.raw + rest, backend, connection.transport)
         self._finish(head.status, "upgraded to WebSocket")
-
-    def announced(self, head: ResponseHead) -> ResponseHead:
-        """The head of an answer to a client of HTTP/1.0, which may ask to be kept. `Connection: close` is added where
-        it could believe that it is, from HTTP/1.1 in the status line, and is not (RFC 9112, 9.3 and 9.6)."""
-        believes = self.head.fields.persistent and head.fields.persistent
-        return head.closing() if believes and not head.fields.keep_alive else head
 
     def response_head(self, head: ResponseHead) -> Body:
         """The final response's head; the framer of its body."""
@@ -409,7 +404,7 @@ class Exchange(Holder):
             policy=self.pool.settings.retry,
             connects=self._connects,
             loss=self._loss,
-            age=monotonic() - self.account.granted_at,
+            age=monotonic() - self.account.granted_at - self.pool.pauses.since(self.account.granted_at),
             exited=lease is None and not self._loss.link,
             client_late=late,
             endable=lease is None or lease.worker.lock_grace is None,
@@ -465,7 +460,7 @@ class Exchange(Holder):
             self.pool.requests.discard(self)
             if self.lease is None:
                 return
-        self._retry = self.pool.loop.call_later(0 if self.lease is None else RETRY_GRACE, self._exit_known)
+        self._retry = self.pool.pauses.after(0 if self.lease is None else RETRY_GRACE, self._exit_known)
 
     def _hear_out(self) -> None:
         """Nobody waits for the answer any more, but the worker is at work, so its lock stays.

@@ -226,6 +226,10 @@ class LimitedDispatcher(Dispatcher[Ticket, Worker]):
         """See Dispatcher."""
         return min((kind.oldest for kind in self.classes if kind.queue and kind.has_room), default=None)
 
+    def patience(self, ticket: Ticket) -> float | None:
+        """See Dispatcher: that of its class."""
+        return self._class_of(ticket).queue_timeout
+
     def limited_by(self, ticket: Ticket) -> str:
         """See Dispatcher."""
         kind = self._class_of(ticket)

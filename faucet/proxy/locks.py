@@ -238,6 +238,10 @@ class Dispatcher(Generic[Ticket, Worker]):
         """The waiting tickets and since when, the next one first."""
         return iter(self._queue.items())
 
+    def patience(self, ticket: Ticket) -> float | None:
+        """Return how long `ticket` may wait, in seconds; None: for ever."""
+        return self.queue_timeout
+
     def limited_by(self, ticket: Ticket) -> str:
         """Return the name of the limit by which `ticket` waits even if a worker is free; empty if there is none."""
         return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from faucet import pauses
 from faucet.proxy.clients import Clients
 from faucet.proxy.downstream import ClientConnection
 from faucet.proxy.pool import Pool
@@ -52,7 +53,8 @@ class Proxy:
         self.clients.part()
         self._check_drained()
         try:
-            await self.pool.pauses.within(seconds, self._drained.wait())
+            async with pauses.timeout(seconds):
+                await self._drained.wait()
         except TimeoutError:
             return False
         return True

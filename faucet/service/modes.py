@@ -30,6 +30,7 @@ from faucet.workers.environment import threads_per_worker
 from faucet.workers.program import Program
 from faucet.workers.reload import reload_on_change, require
 from faucet.workers.supervisor import Supervisor
+from faucet.workers.warmup import missing_files
 from faucet.workers.watched import Watched
 
 if TYPE_CHECKING:
@@ -56,9 +57,11 @@ class Site:
 
 
 def local_site(program: Program, settings: DemoSettings) -> Site:
-    """The API in a directory. Raises StartFailed if what --reload needs is not installed."""
+    """The API in a directory. Raises StartFailed if what --reload or --warmup needs is not there."""
     if settings.reload:
         require()
+    for path in missing_files(settings.warmup, program.directory):
+        raise StartFailed(f"--warmup: there is no file {path}; files are looked for in the directory of the API")
     span = settings.workers or Span(available_cpus(), available_cpus())
     program = dataclasses.replace(program, threads=threads_per_worker(settings.workers))
     return Site(

@@ -24,6 +24,7 @@ Unit = Literal[
     "names",
     "signal",
     "limit",
+    "warmup",
     "plain",
 ]
 
@@ -69,7 +70,7 @@ CONFIG_NAME = "faucet.toml"
 
 ACTIONS = (
     "details", "restart", "rolling-restart", "scale-up", "scale-down", "hold", "kill", "cancel", "drop", "retry",
-    "filter", "follow", "only", "source", "wrap", "mark", "clear", "copy", "save", "sort", "pause",
+    "filter", "follow", "only", "source", "wrap", "mark", "clear", "copy", "save", "sort", "invert", "pause",
     "log", "requests", "queue", "events", "lanes", "endpoints", "longer", "shorter",
     "next-error", "previous-error", "curl", "help", "quit",
 )  # fmt: skip

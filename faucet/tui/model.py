@@ -7,9 +7,9 @@ from time import time
 from typing import Any
 
 from faucet.control.protocol import Message
+from faucet.status.history import SECONDS
 from faucet.status.snapshot import LimitRow, LogRow, RequestRow, SecondRow, Service, Totals, WaitingRow, WorkerRow
 from faucet.tui.holds import Holds
-from faucet.tui.request_text import is_r_error, wrote_during
 
 LINES = 5000
 """Log lines that are kept."""
@@ -31,15 +31,12 @@ class Model:
         self.totals: Totals | None = None
         self.workers: dict[str, WorkerRow] = {}
         self.queue: list[WaitingRow] = []
-        self.seconds: list[SecondRow] = []
+        self.seconds: deque[SecondRow] = deque(maxlen=SECONDS)
         self.limits: list[LimitRow] = []
         self.log: deque[LogItem] = deque(maxlen=LINES)
         self.requests: deque[RequestRow] = deque(maxlen=REQUESTS)
         self.events: deque[LogRow] = deque(maxlen=REQUESTS)
         self.holds = Holds()
-        self.causes: dict[RequestRow, str] = {}
-        """The last error that the worker wrote while it served a request that failed."""
-        self._errors: deque[LogRow] = deque(maxlen=REQUESTS)
         self.counts = {"log": 0, "requests": 0, "events": 0}
         """Items ever added to each."""
         self.link = "connecting"
@@ -70,6 +67,7 @@ class Model:
             self._offset = message["now"] - time()
         if "snapshot" in message:
             self.workers = {}
+            self.seconds.clear()
             self._take(message["snapshot"], message["now"])
         elif "changes" in message:
             self._take(message["changes"], message["now"])
@@ -106,24 +104,9 @@ class Model:
     def settle(self) -> None:
         """Add pending lines and requests to the log, ordered by time."""
         self._pending.sort(key=lambda pair: pair[0])
-        self._find_causes([item for _, item in self._pending])
         for _, item in self._pending:
             self._add("log", self.log, item)
         self._pending.clear()
-
-    def _find_causes(self, items: list[LogItem]) -> None:
-        """Remember of each failed request the last error that its worker wrote for it."""
-        for item in items:
-            if isinstance(item, LogRow) and is_r_error(item):
-                self._errors.append(item)
-        for item in items:
-            if isinstance(item, RequestRow) and item.status >= 500 and item.worker:
-                following = self.holds.following(item)
-                cause = next((error for error in reversed(self._errors) if wrote_during(error, item, following)), None)
-                if cause is not None:
-                    if len(self.causes) >= REQUESTS:
-                        self.causes.pop(next(iter(self.causes)))
-                    self.causes[item] = cause.text
 
     def forget(self) -> None:
         """Clear all lines: a new connection sends them again."""
@@ -131,8 +114,6 @@ class Model:
             ring.clear()
             self.counts[name] = 0
         self._pending.clear()
-        self._errors.clear()
-        self.causes.clear()
         self.holds = Holds()
 
     def _take(self, sections: dict[str, Any], now: float) -> None:
@@ -149,7 +130,7 @@ class Model:
         if "queue" in sections:
             self.queue = [WaitingRow(*values) for values in sections["queue"]]
         if "seconds" in sections:
-            self.seconds = [SecondRow(*values) for values in sections["seconds"]]
+            self.seconds.extend(SecondRow(*values) for values in sections["seconds"])
         if "limits" in sections:
             self.limits = [LimitRow(*values) for values in sections["limits"]]
 

@@ -13,6 +13,7 @@ from textual.widget import Widget
 
 from faucet.fleet import Group
 from faucet.status.columns import format_age, format_latency
+from faucet.status.format import format_span
 from faucet.status.group import group_of, others_text, role_text, trouble_text
 from faucet.status.snapshot import SecondRow, Service, Totals
 from faucet.text import visible
@@ -168,18 +169,43 @@ TILES = (
 )
 
 
+COMPACT = 64
+"""Terminal width below which the figures follow each other, what matters most first."""
+
+
+def _compact(totals: Totals, now: float) -> list[tuple[str, str]]:
+    """Return the main figures on one line of 50 columns."""
+    oldest = f" {now - totals.oldest:.0f}s" if totals.oldest else ""
+    figures = [
+        ("", f"{_rate(totals, now)}/s", False),
+        ("queue", f"{totals.waiting}{oldest}", totals.waiting > totals.workers),
+        ("busy", f"{totals.locked}/{totals.workers}", False),
+        ("p95", format_latency(totals.p95), False),
+        ("5xx", f"{totals.errors}/{totals.refused}", totals.errors + totals.refused > 0),
+    ]
+    parts = []
+    for label, text, alarming in figures:
+        parts += [(f"{label} " if label else "", "title"), (f"{text}  ", "error" if alarming else "strong")]
+    return parts
+
+
 class Tiles(PaintedLines):
-    """The main figures side by side; where there is room, with a sparkline of the last minute below each."""
+    """The main figures side by side, the window that they are of before them; where there is room, with a sparkline of
+    the last minute below each."""
 
     def show_model(self, model: Model, plain: bool) -> None:
         """Show the totals of `model`."""
         totals = model.totals
         if totals is None:
             return
-        texts: list[tuple[str, str]] = [(" ", "text")]
-        sparks: list[tuple[str, str]] = [(" ", "text")]
+        if self.size.width < COMPACT:
+            self.show([[(" ", "text"), *_compact(totals, model.now())]])
+            return
+        window = f" {format_span(totals.seconds):>3} "
+        texts: list[tuple[str, str]] = [(window, "dim")]
+        sparks: list[tuple[str, str]] = [(f" {format_span(len(model.seconds)):>3} ", "dim")]
         for tile in TILES:
-            width = (self.size.width - 1) * tile.share // 100
+            width = (self.size.width - len(window)) * tile.share // 100
             text = fit(tile.text(totals, model.now()), width - len(tile.label) - 2, plain=plain)
             texts += [(f"{tile.label} ", "title"), (text, "error" if tile.alarm(totals) else "strong"), (" ", "text")]
             line = sparkline([tile.value(second) for second in model.seconds], width - 2, plain)

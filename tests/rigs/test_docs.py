@@ -28,6 +28,7 @@ OTHERS = {
     "--now",
     "--follow",
     "--last",
+    "--once",
     "--trust-config",
     "--help",
     "--help-all",
