@@ -14,14 +14,14 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 from faucet.cli.exit_codes import CTL_EXIT_CODES, EXIT_FAILED, EXIT_INTERRUPTED
-from faucet.cli.parameters import option_of, whole_number
+from faucet.cli.parameters import option_of, which_service, whole_number
 from faucet.cli.tables import ascii_only, print_table
 from faucet.control.client import Client, NoRuntime, Refusal
 from faucet.control.find import HERE, Place, find
 from faucet.control.protocol import Message
 from faucet.log.r_errors import gist
 from faucet.machine import user_name
-from faucet.settings import SshSettings
+from faucet.settings import SshSettings, Which
 from faucet.ssh.target import Target
 from faucet.status.columns import Cell, columns_of, format_age, format_latency
 from faucet.status.endpoint_columns import counted_in, endpoint_columns
@@ -41,7 +41,15 @@ class Where:
     """Which runtime is meant, and on which machine."""
 
     at: Annotated[
-        str | None, Parameter("--at", help="Port, or path of the control socket, if several are running.")
+        Which | None,
+        Parameter(
+            "--at",
+            help="Port, or path of the control socket, if several are running.",
+            converter=which_service,
+            metavar="PORT|PATH",
+            n_tokens=1,
+            accepts_keys=False,
+        ),
     ] = None
     active: Annotated[
         bool, Parameter("--active", help="With --ha: ask the active, whichever Faucet this is.", negative=())

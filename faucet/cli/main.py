@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cyclopts import App, CycloptsError
@@ -23,7 +24,7 @@ from faucet.cli.help import SHORT, add_help, is_short
 from faucet.cli.misuse import explain
 from faucet.cli.parameters import show, with_options
 from faucet.cli.stdio import OutputError, finish, occupy
-from faucet.cli.toml import fill_from_file, sources
+from faucet.cli.toml import fill_from_file, is_directory, sources
 from faucet.cli.tools import add_to, versions
 from faucet.cli.top import top
 from faucet.cli.variables import drop_service_links, unknown_variables
@@ -71,6 +72,9 @@ def local(settings: LocalSettings) -> int:
     """
     from faucet.workers.program import ProgramError, find_program
 
+    if problem := _misnamed(settings.dir):
+        print_error(problem)
+        return EXIT_USAGE
     try:
         program = find_program(settings.dir, settings.command, settings.rscript, settings.api)
     except ProgramError as error:
@@ -80,6 +84,16 @@ def local(settings: LocalSettings) -> int:
         print_error(why_unreadable(settings.dir, error))
         return EXIT_FAILED
     return _serve_directory(program, settings)
+
+
+def _misnamed(directory: Path) -> str:
+    """Return what is wrong with a directory that a variable or a file names; empty if it is one, or named otherwise."""
+    named_by = sources.get("dir", "")
+    if named_by in ("", "--dir", "argument") or is_directory(directory):
+        return ""
+    from faucet.cli.words import explain_path
+
+    return f"{'the variable ' if named_by.isupper() else ''}{named_by}: {explain_path(str(directory), ())}"
 
 
 def demo(settings: DemoSettings) -> int:

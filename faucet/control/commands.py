@@ -76,9 +76,10 @@ class Commands:
         service = {**named["service"], "group": as_mapping(snapshot["service"].group)}
         return {**named, "service": service, "now": now()}
 
-    def _summary(self, _: Message) -> Any:
+    def _summary(self, message: Message) -> Any:
         runtime = self._runtime
-        return {"service": runtime.service()._asdict(), "totals": runtime.totals()._asdict(), "now": now()}
+        totals = runtime.totals(runtime.window(window_of(message)))
+        return {"service": runtime.service()._asdict(), "totals": totals._asdict(), "now": now()}
 
     def _requests(self, message: Message) -> Any:
         stats = self._runtime.proxy.stats

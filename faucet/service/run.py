@@ -14,7 +14,6 @@ import logging
 import os
 from collections.abc import Callable, Coroutine
 from functools import partial
-from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -200,10 +199,10 @@ class _Service:
 
     async def _open_control(self, owner: int | None) -> None:
         wanted = self._settings.control
-        if wanted not in (None, "none"):
-            await self.control.open(Path(str(wanted)))
-        elif wanted is None:
+        if wanted is None:
             await self._open_usual_control()
+        elif wanted != "none":
+            await self.control.open(wanted)
         if owner is not None:
             await self.control.own(owner)
         self.control.start_ticking()
