@@ -17,7 +17,7 @@ from typing import Any
 from faucet import __version__
 from faucet.fleet import Fleet, Refused
 from faucet.log.recent import Entry, RecentLog
-from faucet.proxy.pool import Holder
+from faucet.proxy.holders import Holder
 from faucet.proxy.record import Account, describe
 from faucet.proxy.server import Proxy
 from faucet.proxy.stats import Record
@@ -103,7 +103,7 @@ class Runtime:
         )
 
     def readiness(self) -> tuple[bool, str]:
-        """Return whether it should get requests, and why: a worker takes some, or it relays to another Faucet."""
+        """Return whether it should get requests, and why: a worker takes them, or would be started, or an active is."""
         rows, service = self.workers(), self.service()
         ready = sum(row.state in ("ready", "busy") for row in rows)
         words = f"{service.state}: {ready} of {self.fleet.count} workers ready"

@@ -99,6 +99,9 @@ WAITS = {
     "faucet.workers.slot": "how long to wait before the next start",
     "faucet.workers.instance": "a look at a worker that hangs, for a message",
     "faucet.ssh.errors": "a look at the agent of this machine, for a message",
+    "faucet.ha.elector": "a grant must not outlast the clock",
+    "faucet.ha.replica": "others go on when its term is over, whether it runs or not",
+    "faucet.ha.peers": "a grant must not outlast the clock",
 }
 """Modules of a service that may use asyncio's own timeouts, and why."""
 
