@@ -8,6 +8,7 @@ from typing import Any
 
 from faucet.backoff import Backoff
 from faucet.control.client import Client, NoRuntime, Refusal
+from faucet.control.protocol import Message
 from faucet.tui.model import Model
 
 BACKOFF = Backoff(0.25, 5.0)
@@ -25,6 +26,8 @@ class Feed:
         self._connect = connect
         self._hz = hz
         self.reconnect = reconnect
+        self.heard = asyncio.Event()
+        """Set when the first snapshot has come."""
 
     async def run(self) -> None:
         """Run until the connection is lost for good. Raises NoRuntime if the first attempt to connect fails."""
@@ -46,7 +49,7 @@ class Feed:
     async def _watch(self) -> None:
         client = self.client = await self._connect()
         self.model.forget()
-        client.on_message = self.model.apply
+        client.on_message = self._hear
         try:
             await client.ask("watch", hz=self._hz)
             self.model.link = ""
@@ -55,6 +58,11 @@ class Feed:
             self.model.link = "connection lost"
             self.client = None
             await client.close()
+
+    def _hear(self, message: Message) -> None:
+        self.model.apply(message)
+        if "snapshot" in message:
+            self.heard.set()
 
     async def ask(self, do: str, **arguments: Any) -> Any:
         """Send a command to the runtime and return its answer. Raises Refusal, NoRuntime."""

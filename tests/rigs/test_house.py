@@ -16,7 +16,7 @@ SOURCES = sorted((ROOT / "faucet").rglob("*.py"))
 
 FLOORS = (
     ("cli",),
-    ("doctor",),
+    ("doctor", "web"),
     ("tui",),
     ("service",),
     ("admin", "templates"),

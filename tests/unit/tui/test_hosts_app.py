@@ -13,6 +13,7 @@ from faucet.tui.hosts_app import HostsApp
 from faucet.tui.hosts_columns import SUMMARIES, arranged, remark_of
 from faucet.tui.table_columns import Order
 from tests.support.goldens import compare
+from tests.support.screen import screen_text
 from tests.support.stage_picture import NOW, SERVICE, TOTALS
 
 
@@ -54,17 +55,13 @@ def app_of(services: list[Found]) -> HostsApp:
     return HostsApp([cast("Host", Staged(services))], Order("host"))
 
 
-def text_of(app: HostsApp) -> str:
-    return "\n".join(strip.text.rstrip() for strip in app.screen._compositor.render_strips()) + "\n"
-
-
 @pytest.mark.parametrize("size", [(120, 12), (80, 12), (50, 12)])
 async def test_pictures(monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]) -> None:
     monkeypatch.setattr("faucet.tui.hosts_app.ascii_only", lambda: size[0] == 80)
     app = app_of(SERVICES)
     async with app.run_test(size=size) as pilot:
         await pilot.pause()
-        text = text_of(app)
+        text = screen_text(app)
         assert "2 services" not in text
         assert "3 services  busy 6/15  queue 43" in text
         if size[0] == 80:
@@ -79,7 +76,7 @@ async def test_keys() -> None:
         for _ in range(5):
             await pilot.press("s")
         assert app.order == Order("queue")
-        assert "QUEUE" in text_of(app)
+        assert "QUEUE" in screen_text(app)
         await pilot.press("down", "enter")
     assert app.return_value is SERVICES[3], "the longest queue comes first"
 
@@ -99,7 +96,7 @@ async def test_nothing_runs() -> None:
     app = app_of([])
     async with app.run_test(size=(80, 12)) as pilot:
         await pilot.pause()
-        assert "No Faucet is running here" in text_of(app)
+        assert "No Faucet is running here" in screen_text(app)
 
 
 @pytest.mark.parametrize("column", ["host", *(column.id for column in SUMMARIES)])
