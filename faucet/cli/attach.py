@@ -7,6 +7,7 @@ import importlib.util
 import os
 import secrets
 import shlex
+import socket
 import sys
 
 from faucet.cli.exit_codes import EXIT_FAILED, EXIT_USAGE
@@ -98,13 +99,17 @@ def _serve_browsers(settings: AttachSettings, place: Place) -> int:
         print_error(str(error))
         return EXIT_FAILED
     os.environ.pop("FAUCET_WEB_TOKEN", None)  # its monitors need not know
-    command = shlex.join([sys.executable, "-P", "-m", "faucet", *sys.argv[1:]])
+    command = "exec " + shlex.join([sys.executable, "-P", "-m", "faucet", *sys.argv[1:]])
     server = MonitorServer(command, address, "faucet", Gate(token))
-    host = f"[{address.host}]" if ":" in address.host else address.host or "THIS-MACHINE"
-    url = f"http://{host}:{address.port}/{f'?token={token}' if settings.web_token == 'auto' else ''}"
+    query = f"?token={token}" if settings.web_token == "auto" else ""
     rights = "its keys act on the service" if settings.web_write else "read only"
+
+    def ready(port: int) -> None:
+        where = f"[{address.host}]" if ":" in address.host else address.host or socket.gethostname()
+        print(f"The monitor is at http://{where}:{port}/{query} ({rights}). Ctrl-C ends it.", flush=True)
+
     try:
-        asyncio.run(serve(server, lambda: print(f"The monitor is at {url} ({rights}). Ctrl-C ends it.", flush=True)))
+        asyncio.run(serve(server, ready))
     except OSError as error:
         print_error(f"cannot listen on {address}: {error.strerror or error}")
         return EXIT_FAILED

@@ -12,13 +12,17 @@ from typing import Any
 import aiohttp_jinja2
 import jinja2
 from aiohttp import web
-from textual_serve.server import Server
+from textual_serve.app_service import AppService
+from textual_serve.server import Server, to_int
 
 from faucet.net.address import Address
 from faucet.web.gate import Decision, Gate
 
 MOST_BROWSERS = 16
 """Monitors at the same time; each is a process of 40 MiB."""
+
+END_SECONDS = 5.0
+"""Seconds for a monitor to end; then it is killed."""
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; font-src 'self'; img-src 'self' data:; "
@@ -98,9 +102,28 @@ class MonitorServer(Server):
             raise web.HTTPServiceUnavailable(text=f"{MOST_BROWSERS} browsers look at this monitor already.\n")
         self._browsers.add(task)
         try:
-            return await super().handle_websocket(request)
+            return await self._run_monitor(request)
         finally:
             self._browsers.discard(task)
+
+    async def _run_monitor(self, request: web.Request) -> web.WebSocketResponse:
+        websocket = web.WebSocketResponse(heartbeat=15, timeout=1.0)
+        await websocket.prepare(request)
+
+        async def close() -> None:
+            await websocket.close()
+
+        monitor = AppService(
+            self.command, write_bytes=websocket.send_bytes, write_str=websocket.send_str, close=close,
+            download_manager=self.download_manager,
+        )  # fmt: skip
+        try:
+            await monitor.start(to_int(request.query.get("width", ""), 80), to_int(request.query.get("height", ""), 24))
+            await self._process_messages(websocket, monitor)
+        finally:
+            await asyncio.shield(end(monitor))
+            await websocket.close()
+        return websocket
 
     async def _end_all(self, _: web.Application) -> None:
         """End all monitors: aiohttp would wait a minute for them."""
@@ -110,8 +133,23 @@ class MonitorServer(Server):
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def serve(server: MonitorServer, ready: Callable[[], None]) -> None:
-    """Serve until SIGINT or SIGTERM. `ready` is called when browsers may come. Raises OSError."""
+async def end(monitor: AppService) -> None:
+    """End a monitor; one that does not end by itself is killed."""
+    process = monitor._process
+    try:
+        async with asyncio.timeout(END_SECONDS):
+            await monitor.stop()
+    except (TimeoutError, OSError):
+        if process is not None and process.returncode is None:
+            process.kill()
+    if process is not None:
+        if process.stdin is not None:
+            process.stdin.close()
+        await process.wait()
+
+
+async def serve(server: MonitorServer, ready: Callable[[int], None]) -> None:
+    """Serve until SIGINT or SIGTERM. `ready` is called with the port when browsers may come. Raises OSError."""
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -120,7 +158,7 @@ async def serve(server: MonitorServer, ready: Callable[[], None]) -> None:
     await runner.setup()
     try:
         await web.TCPSite(runner, server.host or None, server.port).start()
-        ready()
+        ready(runner.addresses[0][1])
         await ended.wait()
     finally:
         await runner.cleanup()

@@ -108,7 +108,7 @@ def test_deadlines_of_a_service_do_not_count_pauses() -> None:
     """They use `faucet.pauses.timeout`. Programs that only talk to a service, and the monitor, do not notice pauses."""
     for module, path in MODULES.items():
         waits = "asyncio.timeout" in path.read_text() or "asyncio.wait_for(" in path.read_text()
-        if part_of(module) not in ("tui", "cli", "doctor", "control"):
+        if part_of(module) not in ("tui", "web", "cli", "doctor", "control"):
             assert waits == (module in WAITS), module
 
 
