@@ -9,6 +9,7 @@ import secrets
 import shlex
 import socket
 import sys
+from pathlib import Path
 
 from faucet.cli.exit_codes import EXIT_FAILED, EXIT_USAGE
 from faucet.control.client import Client, NoRuntime
@@ -67,7 +68,7 @@ def _draw_once(settings: AttachSettings, place: Place) -> int:
     return 0
 
 
-async def _try(which: str | None, place: Place) -> None:
+async def _try(which: int | Path | None, place: Place) -> None:
     """Connect once, before the screen or a port is taken. Raises NoRuntime."""
     try:
         client = await find(which, place)

@@ -24,6 +24,8 @@ Unit = Literal[
     "names",
     "signal",
     "screen",
+    "control",
+    "which",
     "limit",
     "warmup",
     "plain",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from faucet.backoff import Backoff
 from faucet.control.client import Client, NoRuntime, Refusal
 from faucet.control.protocol import Message
+from faucet.status.history import WINDOW
 from faucet.tui.model import Model
 
 BACKOFF = Backoff(0.25, 5.0)
@@ -25,6 +27,8 @@ class Feed:
         self.client: Client | None = None
         self._connect = connect
         self._hz = hz
+        self.window = WINDOW
+        """Seconds that figures are of; `watch` tells the runtime."""
         self.reconnect = reconnect
         self.heard = asyncio.Event()
         """Set when the first snapshot has come."""
@@ -51,7 +55,7 @@ class Feed:
         self.model.forget()
         client.on_message = self._hear
         try:
-            await client.ask("watch", hz=self._hz)
+            await client.ask("watch", hz=self._hz, window=self.window)
             self.model.link = ""
             await asyncio.wait([client.closed])
         finally:
@@ -63,6 +67,11 @@ class Feed:
         self.model.apply(message)
         if "snapshot" in message:
             self.heard.set()
+
+    async def watch(self) -> None:
+        """Ask for updates with figures of the window, if there is a connection."""
+        with contextlib.suppress(Refusal, NoRuntime):
+            await self.ask("watch", hz=self._hz, window=self.window)
 
     async def ask(self, do: str, **arguments: Any) -> Any:
         """Send a command to the runtime and return its answer. Raises Refusal, NoRuntime."""

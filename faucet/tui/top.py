@@ -11,7 +11,10 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
+from faucet.fleet import Group
 from faucet.status.columns import format_age, format_latency
+from faucet.status.format import format_span
+from faucet.status.group import group_of, others_text, role_text, trouble_text
 from faucet.status.snapshot import SecondRow, Service, Totals
 from faucet.text import visible
 from faucet.tui.model import Model
@@ -110,6 +113,8 @@ class OriginLine(PaintedLines):
             self.show([[(fit(text, self.app.size.width, plain=plain), "error")]])
             return
         parts: list[tuple[str, str]] = [(" ", "text")]
+        if group := group_of(service.group):
+            parts += group_parts(group, now)
         if service.link:
             state = "ok" if service.link_state == "up" else "error"
             age = format_age(now - service.link_since)
@@ -119,6 +124,14 @@ class OriginLine(PaintedLines):
         parts += [("pods from ", "dim"), (service.resolved_by.partition(", from ")[0], "text")]
         parts += [(f", {resolved}", "warning" if service.trouble else "dim")]
         self.show([parts])
+
+
+def group_parts(group: Group, now: float) -> Parts:
+    """Return which Faucet is the active, and what the others have."""
+    wrong = trouble_text(group, now) or group.why_not_ready
+    parts = [(role_text(group, now), "strong" if group.role == "active" else "text")]
+    parts += [(f"  {text}", "dim") for text in (others_text(group),) if text]
+    return [*parts, *([(f"  {wrong}", "error")] if wrong else []), ("   ", "text")]
 
 
 class Tile(NamedTuple):
@@ -177,7 +190,8 @@ def _compact(totals: Totals, now: float) -> list[tuple[str, str]]:
 
 
 class Tiles(PaintedLines):
-    """The main figures side by side; where there is room, with a sparkline of the last minute below each."""
+    """The main figures side by side, the window that they are of before them; where there is room, with a sparkline of
+    the last minute below each."""
 
     def show_model(self, model: Model, plain: bool) -> None:
         """Show the totals of `model`."""
@@ -187,10 +201,11 @@ class Tiles(PaintedLines):
         if self.size.width < COMPACT:
             self.show([[(" ", "text"), *_compact(totals, model.now())]])
             return
-        texts: list[tuple[str, str]] = [(" ", "text")]
-        sparks: list[tuple[str, str]] = [(" ", "text")]
+        window = f" {format_span(totals.seconds):>3} "
+        texts: list[tuple[str, str]] = [(window, "dim")]
+        sparks: list[tuple[str, str]] = [(f" {format_span(len(model.seconds)):>3} ", "dim")]
         for tile in TILES:
-            width = (self.size.width - 1) * tile.share // 100
+            width = (self.size.width - len(window)) * tile.share // 100
             text = fit(tile.text(totals, model.now()), width - len(tile.label) - 2, plain=plain)
             texts += [(f"{tile.label} ", "title"), (text, "error" if tile.alarm(totals) else "strong"), (" ", "text")]
             line = sparkline([tile.value(second) for second in model.seconds], width - 2, plain)
