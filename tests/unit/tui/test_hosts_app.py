@@ -3,37 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
 from faucet.control.find import HERE
-from faucet.control.hosts import Found, Host, Summary
+from faucet.control.hosts import Found, Host
 from faucet.tui.hosts_app import HostsApp
 from faucet.tui.hosts_columns import SUMMARIES, arranged, remark_of
 from faucet.tui.table_columns import Order
 from tests.support.goldens import compare
 from tests.support.screen import screen_text
-from tests.support.stage_picture import NOW, SERVICE, TOTALS
-
-
-class Far:
-    """Another machine."""
-
-    where = "on ops@server"
-
-
-def found(port: int, place: Any = HERE, **more: Any) -> Found:
-    service = SERVICE._replace(port=port, title=f"/srv/api-{port}", **more.pop("service", {}))
-    return Found(place, Path(f"/run/{port}.sock"), Summary(service, TOTALS._replace(**more), NOW))
-
+from tests.support.stage_hosts import FAR, found
 
 SERVICES = [
     found(3838),
     found(3839, waiting=0, oldest=0.0, locked=0, p95=None, errors=0),
     Found(HERE, Path("/run/3840.sock"), None, "the service (pid 7) is Faucet 0.1 with control protocol 2"),
-    found(3838, Far(), rps=0.2, waiting=40, refused=7, service={"state": "failing", "trouble": "no worker starts"}),
-    Found(cast("Any", Far()), None, None, "cannot connect to ops@server"),
+    found(3838, FAR, rps=0.2, waiting=40, refused=7, service={"state": "failing", "trouble": "no worker starts"}),
+    Found(FAR, None, None, "cannot connect to ops@server"),
 ]
 
 
