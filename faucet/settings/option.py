@@ -23,6 +23,7 @@ Unit = Literal[
     "globs",
     "names",
     "signal",
+    "screen",
     "control",
     "which",
     "limit",

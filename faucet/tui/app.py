@@ -40,6 +40,7 @@ from faucet.tui.ranking import ENDPOINTS_SECONDS, key_of
 from faucet.tui.screens import TextScreen, WorkerScreen
 from faucet.tui.spans import LIMITED
 from faucet.tui.table import WorkerTable
+from faucet.tui.terminal import in_browser
 from faucet.tui.top import HeaderLine, OriginLine, TabLine, Tiles
 from faucet.tui.worst import WorstLine
 from faucet.units import format_size
@@ -66,6 +67,10 @@ COVERING = ("queue", "lanes", "endpoints")
 
 ON_LINES = ("filter", "follow", "wrap", "clear", "copy", "save")
 """Actions on a list of lines."""
+
+
+ON_THIS_MACHINE = ("save", "screenshot", "suspend_process")
+"""Actions that would change the machine that serves the monitor to a browser, not that of who looks at it."""
 
 
 class Monitor(Noticing):
@@ -118,7 +123,8 @@ class Monitor(Noticing):
         self._remembered = layout
         self.model = Model()
         self.feed = Feed(self.model, connect, settings.refresh, reconnect=not owner)
-        self.plain = ascii_only()
+        self.in_browser = in_browser()
+        self.plain = ascii_only() and not self.in_browser
         self.paused = False
         self.tab = "log"
         self.only: str | None = None
@@ -164,7 +170,7 @@ class Monitor(Noticing):
         self.set_class(self.plain, "-plain")
         self.query_one("#filter", Input).display = False
         self.set_interval(1 / self.settings.refresh, self._refresh)
-        self.set_interval(USAGE_SECONDS, self._sample_usage)
+        self.set_interval(USAGE_SECONDS, self.sample_usage)
         self.set_interval(ENDPOINTS_SECONDS, self.fetch_endpoints)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGHUP):
@@ -272,9 +278,11 @@ class Monitor(Noticing):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Called by Textual: whether an action is available."""
+        if action in ON_THIS_MACHINE and self.in_browser:
+            return False
         return super().check_action(action, parameters) and (action not in ON_LINES or self.tab not in WITHOUT_LINES)
 
-    def _sample_usage(self) -> None:
+    def sample_usage(self) -> None:
         """Sample CPU and memory of the workers, if they are on this machine."""
         service = self.model.service
         if service is None or service.mode != "local" or self.paused:
@@ -322,9 +330,10 @@ class Monitor(Noticing):
         if focus_lines:
             self.query_one(f"#{name}").focus()
         self.fetch_endpoints()
-        self._draw_now()
+        self.draw_now()
 
-    def _draw_now(self) -> None:
+    def draw_now(self) -> None:
+        """Draw, whether anything has changed or not."""
         self._drawn = -1
         self._refresh()
 
@@ -357,11 +366,11 @@ class Monitor(Noticing):
             field.value = self.filters[self.tab] = ""
             self.view.filter("")
             self._filter_done()
-            self._draw_now()
+            self.draw_now()
             event.stop()
         elif event.key == "escape" and self.span_hint:
             self.limit(None, None)
-            self._draw_now()
+            self.draw_now()
             event.stop()
         elif self.focused is field and event.is_printable and event.character:
             # It was sent to the widget that had the focus before.
@@ -448,7 +457,8 @@ class Monitor(Noticing):
     def get_system_commands(self, screen: Screen[Any]) -> Any:
         """Called by Textual: the commands of the palette. Textual's own are left out: its `Quit` would not ask."""
         yield SystemCommand("Theme", "Change the colours", self.action_change_theme)
-        yield SystemCommand("Screenshot", "Save the screen as an SVG image", self.action_screenshot)
+        if not self.in_browser:
+            yield SystemCommand("Screenshot", "Save the screen as an SVG image", self.action_screenshot)
         for binding in own_bindings():
             if isinstance(binding, Binding) and binding.id and self.check_action(binding.action.partition("(")[0], ()):
                 action: Callable[[], Any] = partial(self.run_action, binding.action)

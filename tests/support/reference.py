@@ -147,6 +147,7 @@ UNITS = {
     "globs": "patterns, separated by commas",
     "names": "names, separated by commas",
     "signal": "name of a signal",
+    "screen": "columns x lines, such as `120x36`",
     "limit": "limit: a match and `key=value`",
     "otlp": "URL",
     "control": "path, or `none`",
