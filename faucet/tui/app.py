@@ -23,6 +23,7 @@ from faucet.status.columns import COLUMNS, Cell
 from faucet.status.snapshot import RequestRow
 from faucet.status.usage import Usage, sample_usage
 from faucet.tui.actions import COMMANDS, ON_A_WORKER
+from faucet.tui.banner import Banner
 from faucet.tui.feed import Connect, Feed
 from faucet.tui.help import help_text
 from faucet.tui.items import SOURCES, event_line, log_line, request_line
@@ -31,14 +32,15 @@ from faucet.tui.leaving import GONE, LEFT, LOST, STOPPED
 from faucet.tui.lines import Line, LineView
 from faucet.tui.memory import Layout
 from faucet.tui.model import LogItem, Model
+from faucet.tui.noticing import Noticing
 from faucet.tui.paint import ascii_only
 from faucet.tui.queue_view import QueueHead
 from faucet.tui.queue_view import key_of as queued_key
 from faucet.tui.ranking import ENDPOINTS_SECONDS, key_of
-from faucet.tui.remembering import Remembering
 from faucet.tui.screens import TextScreen, WorkerScreen
 from faucet.tui.spans import LIMITED
 from faucet.tui.table import WorkerTable
+from faucet.tui.terminal import in_browser
 from faucet.tui.top import HeaderLine, OriginLine, TabLine, Tiles
 from faucet.tui.worst import WorstLine
 from faucet.units import format_size
@@ -67,7 +69,11 @@ ON_LINES = ("filter", "follow", "wrap", "clear", "copy", "save")
 """Actions on a list of lines."""
 
 
-class Monitor(Remembering):
+ON_THIS_MACHINE = ("save", "screenshot", "suspend_process")
+"""Actions that would change the machine that serves the monitor to a browser, not that of who looks at it."""
+
+
+class Monitor(Noticing):
     """The monitor. Its `run` returns LEFT, STOPPED, LOST or GONE."""
 
     CSS_PATH = "monitor.tcss"
@@ -117,7 +123,8 @@ class Monitor(Remembering):
         self._remembered = layout
         self.model = Model()
         self.feed = Feed(self.model, connect, settings.refresh, reconnect=not owner)
-        self.plain = ascii_only()
+        self.in_browser = in_browser()
+        self.plain = ascii_only() and not self.in_browser
         self.paused = False
         self.tab = "log"
         self.only: str | None = None
@@ -136,6 +143,7 @@ class Monitor(Remembering):
     def compose(self) -> ComposeResult:
         """Called by Textual."""
         yield HeaderLine("header")
+        yield Banner("banner")
         yield OriginLine("origin")
         yield Tiles("tiles")
         with Horizontal(id="middle"):
@@ -162,7 +170,7 @@ class Monitor(Remembering):
         self.set_class(self.plain, "-plain")
         self.query_one("#filter", Input).display = False
         self.set_interval(1 / self.settings.refresh, self._refresh)
-        self.set_interval(USAGE_SECONDS, self._sample_usage)
+        self.set_interval(USAGE_SECONDS, self.sample_usage)
         self.set_interval(ENDPOINTS_SECONDS, self.fetch_endpoints)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGHUP):
@@ -208,6 +216,7 @@ class Monitor(Remembering):
         self.behind.query_one(HeaderLine).show_model(
             model, "paused, press space to resume" if self.paused else remark, self.plain
         )
+        self.draw_banner()
         self.behind.query_one(OriginLine).show_service(model.service, now, self.plain)
         self.behind.query_one(Tiles).show_model(model, self.plain)
         cells = [Cell(row, now, self._usage.get(row.pid), self.plain) for row in model.rows]
@@ -269,9 +278,11 @@ class Monitor(Remembering):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Called by Textual: whether an action is available."""
+        if action in ON_THIS_MACHINE and self.in_browser:
+            return False
         return super().check_action(action, parameters) and (action not in ON_LINES or self.tab not in WITHOUT_LINES)
 
-    def _sample_usage(self) -> None:
+    def sample_usage(self) -> None:
         """Sample CPU and memory of the workers, if they are on this machine."""
         service = self.model.service
         if service is None or service.mode != "local" or self.paused:
@@ -319,9 +330,10 @@ class Monitor(Remembering):
         if focus_lines:
             self.query_one(f"#{name}").focus()
         self.fetch_endpoints()
-        self._draw_now()
+        self.draw_now()
 
-    def _draw_now(self) -> None:
+    def draw_now(self) -> None:
+        """Draw, whether anything has changed or not."""
         self._drawn = -1
         self._refresh()
 
@@ -354,11 +366,11 @@ class Monitor(Remembering):
             field.value = self.filters[self.tab] = ""
             self.view.filter("")
             self._filter_done()
-            self._draw_now()
+            self.draw_now()
             event.stop()
         elif event.key == "escape" and self.span_hint:
             self.limit(None, None)
-            self._draw_now()
+            self.draw_now()
             event.stop()
         elif self.focused is field and event.is_printable and event.character:
             # It was sent to the widget that had the focus before.
@@ -398,13 +410,6 @@ class Monitor(Remembering):
     def action_clear(self) -> None:
         """Clear the view: show only lines that come from now on."""
         self.view.clear()
-
-    def action_copy(self) -> None:
-        """Copy the line under the cursor to the clipboard (OSC 52: also over ssh)."""
-        line = self.view.current
-        if line is not None:
-            self.copy_to_clipboard(line.text)
-            self.notify("copied", timeout=2)
 
     def action_save(self) -> None:
         """Save all lines of this view to a file in the current directory."""
@@ -452,7 +457,8 @@ class Monitor(Remembering):
     def get_system_commands(self, screen: Screen[Any]) -> Any:
         """Called by Textual: the commands of the palette. Textual's own are left out: its `Quit` would not ask."""
         yield SystemCommand("Theme", "Change the colours", self.action_change_theme)
-        yield SystemCommand("Screenshot", "Save the screen as an SVG image", self.action_screenshot)
+        if not self.in_browser:
+            yield SystemCommand("Screenshot", "Save the screen as an SVG image", self.action_screenshot)
         for binding in own_bindings():
             if isinstance(binding, Binding) and binding.id and self.check_action(binding.action.partition("(")[0], ()):
                 action: Callable[[], Any] = partial(self.run_action, binding.action)

@@ -9,6 +9,7 @@ from typing import Any
 
 from faucet.backoff import Backoff
 from faucet.control.client import Client, NoRuntime, Refusal
+from faucet.control.protocol import Message
 from faucet.status.history import WINDOW
 from faucet.tui.model import Model
 
@@ -29,6 +30,8 @@ class Feed:
         self.window = WINDOW
         """Seconds that figures are of; `watch` tells the runtime."""
         self.reconnect = reconnect
+        self.heard = asyncio.Event()
+        """Set when the first snapshot has come."""
 
     async def run(self) -> None:
         """Run until the connection is lost for good. Raises NoRuntime if the first attempt to connect fails."""
@@ -50,7 +53,7 @@ class Feed:
     async def _watch(self) -> None:
         client = self.client = await self._connect()
         self.model.forget()
-        client.on_message = self.model.apply
+        client.on_message = self._hear
         try:
             await client.ask("watch", hz=self._hz, window=self.window)
             self.model.link = ""
@@ -59,6 +62,11 @@ class Feed:
             self.model.link = "connection lost"
             self.client = None
             await client.close()
+
+    def _hear(self, message: Message) -> None:
+        self.model.apply(message)
+        if "snapshot" in message:
+            self.heard.set()
 
     async def watch(self) -> None:
         """Ask for updates with figures of the window, if there is a connection."""
