@@ -122,5 +122,6 @@ class Telemetry:
             loop.call_soon_threadsafe(ended.set_result, None)
 
     def _send(self, sender: Sender) -> None:
-        while self._records:
-            sender.send([self._records.popleft() for _ in range(min(len(self._records), sender.BATCH))])
+        records = [self._records.popleft() for _ in range(len(self._records))]
+        if records:
+            sender.send(records)
