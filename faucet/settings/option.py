@@ -70,7 +70,7 @@ CONFIG_NAME = "faucet.toml"
 ACTIONS = (
     "details", "restart", "rolling-restart", "scale-up", "scale-down", "hold", "kill", "drop", "retry",
     "filter", "follow", "only", "source", "wrap", "mark", "clear", "copy", "save", "sort", "pause",
-    "log", "requests", "queue", "events", "lanes", "endpoints", "longer", "shorter",
+    "log", "requests", "queue", "events", "lanes", "endpoints", "heat", "longer", "shorter",
     "next-error", "previous-error", "curl", "help", "quit",
 )  # fmt: skip
 """What keys can be given to. The same as in the monitor, which is too heavy to be asked."""

@@ -24,13 +24,15 @@ from faucet.status.snapshot import RequestRow, WaitingRow
 from faucet.status.usage import Usage, sample_usage
 from faucet.tui.actions import COMMANDS, ON_A_WORKER, Acting
 from faucet.tui.feed import Connect, Feed
+from faucet.tui.heat_tab import HISTORY_SECONDS, Heating, HistoryRows
+from faucet.tui.heat_view import HeatView
 from faucet.tui.help import help_text
 from faucet.tui.items import SOURCES, event_line, log_line, request_line, waiting_line
 from faucet.tui.lane_view import LaneView
 from faucet.tui.lines import Line, LineView
 from faucet.tui.model import LogItem, Model
 from faucet.tui.paint import ascii_only
-from faucet.tui.ranking import ENDPOINTS_SECONDS, Ranking, key_of
+from faucet.tui.ranking import ENDPOINTS_SECONDS, key_of
 from faucet.tui.screens import Question, TextScreen, WorkerScreen
 from faucet.tui.spans import LIMITED, Spanning
 from faucet.tui.table import WorkerTable
@@ -46,12 +48,12 @@ BESIDE = 160
 IDLE_SECONDS = 1.0
 """Seconds after which the screen is redrawn even without an update: ages grow."""
 
-TABS = ("log", "requests", "queue", "events", "lanes", "endpoints")
+TABS = ("log", "requests", "queue", "events", "lanes", "endpoints", "heat")
 
-WITHOUT_LINES = ("lanes",)
+WITHOUT_LINES = ("lanes", "heat")
 """Views that are not lists of lines."""
 
-COVERING = ("lanes", "endpoints")
+COVERING = ("lanes", "endpoints", "heat")
 """Views that take the place of the workers in a terminal with few lines."""
 
 ON_LINES = ("filter", "follow", "wrap", "clear", "copy", "save")
@@ -61,7 +63,7 @@ LEFT, STOPPED, LOST, GONE = "left", "stopped", "lost", "gone"
 """How the monitor ends: the service goes on; it was asked to stop; the connection is lost; the terminal is gone."""
 
 
-class Monitor(Ranking):
+class Monitor(Heating):
     """The monitor. Its `run` returns LEFT, STOPPED, LOST or GONE."""
 
     CSS_PATH = "monitor.tcss"
@@ -108,6 +110,7 @@ class Monitor(Ranking):
         self.source = SOURCES[0]
         self.filters = dict.fromkeys(TABS, "")
         self.endpoint_rows = []
+        self.history = HistoryRows()
         self.stopping = False
         self._usage: dict[int, Usage] = {}
         self._sampled: dict[int, object] = {}
@@ -135,6 +138,7 @@ class Monitor(Ranking):
             yield LineView(lambda item: self.limited(item, event_line(item, plain)), "no events yet", "events", plain)
             yield LaneView("lanes", self.settings.slow, plain)
             yield LineView(self.endpoint_item, "no requests yet", "endpoints", plain, follow=False, key=key_of)
+            yield HeatView("heat", plain)
         yield Input(placeholder="filter lines by a regular expression; empty: show all", id="filter", compact=True,
                     select_on_focus=False)  # fmt: skip
         yield Footer(compact=True)
@@ -147,6 +151,7 @@ class Monitor(Ranking):
         self.set_interval(1 / self.settings.refresh, self._refresh)
         self.set_interval(USAGE_SECONDS, self._sample_usage)
         self.set_interval(ENDPOINTS_SECONDS, self.fetch_endpoints)
+        self.set_interval(HISTORY_SECONDS, self.fetch_history)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
@@ -204,6 +209,7 @@ class Monitor(Ranking):
         if self.tab == "queue":
             self.behind.query_one("#queue", LineView).replace(list(enumerate(model.queue, 1)))
         self._draw_lanes()
+        self.draw_heat()
         self.fit_endpoints()
         self.draw_hints()
 
@@ -226,7 +232,7 @@ class Monitor(Ranking):
         log = "Log" if self.only is None else f"Log of worker {self.only}"
         labels = {"log": log, "requests": "Requests", "queue": f"Queue {waiting}",
                   "events": f"Events {len(self.model.events)}", "lanes": "Lanes",
-                  "endpoints": "Endpoints"}  # fmt: skip
+                  "endpoints": "Endpoints", "heat": "Heat"}  # fmt: skip
         view = self.view
         hints = [f"/{self.filters[self.tab]}/ {view.count} lines" if self.filters[self.tab] else ""]
         hints.append(f"{self.source} only" if self.tab == "log" and self.source != SOURCES[0] else "")
@@ -298,7 +304,7 @@ class Monitor(Ranking):
 
     def action_tab(self, name: str) -> None:
         """Show the log, the requests, the queue, the events, the lock lanes or the endpoints."""
-        focus_lines = isinstance(self.focused, LineView | LaneView) or name in COVERING
+        focus_lines = isinstance(self.focused, LineView | LaneView | HeatView) or name in COVERING
         self.tab = name
         self.query_one(ContentSwitcher).current = name
         self.screen.set_class(name in COVERING, "-covering")
@@ -306,6 +312,7 @@ class Monitor(Ranking):
         if focus_lines:
             self.query_one(f"#{name}").focus()
         self.fetch_endpoints()
+        self.fetch_history()
         self._draw_now()
 
     def _draw_now(self) -> None:
@@ -374,10 +381,10 @@ class Monitor(Ranking):
         self.notify("long lines are wrapped" if self.view.wrap() else "long lines are cut; ← and → scroll")
 
     def action_mark(self) -> None:
-        """Insert a mark with the time after the newest line; on lock lanes, begin or end a span."""
-        if isinstance(self.focused, LaneView):
+        """Insert a mark with the time after the newest line; on lock lanes and heat maps, begin or end a span."""
+        if isinstance(self.focused, LaneView | HeatView):
             if not self.focused.mark():
-                self.notify("select a request first, with the arrow keys", severity="warning", timeout=3)
+                self.notify("select a request or a time first, with the arrow keys", severity="warning", timeout=3)
             return
         dashes = "----" if self.plain else "────"
         self.view.mark(Line([(f"{dashes} {strftime('%H:%M:%S')} {dashes}", "warning")]))
