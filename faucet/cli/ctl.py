@@ -15,9 +15,11 @@ from cyclopts import App, Parameter
 
 from faucet.cli.exit_codes import CTL_EXIT_CODES, EXIT_FAILED, EXIT_INTERRUPTED
 from faucet.cli.parameters import option_of, whole_number
+from faucet.cli.tables import ascii_only, print_table
 from faucet.control.client import Client, NoRuntime, Refusal
 from faucet.control.find import HERE, Place, find
 from faucet.control.protocol import Message
+from faucet.log.r_errors import gist
 from faucet.machine import user_name
 from faucet.settings import SshSettings
 from faucet.ssh.target import Target
@@ -26,7 +28,8 @@ from faucet.status.endpoint_columns import counted_in, endpoint_columns
 from faucet.status.format import clock, log_prefix
 from faucet.status.history import WINDOW
 from faucet.status.limits import limit_line
-from faucet.status.snapshot import EndpointRow, LimitRow, LogRow, Service, WorkerRow
+from faucet.status.queue import Prospect, client_text, outlook, refused_text, start_text, took_by_endpoint
+from faucet.status.snapshot import EndpointRow, LimitRow, LogRow, RequestRow, Service, WaitingRow, WorkerRow
 from faucet.status.usage import Usage, sample_usage
 from faucet.text import to_json, visible, visible_lines
 from faucet.units import format_duration, format_size
@@ -194,15 +197,10 @@ def workers(*, at: At = None, as_json: Json = False) -> int:
 async def _print_workers(data: Any) -> None:
     rows = [WorkerRow(**row) for row in data["workers"]]
     usage = await _usage(rows) if data["service"]["mode"] == "local" else {}
-    cells = [Cell(row, data["now"], usage.get(row.pid), _ascii_only()) for row in rows]
+    cells = [Cell(row, data["now"], usage.get(row.pid), ascii_only()) for row in rows]
     columns = columns_of(data["service"]["mode"])
-    _print_table([(column.title, column.right) for column in columns],
+    print_table([(column.title, column.right) for column in columns],
                  [[column.text(cell) for column in columns] for cell in cells])  # fmt: skip
-
-
-def _ascii_only() -> bool:
-    """Standard output cannot take what is not ASCII."""
-    return (sys.stdout.encoding or "").lower() not in ("utf-8", "utf8")
 
 
 async def _usage(rows: list[WorkerRow]) -> dict[int, Usage]:
@@ -214,20 +212,37 @@ async def _usage(rows: list[WorkerRow]) -> dict[int, Usage]:
     return sample_usage(pids, seen)
 
 
-def _print_table(columns: list[tuple[str, bool]], rows: list[list[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+@app.command
+def queue(*, at: At = None, as_json: Json = False, last: Last = 200) -> int:
+    """Show the queued requests, the next one first: how long each has waited, and will wait about."""
 
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for title, right in columns:
-        table.add_column(title, justify="right" if right else "left", no_wrap=True, overflow="ellipsis")
-    for row in rows:
-        table.add_row(*(Text(visible(text)) for text in row))
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 1000  # whoever reads this in a pipe wants all of it
-    console.print(table)
+    async def talk(client: Client) -> int:
+        data = await client.ask("status")
+        if as_json:
+            _print_json(data["queue"])
+            return 0
+        done = [RequestRow(**row) for row in await client.ask("requests", last=SAMPLE)]
+        rows = [WaitingRow(**row) for row in data["queue"]]
+        held = [WorkerRow(**row) for row in data["workers"]]
+        limits = [LimitRow(**row) for row in data["limits"]]
+        expected = outlook(rows, held, limits, data["totals"]["waiting"], took_by_endpoint(done), data["now"])
+        _say("; ".join(text for text, _ in expected.summary(ascii_only())) or "The queue is empty.")
+        if rows:
+            titles = ("NO", "WAITED", "503 IN", "START IN", "REQUEST", "CLIENT")
+            print_table([(title, title not in ("REQUEST", "CLIENT")) for title in titles],
+                         [_queued_cells(row) for row in expected.rows[:last]])  # fmt: skip
+        return 0
+
+    return _run(at, talk)
+
+
+SAMPLE = 500
+"""Finished requests from which is estimated how long others take."""
+
+
+def _queued_cells(row: Prospect) -> list[str]:
+    return [str(row.row.number), format_age(row.waited), refused_text(row), start_text(row), row.row.request,
+            client_text(row, ascii_only())]  # fmt: skip
 
 
 @app.command
@@ -241,16 +256,17 @@ def requests(*, at: At = None, as_json: Json = False, last: Last = 30) -> int:
             return 0
         titles = ("TIME", "CLIENT", "WORKER", "STATUS", "QUEUE", "SERVICE", "SENT", "REQUEST", "NOTE")
         right = {"STATUS", "QUEUE", "SERVICE", "SENT", "WORKER"}
-        _print_table([(title, title in right) for title in titles], [_request_cells(row) for row in rows])
+        print_table([(title, title in right) for title in titles], [_request_cells(row) for row in rows])
         return 0
 
     return _run(at, talk)
 
 
 def _request_cells(row: dict[str, Any]) -> list[str]:
+    note = "; ".join(text for text in (row["note"], gist(row["error"])) if text)
     return [
         clock(row["ended"]), row["client"], row["worker"] or "-", str(row["status"]), format_duration(row["waited"]),
-        format_duration(row["service"]), format_size(row["sent"]), f"{row['method']} {row['target']}", row["note"],
+        format_duration(row["service"]), format_size(row["sent"]), f"{row['method']} {row['target']}", note,
     ]  # fmt: skip
 
 
@@ -263,9 +279,9 @@ def endpoints(*, at: At = None, as_json: Json = False, last: Last = 30) -> int:
         if as_json:
             _print_json(data)
             return 0
-        columns = endpoint_columns(ascii_only=_ascii_only())
+        columns = endpoint_columns(ascii_only=ascii_only())
         rows = [EndpointRow(**row) for row in data["endpoints"][:last]]
-        _print_table([(column.title, column.right) for column in columns],
+        print_table([(column.title, column.right) for column in columns],
                      [[column.text(row) for column in columns] for row in rows])  # fmt: skip
         _say(counted_in(data["seconds"], data["uncounted"]))
         _print_limits(data)
@@ -332,7 +348,7 @@ def _nobody_reads() -> bool:
 
 @app.command
 def health(*, at: At = None, as_json: Json = False) -> int:
-    """Tell whether it can serve: exit code 0 if a worker is ready."""
+    """Tell whether it can serve: exit code 0 if a worker is ready, or the next request starts one."""
 
     async def talk(client: Client) -> int:
         data = await client.ask("health")
@@ -340,7 +356,7 @@ def health(*, at: At = None, as_json: Json = False) -> int:
             _print_json(data)
         else:
             _say(f"{data['state']}: {data['ready']} of {data['workers']} workers ready, {data['waiting']} queued")
-        return 0 if data["ready"] and data["state"] == "serving" else 1
+        return 0 if (data["ready"] or data["asleep"]) and data["state"] == "serving" else 1
 
     return _run(at, talk)
 
@@ -389,8 +405,8 @@ def _show_notices() -> Callable[[Message], None]:
 def _is_count(kind: Any, value: str) -> None:
     """Raises ValueError."""
     number = value[1:] if value[:1] in ("+", "-") else value
-    if not (number.isascii() and number.isdigit()) or value == "0":
-        raise ValueError("a number from 1, or a change: +1, -1")
+    if not (number.isascii() and number.isdigit()):
+        raise ValueError("a number of workers, or a change: +1, -1")
 
 
 @app.command
@@ -428,6 +444,12 @@ def retry(worker: str, *, at: At = None) -> int:
 def kill(worker: str, *, at: At = None) -> int:
     """End a worker now (SIGKILL), with its request. Another takes its place."""
     return _ask(at, "kill", worker=worker)
+
+
+@app.command
+def cancel(request: Annotated[int, Parameter(converter=whole_number)], *, at: At = None) -> int:
+    """End the waiting of a queued request, by its number in `faucet ctl queue`: its client gets 503."""
+    return _ask(at, "cancel", request=request)
 
 
 Now = Annotated[bool, Parameter("--now", help="Do not wait for requests in progress.", negative=())]

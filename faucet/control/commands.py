@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import asdict
 from math import inf
@@ -14,6 +15,8 @@ from faucet.log.recent import newest
 from faucet.status.collect import Runtime, log_row, now, request_row
 from faucet.status.history import LONGEST, STEP, WINDOW
 from faucet.status.limits import limit_rows
+
+_log = logging.getLogger("faucet")
 
 ROWS_LIMIT = 500
 """Rows of one answer at most; they take about 3 ms to build."""
@@ -32,12 +35,14 @@ class Commands:
         self._runtime = runtime
         self._known: dict[str, Callable[[Message], Any]] = {
             "status": self._status,
+            "summary": self._summary,
             "requests": self._requests,
             "endpoints": self._endpoints,
             "history": self._history,
             "logs": self._logs,
             "health": self._health,
             "details": self._details,
+            "cancel": self._cancel,
             "stop": self._stop,
         }
 
@@ -64,6 +69,10 @@ class Commands:
             for name, section in snapshot.items()
         }
         return {**named, "now": now()}
+
+    def _summary(self, _: Message) -> Any:
+        runtime = self._runtime
+        return {"service": runtime.service()._asdict(), "totals": runtime.totals()._asdict(), "now": now()}
 
     def _requests(self, message: Message) -> Any:
         stats = self._runtime.proxy.stats
@@ -106,6 +115,7 @@ class Commands:
             "ready": ready,
             "workers": self._runtime.fleet.count,
             "waiting": self._runtime.proxy.pool.dispatcher.waiting,
+            "asleep": self._runtime.proxy.pool.asleep,
         }
 
     def _details(self, message: Message) -> Any:
@@ -132,6 +142,14 @@ class Commands:
         if isinstance(wanted, int) and not isinstance(wanted, bool):
             return wanted
         raise Refused('invalid `count`: expected a number, or a change such as "+1" or "-1"')
+
+    def _cancel(self, message: Message) -> Any:
+        number = message.get("request")
+        if not isinstance(number, int) or isinstance(number, bool):
+            raise Refused("no request named: set `request` to a number in the queue")
+        what = self._runtime.cancel(number)
+        _log.info("queued request %s: cancelled by %s", what, _who(message))
+        return f"cancelled {what}: its client gets 503"
 
     def _stop(self, message: Message) -> Any:
         at_once = message.get("now") is True

@@ -16,11 +16,11 @@ from time import monotonic, time
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from faucet.net.descriptors import Descriptors
+from faucet.pauses import EARLIEST, Pauses
 from faucet.proxy.deadlines import Timeouts
 from faucet.proxy.limit_classes import ClassTimeouts, LimitClasses, why_expired, why_full
 from faucet.proxy.limits import LimitedDispatcher, RequestClass
 from faucet.proxy.locks import Dispatcher, Lease, QueueFull
-from faucet.proxy.pauses import EARLIEST, Pauses
 from faucet.proxy.record import Account
 from faucet.proxy.stats import Record, Stats
 from faucet.settings import ProxySettings
@@ -28,6 +28,8 @@ from faucet.settings import ProxySettings
 _log = logging.getLogger("faucet")
 
 SHUTTING_DOWN = "The service is shutting down."
+
+CANCELLED = "An operator of the service has ended this request while it was queued."
 
 NO_DESCRIPTORS = "Faucet has no file descriptors to spare; its log says what to do."
 """What a client is told whom we cannot serve for want of one."""
@@ -55,6 +57,11 @@ class Holder:
     def at_work(self) -> bool:
         """The worker whose lock it holds, or held until now, has its request and has not answered."""
         return True
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Another Faucet has it, or gets it."""
+        return self.lease is not None and self.lease.worker.queues
 
     def granted(self, lease: PoolLease) -> None:
         """It holds a lock now."""
@@ -92,8 +99,11 @@ class Upstream(Protocol):
     """It was removed."""
     lock_grace: float | None
     """Seconds that it stays locked if it does not answer in time; None: it can be ended, and is."""
+    queues: bool
+    """It is another Faucet, which has a queue, locks and deadlines of its own: it is not to blame for the time that a
+    request takes, and has to learn that a client has left."""
     on_unreachable: Callable[[Exception], None]
-    on_hung: Callable[[Record], None]
+    on_hung: Callable[[Account], None]
 
     def begin(self, exchange: Any) -> None:
         """Send the request of an Exchange, which holds the lock."""
@@ -171,16 +181,24 @@ class Pool:
         self.requests = self._make_timeouts()
         """Those that hold a lock."""
         self.draining = False
+        """The service ends."""
+        self.refusing = False
         """No request is taken any more."""
+        self.given_up = False
+        """Locks are released though their workers may be at work: the service ends."""
         self.outage = ""
         """Why there are no workers and will not be for a while; requests are refused with it meanwhile."""
+        self.asleep = False
+        """No worker runs, since nobody needed one, or the first is being started."""
+        self.on_wake: Callable[[], None] = _nothing
+        """Called with each request that would wait while `asleep`, or would wait if it could."""
         self.on_idle: Callable[[], None] = _nothing
         """Called while draining, when a lock has become free."""
         self._stats = Stats()
         self._record = record
         self._granted: deque[PoolLease] = deque()
         self._expiry: asyncio.TimerHandle | None = None
-        self._retiring: dict[Upstream, asyncio.Future[None]] = {}
+        self._awaited: dict[Upstream, asyncio.Future[None]] = {}
         self._interruption: Interruption | None = None
 
     def _make_dispatcher(self) -> Dispatcher[Holder, Upstream]:
@@ -212,7 +230,7 @@ class Pool:
         """Put a worker to use; if `held`, not before it is resumed."""
         self._pass_on(self.dispatcher.add(worker, monotonic(), held))
 
-    def remove(self, worker: Upstream) -> Record | None:
+    def remove(self, worker: Upstream) -> Account | None:
         """Forget a worker that is gone. What it still has to say on its connection is listened to.
 
         Returns the account of the request that it was at work on, if it was.
@@ -230,16 +248,20 @@ class Pool:
     async def retire(self, worker: Upstream) -> None:
         """Give a worker no new requests, wait for the one in hand, and forget it."""
         self.dispatcher.hold(worker)
-        if self.dispatcher.lease(worker) is not None:
-            if worker not in self._retiring:
-                self._retiring[worker] = self.loop.create_future()
-            await asyncio.shield(self._retiring[worker])
+        await self.unlocked(worker)
         self.remove(worker)
+
+    async def unlocked(self, worker: Upstream) -> None:
+        """Wait until the lock of `worker` is free. If it is not held, another request may have it right after."""
+        if self.dispatcher.lease(worker) is not None:
+            if worker not in self._awaited:
+                self._awaited[worker] = self.loop.create_future()
+            await asyncio.shield(self._awaited[worker])
 
     def _lock_is_free(self, worker: Upstream) -> None:
         """Whoever waits for that is told."""
-        if self._retiring:
-            waiting = self._retiring.pop(worker, None)
+        if self._awaited:
+            waiting = self._awaited.pop(worker, None)
             if waiting is not None and not waiting.done():
                 waiting.set_result(None)
         if self.draining:
@@ -268,8 +290,9 @@ class Pool:
         if self.limits is not None:
             holder.request_class = self.limits.of(holder.account.method, holder.account.target)
         try:
-            lease = self.dispatcher.acquire(holder, holder.account.ready_at)
+            lease = self.dispatcher.acquire(holder, holder.account.waiting_since)
         except QueueFull:
+            self._wake()
             self._refuse_one_too_many(holder)
             return
         if lease is not None:
@@ -279,7 +302,7 @@ class Pool:
 
     def resubmit(self, holder: Holder) -> None:
         """A request whose worker failed it before it was answered: it is next in the queue."""
-        if self.draining:
+        if self.refusing:
             self.refuse(holder, "shutdown", SHUTTING_DOWN)
             return
         if self._refused_for_all(holder):
@@ -302,6 +325,10 @@ class Pool:
         self.stats.count_refusal(reason)
         holder.refuse(503, detail, self.retry_after())
 
+    def _wake(self) -> None:
+        if self.asleep:
+            self.on_wake()
+
     def _refuse_one_too_many(self, holder: Holder) -> None:
         if self.limits is None:
             self.refuse(holder, "queue_full", "All workers are busy and the queue is full.")
@@ -321,6 +348,11 @@ class Pool:
         kind.refused += 1
         self.stats.count_refusal(reason)
         holder.refuse(503, detail, _whole_seconds(kind.expected_wait(self.dispatcher.size)))
+
+    def cancel(self, holder: Holder) -> None:
+        """End the waiting of a request, because an operator asks for that."""
+        if self.dispatcher.cancel(holder):
+            self.refuse(holder, "cancelled", CANCELLED)
 
     def retry_after(self) -> int:
         """Whole seconds until a client may expect to be served (RFC 9110, 10.2.3), at least 1."""
@@ -349,7 +381,7 @@ class Pool:
         following = self.dispatcher.release(lease, now)
         if following is not None:
             self._deliver(following)
-        if self._retiring or self.draining:
+        if self._awaited or self.draining:
             self._lock_is_free(lease.worker)
 
     def keep_locked(self, lease: PoolLease) -> None:
@@ -358,8 +390,8 @@ class Pool:
         How long is a guess, from what requests took lately: twice the longest. Not longer than the lock grace; for a
         worker of ours, LEAST_GRACE, since its process is watched, and most that close a connection are done with it.
         """
-        if self.draining:
-            self.release(lease)  # nobody else will use it
+        if self.refusing:
+            self.release(lease)  # nobody here will use it
             return
         most = lease.worker.lock_grace or LEAST_GRACE
         recent = time() - RECENT_SECONDS
@@ -368,6 +400,7 @@ class Pool:
         CutOff(self, lease, min(max(guess, LEAST_GRACE), most))
 
     def _let_wait(self, holder: Holder) -> None:
+        self._wake()
         holder.has_to_wait()
         if self._expiry is None:
             self._arm_expiry()
@@ -406,6 +439,11 @@ class Pool:
     def resume_after_interruption(self) -> None:
         """There is a way again."""
         self._interruption = None
+        self.rearm_expiry()
+
+    def reorder(self) -> None:
+        """Put the queue in the order in which its requests came: some of them may have come back one by one."""
+        self.dispatcher.reorder(lambda holder: holder.account.waiting_since)
         self.rearm_expiry()
 
     def rearm_expiry(self) -> None:
@@ -447,8 +485,12 @@ class Pool:
     # -- the end -----------------------------------------------------------------------------------------------
 
     def drain(self) -> None:
-        """Take no request any more; whoever waits is refused, and no lock is kept for nobody."""
+        """The service ends; requests are taken until `refuse_all`."""
         self.draining = True
+
+    def refuse_all(self) -> None:
+        """Take no request any more; whoever waits is refused, and no lock is kept for nobody."""
+        self.refusing = self.given_up = True
         for holder in self.dispatcher.clear():
             self.refuse(holder, "shutdown", SHUTTING_DOWN)
         self._give_up_waiting()
@@ -459,6 +501,7 @@ class Pool:
 
     def close(self) -> None:
         """Set no more timers."""
+        self.given_up = True
         self.descriptors.close()
         self.pauses.close()
         self.requests.close()

@@ -14,7 +14,7 @@ CLIENT_CLOSED_REQUEST = 499
 class Account(Record):
     """The record of one exchange while it comes about. Its times are of the monotonic clock, but for `ended`."""
 
-    __slots__ = ("_remarks", "_settled", "_waits_since", "granted_at", "left_at", "ready_at", "waiting_since")
+    __slots__ = ("_remarks", "_settled", "_waits_since", "granted_at", "left_at", "number", "ready_at", "waiting_since")
 
     def __init__(self, client: str, method: bytes, target: bytes, minor: int = 1, received: int = 0) -> None:
         self.client = client
@@ -22,9 +22,9 @@ class Account(Record):
         self.target = target
         self.minor = minor
         self.received = received
-        self.status = self.sent = 0
+        self.status = self.sent = self.number = 0  # numbered by whoever names it while it is queued
         self.ended = self.waited = self.service = self.left = 0.0
-        self.worker = self.note = self.request_id = ""
+        self.worker = self.note = self.request_id = self.error = ""
         self.ready_at = 0.0
         """When the request was in hand."""
         self.granted_at = 0.0
@@ -39,7 +39,8 @@ class Account(Record):
 
     def ready(self) -> None:
         """The request is in hand, and waits for a lock."""
-        self.ready_at = self.waiting_since = self._waits_since = monotonic()
+        self.ready_at = self._waits_since = monotonic()
+        self.waiting_since = self.ready_at - self.waited  # it may have waited elsewhere
 
     def granted(self, worker: str, now: float) -> None:
         """It holds the lock of `worker`."""

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from faucet.settings.option import LOG, MOST_WORKERS, SERVICE, WORKERS, option
 from faucet.settings.serving import ServeSettings
+from faucet.settings.warmup import EXAMPLE, Warmup
 
 
 class Span(NamedTuple):
@@ -22,12 +23,12 @@ class Span(NamedTuple):
 
 
 def parse_span(text: str) -> Span:
-    """`4`, or `2..8`. Raises ValueError."""
+    """`4`, `2..8`, or `0..4`. Raises ValueError."""
     least, dots, most = text.strip().partition("..")
     if not (least.isascii() and least.isdigit() and (most.isascii() and most.isdigit() if dots else True)):
         raise ValueError(f"{text!r} is no number of workers: write 4, or 2..8")
     span = Span(int(least), int(most if dots else least))
-    if not 1 <= span.least <= span.most <= MOST_WORKERS:
+    if not (span.least <= span.most <= MOST_WORKERS and span.most):
         raise ValueError(f"{text!r} is no number of workers: from 1 to {MOST_WORKERS}, the smaller one first")
     return span
 
@@ -59,7 +60,7 @@ class WorkerSettings:
 
     workers: Span | None = option(
         None,
-        "Number of workers; `2..8`: between 2 and 8, as needed.",
+        "Number of workers; `2..8`: between 2 and 8, as needed; `0..4`: none while no requests come.",
         WORKERS,
         unit="span",
         short="-w",
@@ -82,6 +83,24 @@ class WorkerSettings:
         unit="duration",
         minimum=1,
         example="5m",
+    )
+    spare: int = option(
+        0,
+        "With `-w 2..8`: have this many more workers than are busy, so that the next request need not wait.",
+        WORKERS,
+        unit="count",
+        minimum=0,
+        maximum=MOST_WORKERS,
+        example="1",
+        counts="workers",
+    )
+    idle_timeout: float = option(
+        600.0,
+        "With `-w 0..4`: end the last worker when no request has come for this long; the next one waits for a start.",
+        WORKERS,
+        unit="duration",
+        minimum=1,
+        example="30m",
     )
     roll_batch: int = option(
         1,
@@ -170,6 +189,16 @@ class WorkerSettings:
         unit="duration",
         minimum=0.1,
         example="3m",
+    )
+    warmup: tuple[Warmup, ...] = option(
+        (),
+        "Request that each new worker answers before it serves: `/path`, or `POST /path @file`. Can be repeated.",
+        WORKERS,
+        unit="warmup",
+        shown="none",
+        example=EXAMPLE,
+        detail="The file is looked for in the directory of the API. A worker that does not answer with 2xx or 3xx has "
+        "failed to start: [workers.md](workers.md#warm-up).",
     )
     stop_signal: str = option(
         "auto",

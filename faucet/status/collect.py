@@ -15,10 +15,10 @@ from time import monotonic
 from typing import Any
 
 from faucet import __version__
-from faucet.fleet import Fleet
+from faucet.fleet import Fleet, Refused
 from faucet.log.recent import Entry, RecentLog
 from faucet.proxy.pool import Holder
-from faucet.proxy.record import describe
+from faucet.proxy.record import Account, describe
 from faucet.proxy.server import Proxy
 from faucet.proxy.stats import Record
 from faucet.status.endpoints import Endpoints
@@ -63,6 +63,7 @@ class Runtime:
     endpoints: Endpoints = field(default_factory=Endpoints)
     """Up to a second old, but for `follow`."""
     history: History = field(default_factory=lambda: History(now()))
+    _numbered: int = 0
     _refusals_told: int = 0
     _tell_next: float = 0.0
     _snapshots: dict[float, tuple[float, dict[str, Any]]] = field(default_factory=dict)
@@ -121,8 +122,9 @@ class Runtime:
         self._refusals_told += refused
         self._tell_next = monotonic() + REFUSALS_SECONDS
 
-    def totals(self, window: Window) -> Totals:
+    def totals(self, window: Window | None = None) -> Totals:
         """Return the totals of the window and of now."""
+        window = window or self.window()
         stats, dispatcher = self.proxy.stats, self.proxy.pool.dispatcher
         times, after, before = window.times(), counters_of(stats), window.since
         return Totals(
@@ -155,8 +157,31 @@ class Runtime:
         return [self._waiting_row(holder, since) for holder, since in waiting]
 
     def _waiting_row(self, holder: Holder, since: float) -> WaitingRow:
-        limit = self.proxy.pool.dispatcher.limited_by(holder)
-        return WaitingRow(epoch(since), holder.account.client, describe(holder.account), limit)
+        account = holder.account
+        dispatcher = self.proxy.pool.dispatcher
+        return WaitingRow(
+            epoch(since), account.client, describe(account), self._number_of(account),
+            dispatcher.patience(holder) or 0.0, dispatcher.limited_by(holder),
+        )  # fmt: skip
+
+    def _number_of(self, account: Account) -> int:
+        """Return the number of a queued request; only those that somebody looks at get one."""
+        if not account.number:
+            self._numbered += 1
+            account.number = self._numbered
+        return account.number
+
+    def cancel(self, number: int) -> str:
+        """End the queued request with this number: its client gets 503. Return what it asked for.
+
+        Raises Refused if it is not queued any more.
+        """
+        for holder, _ in self.proxy.pool.dispatcher.queue():
+            account = holder.account
+            if number and account.number == number:
+                self.proxy.pool.cancel(holder)
+                return f"{describe(account)} from {account.client}"
+        raise Refused(f"request {number} is not queued: a worker has it, or it is over; `faucet ctl queue` lists them")
 
     def workers(self, window: Window | None = None) -> list[WorkerRow]:
         """Return a row for each worker, in order."""
@@ -211,6 +236,7 @@ def request_row(record: Record) -> RequestRow:
         note=record.note,
         left=round(record.left, 3),
         request_id=record.request_id,
+        error=record.error,
     )
 
 

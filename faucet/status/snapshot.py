@@ -83,6 +83,10 @@ class WaitingRow(NamedTuple):
     since: float
     client: str
     request: str
+    number: int = 0
+    """Its name in the command `cancel`."""
+    patience: float = 0.0
+    """Seconds for which it may be queued; 0: as long as it takes."""
     limit: str = ""
     """The limit whose requests hold as many locks as they may: it waits for them, even if a worker is free."""
 
@@ -126,6 +130,8 @@ class RequestRow(NamedTuple):
     """Seconds of `service` for which the client was gone."""
     request_id: str = ""
     """The id that Faucet gave it; empty without --request-id."""
+    error: str = ""
+    """The last error that its worker wrote while it held the lock."""
 
 
 class EndpointRow(NamedTuple):

@@ -11,9 +11,12 @@ from textual.screen import Screen
 
 from faucet.control.client import NoRuntime, Refusal
 from faucet.settings import MonitorSettings
+from faucet.status.columns import format_age
+from faucet.status.snapshot import WorkerRow
+from faucet.text import visible
 from faucet.tui.feed import Feed
 from faucet.tui.model import Model
-from faucet.tui.screens import Question
+from faucet.tui.question import Answer, Question
 from faucet.tui.table import WorkerTable
 
 COMMANDS = {
@@ -96,11 +99,11 @@ class Acting(App[str]):
         if name is None:
             return
         if self.mode != "local" and self.settings.confirm:
-            question = f"Delete pod {name} (kubectl delete pod)? Its controller starts another one."
-            if (
-                await self.push_screen_wait(Question(question, [("cancel", "Cancel"), ("delete", "Delete")]))
-                != "delete"
-            ):
+            question = Question(
+                f"Delete pod {name}?", "By kubectl delete pod. Its controller starts another one.",
+                [Answer("cancel", "n", "No"), Answer("delete", "y", "Delete it")],
+            )  # fmt: skip
+            if await self.push_screen_wait(question) != "delete":
                 return
         self._act("restart", worker=name)
 
@@ -132,10 +135,33 @@ class Acting(App[str]):
         cell = self.behind.query_one(WorkerTable).selected
         if cell is None:
             return
-        name, row = cell.row.name, cell.row
+        name = cell.row.name
+        answer = "kill"
         if self.settings.confirm:
-            lost = f" {row.request} from {row.client} will fail." if row.locked else ""
-            question = f"Kill worker {name} (pid {row.pid})?{lost}"
-            if await self.push_screen_wait(Question(question, [("cancel", "Cancel"), ("kill", "Kill")])) != "kill":
-                return
-        self._act("kill", worker=name)
+            answer = await self.push_screen_wait(kill_question(cell.row, await self._time_to_start(name), cell.now))
+        if answer in ("kill", "restart"):
+            self._act(answer, worker=name)
+
+    async def _time_to_start(self, name: str) -> float:
+        """Return the seconds that this worker took to start; 0 if it is not known."""
+        try:
+            return float((await self.feed.ask("details", worker=name))["took"] or 0.0)
+        except (Refusal, NoRuntime, KeyError, TypeError):
+            return 0.0
+
+
+def kill_question(row: WorkerRow, start_time: float, now: float) -> Question:
+    """Return the question whether to kill a worker, with what that costs."""
+    replaced = f"Another takes its place in about {format_age(start_time)}." if start_time else ""
+    if not row.locked:
+        answers = [Answer("cancel", "n", "No"), Answer("kill", "y", "Kill it")]
+        return Question(f"Kill worker {row.name} (pid {row.pid})?", f"It is idle. {replaced}".strip(), answers)
+    held = format_age(now - row.locked)
+    lost = f"{visible(row.request)} from {visible(row.client)}, {held} so far, will fail with 502."
+    if row.left:
+        lost = f"{visible(row.request)}, {held} so far, is for nobody: its client has left."
+    return Question(f"Kill worker {row.name} (pid {row.pid})?", f"{lost} {replaced}".strip(), [
+        Answer("cancel", "n", "No"),
+        Answer("kill", "y", "Kill it now"),
+        Answer("restart", "r", "Restart it", "when this request is finished"),
+    ])  # fmt: skip

@@ -17,26 +17,32 @@ from textual.containers import Horizontal
 from textual.screen import Screen
 from textual.widgets import ContentSwitcher, Footer, Input
 
-from faucet.control.client import NoRuntime, Refusal
+from faucet.control.client import NoRuntime
 from faucet.settings import MonitorSettings
 from faucet.status.columns import COLUMNS, Cell
-from faucet.status.snapshot import RequestRow, WaitingRow
+from faucet.status.snapshot import RequestRow
 from faucet.status.usage import Usage, sample_usage
-from faucet.tui.actions import COMMANDS, ON_A_WORKER, Acting
+from faucet.tui.actions import COMMANDS, ON_A_WORKER
 from faucet.tui.feed import Connect, Feed
-from faucet.tui.heat_tab import HISTORY_SECONDS, Heating, HistoryRows
+from faucet.tui.heat_tab import HISTORY_SECONDS, HistoryRows
 from faucet.tui.heat_view import HeatView
 from faucet.tui.help import help_text
-from faucet.tui.items import SOURCES, event_line, log_line, request_line, waiting_line
+from faucet.tui.items import SOURCES, event_line, log_line, request_line
 from faucet.tui.lane_view import LaneView
+from faucet.tui.leaving import GONE, LEFT, LOST, STOPPED
 from faucet.tui.lines import Line, LineView
+from faucet.tui.memory import Layout
 from faucet.tui.model import LogItem, Model
 from faucet.tui.paint import ascii_only
+from faucet.tui.queue_view import QueueHead
+from faucet.tui.queue_view import key_of as queued_key
 from faucet.tui.ranking import ENDPOINTS_SECONDS, key_of
-from faucet.tui.screens import Question, TextScreen, WorkerScreen
-from faucet.tui.spans import LIMITED, Spanning
+from faucet.tui.remembering import Remembering
+from faucet.tui.screens import TextScreen, WorkerScreen
+from faucet.tui.spans import LIMITED
 from faucet.tui.table import WorkerTable
 from faucet.tui.top import HeaderLine, OriginLine, TabLine, Tiles
+from faucet.tui.worst import WorstLine
 from faucet.units import format_size
 
 USAGE_SECONDS = 2.0
@@ -44,6 +50,9 @@ USAGE_SECONDS = 2.0
 
 BESIDE = 160
 """Terminal width from which the lock lanes are also beside the table."""
+
+LOW = 13
+"""Terminal height from which there is room for views below the workers."""
 
 IDLE_SECONDS = 1.0
 """Seconds after which the screen is redrawn even without an update: ages grow."""
@@ -53,17 +62,14 @@ TABS = ("log", "requests", "queue", "events", "lanes", "endpoints", "heat")
 WITHOUT_LINES = ("lanes", "heat")
 """Views that are not lists of lines."""
 
-COVERING = ("lanes", "endpoints", "heat")
-"""Views that take the place of the workers in a terminal with few lines."""
+COVERING = ("queue", "lanes", "endpoints", "heat")
+"""Views that have the keys at once, and no newest line to follow."""
 
 ON_LINES = ("filter", "follow", "wrap", "clear", "copy", "save")
 """Actions on a list of lines."""
 
-LEFT, STOPPED, LOST, GONE = "left", "stopped", "lost", "gone"
-"""How the monitor ends: the service goes on; it was asked to stop; the connection is lost; the terminal is gone."""
 
-
-class Monitor(Heating):
+class Monitor(Remembering):
     """The monitor. Its `run` returns LEFT, STOPPED, LOST or GONE."""
 
     CSS_PATH = "monitor.tcss"
@@ -74,8 +80,9 @@ class Monitor(Heating):
         (BESIDE, "-beside"),
     ]
     VERTICAL_BREAKPOINTS = [  # noqa: RUF012
-        (0, "-short"),
-        (13, "-low"),
+        (0, "-flat"),
+        (8, "-short"),
+        (LOW, "-low"),
         (30, "-high"),
     ]
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -89,18 +96,27 @@ class Monitor(Heating):
         Binding("y", "copy", "Copy line", id="copy", show=False),
         Binding("S", "save", "Save", id="save", show=False),
         Binding("s", "sort", "Sort", id="sort", show=False),
+        Binding("I", "invert", "Invert order", id="invert", show=False),
         Binding("space", "pause", "Pause", id="pause", show=False),
         *(Binding(str(n), f"tab('{name}')", name.title(), id=name, show=False) for n, name in enumerate(TABS, 1)),
         Binding("ctrl+c", "leave", "Quit", show=False),
         Binding("ctrl+z", "suspend_process", "Suspend", show=False),
     ]
 
-    def __init__(self, connect: Connect, settings: MonitorSettings, owner: bool, read_only: bool = False) -> None:
+    def __init__(
+        self,
+        connect: Connect,
+        settings: MonitorSettings,
+        owner: bool,
+        read_only: bool = False,
+        layout: Layout | None = None,
+    ) -> None:
         """Create the monitor. `owner`: the service ends with this monitor, unless it detaches."""
         super().__init__()
         self.settings = settings
         self.owner = owner
         self.read_only = read_only
+        self._remembered = layout
         self.model = Model()
         self.feed = Feed(self.model, connect, settings.refresh, reconnect=not owner)
         self.plain = ascii_only()
@@ -111,7 +127,6 @@ class Monitor(Heating):
         self.filters = dict.fromkeys(TABS, "")
         self.endpoint_rows = []
         self.history = HistoryRows()
-        self.stopping = False
         self._usage: dict[int, Usage] = {}
         self._sampled: dict[int, object] = {}
         self._offered: Sequence[str] = ()
@@ -130,17 +145,19 @@ class Monitor(Heating):
             yield WorkerTable(self.settings.slow, self.plain, "workers")
             yield LaneView("beside", self.settings.slow, self.plain, beside=True)
         yield TabLine("tabs")
+        yield QueueHead("queue-head")
         with ContentSwitcher(initial="log"):
             plain = self.plain
             yield LineView(self._log_line, "no log lines yet", "log", plain)
             yield LineView(self._request_line, "no requests yet", "requests", plain)
-            yield LineView(self._waiting_line, "The queue is empty.", "queue", plain, follow=False)
+            yield LineView(self.queue_item, "The queue is empty.", "queue", plain, follow=False, key=queued_key)
             yield LineView(lambda item: self.limited(item, event_line(item, plain)), "no events yet", "events", plain)
             yield LaneView("lanes", self.settings.slow, plain)
             yield LineView(self.endpoint_item, "no requests yet", "endpoints", plain, follow=False, key=key_of)
             yield HeatView("heat", plain)
         yield Input(placeholder="filter lines by a regular expression; empty: show all", id="filter", compact=True,
                     select_on_focus=False)  # fmt: skip
+        yield WorstLine("worst")
         yield Footer(compact=True)
 
     def on_mount(self) -> None:
@@ -156,6 +173,8 @@ class Monitor(Heating):
         for number in (signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
                 loop.add_signal_handler(number, self.exit, STOPPED if self.owner else LEFT)
+        if self._remembered is not None:
+            self.restore(self._remembered)
         self._feed()
 
     def terminal_is_gone(self) -> None:
@@ -206,8 +225,9 @@ class Monitor(Heating):
         self.behind.query_one("#log", LineView).feed(model.log, model.counts["log"])
         self.behind.query_one("#requests", LineView).feed(model.requests, model.counts["requests"])
         self.behind.query_one("#events", LineView).feed(model.events, model.counts["events"])
-        if self.tab == "queue":
-            self.behind.query_one("#queue", LineView).replace(list(enumerate(model.queue, 1)))
+        self.draw_queue()
+        if self.size.height < LOW:
+            self.behind.query_one(WorstLine).show_model(model, self.settings.slow, self.plain)
         self._draw_lanes()
         self.draw_heat()
         self.fit_endpoints()
@@ -238,22 +258,15 @@ class Monitor(Heating):
         hints.append(f"{self.source} only" if self.tab == "log" and self.source != SOURCES[0] else "")
         hints.append(self.span_hint if self.tab in LIMITED else "")
         hints.append(self.endpoints_hint if self.tab == "endpoints" else "")
-        hints.append("" if view.following or self.tab in ("queue", *COVERING) else "not following (f)")
+        hints.append("" if view.following or self.tab in COVERING else "not following (f)")
         hint = "  ".join(text for text in hints if text)
         self.behind.query_one(TabLine).show_tabs([(name, labels[name]) for name in TABS], self.tab, hint)
 
     def _log_line(self, item: LogItem) -> Line | None:
-        return self.limited(item, log_line(item, self.only, self.source, self._cause(item)))
+        return self.limited(item, log_line(item, self.only, self.source))
 
     def _request_line(self, item: RequestRow) -> Line | None:
-        return self.limited(item, request_line(item, self._cause(item)))
-
-    def _cause(self, item: LogItem) -> str:
-        return self.model.causes.get(item, "") if isinstance(item, RequestRow) else ""
-
-    def _waiting_line(self, item: tuple[int, WaitingRow]) -> Line:
-        position, row = item
-        return waiting_line(row, position, self.model.now())
+        return self.limited(item, request_line(item))
 
     @property
     def view(self) -> LineView:
@@ -307,7 +320,7 @@ class Monitor(Heating):
         focus_lines = isinstance(self.focused, LineView | LaneView | HeatView) or name in COVERING
         self.tab = name
         self.query_one(ContentSwitcher).current = name
-        self.screen.set_class(name in COVERING, "-covering")
+        self.screen.set_class(name != TABS[0], "-covering")
         self.refresh_bindings()
         if focus_lines:
             self.query_one(f"#{name}").focus()
@@ -415,6 +428,15 @@ class Monitor(Heating):
         title = self.sort_endpoints() if self.tab == "endpoints" else self.query_one(WorkerTable).sort_by_next()
         self.notify(f"sorted by {title}", timeout=2)
 
+    def action_invert(self) -> None:
+        """Invert the order of the workers, or of the endpoints if they are shown."""
+        if self.tab == "endpoints":
+            self.endpoint_order = self.endpoint_order.invert()
+            self.draw_endpoints()
+        else:
+            table = self.query_one(WorkerTable)
+            table.sort_by(table.order.invert())
+
     def action_pause(self) -> None:
         """Pause the screen, or resume it."""
         self.paused = not self.paused
@@ -423,48 +445,6 @@ class Monitor(Heating):
     def action_help(self) -> None:
         """Show all keys."""
         self.push_screen(TextScreen("Help", help_text(self.plain)))
-
-    # -- leaving -----------------------------------------------------------------------------------------------
-
-    @work(group="questions", exclusive=True)
-    async def action_leave(self) -> None:
-        """Leave: detach, or stop the service."""
-        alone = self.feed.client is None
-        if self.read_only or alone or (not self.owner and not self.settings.confirm):
-            self.exit(LEFT)
-            return
-        answer = await self.push_screen_wait(Question(*self._leave_question()))
-        if answer == "leave":
-            self.exit(STOPPED if self.owner else LEFT)
-        elif answer == "detach":
-            await self._hand_over()
-        elif answer in ("stop", "now"):
-            self.stopping = await self._ask("stop", now=answer == "now")
-            self.feed.reconnect = self.feed.reconnect and not self.stopping
-
-    def _leave_question(self) -> tuple[str, list[tuple[str, str]]]:
-        """Return the question, and its answers: names and labels."""
-        totals, service = self.model.totals, self.model.service
-        busy = f"\n{totals.locked} in progress, {totals.waiting} queued." if totals and totals.locked else ""
-        if service is not None and service.state == "draining":
-            return f"The service is stopping.{busy}", [
-                ("cancel", "Wait for it"), ("now", "Stop now"), ("leave", "Leave; it stops by itself"),
-            ]  # fmt: skip
-        return f"Leave the service running, or stop it?{busy}", [
-            ("detach", "Detach, keep serving" if self.owner else "Leave, keep serving"), ("stop", "Stop, drain first"),
-            ("now", "Stop now"), ("cancel", "Cancel"),
-        ]  # fmt: skip
-
-    async def _hand_over(self) -> None:
-        if not self.owner:
-            self.exit(LEFT)
-            return
-        try:
-            await self.feed.ask("detach")
-        except (Refusal, NoRuntime) as error:
-            self.notify(str(error), severity="error", markup=False)
-        else:
-            self.exit(LEFT)
 
     def action_screenshot(self, filename: str | None = None, path: str | None = None) -> None:
         """Save the screen as an SVG image."""
@@ -480,8 +460,14 @@ class Monitor(Heating):
         """Called by Textual: the commands of the palette. Textual's own are left out: its `Quit` would not ask."""
         yield SystemCommand("Theme", "Change the colours", self.action_change_theme)
         yield SystemCommand("Screenshot", "Save the screen as an SVG image", self.action_screenshot)
-        for binding in (*Acting.BINDINGS, *Spanning.BINDINGS, *self.BINDINGS):
+        for binding in own_bindings():
             if isinstance(binding, Binding) and binding.id and self.check_action(binding.action.partition("(")[0], ()):
                 action: Callable[[], Any] = partial(self.run_action, binding.action)
                 described = (getattr(self, f"action_{binding.action.partition('(')[0]}").__doc__ or "").strip()
                 yield SystemCommand(f"{binding.description} ({binding.id})", described, action)
+
+
+def own_bindings() -> list[BindingType]:
+    """Return the keys of the monitor and of its halves, the most basic half first."""
+    ours = [kind for kind in reversed(Monitor.__mro__) if kind.__module__.startswith("faucet.")]
+    return [binding for kind in ours for binding in vars(kind).get("BINDINGS", ())]

@@ -69,7 +69,12 @@ class Heating(Ranking):
             except (Refusal, NoRuntime):
                 return  # the header says so; what was there before stays
             self.history.add(step, data["rows"])
+        await self.foretell()
         self.draw_heat()
+
+    async def foretell(self) -> None:
+        """Renew the sentence below the heat maps."""
+        raise NotImplementedError
 
     def draw_heat(self) -> None:
         """Draw the heat maps, if they are shown."""

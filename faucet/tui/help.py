@@ -14,7 +14,7 @@ Workers
   K                 kill; the request in progress fails (asks first)
   + -               add a worker, or remove one (it finishes its request)
   d  t  r           pods: drop the connection; retry now; delete the pod (asks first)
-  s  click header   sort by the next column, or by this one
+  s  click header   sort by the next column, or by this one; I  click again    invert the order
 
 Log, requests, queue, events, lanes, endpoints
   1 … 6  click      switch the view              tab     focus the lines, or the workers
@@ -26,6 +26,10 @@ Log, requests, queue, events, lanes, endpoints
   y                 copy the line (OSC 52)       S       save all lines to a file
   ⏎                 details of a request or line
   n  p              next or previous error       C       copy a request as a curl command
+
+Queue (3): a cell for each request, as high as the share of --queue-timeout that it has waited
+  x                 end the selected request; its client gets 503 (asks first)
+  START is an estimate from what requests took lately; 503: no worker will be free in time
 
 Lock lanes (5; beside the workers from 160 columns)
   ← → ↑ ↓  click    select a request             ⏎       its details

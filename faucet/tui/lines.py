@@ -105,6 +105,7 @@ class LineView(Widget, can_focus=True):
         self._cursor = -1  # -1: none
         self._pattern: re.Pattern[str] | None = None
         self.following = follow
+        self._ranked = not follow
         self.wrapped = False
 
     # -- filling -----------------------------------------------------------------------------------------------
@@ -127,7 +128,7 @@ class LineView(Widget, can_focus=True):
 
     def refill(self) -> None:
         """Render all lines again, after a change of the filter or of `render`."""
-        cursor_item = self._lines[self._cursor].item if 0 <= self._cursor < len(self._lines) else None
+        cursor_item = self.selected
         self._lines, self._rows, self._cursor = [], [], -1
         self._add(self._ring)
         if cursor_item is not None:
@@ -142,6 +143,12 @@ class LineView(Widget, can_focus=True):
         self._ring = ()
         self._lines, self._rows, self._cursor, self._top = [], [], -1, 0
         self.refresh()
+
+    def say(self, text: str) -> None:
+        """Show `text` for as long as there are no lines."""
+        if text != self._empty:
+            self._empty = text
+            self.refresh()
 
     def mark(self, line: Line) -> None:
         """Insert a line that belongs to no item after the newest one."""
@@ -201,6 +208,11 @@ class LineView(Widget, can_focus=True):
         if 0 <= self._cursor < len(self._lines):
             return self._lines[self._cursor]
         return self._lines[-1] if self._lines else None
+
+    @property
+    def selected(self) -> Any:
+        """The item of the line under the cursor; None without a cursor."""
+        return self._lines[self._cursor].item if 0 <= self._cursor < len(self._lines) else None
 
     def filter(self, text: str) -> None:
         """Show only lines that match the regular expression `text`; an invalid one is searched for literally."""
@@ -282,14 +294,24 @@ class LineView(Widget, can_focus=True):
         """Move the cursor by `by` lines."""
         if not self._lines:
             return
-        here = (
-            self._cursor
-            if self._cursor >= 0
-            else self._rows[min(self._top + self.size.height, len(self._rows)) - 1][0] + 1
-        )
+        here = self._cursor if self._cursor >= 0 else self._from(by)
         self._cursor = min(max(here + by, 0), len(self._lines) - 1)
         self.following = False
         self._show_cursor()
+
+    def _from(self, by: int) -> int:
+        """Return where the cursor begins: below the last line in sight; moved down in a ranking, above the first."""
+        if by > 0 and self._ranked:
+            return next((n for n, line in enumerate(self._lines) if not isinstance(line.item, Heading)), 0) - 1
+        return self._rows[min(self._top + self.size.height, len(self._rows)) - 1][0] + 1
+
+    def select(self, matches: Callable[[Any], bool]) -> None:
+        """Move the cursor to the first line whose item matches, if there is one."""
+        found = next((n for n, line in enumerate(self._lines) if matches(line.item)), -1)
+        if found >= 0:
+            self._cursor = found
+            self.following = False
+            self._show_cursor()
 
     def jump(self, matches: Callable[[Any], bool], by: int) -> bool:
         """Move the cursor to the next line whose item matches, or with `by` < 0 to the previous; return if there is."""

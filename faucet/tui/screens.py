@@ -25,37 +25,6 @@ from faucet.units import counted, format_duration
 Fetch = Callable[[], Awaitable[dict[str, Any]]]
 
 
-class Question(ModalScreen[str]):
-    """A question with a few answers. The first is the safe one; Ctrl-C selects the next."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "answer('cancel')", "Cancel"),
-        Binding("ctrl+c,right,down", "app.focus_next", "Next", show=False, priority=True),
-        Binding("left,up", "app.focus_previous", "Previous", show=False),
-    ]
-
-    def __init__(self, question: str, answers: list[tuple[str, str]]) -> None:
-        """Create a question. `answers` are names and labels; the result is the name of the chosen one."""
-        super().__init__()
-        self._question = question
-        self._answers = answers
-
-    def compose(self) -> ComposeResult:
-        """Called by Textual."""
-        with VerticalScroll(classes="dialog", can_focus=False):
-            yield Static(self._question, classes="question", markup=False)
-            for name, label in self._answers:
-                yield Button(label, id=name, compact=True)
-
-    def on_button_pressed(self, event: Button.Pressed) -> None:
-        """Called by Textual."""
-        self.dismiss(event.button.id or "cancel")
-
-    def action_answer(self, name: str) -> None:
-        """Answer with the answer `name`."""
-        self.dismiss(name)
-
-
 class TextScreen(ModalScreen[str]):
     """A text that can be scrolled."""
 

@@ -72,11 +72,15 @@ class Spanning(Acting):
     def action_zoom(self, by: int) -> None:
         """Show a longer or a shorter time: on the lock lanes, and of all figures."""
         index = min(max(SPANS.index(self.feed.window) + by, 0), len(SPANS) - 1)
-        span = self.feed.window = SPANS[index]
+        self.show_last(SPANS[index])
+        self.notify(f"lanes and figures of the last {format_span(SPANS[index])}", timeout=2)
+
+    def show_last(self, seconds: float) -> None:
+        """Show so many seconds, one of SPANS, on the lock lanes, and figures of them."""
+        self.feed.window = seconds
         for lanes in self.behind.query(LaneView):
-            lanes.zoom(span)
+            lanes.zoom(seconds)
         self.run_worker(self.feed.watch(), group="window", exclusive=True, exit_on_error=False)
-        self.notify(f"lanes and figures of the last {format_span(span)}", timeout=2)
 
     @property
     def span_hint(self) -> str:

@@ -13,9 +13,9 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple, TypeVar
 
 from faucet.control.client import Client, Greeting, NoRuntime
 from faucet.control.find import Place, find
@@ -24,11 +24,14 @@ from faucet.log.handler import print_error
 from faucet.settings import MonitorSettings
 from faucet.ssh.secrets import VARIABLE as SECRETS_VARIABLE
 from faucet.ssh.secrets import Secrets
+from faucet.tui import memory
 from faucet.tui.terminal import EXIT_GONE, draw_on_a_terminal, follow_its_size, watch_terminal
 from faucet.workers import orphans
 
 if TYPE_CHECKING:
     from faucet.tui.app import Monitor
+
+T = TypeVar("T")
 
 OWNER_VARIABLE = "FAUCET_OWNER"
 """Environment variable with the descriptor of the runtime's end of the socket pair."""
@@ -112,7 +115,8 @@ class _Outcome(NamedTuple):
 
 def _watch(own: socket.socket, settings: MonitorSettings) -> _Outcome:
     """Run the monitor."""
-    from faucet.tui.app import LOST, Monitor
+    from faucet.tui.app import Monitor
+    from faucet.tui.leaving import LOST
 
     greetings: list[Greeting] = []
 
@@ -122,7 +126,7 @@ def _watch(own: socket.socket, settings: MonitorSettings) -> _Outcome:
         greetings.append(client.greeting)
         return client
 
-    app = Monitor(connect, settings, owner=True)
+    app = Monitor(connect, settings, owner=True, layout=memory.load())
     how = _show(app) or LOST
     own.close()
     said = app.model.events[-1].text if app.model.events else ""
@@ -131,12 +135,21 @@ def _watch(own: socket.socket, settings: MonitorSettings) -> _Outcome:
 
 def _show(app: Monitor) -> str | None:
     """Run the monitor until it ends, or its terminal is gone. Return how it ended."""
+    try:
+        return run_on_terminal(app.run, app.terminal_is_gone)
+    finally:
+        if app.left_with is not None:
+            memory.save(app.left_with)
+
+
+def run_on_terminal(run: Callable[[], T], terminal_is_gone: Callable[[], None]) -> T:
+    """Return what `run` returns, which draws on the terminal. `terminal_is_gone` ends it, called from a thread."""
     _lower_priority()
     draw_on_a_terminal()
     follow_its_size()
-    ended = watch_terminal(app.terminal_is_gone)
+    ended = watch_terminal(terminal_is_gone)
     try:
-        return app.run()
+        return run()
     finally:
         ended.set()
 
@@ -144,7 +157,7 @@ def _show(app: Monitor) -> str | None:
 def _lower_priority() -> None:
     """Leave the CPU to the service."""
     with contextlib.suppress(OSError):
-        os.nice(NICENESS)
+        os.nice(max(NICENESS - os.nice(0), 0))
 
 
 OWN_PATIENCE = 30.0
@@ -153,7 +166,7 @@ OWN_PATIENCE = 30.0
 
 def _after(runtime: subprocess.Popen[bytes], outcome: _Outcome, errors: IO[bytes]) -> int:
     """Print how the service ended, or that it goes on, after the monitor is gone. Return the exit code."""
-    from faucet.tui.app import GONE, LEFT
+    from faucet.tui.leaving import GONE, LEFT
 
     greeting = outcome.greeting
     if outcome.how == GONE:
@@ -184,7 +197,8 @@ def attach(which: str | None, settings: MonitorSettings, read_only: bool, place:
     if problem:
         print_error(f"the monitor cannot run here: {problem}; use `faucet ctl status` instead")
         return 1
-    from faucet.tui.app import GONE, LOST, Monitor
+    from faucet.tui.app import Monitor
+    from faucet.tui.leaving import GONE, LOST
 
     async def connect() -> Client:
         return await find(which, place)
@@ -194,7 +208,7 @@ def attach(which: str | None, settings: MonitorSettings, read_only: bool, place:
     except NoRuntime as error:
         print_error(str(error))
         return 1
-    outcome = _show(Monitor(connect, settings, owner=False, read_only=read_only))
+    outcome = _show(Monitor(connect, settings, owner=False, read_only=read_only, layout=memory.load()))
     return EXIT_GONE if outcome == GONE else 1 if outcome == LOST else 0
 
 

@@ -14,6 +14,7 @@ from faucet.proxy.locks import Dispatcher, Lease, QueueFull
 from faucet.status.endpoint import endpoint_of
 from faucet.status.quantiles import quantile_of
 from faucet.status.snapshot import RequestRow
+from faucet.units import counted, format_duration
 
 OTHERS = (-1, 0, 1, 2)
 """Numbers of workers that are tried, besides those that there are."""
@@ -101,3 +102,53 @@ def replayed(jobs: Sequence[Job], workers: int, queue_limit: int, queue_timeout:
     seconds = max(until - began, 1e-9)
     return Outcome(workers, quantile_of(waits, 0.5), quantile_of(waits, 0.95), waits[-1] if waits else 0.0,
                    refused, used / workers / seconds)  # fmt: skip
+
+
+def outcomes(requests: Sequence[RequestRow], workers: int, queue_limit: int) -> list[Outcome]:
+    """Return the outcomes of other numbers of workers, ascending; none if too few requests are known."""
+    jobs = jobs_of(requests)
+    if len(jobs) < LEAST or workers < 1:
+        return []
+    return [replayed(jobs, workers + by, queue_limit) for by in OTHERS if workers + by > 0]
+
+
+TOO_FEW = (
+    "Too few requests are known to say what other numbers of workers would change: at least 20 of the last 5 minutes. "
+    "If more than about 200 requests a second are served, the monitor does not see them all."
+)
+
+EXPLAINED = (
+    "The requests of the last 5 minutes, as they came, and as long as each kept its worker, through the dispatcher "
+    "that serves. Clients that would have come back sooner, limits for endpoints, and what workers take from each other "
+    "(processors, a database) are not in it."
+)
+
+
+def sentence(found: Sequence[Outcome], plain: bool) -> str:
+    """Return what matters of the outcomes: `6 workers: p95 wait 1.5s → 40ms`; empty without any."""
+    if not found:
+        return ""
+    now = found[1] if len(found) == len(OTHERS) else found[0]
+    others = ", ".join(f"{_wait(each.p95)} with {each.workers}" for each in found if each is not now)
+    arrow = "->" if plain else "→"
+    return f"{counted(now.workers, 'worker')}: p95 wait {_wait(now.p95)} {arrow} {others}   W what if"
+
+
+def forecast_text(found: Sequence[Outcome], measured: Sequence[float]) -> str:
+    """Return the outcomes as a table. `measured`: how long the requests really waited."""
+    if not found:
+        return TOO_FEW
+    lines = ["WORKERS    QUEUED P50      P95      MAX   503   BUSY"]
+    lines += [
+        f"{each.workers:7}    {_wait(each.p50):>10} {_wait(each.p95):>8} {_wait(each.longest):>8} {each.refused:5} "
+        f"{each.busy:6.0%}"
+        for each in found
+    ]
+    really = sorted(measured)
+    lines.append(f"{'in fact':>7}    {_wait(quantile_of(really, 0.5)):>10} {_wait(quantile_of(really, 0.95)):>8} "
+                 f"{_wait(max(really, default=0.0)):>8}")  # fmt: skip
+    return "\n".join([*lines, "", EXPLAINED])
+
+
+def _wait(seconds: float) -> str:
+    return format_duration(seconds) if seconds >= 0.00005 else "0"

@@ -9,6 +9,7 @@ from typing import Any
 
 from faucet.proxy.server import Proxy
 from faucet.settings import WorkerSettings
+from faucet.workers.kernel_kills import KernelKills
 from faucet.workers.program import Program
 from faucet.workers.reaper import Reaper
 
@@ -29,6 +30,7 @@ class Context:
     """Returns a port for a process in the slot with this number. Raises OSError."""
     ports_taken: set[int] = field(default_factory=set)
     """Ports that other programs took before a worker could."""
+    kernel_kills: KernelKills = field(default_factory=KernelKills)
     exposed: bool = False
     """The log has said that workers can be reached from other machines."""
 

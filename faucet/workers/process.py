@@ -14,6 +14,7 @@ import logging
 import os
 import signal
 import subprocess
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -47,6 +48,9 @@ IGNORED_AFTER = 1.0
 TERM_AFTER = 3.0
 """Seconds after the first signal at which SIGTERM comes anyway: until then exit hooks may run."""
 
+RSS_UNIT = 1 if sys.platform == "darwin" else 1024
+"""Bytes in the unit of `ru_maxrss`, see getrusage(2)."""
+
 LineCallback = Callable[[str, str], None]
 """Called with `out` or `err`, and a line."""
 
@@ -63,6 +67,8 @@ class ChildProcess:
         """Done when nothing of it is left, its descendants included."""
         self.signals: set[signal.Signals] = set()
         """All signals that Faucet has sent it."""
+        self.peak = 0
+        """The most bytes of memory that it had, or a child that it has waited for; 0 until it is `gone`."""
         self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
         self.home = home
         """Its TMPDIR; empty if it has none of its own."""
@@ -221,10 +227,20 @@ class ChildProcess:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
             self._reaper.forget(self.pid)
-            self._popen.wait()
+            self._reap()
             orphans.reaped(self.pid)
             self._reaper.scratch.remove(self.home)
             self.gone.set_result(None)
+
+    def _reap(self) -> None:
+        """Give its number back, and take note of its memory, which only this tells of a process that has ended."""
+        try:
+            _, status, usage = os.wait4(self.pid, 0)
+        except ChildProcessError:  # a thread has reaped it (macOS)
+            self._popen.wait()
+        else:
+            self._popen.returncode = os.waitstatus_to_exitcode(status)
+            self.peak = usage.ru_maxrss * RSS_UNIT
 
     async def output_ended(self) -> None:
         """Wait until all that it wrote is read, or nothing that belongs to it can write any more."""

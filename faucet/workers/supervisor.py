@@ -12,7 +12,7 @@ from faucet.fleet import Action, Answer, Origin, Refused, StartFailed, WorkerDet
 from faucet.proxy.server import Proxy
 from faucet.settings import MOST_WORKERS, Span, WorkerSettings
 from faucet.units import counted
-from faucet.workers.autoscale import Autoscaler
+from faucet.workers.autoscale import Autoscaler, first
 from faucet.workers.causes import Cause, Reason
 from faucet.workers.context import Context
 from faucet.workers.health import watch_health
@@ -59,7 +59,7 @@ class Supervisor:
         self.proxy = proxy
         self.reaper = Reaper()
         self.context = Context(program, settings, proxy, self.reaper, on_line, self.choose_port)
-        self.slots = [Slot(number, self.context, self) for number in range(1, span.least + 1)]
+        self.slots = [Slot(number, self.context, self) for number in range(1, first(span, settings) + 1)]
         self.closing: list[Slot] = []
         """Slots that were scaled away, and whose requests in progress are not finished yet."""
         self.rolling = RollingRestarts(self, settings.roll_batch)
@@ -87,7 +87,7 @@ class Supervisor:
 
     def start(self) -> None:
         """Start all workers, side by side."""
-        _log.info("starting %s", counted(self.span.least, "worker"))
+        _log.info("starting %s", counted(len(self.slots), "worker"))
         self.reaper.guard()
         for slot in self.slots:
             self._start(slot)
@@ -99,6 +99,10 @@ class Supervisor:
 
     def _tick(self) -> None:
         self._tick_later()
+        self.context.kernel_kills.look()
+        for slot in self.slots:
+            if slot.instance is not None:
+                slot.instance.mark_slow()
         if not self.ending:
             self._autoscaler.look()
             self._recycler.look()
@@ -109,6 +113,10 @@ class Supervisor:
 
     def _start(self, slot: Slot) -> None:
         self._tasks[slot] = tasks.start(slot.live(), f"worker {slot}")
+
+    async def leave(self, seconds: float) -> bool:
+        """See Fleet."""
+        return False
 
     async def stop(self, grace: float = STOP_GRACE) -> None:
         """End all workers; SIGKILL after `grace` seconds. Nothing of them is left afterwards."""
@@ -150,6 +158,7 @@ class Supervisor:
     def became_ready(self, slot: Slot) -> None:
         """Serve, and watch the health of the new process."""
         self.proxy.pool.outage = self._advice_told = ""
+        self.proxy.pool.asleep = False
         if not self.first_ready.done():
             self.first_ready.set_result(None)
         if self._settings.health_path and slot.instance is not None and not self.ending:
@@ -160,6 +169,7 @@ class Supervisor:
 
     def start_failed(self, slot: Slot, failure: str) -> None:
         """Give up if no start ever succeeded, and all workers have had their chances."""
+        self.proxy.pool.asleep = False
         self._advise(slot)
         if all(other.failed for other in self.slots):
             self.proxy.pool.fail(f"No worker can be started; the last one to try, worker {slot}, {failure}")
@@ -243,7 +253,7 @@ class Supervisor:
     @property
     def failing(self) -> bool:
         """Whether no worker is in service, and each has failed to start."""
-        return all(slot.failed_starts and not slot.in_service for slot in self.slots)
+        return bool(self.slots) and all(slot.failed_starts and not slot.in_service for slot in self.slots)
 
     def statuses(self) -> list[WorkerStatus]:
         """Return the status of all workers, in order, and of the other processes in their slots."""
@@ -251,7 +261,8 @@ class Supervisor:
 
     def notice(self) -> str:
         """Return how far a rolling restart is, or else what is wrong; an empty text if nothing is."""
-        return self.rolling.notice() or self._trouble()
+        asleep = "" if self.slots else "no worker runs, since no request came; the next one starts one"
+        return self.rolling.notice() or self._trouble() or asleep
 
     def details(self, worker: str) -> WorkerDetails:
         """Return all details of one worker. Raises Refused if there is no such worker."""
@@ -343,8 +354,9 @@ class Supervisor:
     def scale(self, count: int, who: str) -> str:
         """Have `count` workers; those that are too many finish their requests in progress. Raises Refused."""
         self._refuse_if_ending()
-        if not 1 <= count <= MOST_WORKERS:
-            raise Refused(f"{count} workers are not possible; expected a number from 1 to {MOST_WORKERS}")
+        least = min(self.span.least, 1)
+        if not least <= count <= MOST_WORKERS:
+            raise Refused(f"{count} workers are not possible; expected a number from {least} to {MOST_WORKERS}")
         before = len(self.slots)
         if count == before:
             return f"there are {count} workers already"
@@ -356,6 +368,7 @@ class Supervisor:
             cause = Cause(Reason.SCALE_DOWN, f"scaled down by {who}")
             self.act(self._close(slot, cause), f"end of worker {slot}")
         del self.slots[count:]
+        self.proxy.pool.asleep = self.proxy.pool.asleep or not self.slots
         return f"{count} workers, {before} before"
 
     def _add_slot(self) -> None:

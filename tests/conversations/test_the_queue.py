@@ -89,3 +89,31 @@ async def test_a_reset_that_meets_our_answer_stops_nobody_elses(scripted: OpenSt
     await worker.expect(GET)
     await stayer.send(GET)
     assert (await stayer.read_answer())[0] == 503, "the queue still has a clock"
+
+
+async def test_an_operator_ends_the_waiting_of_one_request_and_no_other(scripted: OpenStage) -> None:
+    stage = await scripted()
+    first, second, third = [await stage.client() for _ in range(3)]
+    await first.send(GET)
+    worker = await stage.worker.connection()
+    await worker.expect(GET)
+    for client in (second, third):
+        await client.send(GET)
+        await client.expect_quiet()
+    pool = stage.proxy.pool
+    holder, _ = next(pool.dispatcher.queue())
+    pool.cancel(holder)
+    status, answer = await second.read_answer()
+    assert status == 503
+    assert b"An operator of the service has ended this request" in answer
+    assert pool.stats.refusals == {"cancelled": 1}
+    await worker.send(OK)
+    await first.expect(OK)
+    await worker.expect(GET)
+    pool.cancel(holder)  # it is over
+    await worker.send(OK)
+    await third.expect(OK)
+    await second.send(GET)
+    await worker.expect(GET)
+    await worker.send(OK)
+    await second.expect(OK)

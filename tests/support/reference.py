@@ -21,6 +21,7 @@ from faucet.settings import (
     K8sSettings,
     LocalSettings,
     Option,
+    TopSettings,
 )
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -30,6 +31,7 @@ COMMANDS: dict[str, type[Any]] = {
     "demo": DemoSettings,
     "k8s": K8sSettings,
     "attach": AttachSettings,
+    "top": TopSettings,
 }
 """The commands that take options of the settings. `faucet` alone is short for `faucet local`."""
 
@@ -60,7 +62,7 @@ class Entry:
     @property
     def in_file(self) -> bool:
         """Whether `faucet.toml` may set it."""
-        return self.name != "config" and self.commands != ("attach",)
+        return self.name != "config" and bool({*self.commands} - {"attach", "top"})
 
     @property
     def switch(self) -> bool:
@@ -118,7 +120,8 @@ def _entry(name: str, field: Field[Any], kind: Any) -> Entry:
 
 def groups() -> dict[str, list[Entry]]:
     """Return the options by group, in the order in which people need them."""
-    order = ("Service", "Workers", "Queue and time limits", "Messages", "Log", "Monitor", "Pods", "Through SSH")
+    order = ("Service", "Workers", "Queue and time limits", "Messages", "Log", "Monitor", "Pods", "Several Faucets",
+             "Through SSH")  # fmt: skip
     every = entries().values()
     assert {entry.option.group for entry in every} == set(order)
     return {group: [entry for entry in every if entry.option.group == group] for group in order}
@@ -145,6 +148,7 @@ UNITS = {
     "names": "names, separated by commas",
     "signal": "name of a signal",
     "limit": "limit: a match and `key=value`",
+    "warmup": "request: a path, or a method, a path and `@file`",
 }
 
 

@@ -63,7 +63,7 @@ SECONDS = [
     for n in range(60)
 ]
 
-QUEUE = [WaitingRow(NOW - 0.4 + n / 10, "10.0.0.7", f"GET /score?id={n}") for n in range(3)]
+QUEUE = [WaitingRow(NOW - 0.4 + n / 10, "10.0.0.7", f"GET /score?id={n}", n + 101, 60.0) for n in range(3)]
 
 REQUESTS = [
     RequestRow(NOW - 20 + n, "10.0.0.7", "GET" if n % 3 else "POST", f"/score?id={n}", 200 if n != 4 else 502, 312, 120,

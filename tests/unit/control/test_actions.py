@@ -58,6 +58,8 @@ def test_an_action_gets_what_it_needs(
         ({"do": "restart", "worker": True}, "no worker named"),
         ({"do": "scale", "count": "4"}, "invalid `count`"),
         ({"do": "scale", "count": True}, "invalid `count`"),
+        ({"do": "cancel"}, "no request named"),
+        ({"do": "cancel", "request": True}, "no request named"),
         (
             {"do": "dance"},
             "unknown command 'dance'; expected watch, .*health, history, logs, requests, restart, rolling-",

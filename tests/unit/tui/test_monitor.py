@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from textual.widgets import Button, Input
 
-from faucet.tui.app import LEFT
 from faucet.tui.help import help_text
+from faucet.tui.leaving import LEFT
+from faucet.tui.question import Question
 from faucet.tui.request_screen import RequestScreen
-from faucet.tui.screens import Question, WorkerScreen
+from faucet.tui.screens import WorkerScreen
 from faucet.tui.table import WorkerTable
 from tests.support.screen import Open, drawn, keys, redrawn, screen_text
 from tests.support.stage_picture import LOG, NOW, SERVICE, WORKERS, worker
@@ -47,6 +48,8 @@ async def test_output_of_workers_is_neither_markup_nor_control(opened: Open) -> 
         (["h"], ("hold", {"worker": "1"})),
         (["end", "up", "h"], ("resume", {"worker": "7"})),
         (["K", "right", "enter"], ("kill", {"worker": "1"})),
+        (["K", "y"], ("kill", {"worker": "1"})),
+        (["K", "r"], ("restart", {"worker": "1"})),
         (["K", "ctrl+c", "enter"], ("kill", {"worker": "1"})),
         (["enter", "h"], ("hold", {"worker": "1"})),
     ],
@@ -62,9 +65,12 @@ async def test_killing_asks_first_and_the_safe_answer_is_the_first(opened: Open)
     async with opened() as (app, pilot, runtime):
         await keys(app, pilot, "K")
         assert isinstance(app.screen, Question)
-        assert "will fail" in screen_text(app)
-        await keys(app, pilot, "enter")
-        assert runtime.asked == []
+        text = screen_text(app)
+        assert "POST /predict from 10.0.0.7, 1.24s so far, will fail with" in text
+        assert "Another takes its place in about 1.3s." in text
+        for answer in ("enter", "n", "escape"):
+            await keys(app, pilot, answer, "K")
+        assert {asked for asked, _ in runtime.asked} == {"details"}
     async with opened(confirm=False) as (app, pilot, runtime):
         await keys(app, pilot, "K")
         assert runtime.asked[-1][0] == "kill"
@@ -109,7 +115,7 @@ async def test_mouse(opened: Open) -> None:
         await pilot.click("#tabs", offset=(8, 0))
         assert app.tab == "requests"
         await pilot.click(WorkerTable, offset=(8, 0))
-        assert table.sorted_by == "STATE"
+        assert table.order.column == "state"
         await pilot.click(WorkerTable, offset=(5, 3), times=2)
         await pilot.pause()
         assert isinstance(app.screen, WorkerScreen)
@@ -226,8 +232,12 @@ async def test_sorting_and_pausing(opened: Open) -> None:
         table = app.query_one(WorkerTable)
         for _ in range(4):
             await keys(app, pilot, "s")
-        assert table.sorted_by == "LOCK"
+        assert table.order.column == "lock"
         assert [cell.row.name for cell in table._cells[:3]] == ["4", "1", "2"], "held longest first"
+        assert "LOCK▼" in screen_text(app)
+        await keys(app, pilot, "I")
+        assert "LOCK▲" in screen_text(app)
+        assert [cell.row.name for cell in table._cells[-3:]] == ["2", "1", "4"]
         await keys(app, pilot, "space")
         runtime.tell({"changes": {"workers": {"9": worker("9")}}, "now": NOW})
         assert "paused" in (await redrawn(app, pilot))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from faucet.tui.app import LEFT, LOST, STOPPED
+from faucet.tui.leaving import LEFT, LOST, STOPPED
 from faucet.tui.lines import LineView
 from faucet.tui.model import Model
-from faucet.tui.screens import Question, TextScreen
+from faucet.tui.question import Question
+from faucet.tui.screens import TextScreen
 from tests.support.screen import Open, keys, redrawn, screen_text
 from tests.support.stage_picture import NOW, snapshot
 
@@ -16,6 +17,8 @@ from tests.support.stage_picture import NOW, snapshot
     ("pressed", "asked", "outcome"),
     [
         (["enter"], "detach", LEFT),
+        (["d"], "detach", LEFT),
+        (["s"], "stop", STOPPED),
         (["right", "enter"], "stop", STOPPED),
         (["ctrl+c", "ctrl+c", "enter"], "stop", STOPPED),
     ],
@@ -35,7 +38,7 @@ async def test_leaving_as_owner(opened: Open, pressed: list[str], asked: str, ou
 async def test_all_answers_can_be_seen(opened: Open, size: tuple[int, int]) -> None:
     async with opened(size) as (app, pilot, _):
         await keys(app, pilot, "q")
-        for label in ("Detach, keep serving", "Stop, drain first", "Stop now", "Cancel"):
+        for label in ("Detach, keep serving", "Stop, drain first", "Stop now", "Stay"):
             assert label in screen_text(app)
             assert label in str(app.focused.label)  # type: ignore[union-attr]
             await keys(app, pilot, "down")
@@ -83,7 +86,7 @@ async def test_a_filter_does_not_look_at_the_time(opened: Open) -> None:
 
 async def test_staying(opened: Open) -> None:
     async with opened() as (app, pilot, runtime):
-        for answer in (["escape"], ["left", "enter"]):
+        for answer in (["escape"], ["left", "enter"], ["n"]):
             await keys(app, pilot, "q", *answer)
             assert len(app.screen_stack) == 1
         assert runtime.asked == []

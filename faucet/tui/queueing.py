@@ -1,0 +1,99 @@
+"""The half of the monitor about the queue: how long each request will wait, and how to end the waiting of one."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import on, work
+from textual.binding import Binding, BindingType
+
+from faucet.status.columns import format_age
+from faucet.status.queue import Outlook, Prospect, client_text, outlook, refused_text, start_text, took_by_endpoint
+from faucet.text import visible
+from faucet.tui.leaving import Leaving
+from faucet.tui.lines import Heading, Line, LineView
+from faucet.tui.question import Answer, Question
+from faucet.tui.queue_view import QueueHead, QueueItem, queue_line
+from faucet.tui.screens import TextScreen
+
+
+class Queueing(Leaving):
+    """The queue."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("x", "cancel", "End", id="cancel")]
+
+    def queue_item(self, item: QueueItem) -> Line:
+        """Return a queued request, or the titles, as a line."""
+        return queue_line(item, self.size.width, self.plain)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Called by Textual: whether an action is available."""
+        if action == "cancel":
+            return self.tab == "queue" and not self.read_only
+        return super().check_action(action, parameters)
+
+    def _outlook(self) -> Outlook | None:
+        model = self.model
+        if model.totals is None:
+            return None
+        return outlook(
+            model.queue, model.rows, model.limits, model.totals.waiting, took_by_endpoint(model.requests), model.now()
+        )
+
+    def draw_queue(self) -> None:
+        """Draw the queue, if it is shown."""
+        head = self.behind.query_one(QueueHead)
+        expected = self._outlook() if self.tab == "queue" else None
+        head.show_outlook(expected, self.size.width, self.size.height < 24, self.plain)
+        if expected is not None:
+            rows: list[QueueItem] = list(enumerate(expected.rows, 1))
+            self.behind.query_one("#queue", LineView).replace([Heading(), *rows] if rows else [])
+
+    @on(QueueHead.Chosen)
+    def _cell_chosen(self, event: QueueHead.Chosen) -> None:
+        view = self.behind.query_one("#queue", LineView)
+        view.select(lambda item: isinstance(item, tuple) and item[0] == event.position + 1)
+        view.focus()
+
+    def show_item(self, item: object) -> None:
+        """Show the details of an item: of a queued request, what to expect."""
+        if isinstance(item, tuple) and isinstance(item[1], Prospect):
+            self.push_screen(TextScreen("Queued request", queued_details(item[0], item[1], self.plain)))
+        else:
+            super().show_item(item)
+
+    @work(group="questions")
+    async def action_cancel(self) -> None:
+        """End the waiting of the selected request: its client gets 503."""
+        item = self.view.selected
+        if not isinstance(item, tuple):
+            self.notify("select a request first, with the arrow keys", severity="warning", timeout=3)
+            return
+        row = item[1].row
+        if self.settings.confirm:
+            question = Question(
+                "End this request?",
+                f"{visible(row.request)} from {visible(row.client)} has waited {format_age(item[1].waited)}. "
+                "No worker has begun with it. Its client gets 503.",
+                [Answer("cancel", "n", "No"), Answer("end", "y", "End it")],
+            )
+            if await self.push_screen_wait(question) != "end":
+                return
+        self._act("cancel", request=row.number)
+
+
+def queued_details(position: int, row: Prospect, plain: bool) -> str:
+    """Return all about a queued request as text."""
+    expected = {"?": "not known: no request has finished yet, or no worker is in service",
+                "503": "it will get 503 before a worker is free"}  # fmt: skip
+    start = start_text(row)
+    return "\n".join([
+        visible(row.row.request),
+        "",
+        f"client         {client_text(row, plain)}",
+        f"position       {position}",
+        f"has waited     {format_age(row.waited)}",
+        f"gets 503 in    {refused_text(row)}",
+        f"starts in      {expected.get(start, f'about {start}')}",
+        f"number         {row.row.number}  (faucet ctl cancel {row.row.number})",
+    ])  # fmt: skip
