@@ -37,6 +37,7 @@ from faucet.settings import (
     DemoSettings,
     K8sSettings,
     LocalSettings,
+    ReplaySettings,
     ServeSettings,
     TopSettings,
 )
@@ -226,7 +227,17 @@ def attach(settings: AttachSettings) -> int:
     except StartFailed as error:
         print_error(str(error))
         return EXIT_FAILED
-    return attach_monitor(settings.which, settings, settings.read_only, place)
+    return attach_monitor(settings.which, settings, settings.read_only, place, settings.record)
+
+
+def replay(settings: ReplaySettings) -> int:
+    """Show a recording in the monitor: of `attach --record`, or what `--black-box` has kept."""
+    from faucet.tui.start import replay as replay_recording
+
+    if settings.file is None:
+        print_error("which recording? For example: faucet replay incident.jsonl")
+        return EXIT_USAGE
+    return replay_recording(settings.file, settings, settings.begin)
 
 
 app.default(with_options(local, LocalSettings))
@@ -235,6 +246,7 @@ app.command(with_options(demo, DemoSettings), name="demo")
 app.command(with_options(k8s, K8sSettings), name="k8s")
 app.command(with_options(attach, AttachSettings), name="attach")
 app.command(with_options(top, TopSettings), name="top")
+app.command(with_options(replay, ReplaySettings), name="replay")
 app.command(with_options(config, LocalSettings), name="config")
 
 

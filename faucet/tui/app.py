@@ -18,6 +18,7 @@ from textual.screen import Screen
 from textual.widgets import ContentSwitcher, Footer, Input
 
 from faucet.control.client import NoRuntime
+from faucet.control.recording import Recording
 from faucet.settings import MonitorSettings
 from faucet.status.columns import COLUMNS, Cell
 from faucet.status.snapshot import RequestRow
@@ -38,9 +39,11 @@ from faucet.tui.queue_view import QueueHead
 from faucet.tui.queue_view import key_of as queued_key
 from faucet.tui.ranking import ENDPOINTS_SECONDS, key_of
 from faucet.tui.remembering import Remembering
+from faucet.tui.replay_feed import ReplayFeed
 from faucet.tui.screens import TextScreen, WorkerScreen
 from faucet.tui.spans import LIMITED
 from faucet.tui.table import WorkerTable
+from faucet.tui.time_line import TimeLine
 from faucet.tui.top import HeaderLine, OriginLine, TabLine, Tiles
 from faucet.tui.worst import WorstLine
 from faucet.units import format_size
@@ -105,20 +108,29 @@ class Monitor(Remembering):
 
     def __init__(
         self,
-        connect: Connect,
+        connect: Connect | None,
         settings: MonitorSettings,
         owner: bool,
         read_only: bool = False,
         layout: Layout | None = None,
+        recording: Recording | None = None,
+        start: float | None = None,
     ) -> None:
-        """Create the monitor. `owner`: the service ends with this monitor, unless it detaches."""
+        """Create the monitor. `owner`: the service ends with this monitor, unless it detaches.
+
+        Without a connection it shows a `recording`, from `start` on.
+        """
         super().__init__()
         self.settings = settings
         self.owner = owner
         self.read_only = read_only
         self._remembered = layout
+        self._start = start
         self.model = Model()
-        self.feed = Feed(self.model, connect, settings.refresh, reconnect=not owner)
+        if connect is None:
+            self.feed: Feed = ReplayFeed(self.model, recording or Recording(), settings.refresh)
+        else:
+            self.feed = Feed(self.model, connect, settings.refresh, reconnect=not owner)
         self.plain = ascii_only()
         self.paused = False
         self.tab = "log"
@@ -139,6 +151,7 @@ class Monitor(Remembering):
     def compose(self) -> ComposeResult:
         """Called by Textual."""
         yield HeaderLine("header")
+        yield TimeLine("moment")
         yield OriginLine("origin")
         yield Tiles("tiles")
         with Horizontal(id="middle"):
@@ -169,6 +182,8 @@ class Monitor(Remembering):
         self.set_interval(USAGE_SECONDS, self._sample_usage)
         self.set_interval(ENDPOINTS_SECONDS, self.fetch_endpoints)
         self.set_interval(HISTORY_SECONDS, self.fetch_history)
+        if self.replaying:
+            self.call_after_refresh(self.go_to, self.feed.recording.start if self._start is None else self._start)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
@@ -195,7 +210,8 @@ class Monitor(Remembering):
     # -- drawing -----------------------------------------------------------------------------------------------
 
     def _refresh(self) -> None:
-        if self.paused or not self.screen_stack or not self.behind.query(HeaderLine):
+        self.play()
+        if self.paused or self.replaying or not self.screen_stack or not self.behind.query(HeaderLine):
             return  # without a screen the app is closing: its timers end after its screens
         model = self.model
         clock_runs = bool(model.queue) or any(row.locked for row in model.workers.values())
@@ -203,19 +219,31 @@ class Monitor(Remembering):
             return
         self._drawn, self._draw_again = model.version, monotonic() + IDLE_SECONDS
         with self.batch_update():
-            self._draw()
+            self.draw()
 
-    def _draw(self) -> None:
+    def draw_now(self) -> None:
+        """Draw, whether or not something has changed. While paused at what was shown last, that stays."""
+        if self.paused and self.player is None:
+            self.draw_hints()
+        elif self.screen_stack and self.behind.query(HeaderLine):
+            with self.batch_update():
+                self.draw()
+
+    def draw(self) -> None:
+        """Draw everything."""
         model = self.model
         model.settle()
         now = model.now()
-        remark = "read only" if self.read_only else ""
+        remark = "recording" if self.replaying else "read only" if self.read_only else ""
         self.behind.query_one(HeaderLine).show_model(
             model, "paused, press space to resume" if self.paused else remark, self.plain
         )
+        self.draw_past()
         self.behind.query_one(OriginLine).show_service(model.service, now, self.plain)
         self.behind.query_one(Tiles).show_model(model, self.plain)
-        cells = [Cell(row, now, self._usage.get(row.pid), self.plain) for row in model.rows]
+        cells = [
+            Cell(row, now, self._usage.get(row.pid) if self.player is None else None, self.plain) for row in model.rows
+        ]
         self.behind.query_one(WorkerTable).show_kind(self.mode)
         offered = model.service.actions if model.service is not None else ()
         if offered != self._offered:
@@ -280,7 +308,7 @@ class Monitor(Remembering):
     def _sample_usage(self) -> None:
         """Sample CPU and memory of the workers, if they are on this machine."""
         service = self.model.service
-        if service is None or service.mode != "local" or self.paused:
+        if service is None or service.mode != "local" or self.paused or self.replaying:
             return
         pids = {row.pid: row for row in self.model.rows if row.pid}
         self._usage = sample_usage(pids, self._sampled)
@@ -326,11 +354,7 @@ class Monitor(Remembering):
             self.query_one(f"#{name}").focus()
         self.fetch_endpoints()
         self.fetch_history()
-        self._draw_now()
-
-    def _draw_now(self) -> None:
-        self._drawn = -1
-        self._refresh()
+        self.draw_now()
 
     def action_filter(self) -> None:
         """Show only the lines that match a regular expression."""
@@ -361,11 +385,11 @@ class Monitor(Remembering):
             field.value = self.filters[self.tab] = ""
             self.view.filter("")
             self._filter_done()
-            self._draw_now()
+            self.draw_now()
             event.stop()
         elif event.key == "escape" and self.span_hint:
             self.limit(None, None)
-            self._draw_now()
+            self.draw_now()
             event.stop()
         elif self.focused is field and event.is_printable and event.character:
             # It was sent to the widget that had the focus before.
@@ -436,11 +460,6 @@ class Monitor(Remembering):
         else:
             table = self.query_one(WorkerTable)
             table.sort_by(table.order.invert())
-
-    def action_pause(self) -> None:
-        """Pause the screen, or resume it."""
-        self.paused = not self.paused
-        self._draw()
 
     def action_help(self) -> None:
         """Show all keys."""

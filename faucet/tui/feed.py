@@ -9,6 +9,8 @@ from typing import Any
 
 from faucet.backoff import Backoff
 from faucet.control.client import Client, NoRuntime, Refusal
+from faucet.control.protocol import Message
+from faucet.control.recording import Recording, Writer
 from faucet.status.history import WINDOW
 from faucet.tui.model import Model
 
@@ -24,6 +26,11 @@ class Feed:
     def __init__(self, model: Model, connect: Connect, hz: float, reconnect: bool) -> None:
         self.model = model
         self.client: Client | None = None
+        self.recording = Recording()
+        """The last quarter of an hour."""
+        self.on_message: Callable[[Message], None] = lambda message: None
+        """Called with each message, too: to record it to a file."""
+        self._writer = Writer()
         self._connect = connect
         self._hz = hz
         self.window = WINDOW
@@ -50,7 +57,7 @@ class Feed:
     async def _watch(self) -> None:
         client = self.client = await self._connect()
         self.model.forget()
-        client.on_message = self.model.apply
+        client.on_message = self._take
         try:
             await client.ask("watch", hz=self._hz, window=self.window)
             self.model.link = ""
@@ -59,6 +66,11 @@ class Feed:
             self.model.link = "connection lost"
             self.client = None
             await client.close()
+
+    def _take(self, message: Message) -> None:
+        self.model.apply(message)
+        self.recording.add(self._writer.lines(message))
+        self.on_message(message)
 
     async def watch(self) -> None:
         """Ask for updates with figures of the window, if there is a connection."""

@@ -119,8 +119,8 @@ TOO_FEW = (
 
 EXPLAINED = (
     "The requests of the last 5 minutes, as they came, and as long as each kept its worker, through the dispatcher "
-    "that serves. Clients that would have come back sooner, limits for endpoints, and what workers take from each other "
-    "(processors, a database) are not in it."
+    "that serves. Clients that would have come back sooner, limits for endpoints, and what workers take from each "
+    "other (processors, a database) are not in it."
 )
 
 
