@@ -176,7 +176,7 @@ def load(path: Path) -> Recording:
     for part in parts_of(path):
         with part.open("rb") as lines:
             for line in lines:
-                if line.endswith(b"\n"):  # else it was cut off
+                if line.endswith(b"}\n"):  # else it was cut off, or it ends one that was
                     _add(recording, line, part)
     if not recording.chunks:
         raise RecordingError(f"{path} has no whole snapshot: it is empty, or not a recording")
@@ -189,6 +189,8 @@ def _add(recording: Recording, line: bytes, part: Path) -> None:
             _check(decode(line))
         recording.add([line])
     except (ValueError, ProtocolError) as error:
+        if recording.chunks:
+            return  # a part of a line, or words about lines that could not be written
         raise RecordingError(f"{part} is not a recording of `faucet attach --record` or `--black-box`") from error
 
 

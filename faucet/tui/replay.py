@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 
-from faucet.control.protocol import decode
+from faucet.control.protocol import ProtocolError, decode
 from faucet.control.recording import Recording, time_of
 from faucet.proxy.stats import Record
 from faucet.status.endpoints import Endpoints
@@ -73,7 +73,10 @@ class Player:
                 self._line += 1
 
     def _apply(self, line: bytes) -> None:
-        message = decode(line)
+        try:
+            message = decode(line)
+        except ProtocolError:
+            return  # it was cut off
         if "snapshot" in message and not message.get("keyframe"):
             self.model.forget()  # another connection: all its lines come again
         self.model.apply(message)

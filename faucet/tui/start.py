@@ -23,7 +23,7 @@ from faucet.control.find import Place, find
 from faucet.control.protocol import MESSAGE_LIMIT, Message
 from faucet.control.recording import RecordFile, RecordingError, load, moment_of
 from faucet.log.handler import print_error
-from faucet.settings import MonitorSettings
+from faucet.settings import MonitorSettings, Which
 from faucet.ssh.secrets import VARIABLE as SECRETS_VARIABLE
 from faucet.ssh.secrets import Secrets
 from faucet.tui import memory
@@ -194,7 +194,7 @@ def _after(runtime: subprocess.Popen[bytes], outcome: _Outcome, errors: IO[bytes
 
 
 def attach(
-    which: str | None, settings: MonitorSettings, read_only: bool, place: Place, record: Path | None = None
+    which: Which | None, settings: MonitorSettings, read_only: bool, place: Place, record: Path | None = None
 ) -> int:
     """Run the monitor on a running service, and record what it is told. Return the exit code."""
     problem = no_monitor_because()
@@ -253,7 +253,7 @@ def replay(path: Path, settings: MonitorSettings, begin: str | None) -> int:
     return EXIT_GONE if _show(monitor) == GONE else 0
 
 
-async def _try(which: str | None, place: Place) -> None:
+async def _try(which: Which | None, place: Place) -> None:
     """Connect once before the screen is taken over. Raises NoRuntime."""
     try:
         client = await find(which, place)

@@ -78,19 +78,21 @@ def test_a_file_of_several_parts_whose_end_is_cut_off(tmp_path: Path) -> None:
     lines, _ = written([(5.0, {"totals": [n]}) for n in range(30)])
     (tmp_path / "box.2").write_bytes(b"".join(lines[3:20]))
     (tmp_path / "box.1").write_bytes(b"".join(lines[20:40]))
-    (tmp_path / "box").write_bytes(b"".join(lines[40:]) + lines[0][:30])
+    (tmp_path / "box").write_bytes(
+        b"".join(lines[40:]) + lines[0][:30] + b"\n\nlog: 3 lines were dropped\n{}\n" + lines[-1]
+    )
     (tmp_path / "box.old").write_bytes(b"something else")
     recording = load(tmp_path / "box")
     assert recording.end == 1150.0
     first = next(number for number, line in enumerate(lines) if number >= 3 and is_whole(line))
-    assert [line for chunk in recording.chunks for line in chunk.lines] == lines[first:]
+    assert [line for chunk in recording.chunks for line in chunk.lines] == [*lines[first:], lines[-1]]
 
 
 @pytest.mark.parametrize(
     ("text", "why"),
-    [(b"", "no whole snapshot"), (b"hello\n", "is not a recording"), (b'{"now":1,"snapshot":\n', "is not a recording"),
+    [(b"", "no whole snapshot"), (b"hello}\n", "is not a recording"), (b'{"now":1,"faucet":}\n', "is not a recording"),
      (b'{"now":1,"faucet":"9","protocol":99,"snapshot":{}}\n', "Faucet 9 with control protocol 99"),
-     (b'{"now":x,"log":[]}\n', "is not a recording")],
+     (b"hello\n", "no whole snapshot"), (b'{"now":x,"log":[]}\n', "is not a recording")],
 )  # fmt: skip
 def test_what_is_not_a_recording(tmp_path: Path, text: bytes, why: str) -> None:
     (tmp_path / "box").write_bytes(text)
