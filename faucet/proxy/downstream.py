@@ -22,8 +22,9 @@ from faucet.proxy.deadlines import RATE_SECONDS
 from faucet.proxy.error_responses import CONTINUE, answer
 from faucet.proxy.exchange import Exchange
 from faucet.proxy.failures import Phase
+from faucet.proxy.holders import Upstream
 from faucet.proxy.outflow import Outflow
-from faucet.proxy.pool import SHUTTING_DOWN, Pool, Upstream
+from faucet.proxy.pool import SHUTTING_DOWN, Pool
 from faucet.proxy.record import refused
 from faucet.proxy.tunnel import Tunnel
 
