@@ -199,10 +199,10 @@ class Pool:
 
     def submit(self, holder: Holder) -> None:
         """A request is in hand: lock a worker for it, or let it wait, or refuse it."""
-        if self._refused_for_all(holder):
-            return
         if self.limits.any:
             holder.request_class = self.limits.of(holder.account.method, holder.account.target)
+        if self._refused_for_all(holder):
+            return
         try:
             lease = self.dispatcher.acquire(holder, holder.account.waiting_since)
         except QueueFull:
