@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from rich.cells import cell_len
 from textual import on, work
@@ -24,13 +24,22 @@ from faucet.units import counted
 LOOK_SECONDS = 2.0
 """Seconds between two looks at all services."""
 
-Item = Found | Heading
+
+class Remark(NamedTuple):
+    """The line below a service: what is wrong with it, or happens to it."""
+
+    found: Found
+
+
+Item = Found | Remark | Heading
 
 PAINT_OF_STATE = {"serving": "ok", "failing": "error"}
 
 
 def key_of(item: Item) -> object:
     """Return what stays the same of a service while its figures change."""
+    if isinstance(item, Remark):
+        return item.found.host, item.found.path, "remark"
     return (item.host, item.path) if isinstance(item, Found) else item
 
 
@@ -92,7 +101,11 @@ class HostsApp(App[Found]):
         """Lay the columns out for what is there, and draw it."""
         self._columns = columns_in(self.size.width - 2, lambda columns: sum(self._fitted(columns)) + len(columns))
         self._widths = self._fitted(self._columns)
-        rows: list[Item] = list(arranged(self._found, self.order))
+        rows: list[Item] = []
+        for found in arranged(self._found, self.order):
+            rows.append(found)
+            if found.summary is not None and remark_of(found):
+                rows.append(Remark(found))
         view = self.query_one(LineView)
         view.replace([Heading(), *rows] if rows else [])
         if self._looked and not rows:
@@ -112,6 +125,9 @@ class HostsApp(App[Found]):
         return [max(map(cell_len, column)) + 1 for column in zip(*texts, strict=True)]  # 1: the arrow of the order
 
     def _line(self, item: Item) -> Line:
+        if isinstance(item, Remark):
+            indent = " " * (self._widths[0] + 2)
+            return Line([("", "text"), (f"{indent}{remark_of(item.found)}", "warning")], item)
         titles = titles_of(self._columns)
         ids = ["host", *(column.id for column in self._columns)]
         if isinstance(item, Heading):
@@ -124,14 +140,14 @@ class HostsApp(App[Found]):
         for text, paint, width, (_, right) in zip(texts, paints, self._widths, titles, strict=True):
             parts += [(fit(text, width, right, self._plain), paint), (" ", "text")]
         if isinstance(item, Found) and item.summary is None:
-            parts = parts[:3]
-        parts.append((f" {remark_of(item)}" if isinstance(item, Found) else "", "warning"))
+            parts = [*parts[:3], (f" {remark_of(item)}", "warning")]
         return Line(parts, item)
 
     @on(LineView.Picked)
     def _picked(self, event: LineView.Picked) -> None:
-        if isinstance(event.item, Found) and event.item.summary is not None:
-            self.exit(event.item)
+        chosen = event.item.found if isinstance(event.item, Remark) else event.item
+        if isinstance(chosen, Found) and chosen.summary is not None:
+            self.exit(chosen)
         elif isinstance(event.item, Heading):
             self.action_sort()
 
