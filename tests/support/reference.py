@@ -149,6 +149,7 @@ UNITS = {
     "signal": "name of a signal",
     "screen": "columns x lines, such as `120x36`",
     "limit": "limit: a match and `key=value`",
+    "otlp": "URL",
     "control": "path, or `none`",
     "which": "port or path",
     "warmup": "request: a path, or a method, a path and `@file`",
