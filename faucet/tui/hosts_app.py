@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
 from rich.cells import cell_len
-from textual import on, work
+from textual import on
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import Footer
 
-from faucet.control.hosts import Found, Host, look_at
+from faucet.control.hosts import Found, Host
 from faucet.tui.hosts_columns import SUMMARIES, HostColumn, arranged, cells_of, columns_in, remark_of, titles_of
 from faucet.tui.lines import Heading, Line, LineView
 from faucet.tui.paint import ascii_only, fit
@@ -61,8 +61,7 @@ class HostsApp(App[Found]):
         super().__init__()
         self._hosts = hosts
         self.order = order
-        self._found: list[Found] = []
-        self._looked = False
+        self._found: dict[Host, list[Found]] = {}
         self._widths: list[int] = []
         self._columns: Sequence[HostColumn] = SUMMARIES
         self._plain = ascii_only()
@@ -78,20 +77,19 @@ class HostsApp(App[Found]):
         """Called by Textual."""
         self.set_class(self._plain, "-plain")
         self.query_one(LineView).focus()
-        self._watch()
+        for host in self._hosts:
+            self.run_worker(self._watch(host), group="hosts")
 
-    @work(exclusive=True)
-    async def _watch(self) -> None:
+    async def _watch(self, host: Host) -> None:
+        """Look at one machine again and again: one that is slow to answer delays no other."""
         try:
             while True:
-                self._found = await look_at(self._hosts)
-                self._looked = True
+                self._found[host] = await host.look()
                 self._draw()
                 await asyncio.sleep(LOOK_SECONDS)
         finally:
-            for host in self._hosts:
-                with contextlib.suppress(OSError):
-                    await host.close()
+            with contextlib.suppress(OSError):
+                await host.close()
 
     def on_resize(self) -> None:
         """Called by Textual."""
@@ -99,18 +97,19 @@ class HostsApp(App[Found]):
 
     def _draw(self) -> None:
         """Lay the columns out for what is there, and draw it."""
+        everything = self.found
         self._columns = columns_in(self.size.width - 2, lambda columns: sum(self._fitted(columns)) + len(columns))
         self._widths = self._fitted(self._columns)
         rows: list[Item] = []
-        for found in arranged(self._found, self.order):
+        for found in arranged(everything, self.order):
             rows.append(found)
             if found.summary is not None and remark_of(found):
                 rows.append(Remark(found))
         view = self.query_one(LineView)
         view.replace([Heading(), *rows] if rows else [])
-        if self._looked and not rows:
+        if len(self._found) == len(self._hosts) and not rows:
             view.say("No Faucet is running here. Start one with `faucet`.")
-        answered = [found.summary for found in self._found if found.summary is not None]
+        answered = [found.summary for found in everything if found.summary is not None]
         waiting = sum(summary.totals.waiting for summary in answered)
         busy = f"{sum(s.totals.locked for s in answered)}/{sum(s.totals.workers for s in answered)}"
         self.query_one(PaintedLines).show([[
@@ -119,9 +118,14 @@ class HostsApp(App[Found]):
             (f"{sum(summary.totals.rps for summary in answered):.1f} requests/s", "dim"),
         ]])  # fmt: skip
 
+    @property
+    def found(self) -> list[Found]:
+        """The services that are known, of all machines."""
+        return [found for host in self._hosts for found in self._found.get(host, ())]
+
     def _fitted(self, columns: Sequence[HostColumn]) -> list[int]:
         """Return the widths that these columns need."""
-        texts = [[title for title, _ in titles_of(columns)], *(cells_of(found, columns) for found in self._found)]
+        texts = [[title for title, _ in titles_of(columns)], *(cells_of(found, columns) for found in self.found)]
         return [max(map(cell_len, column)) + 1 for column in zip(*texts, strict=True)]  # 1: the arrow of the order
 
     def _line(self, item: Item) -> Line:
