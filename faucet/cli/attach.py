@@ -42,7 +42,7 @@ def attach(settings: AttachSettings) -> int:
     if settings.web is not None and not in_browser():
         return _serve_browsers(settings, place)
     read_only = settings.read_only or (settings.web is not None and not settings.web_write)
-    return attach_monitor(settings.which, settings, read_only, place)
+    return attach_monitor(settings.which, settings, read_only, place, settings.record)
 
 
 def _draw_once(settings: AttachSettings, place: Place) -> int:
