@@ -133,6 +133,26 @@ async def crash(app: Monitor, pilot: Pilot[str], port: int) -> None:
     await pilot.pause(4)
 
 
+async def heat(app: Monitor, pilot: Pilot[str], port: int) -> None:
+    """Heat maps of service time and of waiting."""
+    await pilot.press("7")
+    await pilot.pause(6)
+
+
+async def replay(app: Monitor, pilot: Pilot[str], port: int) -> None:
+    """Paused, and some seconds back."""
+    await pilot.press("5", "space")
+    await pilot.pause(0.5)
+    await pilot.press("left", "left", "left")
+    await pilot.pause(1)
+
+
+async def what_if(app: Monitor, pilot: Pilot[str], port: int) -> None:
+    """The waiting with fewer and with more workers."""
+    await pilot.press("W")
+    await pilot.pause(4)
+
+
 async def nothing(app: Monitor, pilot: Pilot[str], port: int) -> None:
     """As it is."""
 
@@ -148,6 +168,9 @@ SCENES: dict[str, tuple[tuple[int, int], str, float, int, Scene]] = {
     "endpoints": ((120, 36), "textual-dark", 0.12, 8, endpoints),
     "kill": ((100, 30), "textual-dark", 0.4, 8, killing),
     "crash": ((120, 24), "textual-dark", 0.2, 6, crash),
+    "heat": ((120, 36), "textual-dark", 0.4, 8, heat),
+    "replay": ((120, 36), "textual-dark", 0.3, 6, replay),
+    "what-if": ((120, 30), "textual-dark", 0.5, 8, what_if),
     "wide": ((200, 50), "textual-dark", 0.2, 5, lanes),
     "tiny": ((50, 12), "textual-dark", 0.2, 8, nothing),
     "light": ((120, 36), "textual-light", 0.12, 8, main_view),
