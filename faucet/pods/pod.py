@@ -19,7 +19,7 @@ from faucet.fleet import Fault, WorkerDetails, WorkerStatus
 from faucet.net.connect import Connector, LinkDown, LinkLost, why_not
 from faucet.pods.discovery.endpoints import Endpoint
 from faucet.pods.gate import Gate, GatedBackend
-from faucet.proxy.pool import PoolLease
+from faucet.proxy.holders import PoolLease
 from faucet.proxy.record import serving
 from faucet.proxy.upstream import Backend
 from faucet.units import counted, format_duration

@@ -17,7 +17,7 @@ from typing import Any
 from faucet import __version__
 from faucet.fleet import Fleet, Refused
 from faucet.log.recent import Entry, RecentLog
-from faucet.proxy.pool import Holder
+from faucet.proxy.holders import Holder
 from faucet.proxy.record import Account, describe
 from faucet.proxy.server import Proxy
 from faucet.proxy.stats import Record
@@ -64,6 +64,7 @@ class Runtime:
     ask_active: Callable[[dict[str, Any]], Any] | None = None
     """Asks the active of several Faucets a command; None: this is the only one."""
     owned: bool = False
+    black_box: str = ""
     state: str = "starting"
     started: float = 0.0
     endpoints: Endpoints = field(default_factory=Endpoints)
@@ -99,11 +100,12 @@ class Runtime:
             link_since=moment(origin.link_since),
             link_detail=origin.link_detail,
             actions=tuple(self.fleet.actions),
+            black_box=self.black_box,
             group=origin.group,
         )
 
     def readiness(self) -> tuple[bool, str]:
-        """Return whether it should get requests, and why: a worker takes some, or it relays to another Faucet."""
+        """Return whether it should get requests, and why: a worker takes them, or would be started, or an active is."""
         rows, service = self.workers(), self.service()
         ready = sum(row.state in ("ready", "busy") for row in rows)
         words = f"{service.state}: {ready} of {self.fleet.count} workers ready"
@@ -176,8 +178,9 @@ class Runtime:
         self._refusals_told += refused
         self._tell_next = monotonic() + REFUSALS_SECONDS
 
-    def totals(self, window: Window) -> Totals:
+    def totals(self, window: Window | None = None) -> Totals:
         """Return the totals of the window and of now."""
+        window = window or self.window()
         stats, dispatcher = self.proxy.stats, self.proxy.pool.dispatcher
         times, after, before = window.times(), counters_of(stats), window.since
         return Totals(

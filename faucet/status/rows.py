@@ -13,7 +13,7 @@ from faucet.status.quantiles import figure
 from faucet.status.snapshot import WorkerRow
 
 if TYPE_CHECKING:
-    from faucet.proxy.pool import PoolLease
+    from faucet.proxy.holders import PoolLease
     from faucet.proxy.server import Proxy
 
 EPOCH = time() - monotonic()

@@ -37,7 +37,7 @@ from faucet.workers.stopping import Manner
 from faucet.workers.warmup import WarmupFailed, warm_up
 
 if TYPE_CHECKING:
-    from faucet.proxy.pool import PoolLease
+    from faucet.proxy.holders import PoolLease
 
 STOP_GRACE = 5.0
 """Seconds from the first signal to SIGKILL; what comes in between is in `process.py`."""
