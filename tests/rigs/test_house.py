@@ -97,7 +97,6 @@ WAITS = {
     "faucet.pods.discovery.polling": "how long to wait before the next look-up",
     "faucet.pods.pod": "how long to wait before the next try",
     "faucet.workers.slot": "how long to wait before the next start",
-    "faucet.workers.instance": "a look at a worker that hangs, for a message",
     "faucet.ssh.errors": "a look at the agent of this machine, for a message",
     "faucet.ha.elector": "a grant must not outlast the clock",
     "faucet.ha.replica": "others go on when its term is over, whether it runs or not",
