@@ -63,6 +63,8 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("faucet attach 8080", "the one on port 8080, if several run"),
         ("faucet attach --record incident.jsonl", "and keep what it shows"),
         ("faucet attach --read-only --via-ssh ops@server", "one on a server, without changing it"),
+        ("faucet attach --web 127.0.0.1:8081", "in a browser"),
+        ("faucet attach --once --svg incident.svg", "a picture for a report"),
     ),
     "replay": (
         ("faucet replay incident.jsonl", "what faucet attach --record has kept"),

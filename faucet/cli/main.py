@@ -18,6 +18,7 @@ from cyclopts import App, CycloptsError
 
 from faucet import machine
 from faucet.cli import doctor
+from faucet.cli.attach import attach
 from faucet.cli.ctl import app as ctl
 from faucet.cli.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
 from faucet.cli.help import SHORT, add_help, is_short
@@ -231,20 +232,6 @@ def _threads(settings: LocalSettings) -> list[tuple[str, str, str]]:
         text = limits.get(name) or os.environ.get(name) or "as OMP_NUM_THREADS"
         lines.append((name, text, ours if name in limits else "environment"))
     return lines
-
-
-def attach(settings: AttachSettings) -> int:
-    """Open the monitor for a Faucet that is running."""
-    from faucet.cli.ssh_login import place_of
-    from faucet.fleet import StartFailed
-    from faucet.tui.start import attach as attach_monitor
-
-    try:
-        place = place_of(settings)
-    except StartFailed as error:
-        print_error(str(error))
-        return EXIT_FAILED
-    return attach_monitor(settings.which, settings, settings.read_only, place, settings.record)
 
 
 def replay(settings: ReplaySettings) -> int:

@@ -23,10 +23,12 @@ Unit = Literal[
     "globs",
     "names",
     "signal",
+    "screen",
     "control",
     "which",
     "limit",
     "warmup",
+    "otlp",
     "plain",
 ]
 
@@ -75,6 +77,6 @@ ACTIONS = (
     "filter", "follow", "only", "source", "wrap", "mark", "clear", "copy", "save", "sort", "invert", "pause",
     "log", "requests", "queue", "events", "lanes", "endpoints", "heat", "what-if", "longer", "shorter",
     "back", "on", "minute-back", "minute-on", "oldest", "newest", "next-error", "previous-error", "curl",
-    "help", "quit",
+    "notices", "help", "quit",
 )  # fmt: skip
 """What keys can be given to. The same as in the monitor, which is too heavy to be asked."""

@@ -24,6 +24,7 @@ from faucet.status.columns import COLUMNS, Cell
 from faucet.status.snapshot import RequestRow
 from faucet.status.usage import Usage, sample_usage
 from faucet.tui.actions import COMMANDS, ON_A_WORKER
+from faucet.tui.banner import Banner
 from faucet.tui.feed import Connect, Feed
 from faucet.tui.heat_tab import HISTORY_SECONDS, HistoryRows
 from faucet.tui.heat_view import HeatView
@@ -34,15 +35,16 @@ from faucet.tui.leaving import GONE, LEFT, LOST, STOPPED
 from faucet.tui.lines import Line, LineView
 from faucet.tui.memory import Layout
 from faucet.tui.model import LogItem, Model
+from faucet.tui.noticing import Noticing
 from faucet.tui.paint import ascii_only
 from faucet.tui.queue_view import QueueHead
 from faucet.tui.queue_view import key_of as queued_key
 from faucet.tui.ranking import ENDPOINTS_SECONDS, key_of
-from faucet.tui.remembering import Remembering
 from faucet.tui.replay_feed import ReplayFeed
 from faucet.tui.screens import TextScreen, WorkerScreen
 from faucet.tui.spans import LIMITED
 from faucet.tui.table import WorkerTable
+from faucet.tui.terminal import in_browser
 from faucet.tui.time_line import TimeLine
 from faucet.tui.top import HeaderLine, OriginLine, TabLine, Tiles
 from faucet.tui.worst import WorstLine
@@ -72,7 +74,11 @@ ON_LINES = ("filter", "follow", "wrap", "clear", "copy", "save")
 """Actions on a list of lines."""
 
 
-class Monitor(Remembering):
+ON_THIS_MACHINE = ("save", "screenshot", "suspend_process")
+"""Actions that would change the machine that serves the monitor to a browser, not that of who looks at it."""
+
+
+class Monitor(Noticing):
     """The monitor. Its `run` returns LEFT, STOPPED, LOST or GONE."""
 
     CSS_PATH = "monitor.tcss"
@@ -131,7 +137,8 @@ class Monitor(Remembering):
             self.feed: Feed = ReplayFeed(self.model, recording or Recording(), settings.refresh)
         else:
             self.feed = Feed(self.model, connect, settings.refresh, reconnect=not owner)
-        self.plain = ascii_only()
+        self.in_browser = in_browser()
+        self.plain = ascii_only() and not self.in_browser
         self.paused = False
         self.tab = "log"
         self.only: str | None = None
@@ -151,6 +158,7 @@ class Monitor(Remembering):
     def compose(self) -> ComposeResult:
         """Called by Textual."""
         yield HeaderLine("header")
+        yield Banner("banner")
         yield TimeLine("moment")
         yield OriginLine("origin")
         yield Tiles("tiles")
@@ -179,7 +187,7 @@ class Monitor(Remembering):
         self.set_class(self.plain, "-plain")
         self.query_one("#filter", Input).display = False
         self.set_interval(1 / self.settings.refresh, self._refresh)
-        self.set_interval(USAGE_SECONDS, self._sample_usage)
+        self.set_interval(USAGE_SECONDS, self.sample_usage)
         self.set_interval(ENDPOINTS_SECONDS, self.fetch_endpoints)
         self.set_interval(HISTORY_SECONDS, self.fetch_history)
         if self.replaying:
@@ -238,6 +246,7 @@ class Monitor(Remembering):
         self.behind.query_one(HeaderLine).show_model(
             model, "paused, press space to resume" if self.paused else remark, self.plain
         )
+        self.draw_banner()
         self.draw_past()
         self.behind.query_one(OriginLine).show_service(model.service, now, self.plain)
         self.behind.query_one(Tiles).show_model(model, self.plain)
@@ -303,9 +312,11 @@ class Monitor(Remembering):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Called by Textual: whether an action is available."""
+        if action in ON_THIS_MACHINE and self.in_browser:
+            return False
         return super().check_action(action, parameters) and (action not in ON_LINES or self.tab not in WITHOUT_LINES)
 
-    def _sample_usage(self) -> None:
+    def sample_usage(self) -> None:
         """Sample CPU and memory of the workers, if they are on this machine."""
         service = self.model.service
         if service is None or service.mode != "local" or self.paused or self.replaying:
@@ -430,13 +441,6 @@ class Monitor(Remembering):
         """Clear the view: show only lines that come from now on."""
         self.view.clear()
 
-    def action_copy(self) -> None:
-        """Copy the line under the cursor to the clipboard (OSC 52: also over ssh)."""
-        line = self.view.current
-        if line is not None:
-            self.copy_to_clipboard(line.text)
-            self.notify("copied", timeout=2)
-
     def action_save(self) -> None:
         """Save all lines of this view to a file in the current directory."""
         path = Path.cwd() / f"faucet-{self.tab}-{strftime('%Y%m%d-%H%M%S')}.txt"
@@ -478,7 +482,8 @@ class Monitor(Remembering):
     def get_system_commands(self, screen: Screen[Any]) -> Any:
         """Called by Textual: the commands of the palette. Textual's own are left out: its `Quit` would not ask."""
         yield SystemCommand("Theme", "Change the colours", self.action_change_theme)
-        yield SystemCommand("Screenshot", "Save the screen as an SVG image", self.action_screenshot)
+        if not self.in_browser:
+            yield SystemCommand("Screenshot", "Save the screen as an SVG image", self.action_screenshot)
         for binding in own_bindings():
             if isinstance(binding, Binding) and binding.id and self.check_action(binding.action.partition("(")[0], ()):
                 action: Callable[[], Any] = partial(self.run_action, binding.action)

@@ -36,6 +36,8 @@ class Feed:
         self.window = WINDOW
         """Seconds that figures are of; `watch` tells the runtime."""
         self.reconnect = reconnect
+        self.heard = asyncio.Event()
+        """Set when the first snapshot has come."""
 
     async def run(self) -> None:
         """Run until the connection is lost for good. Raises NoRuntime if the first attempt to connect fails."""
@@ -71,6 +73,8 @@ class Feed:
         self.model.apply(message)
         self.recording.add(self._writer.lines(message))
         self.on_message(message)
+        if "snapshot" in message:
+            self.heard.set()
 
     async def watch(self) -> None:
         """Ask for updates with figures of the window, if there is a connection."""

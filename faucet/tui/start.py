@@ -27,7 +27,7 @@ from faucet.settings import MonitorSettings, Which
 from faucet.ssh.secrets import VARIABLE as SECRETS_VARIABLE
 from faucet.ssh.secrets import Secrets
 from faucet.tui import memory
-from faucet.tui.terminal import EXIT_GONE, draw_on_a_terminal, follow_its_size, watch_terminal
+from faucet.tui.terminal import EXIT_GONE, draw_on_a_terminal, follow_its_size, in_browser, watch_terminal
 from faucet.workers import orphans
 
 if TYPE_CHECKING:
@@ -140,15 +140,16 @@ def _show(app: Monitor) -> str | None:
     try:
         return run_on_terminal(app.run, app.terminal_is_gone)
     finally:
-        if app.left_with is not None:
+        if app.left_with is not None and not in_browser():
             memory.save(app.left_with)
 
 
 def run_on_terminal(run: Callable[[], T], terminal_is_gone: Callable[[], None]) -> T:
     """Return what `run` returns, which draws on the terminal. `terminal_is_gone` ends it, called from a thread."""
     _lower_priority()
-    draw_on_a_terminal()
-    follow_its_size()
+    if not in_browser():
+        draw_on_a_terminal()
+        follow_its_size()
     ended = watch_terminal(terminal_is_gone)
     try:
         return run()
@@ -197,7 +198,7 @@ def attach(
     which: Which | None, settings: MonitorSettings, read_only: bool, place: Place, record: Path | None = None
 ) -> int:
     """Run the monitor on a running service, and record what it is told. Return the exit code."""
-    problem = no_monitor_because()
+    problem = "" if in_browser() else no_monitor_because()
     if problem:
         print_error(f"the monitor cannot run here: {problem}; use `faucet ctl status` instead")
         return 1
