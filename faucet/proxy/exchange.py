@@ -18,21 +18,10 @@ from faucet.net.connect import NotBegun
 from faucet.pauses import Later
 from faucet.proxy.budget import Budget
 from faucet.proxy.error_responses import answer
-from faucet.proxy.failures import (
-    BRIEF_FACTOR,
-    MAX_SENDS,
-    RETRY_GRACE,
-    Event,
-    Facts,
-    Fate,
-    Lock,
-    Loss,
-    Phase,
-    Verdict,
-    after,
-)
+from faucet.proxy.failures import MAX_SENDS, RETRY_GRACE, Event, Facts, Fate, Lock, Loss, Phase, Verdict, after
+from faucet.proxy.holders import Holder, PoolLease, Upstream
 from faucet.proxy.intake import Intake
-from faucet.proxy.pool import NO_DESCRIPTORS, Holder, Pool, PoolLease, Upstream
+from faucet.proxy.pool import NO_DESCRIPTORS, Pool
 from faucet.proxy.record import CLIENT_CLOSED_REQUEST, Account
 from faucet.proxy.sides import Downstream, UpstreamConnection
 from faucet.proxy.spool import SpoolSpace
@@ -462,7 +451,7 @@ class Exchange(Holder):
     def _keep_locked(self, brief: bool, await_turn: bool) -> None:
         lease, self.lease = self.lease, None
         if lease is not None:
-            self.pool.keep_locked(lease, BRIEF_FACTOR * self._loss.held if brief else math.inf)
+            self.pool.keep_locked(lease, self._loss.refused_for if brief else math.inf)
         if await_turn:
             self._retry = self.pool.loop.call_soon(self._exit_known)
 

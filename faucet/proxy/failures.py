@@ -82,6 +82,11 @@ class Loss(NamedTuple):
     """Seconds that the worker had the request."""
 
     @property
+    def refused_for(self) -> float:
+        """Seconds for which a worker stays locked, at most, that has refused the request."""
+        return BRIEF_FACTOR * self.held
+
+    @property
     def detail(self) -> str:
         """A sentence for the client."""
         how = "its answer before it was complete" if self.begun else "the connection without an answer"

@@ -16,7 +16,7 @@ from enum import Enum
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from faucet import tasks
+from faucet import pauses, tasks
 from faucet.net.connect import connect_tcp
 from faucet.proxy.failures import RETRY_GRACE
 from faucet.proxy.record import Account, serving
@@ -37,7 +37,7 @@ from faucet.workers.stopping import Manner
 from faucet.workers.warmup import WarmupFailed, warm_up
 
 if TYPE_CHECKING:
-    from faucet.proxy.pool import PoolLease
+    from faucet.proxy.holders import PoolLease
 
 STOP_GRACE = 5.0
 """Seconds from the first signal to SIGKILL; what comes in between is in `process.py`."""
@@ -291,7 +291,8 @@ class Instance:
         try:
             since = self._slow[1] if self._slow is not None and self._slow[0] is work else None
             with contextlib.suppress(TimeoutError):
-                seen = await asyncio.wait_for(asyncio.to_thread(doing, process.pid, self.port), LOOK_SECONDS)
+                async with pauses.timeout(LOOK_SECONDS):
+                    seen = await asyncio.to_thread(doing, process.pid, self.port)
                 what = seen.text(since) if seen is not None else ""
         finally:
             process.kill()
