@@ -73,6 +73,9 @@ SSH = "asyncssh bcrypt"
 RELOAD = "watchfiles"
 """For --reload."""
 
+OTEL = "opentelemetry-sdk opentelemetry-exporter-otlp-proto-http"
+"""For --otel-endpoint."""
+
 
 def install_command(packages: str) -> str:
     """Return the command line that installs `packages` where this interpreter finds them.

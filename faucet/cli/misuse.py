@@ -24,9 +24,9 @@ from cyclopts import (
 )
 
 from faucet.cli.exit_codes import EXIT_USAGE
-from faucet.cli.suggest import closest
 from faucet.cli.synonyms import NOT_NEEDED, OPTIONS, TLS
 from faucet.settings import AttachSettings, K8sSettings, LocalSettings, Option, TopSettings
+from faucet.text import closest
 
 if TYPE_CHECKING:
     from cyclopts import Token

@@ -53,6 +53,13 @@ def _service_url(text: str) -> ServiceUrl | None:
     return parse_service_url(text) if text else None
 
 
+def _collector(text: str) -> str | None:
+    """Return `text`, if it is a URL. Raises ValueError."""
+    if text and not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", text):
+        raise ValueError(f"invalid URL {text!r}; expected one as http://localhost:4318")
+    return text or None
+
+
 def _api(text: str) -> PackageApi | None:
     """Raises ValueError."""
     return parse_api(text) if text else None
@@ -129,6 +136,7 @@ _UNITS: dict[str, Callable[[str], Any]] = {
     "which": parse_which,
     "limit": parse_limit,
     "warmup": parse_warmup,
+    "otlp": _collector,
 }
 METAVARS = {
     "duration": "TIME",
@@ -149,6 +157,7 @@ METAVARS = {
     "control": "PATH",
     "limit": "LIMIT",
     "warmup": "REQUEST",
+    "otlp": "URL",
 }
 """What stands for a value of each unit in usage lines."""
 _LISTS = {"ssh": ",", "address": ",", "globs": ",", "names": ",", "limit": ";", "warmup": ";"}

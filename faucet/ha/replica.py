@@ -13,7 +13,18 @@ from time import monotonic, time
 from typing import Any
 
 from faucet import tasks
-from faucet.fleet import Action, Command, Group, GroupMember, Origin, Refused, StartFailed, WorkerDetails, WorkerStatus
+from faucet.fleet import (
+    Action,
+    Command,
+    Faults,
+    Group,
+    GroupMember,
+    Origin,
+    Refused,
+    StartFailed,
+    WorkerDetails,
+    WorkerStatus,
+)
 from faucet.ha import clock
 from faucet.ha.decisions import Began, Ended
 from faucet.ha.election import Election
@@ -410,6 +421,10 @@ class Replica:
         """See Fleet."""
         trouble = self.peers.elector.trouble
         return f"Lease {self._lease}: {trouble.splitlines()[0]}" if trouble else self.pods.notice()
+
+    def faults(self) -> Faults:
+        """See Fleet."""
+        return self.pods.faults()
 
     def statuses(self) -> list[WorkerStatus]:
         """See Fleet."""

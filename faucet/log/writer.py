@@ -219,6 +219,12 @@ class Sink(Generic[Entry]):
         """Return the number of lines that could not be written since the start."""
         return self._lost_before + self._dropped + self._failed
 
+    def trouble(self) -> str:
+        """Return why lines cannot be written; empty if they can."""
+        if self._failed:
+            return self._failure
+        return "the output is stuck" if self._dropped else ""
+
     def _tell_trouble(self) -> None:
         trouble = self._failed > 0
         if trouble != self._in_trouble:

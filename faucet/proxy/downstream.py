@@ -149,7 +149,8 @@ class ClientConnection(Outflow):
             return
         exchange = self.exchange = Exchange(self.pool, self.clients.budget, self.clients.space, self, head, body)
         if self._introduce is not None:
-            head.raw, exchange.account.client, exchange.account.request_id = self._introduce(head, self.peer)
+            account = exchange.account
+            head.raw, account.client, account.request_id, account.trace = self._introduce(head, self.peer)
         if self.pool.refusing:
             self.pool.refuse(exchange, "shutdown", SHUTTING_DOWN)
         elif body is None:

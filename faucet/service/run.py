@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import gc
 import logging
 import os
@@ -27,7 +28,9 @@ from faucet.log.handler import Log, print_error
 from faucet.net.address import Address, AddressError, UnixAddress
 from faucet.net.descriptors import Descriptors, is_shortage
 from faucet.net.listener import Listener, Listeners
+from faucet.otel.telemetry import Telemetry, destination
 from faucet.proxy.server import Proxy
+from faucet.proxy.stats import Record
 from faucet.service.modes import Site
 from faucet.service.signals import Signals
 from faucet.service.supervised import Supervised
@@ -100,6 +103,7 @@ async def _serve(
 ) -> int:
     raise_file_limit()
     relax_garbage_collector()
+    settings = dataclasses.replace(settings, otel_endpoint=destination(settings.otel_endpoint, os.environ))
     orphans.become_subreaper()
     reaper = orphans.OrphanReaper()
     reaper.start()
@@ -137,7 +141,8 @@ class _Service:
         self._companions = contextlib.AsyncExitStack()
         self.listener = Listeners(settings.host, inherited_sockets(os.environ))
         self.admin = Listener(settings.admin) if settings.admin else None
-        self.proxy = Proxy(settings, log.request)
+        self._telemetry = None if settings.otel_endpoint is None else Telemetry(settings.otel_endpoint)
+        self.proxy = Proxy(settings, log.request if self._telemetry is None else partial(_record, log, self._telemetry))
         self.workers = site.fleet(self.proxy, log)
         self.signals = Signals(reopen=log.reopen, roll=self._roll)
         self.control = ControlServer(
@@ -178,6 +183,8 @@ class _Service:
         for line in notice.splitlines():
             _log.info("%s", line)
         await self._open_admin()
+        if self._telemetry is not None:
+            await self._companions.enter_async_context(self._telemetry.running(self.proxy.pool))
         self.workers.start()
         await self._companions.enter_async_context(self._site.companion(self.workers))
         await self.signals.or_done(self.workers.first_ready)
@@ -266,6 +273,11 @@ class _Service:
         await self.workers.stop()
         self.signals.close()
         await _let_transports_close()
+
+
+def _record(log: Log, telemetry: Telemetry, record: Record) -> None:
+    log.request(record)
+    telemetry.record(record)
 
 
 def _give_hints(text: str, owner: int | None) -> None:

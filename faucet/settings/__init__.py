@@ -20,6 +20,6 @@ from faucet.settings.workers import DemoSettings, LocalSettings, PackageApi, Spa
 __all__ = [
     "ACTIONS", "CONFIG_NAME", "KIB", "MIB", "MOST_WORKERS", "AttachSettings", "DemoSettings", "K8sSettings",
     "Limit", "LocalSettings", "LogSettings", "MonitorSettings", "Option", "PackageApi", "ProxySettings",
-    "ServeSettings", "Span", "SshSettings", "TopSettings", "Warmup", "Which", "WorkerSettings", "differing", "parse_api",
-    "parse_control", "parse_limit", "parse_span", "parse_warmup", "parse_which",
+    "ServeSettings", "Span", "SshSettings", "TopSettings", "Warmup", "Which", "WorkerSettings", "differing",
+    "parse_api", "parse_control", "parse_limit", "parse_span", "parse_warmup", "parse_which",
 ]  # fmt: skip

@@ -27,6 +27,7 @@ Unit = Literal[
     "which",
     "limit",
     "warmup",
+    "otlp",
     "plain",
 ]
 
@@ -74,6 +75,6 @@ ACTIONS = (
     "details", "restart", "rolling-restart", "scale-up", "scale-down", "hold", "kill", "cancel", "drop", "retry",
     "filter", "follow", "only", "source", "wrap", "mark", "clear", "copy", "save", "sort", "invert", "pause",
     "log", "requests", "queue", "events", "lanes", "endpoints", "longer", "shorter",
-    "next-error", "previous-error", "curl", "help", "quit",
+    "next-error", "previous-error", "curl", "notices", "help", "quit",
 )  # fmt: skip
 """What keys can be given to. The same as in the monitor, which is too heavy to be asked."""

@@ -24,9 +24,10 @@ from faucet.proxy.stats import Record
 from faucet.status.endpoints import Endpoints
 from faucet.status.history import WINDOW, History, Window, counters_of
 from faucet.status.limits import limit_rows
+from faucet.status.notices import LogLoss, Queue, State, is_pressed, notices
 from faucet.status.quantiles import figure
 from faucet.status.rows import epoch, moment, worker_details, worker_row
-from faucet.status.snapshot import LogRow, RequestRow, SecondRow, Service, Totals, WaitingRow, WorkerRow
+from faucet.status.snapshot import LogRow, Notice, RequestRow, SecondRow, Service, Totals, WaitingRow, WorkerRow
 
 _log = logging.getLogger("faucet")
 
@@ -35,6 +36,9 @@ SNAPSHOT_AGE = 0.02
 
 REFUSALS_SECONDS = 10.0
 """Seconds between two events about refused requests."""
+
+REFUSING_SECONDS = 10
+"""Seconds for which a refused request says that the queue is under pressure."""
 
 QUEUE_ROWS = 200
 """Queued requests in a snapshot; `Totals.waiting` counts all of them."""
@@ -64,6 +68,8 @@ class Runtime:
     started: float = 0.0
     endpoints: Endpoints = field(default_factory=Endpoints)
     """Up to a second old, but for `follow`."""
+    _pressed_since: float | None = None
+    _log_loss: LogLoss | None = None
     history: History = field(default_factory=lambda: History(now()))
     _numbered: int = 0
     _refusals_told: int = 0
@@ -84,7 +90,7 @@ class Runtime:
             version=__version__,
             mode=self.mode,
             owned=self.owned,
-            notice=self.fleet.notice(),
+            notice=self.fleet.notice() or next((notice.text for notice in self.notices()), ""),
             resolved_by=origin.resolved_by,
             resolved=moment(origin.resolved),
             trouble=origin.trouble,
@@ -102,9 +108,10 @@ class Runtime:
         ready = sum(row.state in ("ready", "busy") for row in rows)
         words = f"{service.state}: {ready} of {self.fleet.count} workers ready"
         group = service.group
+        serves = ready > 0 or self.proxy.pool.asleep
         if group is None:
-            return (ready > 0 or self.proxy.pool.asleep) and service.state == "serving", words
-        good = not group.why_not_ready and (ready > 0 or group.role != "active")
+            return serves and service.state == "serving", words
+        good = not group.why_not_ready and (serves or group.role != "active")
         why = f", {group.why_not_ready}" if group.why_not_ready else ""
         return good and service.state == "serving", f"{words}, {group.role}{why}"
 
@@ -119,6 +126,38 @@ class Runtime:
         self.history.tick(self.proxy.stats, dispatcher.locked, dispatcher.waiting, now())
         self.endpoints.follow(self.proxy.stats)
         self._tell_refusals()
+        self._watch_queue()
+        self._watch_log()
+
+    def _watch_queue(self) -> None:
+        """Take note of when the queue comes under pressure, and when that is over."""
+        self._pressed_since = (self._pressed_since or monotonic()) if is_pressed(self._queue_state()) else None
+
+    def _watch_log(self) -> None:
+        """Take note of lines that the log has lost."""
+        why, lost = self.recent_log.trouble(), self.recent_log.lost()
+        since = self._log_loss.since if self._log_loss is not None else monotonic()
+        self._log_loss = LogLoss(since, why, lost) if why else None
+
+    def _queue_state(self) -> Queue:
+        dispatcher = self.proxy.pool.dispatcher
+        excused = self.proxy.pool.draining or self.proxy.pool.outage
+        refused = counters_of(self.proxy.stats).refused - self.window(REFUSING_SECONDS).since.refused
+        oldest = dispatcher.oldest
+        return Queue(
+            waiting=dispatcher.waiting,
+            limit=dispatcher.queue_limit,
+            oldest=monotonic() - oldest if oldest is not None else 0.0,
+            timeout=dispatcher.queue_timeout or 0.0,
+            refused=0 if excused else refused,
+            since=self._pressed_since,
+            held_by=tuple(describe(lease.holder.account) for lease in dispatcher.leases()),
+        )
+
+    def notices(self) -> list[Notice]:
+        """Return what is wrong, the worst first."""
+        state = State(monotonic(), self.fleet.count, self.fleet.faults(), self._queue_state(), self._log_loss)
+        return [notice._replace(since=epoch(notice.since)) for notice in notices(state)]
 
     def window(self, seconds: float = WINDOW) -> Window:
         """Return the history of the last `seconds`, up to now."""
@@ -216,6 +255,7 @@ class Runtime:
             "queue": self.queue(),
             "seconds": self.seconds(),
             "limits": limit_rows(self.proxy.pool),
+            "notices": self.notices(),
         }
 
     def shared_snapshot(self, seconds: float = WINDOW) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from faucet.status.columns import COLUMNS, Cell
 from faucet.status.snapshot import RequestRow
 from faucet.status.usage import Usage, sample_usage
 from faucet.tui.actions import COMMANDS, ON_A_WORKER
+from faucet.tui.banner import Banner
 from faucet.tui.feed import Connect, Feed
 from faucet.tui.help import help_text
 from faucet.tui.items import SOURCES, event_line, log_line, request_line
@@ -31,11 +32,11 @@ from faucet.tui.leaving import GONE, LEFT, LOST, STOPPED
 from faucet.tui.lines import Line, LineView
 from faucet.tui.memory import Layout
 from faucet.tui.model import LogItem, Model
+from faucet.tui.noticing import Noticing
 from faucet.tui.paint import ascii_only
 from faucet.tui.queue_view import QueueHead
 from faucet.tui.queue_view import key_of as queued_key
 from faucet.tui.ranking import ENDPOINTS_SECONDS, key_of
-from faucet.tui.remembering import Remembering
 from faucet.tui.screens import TextScreen, WorkerScreen
 from faucet.tui.spans import LIMITED
 from faucet.tui.table import WorkerTable
@@ -67,7 +68,7 @@ ON_LINES = ("filter", "follow", "wrap", "clear", "copy", "save")
 """Actions on a list of lines."""
 
 
-class Monitor(Remembering):
+class Monitor(Noticing):
     """The monitor. Its `run` returns LEFT, STOPPED, LOST or GONE."""
 
     CSS_PATH = "monitor.tcss"
@@ -136,6 +137,7 @@ class Monitor(Remembering):
     def compose(self) -> ComposeResult:
         """Called by Textual."""
         yield HeaderLine("header")
+        yield Banner("banner")
         yield OriginLine("origin")
         yield Tiles("tiles")
         with Horizontal(id="middle"):
@@ -208,6 +210,7 @@ class Monitor(Remembering):
         self.behind.query_one(HeaderLine).show_model(
             model, "paused, press space to resume" if self.paused else remark, self.plain
         )
+        self.draw_banner()
         self.behind.query_one(OriginLine).show_service(model.service, now, self.plain)
         self.behind.query_one(Tiles).show_model(model, self.plain)
         cells = [Cell(row, now, self._usage.get(row.pid), self.plain) for row in model.rows]
@@ -398,13 +401,6 @@ class Monitor(Remembering):
     def action_clear(self) -> None:
         """Clear the view: show only lines that come from now on."""
         self.view.clear()
-
-    def action_copy(self) -> None:
-        """Copy the line under the cursor to the clipboard (OSC 52: also over ssh)."""
-        line = self.view.current
-        if line is not None:
-            self.copy_to_clipboard(line.text)
-            self.notify("copied", timeout=2)
 
     def action_save(self) -> None:
         """Save all lines of this view to a file in the current directory."""

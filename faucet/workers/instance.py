@@ -16,7 +16,7 @@ from enum import Enum
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from faucet import tasks
+from faucet import pauses, tasks
 from faucet.net.connect import connect_tcp
 from faucet.proxy.failures import RETRY_GRACE
 from faucet.proxy.record import Account, serving
@@ -291,7 +291,8 @@ class Instance:
         try:
             since = self._slow[1] if self._slow is not None and self._slow[0] is work else None
             with contextlib.suppress(TimeoutError):
-                seen = await asyncio.wait_for(asyncio.to_thread(doing, process.pid, self.port), LOOK_SECONDS)
+                async with pauses.timeout(LOOK_SECONDS):
+                    seen = await asyncio.to_thread(doing, process.pid, self.port)
                 what = seen.text(since) if seen is not None else ""
         finally:
             process.kill()
