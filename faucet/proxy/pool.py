@@ -18,6 +18,7 @@ from typing import NamedTuple
 from faucet.net.descriptors import Descriptors
 from faucet.pauses import EARLIEST, Pauses
 from faucet.proxy.deadlines import Timeouts
+from faucet.proxy.error_responses import QUEUE_FULL
 from faucet.proxy.holders import Holder, PoolLease, Upstream
 from faucet.proxy.limit_classes import ClassTimeouts, LimitClasses, why_expired, why_full
 from faucet.proxy.limits import LimitedDispatcher
@@ -258,7 +259,7 @@ class Pool:
 
     def _refuse_one_too_many(self, holder: Holder) -> None:
         if self.limits is None:
-            self.refuse(holder, "queue_full", "All workers are busy and the queue is full.")
+            self.refuse(holder, "queue_full", QUEUE_FULL)
         else:
             kind = holder.request_class
             self._refuse_limited(holder, "limit_full" if kind.name else "queue_full", why_full(kind))
