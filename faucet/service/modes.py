@@ -25,6 +25,7 @@ from faucet.settings import DemoSettings, K8sSettings, Span, SshSettings
 from faucet.ssh.secrets import Secrets
 from faucet.workers.cpus import available_cpus
 from faucet.workers.environment import threads_per_worker
+from faucet.workers.preload import check_preload
 from faucet.workers.program import Program
 from faucet.workers.reload import reload_on_change, require
 from faucet.workers.supervisor import Supervisor
@@ -57,6 +58,8 @@ def local_site(program: Program, settings: DemoSettings) -> Site:
     """The API in a directory. Raises StartFailed if what --reload needs is not installed."""
     if settings.reload:
         require()
+    if settings.preload:
+        check_preload(program)
     span = settings.workers or Span(available_cpus(), available_cpus())
     program = dataclasses.replace(program, threads=threads_per_worker(settings.workers))
     return Site(

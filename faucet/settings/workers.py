@@ -118,6 +118,12 @@ class WorkerSettings:
     health_interval: float = option(
         10.0, "Time between two health checks of a worker.", WORKERS, unit="duration", minimum=1, example="30s"
     )
+    preload: bool = option(
+        False,
+        "Load the API once, and fork all workers from that: they share its memory, and start in milliseconds.",
+        WORKERS,
+        detail="Linux only, for APIs in R. What is shared, and what must not be: [preload.md](preload.md).",
+    )
     reload: bool = option(
         False,
         "Rolling restart when code in the directory changes.",

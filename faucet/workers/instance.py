@@ -11,8 +11,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import signal
-from collections.abc import Collection
 from enum import Enum
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -25,6 +23,7 @@ from faucet.proxy.upstream import Backend
 from faucet.units import format_duration
 from faucet.workers.causes import Cause, Reason
 from faucet.workers.context import Context, SlotLog
+from faucet.workers.exits import OUT_OF_MEMORY, how_it_ended
 from faucet.workers.flood import Flood
 from faucet.workers.ports import HOST, is_free
 from faucet.workers.process import ChildProcess
@@ -32,18 +31,13 @@ from faucet.workers.readiness import Readiness
 from faucet.workers.repeats import StartOutput
 from faucet.workers.shortages import shortage
 from faucet.workers.stopping import Manner
+from faucet.workers.template import TemplateError
 
 if TYPE_CHECKING:
     from faucet.proxy.pool import PoolLease
 
 STOP_GRACE = 5.0
 """Seconds from the first signal to SIGKILL; what comes in between is in `process.py`."""
-
-
-CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGSYS, signal.SIGTRAP}
-
-OUT_OF_MEMORY = "not by Faucet: out of memory? see dmesg"
-"""Where to look if SIGKILL did not come from Faucet: most often it came from the kernel."""
 
 JITTER = 0.1
 
@@ -126,6 +120,11 @@ class Instance:
             self.shortage = shortage(error)
             self.failure = f"could not be started: {error.strerror or error}{_of(error.filename)}"
             return False
+        except TemplateError as error:
+            self.state = State.OVER
+            self.process = error.process  # its last lines, and its end, are what there is to tell
+            self.failure = "" if self._stopping else f"was not forked: {error}"
+            return False
         readiness = Readiness(self.process, self.port, self._context, self._log, lambda: self._stopping)
         self.readiness = readiness
         ready = False
@@ -141,15 +140,21 @@ class Instance:
         return ready
 
     async def _spawn(self) -> ChildProcess:
-        context, number = self._context, self.number
+        """Raises OSError or TemplateError."""
+        context, number, name = self._context, self.number, f"worker-{self.number}"
+        flood = Flood(context.settings.log_worker_rate, lambda text: self._log.warning("%s", text))
+        if context.preload is not None:
+            template = await context.preload.template()
+            self.began = monotonic()
+            return await template.fork(self.port, number, name, self._on_line, flood)
         return await ChildProcess.start(
             context.program.argv(self.port),
             context.program.directory,
             context.program.environment(self.port, number),
             context.reaper,
             self._on_line,
-            f"worker-{number}",
-            Flood(context.settings.log_worker_rate, lambda text: self._log.warning("%s", text)),
+            name,
+            flood,
         )
 
     def _on_line(self, stream: str, line: str) -> None:
@@ -163,7 +168,7 @@ class Instance:
         if not process.exited.done():
             return readiness.why_not()
         await process.output_ended()
-        how = _how_it_ended(process)
+        how = how_it_ended(process)
         if self.ending:
             return f"{how} ({self.ending.text})"
         if is_free(self.port):
@@ -295,7 +300,7 @@ class Instance:
         """How it ended, once it is over: `crashed (SIGSEGV) while serving GET /segv?x=1 from 10.0.0.7 after 1.41s`."""
         process = self.process
         assert process is not None
-        how = _how_it_ended(process)
+        how = how_it_ended(process)
         after = f"after {format_duration(monotonic() - self.began)}"
         work = f"while serving {serving(self.served_last)}" if self.served_last is not None else ""
         if how.endswith(OUT_OF_MEMORY):
@@ -304,29 +309,8 @@ class Instance:
         return f"{text} ({self.ending.text})" if self.ending else text
 
 
-def _how_it_ended(process: ChildProcess) -> str:
-    """Return `stopped` if `stop` ended it, else as `exit_text`. To be called once it has exited."""
-    return "stopped" if process.stopped else exit_text(process.exited.result(), process.signals)
-
-
 def _of(path: object) -> str:
     return "" if path is None else f": {os.fsdecode(path) if isinstance(path, str | bytes) else path}"
-
-
-def exit_text(code: int, ours: Collection[int] = ()) -> str:
-    """`exited with code 1`, `crashed (SIGSEGV)`, `stopped`. `ours` are the signals that we have sent."""
-    if code >= 0:
-        return f"exited with code {code}"
-    if -code not in signal.valid_signals():
-        return f"was ended by signal {-code}"
-    number = signal.Signals(-code)
-    if number in CRASHES:
-        return f"crashed ({number.name})"
-    if number == signal.SIGKILL and number not in ours:
-        return f"was killed by {number.name}, {OUT_OF_MEMORY}"
-    if number in ours:
-        return "was killed" if number == signal.SIGKILL else "stopped"
-    return f"was ended by {number.name}, not by Faucet"
 
 
 async def _first(future: asyncio.Future[int], *others: object) -> None:

@@ -24,7 +24,7 @@ class Progress:
     """What came of it, in a sentence; Refused if it was stopped."""
     done: int = 0
     current: str = ""
-    """The workers whose replacements are being started."""
+    """The workers whose replacements are being started; empty while that which they are forked from is."""
 
     def end(self, outcome: str | Refused) -> None:
         """Set the result."""
@@ -69,21 +69,27 @@ class RollingRestarts:
     def notice(self) -> str:
         """Return how far the one in progress is; empty if there is none."""
         progress = self.progress
-        return f"rolling restart: {progress.done} of {progress.total}, worker {progress.current}" if progress else ""
+        if progress is None:
+            return ""
+        current = f"worker {progress.current}" if progress.current else "a new template first"
+        return f"rolling restart: {progress.done} of {progress.total}, {current}"
 
     async def _run(self, progress: Progress, cause: Cause) -> None:
         try:
-            outcome = await self._replace_all(progress, cause)
+            async with self._pool.renewed():
+                outcome = await self._replace_all(progress, cause)
             if isinstance(outcome, str):
                 _log.info("%s", outcome)
                 self.failure = ""
             progress.end(outcome)
         except ReplaceError as error:
-            text = f"rolling restart stopped at worker {progress.current}; the old workers stay. "
-            _log.error("%sThe replacement %s", text, error)
+            where = f" at worker {progress.current}" if progress.current else ""
+            why = error.sentence[:1].upper() + error.sentence[1:]
+            text = f"rolling restart stopped{where}; the old workers stay. {why}"
+            _log.error("%s", text)
             at = strftime("%H:%M:%S")
             self.failure = f"rolling restart failed: {error.short}; the old workers stay ({cause.text}, at {at})"
-            progress.end(Refused(f"{text}The replacement {error}"))
+            progress.end(Refused(text))
         finally:
             self.progress = None
             if not progress.result.done():

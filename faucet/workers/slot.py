@@ -40,12 +40,12 @@ LINES_SHOWN = 5
 
 
 class ReplaceError(Exception):
-    """The replacement of a worker did not become ready. The old one goes on."""
+    """The replacement of a worker, or of the template, did not become ready. The old one goes on."""
 
-    def __init__(self, text: str, advice: Advice = NONE) -> None:
+    def __init__(self, text: str, advice: Advice = NONE, subject: str = "the replacement ") -> None:
         super().__init__(text)
-        first = text.partition("\n")[0]
-        self.short = advice.text or f"the replacement {first}"
+        self.sentence = subject + text
+        self.short = advice.text or self.sentence.partition("\n")[0]
         """Why, in one line."""
 
 
@@ -296,7 +296,8 @@ class Slot:
             self._remember_end(successor)
             lines = list(successor.process.last_lines) if successor.process is not None else []
             hint = advice(lines, self.context.program)
-            raise ReplaceError(_with_last_lines(successor, lines, hint), hint)
+            reason = successor.failure or "was not ready: its port was taken by another process"
+            raise ReplaceError(with_last_lines(reason, lines, hint), hint)
         else:
             await self._take_over(successor, cause)
 
@@ -361,8 +362,7 @@ class Slot:
         await asyncio.gather(*(instance.end(grace) for instance in self.instances))
 
 
-def _with_last_lines(instance: Instance, lines: list[str], hint: Advice) -> str:
-    """Return why it did not become ready, and its last lines: R writes there what is wrong."""
-    reason = instance.failure or "was not ready: its port was taken by another process"
+def with_last_lines(reason: str, lines: list[str], hint: Advice) -> str:
+    """Return why a process did not become ready, and its last lines: R writes there what is wrong."""
     text = "\n  | ".join([reason, *lines[-LINES_SHOWN:]])
     return f"{text}\n  {hint.text}" if hint.text else text

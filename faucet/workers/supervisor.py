@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any
 
 from faucet import tasks
@@ -12,20 +13,23 @@ from faucet.fleet import Action, Answer, Origin, Refused, StartFailed, WorkerDet
 from faucet.proxy.server import Proxy
 from faucet.settings import MOST_WORKERS, Span, WorkerSettings
 from faucet.units import counted
+from faucet.workers.advice import advice
 from faucet.workers.autoscale import Autoscaler
 from faucet.workers.causes import Cause, Reason
 from faucet.workers.context import Context
 from faucet.workers.health import watch_health
 from faucet.workers.instance import STOP_GRACE
 from faucet.workers.ports import accepted_by_plumber, child_ports, free_port, is_free
+from faucet.workers.preload import Preload
 from faucet.workers.program import Program
 from faucet.workers.reaper import Reaper
 from faucet.workers.recycle import Recycler
 from faucet.workers.rolling import Progress, RollingRestarts
 from faucet.workers.scratch import sweep
 from faucet.workers.shortages import remedy
-from faucet.workers.slot import ReplaceError, Slot
+from faucet.workers.slot import ReplaceError, Slot, with_last_lines
 from faucet.workers.statuses import slot_details, slot_statuses
+from faucet.workers.template import REMEDY, TemplateError
 
 _log = logging.getLogger("faucet")
 
@@ -59,6 +63,8 @@ class Supervisor:
         self.proxy = proxy
         self.reaper = Reaper()
         self.context = Context(program, settings, proxy, self.reaper, on_line, self.choose_port)
+        if settings.preload:
+            self.context.preload = Preload(program, settings, self.reaper, on_line, self._any_port)
         self.slots = [Slot(number, self.context, self) for number in range(1, span.least + 1)]
         self.closing: list[Slot] = []
         """Slots that were scaled away, and whose requests in progress are not finished yet."""
@@ -115,6 +121,8 @@ class Supervisor:
         self.stopping = True
         self.prepare_to_end()
         await asyncio.gather(*(slot.end(grace) for slot in self._all_slots))
+        if self.context.preload is not None:
+            await self.context.preload.stop()
         while running := [*self._tasks.values(), *self._actions]:
             await asyncio.wait(running)
             self._tasks = {slot: task for slot, task in self._tasks.items() if not task.done()}
@@ -131,15 +139,23 @@ class Supervisor:
         Worker i gets the i-th; its replacement gets one behind those of all workers. Raises OSError if there are no
         descriptors left.
         """
-        used = self.context.ports_taken | {instance.port for slot in self._all_slots for instance in slot.instances}
         if not self._settings.child_port:
-            return free_port(used)
+            return self._any_port()
+        used = self._ports_in_use
         wanted = child_ports(self._settings.child_port, number, len(self._all_slots))
         for port in wanted:
             if port not in used and self._suits(port) and is_free(port):
                 return port
         _log.warning("worker %d: port %d is not free, taking another", number, wanted[0])
-        return free_port(used)
+        return self._any_port()
+
+    def _any_port(self) -> int:
+        """Raises OSError."""
+        return free_port(self._ports_in_use)
+
+    @property
+    def _ports_in_use(self) -> set[int]:
+        return self.context.ports_taken | {instance.port for slot in self._all_slots for instance in slot.instances}
 
     def _suits(self, port: int) -> bool:
         """Return whether R would listen on this port: with more workers than at first, some of them may get others."""
@@ -165,7 +181,12 @@ class Supervisor:
             self.proxy.pool.fail(f"No worker can be started; the last one to try, worker {slot}, {failure}")
             if self._settings.keep_trying and not self.first_ready.done():
                 self.first_ready.set_result(None)  # requests are answered with the reason
-        if not (self.first_ready.done() or self._settings.keep_trying) and slot.failures >= FIRST_TRIES:
+        if self.first_ready.done() or self._settings.keep_trying:
+            return
+        preload = self.context.preload
+        if preload is not None and preload.final:
+            self._give_up(f"no worker can be started: {preload.failure}. {REMEDY}")
+        elif slot.failures >= FIRST_TRIES:
             self._give_up(self._listening_elsewhere() or self._all_failed(slot, failure))
 
     def _advise(self, slot: Slot) -> None:
@@ -238,7 +259,8 @@ class Supervisor:
             slot = self.slots[-1]
             fact = slot.advice.text or f"worker {slot} {slot.exits[-1] if slot.exits else 'failed'}"
             return f"no worker can be started: {fact}"
-        return self.rolling.failure
+        preload = self.context.preload
+        return self.rolling.failure or (preload.failure if preload is not None else "")
 
     @property
     def failing(self) -> bool:
@@ -339,6 +361,22 @@ class Supervisor:
     def is_rolling(self) -> bool:
         """Whether a rolling restart is in progress."""
         return self.rolling.progress is not None
+
+    @contextlib.asynccontextmanager
+    async def renewed(self) -> AsyncIterator[None]:
+        """With --preload, load the API again, for the body and afterwards; if the body fails, what was there stays.
+
+        Raises ReplaceError before the body if that fails.
+        """
+        async with contextlib.AsyncExitStack() as stack:
+            if self.context.preload is not None:
+                try:
+                    await stack.enter_async_context(self.context.preload.renewed())
+                except TemplateError as error:
+                    lines = list(error.process.last_lines) if error.process is not None else []
+                    hint = advice(lines, self.context.program)
+                    raise ReplaceError(with_last_lines(str(error), lines, hint), hint, subject="") from error
+            yield
 
     def scale(self, count: int, who: str) -> str:
         """Have `count` workers; those that are too many finish their requests in progress. Raises Refused."""

@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 
 from faucet.workers.advice import NONE, advice
-from faucet.workers.instance import exit_text
+from faucet.workers.exits import exit_text
 from faucet.workers.program import Program
 
 
