@@ -62,6 +62,11 @@ class Fleet(Protocol):
         """Begin nothing new: the service ends. Requests in progress are finished."""
         ...
 
+    async def leave(self, seconds: float) -> bool:
+        """The service ends: have another Faucet go on, within so many seconds. Returns whether one does, so that what
+        still comes here is served there."""
+        ...
+
     async def stop(self) -> None:
         """End all workers, or disconnect from them. Nothing is left afterwards."""
         ...
@@ -156,3 +161,46 @@ class Origin(NamedTuple):
     """Since when; None if there is no link."""
     link_detail: str = ""
     """Cipher and round trip."""
+    group: Group | None = None
+    """The Faucets of the service; None: this is the only one."""
+
+
+class GroupMember(NamedTuple):
+    """One Faucet of a service."""
+
+    name: str
+    address: str
+    """Where others reach it."""
+    state: str
+    """`active`, `relay`, `waiting` or `unreachable`."""
+    waiting: int
+    """Requests that are queued at it."""
+
+
+class Group(NamedTuple):
+    """What a Faucet knows of itself and of the others of its service. Moments are seconds since the epoch."""
+
+    role: str
+    """`active`, `relay`, or `waiting` for an active."""
+    active: str
+    """The name of the active; empty if there is none."""
+    since: float
+    """Since when the role is this one, and the active."""
+    epoch: int
+    """The number of the active's take-over."""
+    term_until: float
+    """Until when the active may use pods, if nothing is renewed; 0 at a relay."""
+    answered: float
+    """When the Kubernetes API answered last; 0: never."""
+    trouble: str
+    """Why it did not, since then."""
+    members: tuple[GroupMember, ...]
+    """This one first. A relay knows only itself and the active."""
+    renewals: int
+    takeovers: int
+    relayed: int
+    """Counters of this Faucet: renewals of the Lease, take-overs from another, requests handed to the active."""
+    quarantined: int
+    """Pods that are not used yet, since they may be busy for an earlier active."""
+    why_not_ready: str
+    """Why this Faucet should get no requests; empty if it should."""

@@ -72,6 +72,12 @@ def runtime_directory() -> Iterator[Path]:
             os.environ["XDG_RUNTIME_DIR"] = before
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_memory() -> None:
+    """No monitor remembers the layout of the one before, nor changes that of the user."""
+    os.environ["XDG_STATE_HOME"] = "/dev/null"
+
+
 @pytest.fixture(autouse=True)
 def loggers() -> Iterator[None]:
     """A Log takes the loggers for itself: after each test they are as they were."""

@@ -18,6 +18,7 @@ from faucet.cli.parameters import option_of, whole_number
 from faucet.control.client import Client, NoRuntime, Refusal
 from faucet.control.find import HERE, Place, find
 from faucet.control.protocol import Message
+from faucet.log.r_errors import gist
 from faucet.machine import user_name
 from faucet.settings import SshSettings
 from faucet.ssh.target import Target
@@ -26,7 +27,7 @@ from faucet.status.endpoint_columns import counted_in, endpoint_columns
 from faucet.status.format import clock, log_prefix
 from faucet.status.limits import limit_line
 from faucet.status.queue import Prospect, client_text, outlook, refused_text, start_text, took_by_endpoint
-from faucet.status.snapshot import EndpointRow, LimitRow, LogRow, RequestRow, Service, Totals, WaitingRow, WorkerRow
+from faucet.status.snapshot import EndpointRow, LimitRow, LogRow, RequestRow, Service, WaitingRow, WorkerRow
 from faucet.status.usage import Usage, sample_usage
 from faucet.text import to_json, visible, visible_lines
 from faucet.units import format_duration, format_size
@@ -241,7 +242,8 @@ def queue(*, at: At = None, as_json: Json = False, last: Last = 200) -> int:
         done = [RequestRow(**row) for row in await client.ask("requests", last=SAMPLE)]
         rows = [WaitingRow(**row) for row in data["queue"]]
         held = [WorkerRow(**row) for row in data["workers"]]
-        expected = outlook(rows, held, Totals(**data["totals"]), took_by_endpoint(done), data["now"])
+        limits = [LimitRow(**row) for row in data["limits"]]
+        expected = outlook(rows, held, limits, data["totals"]["waiting"], took_by_endpoint(done), data["now"])
         _say("; ".join(text for text, _ in expected.summary(_ascii_only())) or "The queue is empty.")
         if rows:
             titles = ("NO", "WAITED", "503 IN", "START IN", "REQUEST", "CLIENT")
@@ -279,9 +281,10 @@ def requests(*, at: At = None, as_json: Json = False, last: Last = 30) -> int:
 
 
 def _request_cells(row: dict[str, Any]) -> list[str]:
+    note = "; ".join(text for text in (row["note"], gist(row["error"])) if text)
     return [
         clock(row["ended"]), row["client"], row["worker"] or "-", str(row["status"]), format_duration(row["waited"]),
-        format_duration(row["service"]), format_size(row["sent"]), f"{row['method']} {row['target']}", row["note"],
+        format_duration(row["service"]), format_size(row["sent"]), f"{row['method']} {row['target']}", note,
     ]  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from faucet.cli.toml import is_directory
 from faucet.http1.forwarded import Trust
 from faucet.net.address import Address, AddressError, UnixAddress, parse_address, parse_listen
 from faucet.net.service_url import ServiceUrl, parse_dns_server, parse_service_url
-from faucet.settings import Option, PackageApi, differing, parse_api, parse_limit, parse_span
+from faucet.settings import Option, PackageApi, differing, parse_api, parse_limit, parse_span, parse_warmup
 from faucet.ssh.target import parse_target
 
 
@@ -120,6 +120,7 @@ _UNITS: dict[str, Callable[[str], Any]] = {
     "names": _name,
     "signal": units.parse_stop_signal,
     "limit": parse_limit,
+    "warmup": parse_warmup,
 }
 METAVARS = {
     "duration": "TIME",
@@ -138,9 +139,10 @@ METAVARS = {
     "names": "NAMES",
     "signal": "SIGNAL",
     "limit": "LIMIT",
+    "warmup": "REQUEST",
 }
 """What stands for a value of each unit in usage lines."""
-_LISTS = {"ssh": ",", "address": ",", "globs": ",", "names": ",", "limit": ";"}
+_LISTS = {"ssh": ",", "address": ",", "globs": ",", "names": ",", "limit": ";", "warmup": ";"}
 """Options that can be given several times, and what may be between two values in one word."""
 _SHOWN: dict[str, Callable[[Any], str]] = {"duration": units.format_duration, "size": units.format_size}
 

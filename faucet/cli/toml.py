@@ -131,8 +131,8 @@ def _text(path: Path, key: str, value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, dict) and key == "keys" and all(isinstance(pressed, str) for pressed in value.values()):
         return ",".join(f"{action}={pressed}" for action, pressed in value.items())
-    if key == "limit" and isinstance(value, list):
-        return ";".join(_limit(path, item) for item in value)
+    if key in ("limit", "warmup") and isinstance(value, list):
+        return ";".join(_limit(path, item) if key == "limit" else str(item) for item in value)
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return ",".join(value)
     if isinstance(value, str | int | float):

@@ -33,10 +33,14 @@ class PeerConnection(asyncio.Protocol):
     def __init__(
         self, token: str, *, presents: bool, epoch: Callable[[], int],
         on_message: Callable[[PeerConnection, Message], None], on_lost: Callable[[PeerConnection], None],
+        waiting: Callable[[], int] = lambda: 0,
     ) -> None:  # fmt: skip
         self._token = token
         self._presents = presents
         self._epoch = epoch
+        self._waiting = waiting
+        self.waiting = 0
+        """Requests that are queued at the other end."""
         self._on_message = on_message
         self._on_lost = on_lost
         self._known = presents  # whether the other end is no stranger
@@ -89,7 +93,9 @@ class PeerConnection(asyncio.Protocol):
         except BadMessage:
             self.close()
             return
-        if not isinstance(message, Ping):
+        if isinstance(message, Ping):
+            self.waiting = message.waiting
+        else:
             self._on_message(self, message)
 
     def _beat(self) -> None:
@@ -99,7 +105,7 @@ class PeerConnection(asyncio.Protocol):
             self.close()
             return
         if self._known:
-            self.send(Ping(self._epoch()))
+            self.send(Ping(self._epoch(), self._waiting()))
         self._timer = loop.call_later(PING_EVERY, self._beat)
 
     # -- for its owner -----------------------------------------------------------------------------------------

@@ -37,6 +37,8 @@ class Elector:
         self.member = member
         self.trouble = ""
         """Why the last call to the API failed; empty if it did not."""
+        self.renewals = 0
+        """Writes that were stored."""
         self._lease = lease
         self._on_decision = on_decision
         self._after_event = after_event
@@ -137,6 +139,7 @@ class Elector:
             version = await self._lease.write(call.record, call.version)
         except NotStored:
             return election.was_refused
+        self.renewals += 1
         return lambda now: election.was_written(now, version)
 
     def _well(self) -> None:

@@ -5,6 +5,7 @@ The active asks `may_use` right before each grant.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from math import inf
 
 from faucet.ha.decisions import Began, Decision, Ended
@@ -24,7 +25,9 @@ class Member:
         self.election = election
         self.quarantine = Quarantine()
         self._lock_grace = lock_grace
-        self._in_use: set[str] = set()
+        self._granted: set[str] = set()
+        self.in_use: Callable[[], Iterable[str]] = lambda: self._granted
+        """Returns the pods that are locked. Unless it is replaced, `granted` and `released` tell."""
         self._stopped_in = 0  # the last epoch in which this member was the active, and is no more
         self._reported: set[str] = set()  # busy pods that others know of
         self._gone_since: dict[str, float] = {}  # keys of listed members that are not connected
@@ -44,11 +47,11 @@ class Member:
 
     def granted(self, pod: str) -> None:
         """`pod` is locked."""
-        self._in_use.add(pod)
+        self._granted.add(pod)
 
     def released(self, pod: str, now: float) -> list[Freed]:
         """`pod` is unlocked: its request has ended. Returns what an active must be told, if another is it now."""
-        self._in_use.discard(pod)
+        self._granted.discard(pod)
         return self.freed_pods(now)
 
     def set_longest(self, seconds: float, now: float) -> None:
@@ -96,7 +99,7 @@ class Member:
 
     def _busy(self, now: float) -> frozenset[str]:
         """What a successor must not use: this member's pods, and those that were in quarantine when it stopped."""
-        return frozenset(self._in_use) | self.quarantine.pods(now)
+        return frozenset(self.in_use()) | self.quarantine.pods(now)
 
     # -- the list of members, which the active keeps --------------------------------------------------------------
 

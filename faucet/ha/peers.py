@@ -1,6 +1,6 @@
 """The members of a service, connected: each relay to the active, by which promises, stops and freed pods are told.
 
-Requests go other ways; see `forwarding`.
+Requests have connections of their own: see `lanes` and `relayed`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from faucet import tasks
 from faucet.ha import clock
 from faucet.ha.connection import PeerConnection
 from faucet.ha.decisions import AskAll, Began, Decision, Ended, Reply
+from faucet.ha.door import Door
 from faucet.ha.elector import Elector
 from faucet.ha.lease_client import LeaseClient
 from faucet.ha.member import Member
@@ -29,15 +30,24 @@ DIAL_TIMEOUT = 2.0
 
 
 class Peers:
-    """One member among the others. `on_change(decision)` is told of Began and Ended, after the others are."""
+    """One member among the others. `on_change(decision)` is told of Began and Ended, after the others are.
+
+    `requests` makes the protocol of a connection on which a relay sends requests; `after()` is called when something
+    has happened; `waiting` returns how many requests are queued here, for the active to show.
+    """
 
     def __init__(
         self, member: Member, lease: LeaseClient, on_change: Callable[[Began | Ended], None],
-        now: Callable[[], float] = clock.now,
+        now: Callable[[], float] = clock.now, requests: Callable[[], asyncio.Protocol] = asyncio.Protocol,
+        after: Callable[[], None] = lambda: None, waiting: Callable[[], int] = lambda: 0,
     ) -> None:  # fmt: skip
         self.member = member
         self.elector = Elector(member, lease, self._decided, self._after_event, now)
         self._on_change = on_change
+        self._requests = requests
+        self._after = after
+        self._stopped: set[int] = set()  # epochs of actives that have said so
+        self._waiting = waiting
         self._now = now
         self._server: asyncio.Server | None = None
         self._relays: dict[PeerConnection, Hello | None] = {}  # connections that others have opened
@@ -50,12 +60,17 @@ class Peers:
 
     # -- life cycle --------------------------------------------------------------------------------------------
 
-    async def start(self, host: str, port: int) -> int:
-        """Listen for members and take part in the election; return the port. Raises OSError."""
+    async def start(self, host: str | None, port: int, listening: Callable[[int], None] = lambda _: None) -> int:
+        """Listen for members and take part in the election; return the port. Raises OSError.
+
+        `listening` is told the port before the election begins.
+        """
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._new_relay, host, port)
+        self._server = await loop.create_server(self._door, host, port)
+        listened = int(self._server.sockets[0].getsockname()[1])
+        listening(listened)
         self.elector.start()
-        return int(self._server.sockets[0].getsockname()[1])
+        return listened
 
     async def stop(self) -> None:
         """Take part no more, and close all connections. `elector.release` comes before, if this is planned."""
@@ -102,6 +117,16 @@ class Peers:
         self.member.forget_members(now)
         self._tell(self.member.freed_pods(now))
         self._find_active()
+        self._after()
+
+    @property
+    def relays(self) -> list[tuple[Hello, int]]:
+        """The members that are connected to this one, and how many requests are queued at each."""
+        return [(hello, connection.waiting) for connection, hello in self._relays.items() if hello is not None]
+
+    def has_stopped(self, epoch: int) -> bool:
+        """Whether the active of that epoch has stopped in order: it has said so, or given the Lease up."""
+        return epoch in self._stopped
 
     # -- to the active -----------------------------------------------------------------------------------------
 
@@ -149,10 +174,13 @@ class Peers:
     def _connection(self, token: str, *, presents: bool) -> PeerConnection:
         return PeerConnection(
             token, presents=presents, epoch=lambda: self.member.election.epoch, on_message=self._received,
-            on_lost=self._lost,
+            on_lost=self._lost, waiting=self._waiting,
         )  # fmt: skip
 
     # -- to the relays -----------------------------------------------------------------------------------------
+
+    def _door(self) -> Door:
+        return Door(self.member.election.token, self._new_relay, self._requests)
 
     def _new_relay(self) -> PeerConnection:
         connection = self._connection(self.member.election.token, presents=False)
@@ -189,6 +217,7 @@ class Peers:
             return election.asked(now, message)
         if isinstance(message, Stopped):
             self.is_welcome = False
+            self._stopped.add(message.epoch)
             return self.member.heard_stopped(message, now, reports=False)
         if isinstance(message, Welcome):
             decisions = election.heard(now, message.epoch)

@@ -41,9 +41,11 @@ class NotActive(NamedTuple):
 
 
 class Ping(NamedTuple):
-    """Nothing but a sign of life."""
+    """A sign of life."""
 
     epoch: int
+    waiting: int
+    """Requests that are queued at the sender."""
 
 
 Message = Ask | Promise | Refusal | Stopped | Freed | Hello | Welcome | NotActive | Ping
@@ -114,5 +116,5 @@ _SHAPES: dict[str, tuple[Callable[..., Any], tuple[Callable[[Any], Any], ...]]] 
     "Hello": (Hello, (_integer, _text, _text, _text, _stopped)),
     "Welcome": (Welcome, (_integer,)),
     "NotActive": (NotActive, (_integer,)),
-    "Ping": (Ping, (_integer,)),
+    "Ping": (Ping, (_integer, _integer)),
 }

@@ -72,8 +72,14 @@ class ResponseHead:
         self.status = status
         self.fields = fields
 
-    def closing(self) -> ResponseHead:
-        """The same with `Connection: close`, for the client only: `fields` are still what the worker says."""
+    def for_older_client(self, request: RequestHead) -> ResponseHead:
+        """The head as a client of HTTP/1.0 gets it, whose connection is kept only if both sides say `keep-alive`.
+
+        Where it could believe that it is kept, from HTTP/1.1 in the status line, it is told with `Connection: close`
+        that it is not (RFC 9112, 9.3 and 9.6). `fields` are still what the worker says.
+        """
+        if self.fields.keep_alive or not (self.fields.persistent and request.fields.persistent):
+            return self
         return ResponseHead(self.raw[:-2] + b"Connection: close\r\n\r\n", self.status, self.fields)
 
     def body_may_follow(self, method: bytes) -> bool:

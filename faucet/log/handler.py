@@ -15,6 +15,7 @@ from datetime import datetime
 from time import time
 from typing import Protocol
 
+from faucet.log.r_errors import gist
 from faucet.log.recent import RecentLog
 from faucet.log.redact import redactor
 from faucet.log.writer import FileOutput, Output, Sink
@@ -69,6 +70,7 @@ class TextFormat:
             f"service={record.service * 1000:.1f}ms worker={record.worker or '-'}"
         )
         line = f"{line} id={record.request_id}" if record.request_id else line
+        line = f'{line} error="{_unquoted(record.error)}"' if record.error else line
         return f"{line} ({record.note})" if record.note else line
 
     def output(self, worker: int, stream: str, line: str) -> str:
@@ -118,6 +120,7 @@ class JsonFormat:
             worker=record.worker or None,
             note=record.note or None,
             request_id=record.request_id or None,
+            error=record.error or None,
         )
 
     def output(self, worker: int, stream: str, line: str) -> str:
@@ -285,6 +288,11 @@ def _visible(octets: bytes) -> str:
     """Return octets as text: visible by grammar, but a quote would end the quoted request line."""
     text = octets.decode("latin-1")
     return text.replace('"', "%22") if '"' in text else text
+
+
+def _unquoted(error: str) -> str:
+    """Return the message of an error, harmless in quotes."""
+    return escaped(gist(error)).replace('"', "'")
 
 
 def print_error(text: str) -> None:

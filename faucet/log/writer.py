@@ -146,7 +146,7 @@ class Sink(Generic[Entry]):
         self._in_trouble = False
         self._line_of = line_of
         self._lines: list[str] = []
-        self._entries: list[Entry] = []  # to come behind the lines
+        self._entries: list[Entry | str] = []  # to come behind the lines; not formatted yet, where they are no lines
         self._timer: asyncio.TimerHandle | None = None
         self._batches: queue.SimpleQueue[tuple[bytes, int] | None] = queue.SimpleQueue()
         # Bytes handed to the thread, and bytes it is done with. Two numbers, each changed by one thread only: `+=` on
@@ -161,13 +161,14 @@ class Sink(Generic[Entry]):
 
     def write(self, line: str) -> None:
         """Add one line, without its newline."""
-        self._render()
-        self._lines.append(line)
-        if self._timer is None:
-            self._flush_soon()
+        self._add(line)
 
     def add(self, entry: Entry) -> None:
-        """Add one entry. It is formatted together with others, which is cheaper, and not while a request waits."""
+        """Add one entry. It is formatted together with others, which is cheaper, and not while a request waits. What
+        is learned of it until then is in its line, too."""
+        self._add(entry)
+
+    def _add(self, entry: Entry | str) -> None:
         entries = self._entries
         entries.append(entry)
         if self._timer is None:
@@ -177,7 +178,8 @@ class Sink(Generic[Entry]):
 
     def _render(self) -> None:
         entries, self._entries = self._entries, []
-        self._lines.extend(map(self._line_of, entries))
+        line_of = self._line_of
+        self._lines.extend([entry if isinstance(entry, str) else line_of(entry) for entry in entries])
 
     def _flush_soon(self) -> None:
         try:

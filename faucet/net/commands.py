@@ -10,6 +10,7 @@ import signal
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import NamedTuple, Protocol
 
+from faucet import pauses
 from faucet.text import visible_lines
 
 LINE_LIMIT = 16 << 20
@@ -61,7 +62,7 @@ class LocalPrograms:
 
     async def run(self, argv: Sequence[str], patience: float) -> Result:
         """See Programs."""
-        async with _started(argv) as process, asyncio.timeout(patience):
+        async with _started(argv) as process, pauses.timeout(patience):
             output, errors = await process.communicate()
             return Result(process.returncode or 0, output.decode("utf-8", "replace"), errors.decode("utf-8", "replace"))
 

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Callable
 from typing import Protocol
 
+from faucet import pauses
+
 ProtocolFactory = Callable[[], asyncio.Protocol]
 
 KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES = 15, 5, 3
@@ -28,6 +30,10 @@ class NoWay(Exception):
 
 class LinkDown(OSError):
     """Backends are unreachable for now, since the link to them is down; this is not a backend's fault."""
+
+
+class NotBegun(LinkDown):
+    """A request was not begun, and never will be by whoever has it now: it may go elsewhere, whatever its method."""
 
 
 class LinkLost(ConnectionResetError):
@@ -49,7 +55,7 @@ async def connect_tcp(
 ) -> tuple[asyncio.BaseTransport, asyncio.BaseProtocol]:  # fmt: skip
     """Connect over TCP, or with `tls` over TLS to `server_name`: a Connector. The loop sets TCP_NODELAY itself."""
     loop = asyncio.get_running_loop()
-    async with asyncio.timeout(timeout):
+    async with pauses.timeout(timeout):
         transport, protocol = await loop.create_connection(
             protocol_factory, host, port, ssl=tls, server_hostname=server_name
         )

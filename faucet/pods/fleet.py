@@ -24,8 +24,10 @@ from faucet.pods.discovery.endpoint_slices import service_of
 from faucet.pods.discovery.endpoints import Answer, Denied, Endpoint, Found, Resolver
 from faucet.pods.discovery.kubernetes import Kubectl
 from faucet.pods.endpoint_set import EndpointSet
+from faucet.pods.gate import Gate
 from faucet.pods.pod import Pod
 from faucet.proxy.server import Proxy
+from faucet.proxy.upstream import Backend
 from faucet.settings import K8sSettings
 from faucet.units import counted, format_duration
 
@@ -109,7 +111,7 @@ class Pods:
 
     def __init__(
         self, url: ServiceUrl, settings: K8sSettings, proxy: Proxy, connector: Connector, programs: Programs,
-        find_resolver: Callable[[], Awaitable[Resolver]], link: LinkLike | None = None,
+        find_resolver: Callable[[], Awaitable[Resolver]], link: LinkLike | None = None, gate: Gate | None = None,
     ) -> None:  # fmt: skip
         self.url = url
         self.settings = settings
@@ -132,6 +134,7 @@ class Pods:
         self._following: asyncio.Task[None] | None = None
         self._programs = programs
         self._link = link
+        self._gate = gate
         self._absent_holds: dict[tuple[str, int], _Hold] = {}  # of pods that may be back in a moment
         self._was_down = False  # the link, before it came to the state it is in
         self._warned = False
@@ -144,6 +147,10 @@ class Pods:
 
     def prepare_to_end(self) -> None:
         """Do nothing: pods keep running, and their requests in progress are finished."""
+
+    async def leave(self, seconds: float) -> bool:
+        """See Fleet."""
+        return False
 
     async def stop(self) -> None:
         """Stop discovery, close the link, and disconnect from all pods."""
@@ -286,7 +293,7 @@ class Pods:
         settings = self.settings
         pod = Pod(
             endpoint, self._name_for(endpoint), self.proxy, self._connector, settings.connect_timeout,
-            settings.lock_grace, self._hurry,
+            settings.lock_grace, self._hurry, self._gate,
         )  # fmt: skip
         self._pods[endpoint.key] = pod
         pod.log.info("joined at %s", endpoint)
@@ -340,6 +347,15 @@ class Pods:
         if self._pods.get(pod.endpoint.key) is pod:
             del self._pods[pod.endpoint.key]
         self.proxy.stats.forget(str(pod))
+
+    def settle(self) -> None:
+        """Resume or hold each pod: what its gate allows may have changed."""
+        for pod in self._pods.values():
+            pod.settle()
+
+    def busy(self) -> dict[str, Backend]:
+        """Return the pods whose locks are held, by address."""
+        return {str(pod.endpoint): pod.backend for pod in self._pods.values() if pod.lease}
 
     def _hurry(self) -> None:
         """A pod cannot be reached: the set may be another one by now."""

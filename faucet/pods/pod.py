@@ -18,6 +18,7 @@ from faucet.backoff import Backoff
 from faucet.fleet import WorkerDetails, WorkerStatus
 from faucet.net.connect import Connector, LinkDown, LinkLost, why_not
 from faucet.pods.discovery.endpoints import Endpoint
+from faucet.pods.gate import Gate, GatedBackend
 from faucet.proxy.pool import PoolLease
 from faucet.proxy.record import serving
 from faucet.proxy.upstream import Backend
@@ -50,7 +51,7 @@ class Pod:
 
     def __init__(
         self, endpoint: Endpoint, name: str, proxy: Proxy, connector: Connector, timeout: float, grace: float,
-        on_trouble: Callable[[], None],
+        on_trouble: Callable[[], None], gate: Gate | None = None,
     ) -> None:  # fmt: skip
         self.endpoint = endpoint
         self.listed = True
@@ -77,7 +78,12 @@ class Pod:
         self._failed_at = 0.0
         self._retrying: asyncio.Task[None] | None = None
         self._at_once = asyncio.Event()
-        self.backend = Backend(name, endpoint.host, endpoint.port, connector, timeout, grace)
+        self._gate = gate
+        self.backend = (
+            Backend(name, endpoint.host, endpoint.port, connector, timeout, grace)
+            if gate is None
+            else GatedBackend(str(endpoint), gate, name, endpoint.host, endpoint.port, connector, timeout, grace)
+        )
         self.backend.on_unreachable = self._unreachable
         self.backend.on_hung = lambda record: self.log.warning(
             "did not answer %s in time; it stays locked, since it is still busy", serving(record)
@@ -94,10 +100,13 @@ class Pod:
 
     def settle(self) -> None:
         """Resume or hold its backend, as its state demands."""
-        if self.listed and self.linked and not self.held and self._retrying is None:
+        if self.listed and self.linked and not self.held and self._retrying is None and not self._why_closed():
             self._proxy.pool.resume(self.backend)
         else:
             self._proxy.pool.hold(self.backend)
+
+    def _why_closed(self) -> str:
+        return "" if self._gate is None else self._gate.why_closed(str(self.endpoint))
 
     def status(self) -> WorkerStatus:
         """Return its state, and why it gets no requests."""
@@ -108,6 +117,8 @@ class Pod:
             state, reason = "held", "" if self.next_try is None else f"also unreachable: {self.trouble}"
         elif self.next_try is not None:
             state, reason, next_try = "backoff", self.trouble, self.next_try
+        elif closed := self._why_closed():
+            state, reason = "held", closed
         return WorkerStatus(
             key=str(self.endpoint), name=str(self), state=state, backend=self.backend, reason=reason,
             counted_as=str(self), port=self.endpoint.port, since=self.since, next_try=next_try,

@@ -12,12 +12,9 @@ from collections.abc import Callable, Hashable, Iterator
 from time import monotonic
 from typing import Generic, TypeVar
 
-from faucet.proxy.pauses import EARLIEST
+from faucet.pauses import EARLIEST, LATE_SECONDS
 
 Item = TypeVar("Item", bound=Hashable)
-
-LATE_SECONDS = 0.1
-"""A timer that fires so late lets the loop read what has arrived, and looks again."""
 
 DRAIN_SECONDS = 5.0
 """While the service ends: seconds in which a request that is not in hand yet must arrive, and after which a client that

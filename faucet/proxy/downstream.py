@@ -12,9 +12,11 @@ import contextlib
 import select
 import socket
 import struct
+from collections.abc import Callable
 from typing import cast
 
 from faucet.http1 import FramingError, RequestHead, RequestReader, StartLine
+from faucet.proxy.client_identity import Introduced
 from faucet.proxy.clients import Clients
 from faucet.proxy.deadlines import RATE_SECONDS
 from faucet.proxy.error_responses import CONTINUE, answer
@@ -39,6 +41,7 @@ class ClientConnection(Outflow):
     __slots__ = (
         "_head_begun",
         "_hurried_from",
+        "_introduce",
         "_read_paused",
         "_reader",
         "_sent_before",
@@ -55,6 +58,7 @@ class ClientConnection(Outflow):
     def __init__(self, pool: Pool, clients: Clients) -> None:
         super().__init__(clients)
         self.pool = pool
+        self._introduce: Callable[[RequestHead, str], Introduced] | None = clients.introduce
         self._reader = RequestReader()
         self._head_begun = False  # it has a deadline
         self._stash = b""  # what came behind the request in hand
@@ -143,9 +147,9 @@ class ClientConnection(Outflow):
             self._refuse(error, len(head.raw), StartLine(head.method, head.target, head.stated_minor))
             return
         exchange = self.exchange = Exchange(self.pool, self.clients.budget, self.clients.space, self, head, body)
-        if self.clients.introduce is not None:
-            head.raw, exchange.account.client, exchange.account.request_id = self.clients.introduce(head, self.peer)
-        if self.pool.draining:
+        if self._introduce is not None:
+            head.raw, exchange.account.client, exchange.account.request_id = self._introduce(head, self.peer)
+        if self.pool.refusing:
             self.pool.refuse(exchange, "shutdown", SHUTTING_DOWN)
         elif body is None:
             if rest:

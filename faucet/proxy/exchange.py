@@ -13,11 +13,12 @@ import asyncio
 from time import monotonic
 
 from faucet.http1 import IDEMPOTENT, INTERIM_LIMIT, BadResponse, Body, RequestHead, ResponseHead
+from faucet.net.connect import NotBegun
+from faucet.pauses import Later
 from faucet.proxy.budget import Budget
 from faucet.proxy.error_responses import answer
 from faucet.proxy.failures import MAX_SENDS, RETRY_GRACE, Event, Facts, Fate, Lock, Loss, Phase, Verdict, after
 from faucet.proxy.intake import Intake
-from faucet.proxy.pauses import Later
 from faucet.proxy.pool import NO_DESCRIPTORS, Holder, Pool, PoolLease, Upstream
 from faucet.proxy.record import CLIENT_CLOSED_REQUEST, Account
 from faucet.proxy.sides import Downstream, UpstreamConnection
@@ -69,7 +70,7 @@ class Exchange(Holder):
         self._queued = False  # it had to wait
         self._sends = 0
         self._connects = 0  # that have failed, in a row
-        self._retry: asyncio.Handle | None = None  # in a moment it is known whether the worker has exited
+        self._retry: asyncio.Handle | Later | None = None  # in a moment it is known whether the worker has exited
         self._grace: Later | None = None  # its time is over, but the worker cannot be ended
         self._loss = _NO_LOSS  # how the worker's connection ended, while `_retry` waits
         # The response.
@@ -171,9 +172,20 @@ class Exchange(Holder):
         """No connection could be opened, so nothing was sent."""
         self.pool.unreachable(worker, error)
         if self.phase is _CONNECTING:  # else it has ended meanwhile
-            self._connects += 1
-            self.account.remark(f"worker {worker.name} accepted no connection")
+            if not isinstance(error, NotBegun):
+                self._connects += 1
+                self.account.remark(f"worker {worker.name} accepted no connection")
             self._fail(Event.CONNECT_FAILED, f"{self._connects} workers in a row accepted no connection.")
+
+    def not_begun(self, worker: Upstream, error: NotBegun) -> None:
+        """Whoever was sent it has not begun it, and never will: as if no connection could be opened."""
+        self._detached()
+        if self.intake is not None and self.intake.streaming:  # what was sent is not here any more
+            self.pool.refuse(self, "not_begun", str(error))
+            return
+        self._sends -= 1
+        self.phase = _CONNECTING
+        self.connect_failed(worker, error)
 
     def no_descriptor(self) -> None:
         """No connection could be opened, for want of a descriptor. That is no fault of the worker's."""
@@ -220,12 +232,6 @@ class Exchange(Holder):
         backend = None if self.lease is None else self.lease.worker
         client.become_tunnel(head.raw + rest, backend, connection.transport)
         self._finish(head.status, "upgraded to WebSocket")
-
-    def announced(self, head: ResponseHead) -> ResponseHead:
-        """The head of an answer to a client of HTTP/1.0, which may ask to be kept. `Connection: close` is added where
-        it could believe that it is, from HTTP/1.1 in the status line, and is not (RFC 9112, 9.3 and 9.6)."""
-        believes = self.head.fields.persistent and head.fields.persistent
-        return head.closing() if believes and not head.fields.keep_alive else head
 
     def response_head(self, head: ResponseHead) -> Body:
         """The final response's head; the framer of its body."""
@@ -301,6 +307,8 @@ class Exchange(Holder):
         if self.phase is _QUEUED and self.body_done:
             self._fail(Event.CLIENT_HALF_CLOSED, "The client ended its sending side while it waited.")
             return True
+        if self._connection is not None and self.is_elsewhere:
+            self._connection.end_request()  # it may wait there
         return self.body_done
 
     def timed_out(self) -> None:
@@ -310,6 +318,9 @@ class Exchange(Holder):
             self._client_blamed = True
             self.pool.requests.touch(self)  # so much for the client; the worker has its own time
             self._fail(Event.TIMED_OUT, "The client was too slow to send its request or to read its answer.", late=True)
+            return
+        if self.is_elsewhere:
+            self.pool.requests.touch(self)
             return
         grace = None if self.lease is None else self.lease.worker.lock_grace
         seconds = f"{self.pool.requests.patience(self):g} s"
@@ -392,7 +403,7 @@ class Exchange(Holder):
             policy=self.pool.settings.retry,
             connects=self._connects,
             loss=self._loss,
-            age=monotonic() - self.account.granted_at,
+            age=monotonic() - self.account.granted_at - self.pool.pauses.since(self.account.granted_at),
             exited=lease is None and not self._loss.link,
             client_late=late,
             endable=lease is None or lease.worker.lock_grace is None,
@@ -448,7 +459,7 @@ class Exchange(Holder):
             self.pool.requests.discard(self)
             if self.lease is None:
                 return
-        self._retry = self.pool.loop.call_later(0 if self.lease is None else RETRY_GRACE, self._exit_known)
+        self._retry = self.pool.pauses.after(0 if self.lease is None else RETRY_GRACE, self._exit_known)
 
     def _hear_out(self) -> None:
         """Nobody waits for the answer any more, but the worker is at work, so its lock stays.
@@ -457,7 +468,9 @@ class Exchange(Holder):
         will close, or answer, and either is the end of it.
         """
         connection = self._connection
-        if connection is not None and self.phase is _ACTIVE:
+        if connection is not None and self.is_elsewhere:
+            self._close_connection()  # there it leaves the queue, or is heard out
+        elif connection is not None and self.phase is _ACTIVE:
             connection.resume_reading()
             if not self.all_sent:
                 connection.end_request()

@@ -17,7 +17,7 @@ from heapq import merge
 from math import inf
 from typing import Generic
 
-from faucet.proxy.locks import Dispatcher, Lease, QueueFull, Ticket, Worker
+from faucet.proxy.locks import Dispatcher, Lease, QueueFull, Ticket, Worker, append, reorder
 
 HEAD_START = 10.0
 """Seconds that one step of priority is worth: enough to pass a queue of quick requests, and soon caught up with."""
@@ -111,7 +111,7 @@ class LimitedDispatcher(Dispatcher[Ticket, Worker]):
             return self._lock(ticket, kind, now)  # nobody of its class waits: he would have had that worker
         if len(kind.queue) >= kind.places:
             raise QueueFull
-        kind.queue[ticket] = now
+        append(kind.queue, ticket, now)
         return None
 
     def reacquire(self, ticket: Ticket, since: float, now: float) -> Lease[Ticket, Worker] | None:
@@ -147,6 +147,11 @@ class LimitedDispatcher(Dispatcher[Ticket, Worker]):
         """See Dispatcher."""
         expiry = min(kind.expiry for kind in self.classes)
         return None if expiry == inf else expiry
+
+    def reorder(self, since: Callable[[Ticket], float]) -> None:
+        """See Dispatcher."""
+        for kind in self.classes:
+            reorder(kind.queue, since)
 
     def clear(self) -> list[Ticket]:
         """See Dispatcher."""
@@ -220,6 +225,10 @@ class LimitedDispatcher(Dispatcher[Ticket, Worker]):
     def runnable_since(self) -> float | None:
         """See Dispatcher."""
         return min((kind.oldest for kind in self.classes if kind.queue and kind.has_room), default=None)
+
+    def patience(self, ticket: Ticket) -> float | None:
+        """See Dispatcher: that of its class."""
+        return self._class_of(ticket).queue_timeout
 
     def limited_by(self, ticket: Ticket) -> str:
         """See Dispatcher."""

@@ -12,7 +12,7 @@ caller to do. So every interleaving can be tested without a loop, and `repr()` t
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import Generic, TypeVar
 
 Ticket = TypeVar("Ticket", bound=Hashable)
@@ -64,7 +64,8 @@ class Dispatcher(Generic[Ticket, Worker]):
 
     def acquire(self, ticket: Ticket, now: float) -> Lease[Ticket, Worker] | None:
         """A lease for `ticket`, of the worker that has been free for the longest time. None: it waits, and gets one
-        later, from whatever makes a worker free.
+        later, from whatever makes a worker free. One that has waited elsewhere before may have a `now` that is past; it
+        goes behind all others all the same.
 
         Raises QueueFull, with nothing changed.
         """
@@ -74,7 +75,7 @@ class Dispatcher(Generic[Ticket, Worker]):
             return lease
         if len(self._queue) >= self.queue_limit:
             raise QueueFull
-        self._queue[ticket] = now
+        append(self._queue, ticket, now)
         return None
 
     def reacquire(self, ticket: Ticket, since: float, now: float) -> Lease[Ticket, Worker] | None:
@@ -128,6 +129,10 @@ class Dispatcher(Generic[Ticket, Worker]):
         if self.queue_timeout is None or not self._queue:
             return None
         return next(iter(self._queue.values())) + self.queue_timeout
+
+    def reorder(self, since: Callable[[Ticket], float]) -> None:
+        """Put the queue in the order of `since`: the moment from which each ticket counts as waiting."""
+        reorder(self._queue, since)
 
     def clear(self) -> list[Ticket]:
         """Empty the queue; whoever waited, oldest first."""
@@ -192,6 +197,11 @@ class Dispatcher(Generic[Ticket, Worker]):
         return len(self._queue)
 
     @property
+    def free(self) -> int:
+        """Workers that would get the next ticket."""
+        return len(self._free)
+
+    @property
     def oldest(self) -> float | None:
         """Since when the ticket has been waiting that has waited longest; None: the queue is empty."""
         return next(iter(self._queue.values()), None)
@@ -228,6 +238,10 @@ class Dispatcher(Generic[Ticket, Worker]):
         """The waiting tickets and since when, the next one first."""
         return iter(self._queue.items())
 
+    def patience(self, ticket: Ticket) -> float | None:
+        """Return how long `ticket` may wait, in seconds; None: for ever."""
+        return self.queue_timeout
+
     def limited_by(self, ticket: Ticket) -> str:
         """Return the name of the limit by which `ticket` waits even if a worker is free; empty if there is none."""
         return ""
@@ -238,3 +252,16 @@ class Dispatcher(Generic[Ticket, Worker]):
         held = " ".join(sorted(str(worker) for worker in self._held))
         queue = " ".join(str(ticket) for ticket, _ in self.queue())
         return f"<Dispatcher free[{free}] locked[{locked}] held[{held}] queue[{queue}]>"
+
+
+def append(queue: OrderedDict[Ticket, float], ticket: Ticket, since: float) -> None:
+    """Put `ticket` at the end of a queue. It counts as waiting since its predecessor at the earliest, so that a queue
+    stays in the order of expiry."""
+    queue[ticket] = max(since, next(reversed(queue.values()), since))
+
+
+def reorder(queue: OrderedDict[Ticket, float], since: Callable[[Ticket], float]) -> None:
+    """Sort a queue by `since`, from when on each ticket waits."""
+    tickets = sorted(queue, key=since)
+    queue.clear()
+    queue.update((ticket, since(ticket)) for ticket in tickets)

@@ -16,11 +16,11 @@ from time import monotonic, time
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from faucet.net.descriptors import Descriptors
+from faucet.pauses import EARLIEST, Pauses
 from faucet.proxy.deadlines import Timeouts
 from faucet.proxy.limit_classes import ClassTimeouts, LimitClasses, why_expired, why_full
 from faucet.proxy.limits import LimitedDispatcher, RequestClass
 from faucet.proxy.locks import Dispatcher, Lease, QueueFull
-from faucet.proxy.pauses import EARLIEST, Pauses
 from faucet.proxy.record import Account
 from faucet.proxy.stats import Record, Stats
 from faucet.settings import ProxySettings
@@ -58,6 +58,11 @@ class Holder:
         """The worker whose lock it holds, or held until now, has its request and has not answered."""
         return True
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """Another Faucet has it, or gets it."""
+        return self.lease is not None and self.lease.worker.queues
+
     def granted(self, lease: PoolLease) -> None:
         """It holds a lock now."""
         self.lease = lease
@@ -94,8 +99,11 @@ class Upstream(Protocol):
     """It was removed."""
     lock_grace: float | None
     """Seconds that it stays locked if it does not answer in time; None: it can be ended, and is."""
+    queues: bool
+    """It is another Faucet, which has a queue, locks and deadlines of its own: it is not to blame for the time that a
+    request takes, and has to learn that a client has left."""
     on_unreachable: Callable[[Exception], None]
-    on_hung: Callable[[Record], None]
+    on_hung: Callable[[Account], None]
 
     def begin(self, exchange: Any) -> None:
         """Send the request of an Exchange, which holds the lock."""
@@ -173,7 +181,11 @@ class Pool:
         self.requests = self._make_timeouts()
         """Those that hold a lock."""
         self.draining = False
+        """The service ends."""
+        self.refusing = False
         """No request is taken any more."""
+        self.given_up = False
+        """Locks are released though their workers may be at work: the service ends."""
         self.outage = ""
         """Why there are no workers and will not be for a while; requests are refused with it meanwhile."""
         self.on_idle: Callable[[], None] = _nothing
@@ -182,7 +194,7 @@ class Pool:
         self._record = record
         self._granted: deque[PoolLease] = deque()
         self._expiry: asyncio.TimerHandle | None = None
-        self._retiring: dict[Upstream, asyncio.Future[None]] = {}
+        self._awaited: dict[Upstream, asyncio.Future[None]] = {}
         self._interruption: Interruption | None = None
 
     def _make_dispatcher(self) -> Dispatcher[Holder, Upstream]:
@@ -214,7 +226,7 @@ class Pool:
         """Put a worker to use; if `held`, not before it is resumed."""
         self._pass_on(self.dispatcher.add(worker, monotonic(), held))
 
-    def remove(self, worker: Upstream) -> Record | None:
+    def remove(self, worker: Upstream) -> Account | None:
         """Forget a worker that is gone. What it still has to say on its connection is listened to.
 
         Returns the account of the request that it was at work on, if it was.
@@ -232,16 +244,20 @@ class Pool:
     async def retire(self, worker: Upstream) -> None:
         """Give a worker no new requests, wait for the one in hand, and forget it."""
         self.dispatcher.hold(worker)
-        if self.dispatcher.lease(worker) is not None:
-            if worker not in self._retiring:
-                self._retiring[worker] = self.loop.create_future()
-            await asyncio.shield(self._retiring[worker])
+        await self.unlocked(worker)
         self.remove(worker)
+
+    async def unlocked(self, worker: Upstream) -> None:
+        """Wait until the lock of `worker` is free. If it is not held, another request may have it right after."""
+        if self.dispatcher.lease(worker) is not None:
+            if worker not in self._awaited:
+                self._awaited[worker] = self.loop.create_future()
+            await asyncio.shield(self._awaited[worker])
 
     def _lock_is_free(self, worker: Upstream) -> None:
         """Whoever waits for that is told."""
-        if self._retiring:
-            waiting = self._retiring.pop(worker, None)
+        if self._awaited:
+            waiting = self._awaited.pop(worker, None)
             if waiting is not None and not waiting.done():
                 waiting.set_result(None)
         if self.draining:
@@ -270,7 +286,7 @@ class Pool:
         if self.limits is not None:
             holder.request_class = self.limits.of(holder.account.method, holder.account.target)
         try:
-            lease = self.dispatcher.acquire(holder, holder.account.ready_at)
+            lease = self.dispatcher.acquire(holder, holder.account.waiting_since)
         except QueueFull:
             self._refuse_one_too_many(holder)
             return
@@ -281,7 +297,7 @@ class Pool:
 
     def resubmit(self, holder: Holder) -> None:
         """A request whose worker failed it before it was answered: it is next in the queue."""
-        if self.draining:
+        if self.refusing:
             self.refuse(holder, "shutdown", SHUTTING_DOWN)
             return
         if self._refused_for_all(holder):
@@ -356,7 +372,7 @@ class Pool:
         following = self.dispatcher.release(lease, now)
         if following is not None:
             self._deliver(following)
-        if self._retiring or self.draining:
+        if self._awaited or self.draining:
             self._lock_is_free(lease.worker)
 
     def keep_locked(self, lease: PoolLease) -> None:
@@ -365,8 +381,8 @@ class Pool:
         How long is a guess, from what requests took lately: twice the longest. Not longer than the lock grace; for a
         worker of ours, LEAST_GRACE, since its process is watched, and most that close a connection are done with it.
         """
-        if self.draining:
-            self.release(lease)  # nobody else will use it
+        if self.refusing:
+            self.release(lease)  # nobody here will use it
             return
         most = lease.worker.lock_grace or LEAST_GRACE
         recent = time() - RECENT_SECONDS
@@ -415,6 +431,11 @@ class Pool:
         self._interruption = None
         self.rearm_expiry()
 
+    def reorder(self) -> None:
+        """Put the queue in the order in which its requests came: some of them may have come back one by one."""
+        self.dispatcher.reorder(lambda holder: holder.account.waiting_since)
+        self.rearm_expiry()
+
     def rearm_expiry(self) -> None:
         """Look again when the next has to be answered."""
         if self._expiry is not None:
@@ -454,8 +475,12 @@ class Pool:
     # -- the end -----------------------------------------------------------------------------------------------
 
     def drain(self) -> None:
-        """Take no request any more; whoever waits is refused, and no lock is kept for nobody."""
+        """The service ends; requests are taken until `refuse_all`."""
         self.draining = True
+
+    def refuse_all(self) -> None:
+        """Take no request any more; whoever waits is refused, and no lock is kept for nobody."""
+        self.refusing = self.given_up = True
         for holder in self.dispatcher.clear():
             self.refuse(holder, "shutdown", SHUTTING_DOWN)
         self._give_up_waiting()
@@ -466,6 +491,7 @@ class Pool:
 
     def close(self) -> None:
         """Set no more timers."""
+        self.given_up = True
         self.descriptors.close()
         self.pauses.close()
         self.requests.close()

@@ -24,7 +24,7 @@ class Account(Record):
         self.received = received
         self.status = self.sent = self.number = 0  # numbered by whoever names it while it is queued
         self.ended = self.waited = self.service = self.left = 0.0
-        self.worker = self.note = self.request_id = ""
+        self.worker = self.note = self.request_id = self.error = ""
         self.ready_at = 0.0
         """When the request was in hand."""
         self.granted_at = 0.0
@@ -39,7 +39,8 @@ class Account(Record):
 
     def ready(self) -> None:
         """The request is in hand, and waits for a lock."""
-        self.ready_at = self.waiting_since = self._waits_since = monotonic()
+        self.ready_at = self._waits_since = monotonic()
+        self.waiting_since = self.ready_at - self.waited  # it may have waited elsewhere
 
     def granted(self, worker: str, now: float) -> None:
         """It holds the lock of `worker`."""

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from faucet import pauses
 from faucet.proxy.clients import Clients
 from faucet.proxy.downstream import ClientConnection
 from faucet.proxy.pool import Pool
 from faucet.proxy.proxy_protocol import ProxiedClientConnection
 from faucet.proxy.stats import Record, Stats
 from faucet.settings import ProxySettings
+
+GOES_ON_SECONDS = 5.0
+"""How long a client may go on with a connection that it keeps, while another Faucet serves what it asks."""
 
 
 class Proxy:
@@ -36,16 +40,28 @@ class Proxy:
         """The numbers, up to date."""
         return self.pool.stats
 
-    async def drain(self, seconds: float) -> bool:
-        """Finish what is in hand and answer all else with 503; whether `seconds` were enough for that."""
+    async def drain(self, seconds: float, others_go_on: bool = False) -> bool:
+        """Finish what is in hand and answer all else with 503; whether `seconds` were enough for that.
+
+        If `others_go_on`, what still comes can be served for a while. It is, if it comes within GOES_ON_SECONDS.
+        """
         self.pool.drain()
+        if others_go_on:
+            self.pool.loop.call_later(min(GOES_ON_SECONDS, seconds / 2), self._refuse_all)
+        else:
+            self.pool.refuse_all()
         self.clients.part()
         self._check_drained()
         try:
-            await self.pool.pauses.within(seconds, self._drained.wait())
+            async with pauses.timeout(seconds):
+                await self._drained.wait()
         except TimeoutError:
             return False
         return True
+
+    def _refuse_all(self) -> None:
+        self.pool.refuse_all()
+        self._check_drained()
 
     def _check_drained(self) -> None:
         """Whoever waits for the last exchange is woken after it."""
@@ -54,6 +70,7 @@ class Proxy:
 
     def abandon(self, detail: str) -> int:
         """End what is in hand now. Returns how many clients had not got, or not read, their answer."""
+        self.pool.given_up = True
         waiting = [client for client in self.clients if client.waits]
         for lease in self.pool.dispatcher.leases():
             lease.holder.abandon(detail)

@@ -17,14 +17,14 @@ from collections.abc import Callable
 from time import monotonic
 from typing import cast
 
-from faucet import tasks
+from faucet import pauses, tasks
 from faucet.http1 import IDEMPOTENT, BadResponse, Body, ResponseHead, ResponseReader, UntilCloseBody
 from faucet.net.connect import Connector, LinkLost
 from faucet.net.descriptors import is_shortage
 from faucet.net.tls import ended_by_peer
 from faucet.proxy.exchange import Exchange
 from faucet.proxy.failures import Loss
-from faucet.proxy.stats import Record
+from faucet.proxy.record import Account
 
 _log = logging.getLogger("faucet")
 
@@ -52,6 +52,9 @@ class Backend:
     locked for so long, since it is still at work. `supervised`: it is removed as soon as its process exits.
     """
 
+    queues = False
+    """See pool.Upstream."""
+
     def __init__(
         self, name: str, host: str, port: int, connector: Connector,
         connect_timeout: float = CONNECT_TIMEOUT, lock_grace: float | None = None, supervised: bool = False,
@@ -64,7 +67,7 @@ class Backend:
         self.supervised = supervised
         self.gone = False
         self.on_unreachable: Callable[[Exception], None] = _ignore
-        self.on_hung: Callable[[Record], None] = _ignore
+        self.on_hung: Callable[[Account], None] = _ignore
         self.connection: BackendConnection | None = None
         self._connector = connector
 
@@ -94,19 +97,21 @@ class Backend:
         self.connection.transport.abort()
         return True
 
+    def _new_connection(self) -> BackendConnection:
+        return BackendConnection(self)
+
     async def _open(self, exchange: Exchange) -> asyncio.BaseProtocol:
         """A new connection. If we are short of descriptors, wait a while for one. Raises what the connector does."""
-        deadline = monotonic() + SHORTAGE_SECONDS
+        began = monotonic()
         while True:
             try:
-                return (
-                    await self._connector(lambda: BackendConnection(self), self.host, self.port, self.connect_timeout)
-                )[1]
+                return (await self._connector(self._new_connection, self.host, self.port, self.connect_timeout))[1]
             except OSError as error:
                 if not is_shortage(error):
                     raise
                 exchange.pool.descriptors.note("worker")
-                if monotonic() > deadline or self.gone or not exchange.holds(self) or exchange.client is None:
+                over = pauses.left(SHORTAGE_SECONDS, began) < 0
+                if over or self.gone or not exchange.holds(self) or exchange.client is None:
                     raise
             await asyncio.sleep(SHORTAGE_PAUSE)
 
@@ -380,7 +385,7 @@ class BackendConnection(asyncio.Protocol):
             self._head, rest = parsed
             if self._head.status >= 200:
                 if exchange.head.minor == 0:
-                    self._head = exchange.announced(self._head)
+                    self._head = self._head.for_older_client(exchange.head)
                 self._body = exchange.response_head(self._head)
                 if rest or self._body.done or self._head.fields.length is None:
                     self._receive_body(exchange, rest, self._head.raw)

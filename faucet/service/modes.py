@@ -20,7 +20,9 @@ from faucet.net.service_url import ServiceUrl
 from faucet.net.tls import TlsConnector, tls_context
 from faucet.pods.discovery.choose import choose
 from faucet.pods.fleet import Pods
+from faucet.pods.gate import Gate
 from faucet.proxy.server import Proxy
+from faucet.service.replicas import replica
 from faucet.settings import DemoSettings, K8sSettings, Span, SshSettings
 from faucet.ssh.secrets import Secrets
 from faucet.workers.cpus import available_cpus
@@ -29,6 +31,7 @@ from faucet.workers.preload import check_preload
 from faucet.workers.program import Program
 from faucet.workers.reload import reload_on_change, require
 from faucet.workers.supervisor import Supervisor
+from faucet.workers.warmup import missing_files
 from faucet.workers.watched import Watched
 
 if TYPE_CHECKING:
@@ -55,11 +58,13 @@ class Site:
 
 
 def local_site(program: Program, settings: DemoSettings) -> Site:
-    """The API in a directory. Raises StartFailed if what --reload needs is not installed."""
+    """The API in a directory. Raises StartFailed if what --reload or --warmup needs is not there."""
     if settings.reload:
         require()
     if settings.preload:
         check_preload(program)
+    for path in missing_files(settings.warmup, program.directory):
+        raise StartFailed(f"--warmup: there is no file {path}; files are looked for in the directory of the API")
     span = settings.workers or Span(available_cpus(), available_cpus())
     program = dataclasses.replace(program, threads=threads_per_worker(settings.workers))
     return Site(
@@ -100,13 +105,16 @@ def pods_site(url: ServiceUrl, settings: K8sSettings, secrets: Secrets) -> Site:
     if settings.via_ssh:
         require_asyncssh()
 
-    def near(proxy: Proxy, _: Log) -> Pods:
+    def pods(proxy: Proxy, gate: Gate | None = None) -> Pods:
         return Pods(
             url, settings, proxy, TlsConnector(name, tls) if tls else connect_remote, LocalPrograms(),
-            lambda: choose(url, settings.resolve, settings.dns, settings.resolve_interval),
+            lambda: choose(url, settings.resolve, settings.dns, settings.resolve_interval), gate=gate,
         )  # fmt: skip
 
-    def far(proxy: Proxy, _: Log) -> Pods:
+    def near(proxy: Proxy, _: Log) -> Fleet:
+        return replica(url, settings, proxy, pods) if settings.ha else pods(proxy)
+
+    def far(proxy: Proxy, _: Log) -> Fleet:
         from faucet.pods.discovery.over_ssh import choose_remote
         from faucet.ssh.commands import RemotePrograms
         from faucet.ssh.link import Link

@@ -18,6 +18,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple
 
+from faucet import pauses
 from faucet.control.paths import socket_path
 from faucet.control.server import ControlError, ControlServer
 from faucet.fleet import StartFailed
@@ -241,13 +242,14 @@ class _Service:
 
     async def _drain(self, seconds: float) -> bool:
         """Accept nothing new, and finish what is there; whether `seconds` were enough for both."""
-        deadline = monotonic() + seconds
+        began = monotonic()
         try:
-            async with asyncio.timeout(seconds):
+            async with pauses.timeout(seconds):
+                others_go_on = await self.workers.leave(seconds)
                 await self.listener.close()
         except TimeoutError:
             return False
-        return await self.proxy.drain(max(deadline - monotonic(), 0))
+        return await self.proxy.drain(max(pauses.left(seconds, began), 0), others_go_on)
 
     async def tear_down(self) -> None:
         """End everything but the control socket, which tells of the end. Nothing of it is left afterwards."""

@@ -13,12 +13,13 @@ from faucet.settings.option import ACTIONS, CONFIG_NAME, KIB, MIB, MOST_WORKERS,
 from faucet.settings.pods import AttachSettings, K8sSettings, SshSettings
 from faucet.settings.proxy import ProxySettings
 from faucet.settings.serving import LogSettings, MonitorSettings, ServeSettings
+from faucet.settings.warmup import Warmup, parse_warmup
 from faucet.settings.workers import DemoSettings, LocalSettings, PackageApi, Span, WorkerSettings, parse_api, parse_span
 
 __all__ = [
     "ACTIONS", "CONFIG_NAME", "KIB", "MIB", "MOST_WORKERS", "AttachSettings", "DemoSettings", "K8sSettings",
     "Limit", "LocalSettings", "LogSettings", "MonitorSettings", "Option", "PackageApi", "ProxySettings",
-    "ServeSettings", "Span", "SshSettings", "WorkerSettings", "differing", "parse_api",
+    "ServeSettings", "Span", "SshSettings", "Warmup", "WorkerSettings", "differing", "parse_api",
     "parse_limit",
-    "parse_span",
+    "parse_span", "parse_warmup",
 ]  # fmt: skip

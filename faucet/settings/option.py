@@ -24,6 +24,7 @@ Unit = Literal[
     "names",
     "signal",
     "limit",
+    "warmup",
     "plain",
 ]
 
@@ -58,7 +59,7 @@ def option(default: Any, help: str, group: str, **more: Any) -> Any:
 
 QUEUE, MESSAGES, WORKERS, SERVICE = "Queue and time limits", "Messages", "Workers", "Service"
 LOG, MONITOR = "Log", "Monitor"
-PODS, SSH = "Pods", "Through SSH"
+PODS, SSH, REPLICAS = "Pods", "Through SSH", "Several Faucets"
 
 KIB, MIB = 1 << 10, 1 << 20
 
@@ -69,7 +70,7 @@ CONFIG_NAME = "faucet.toml"
 
 ACTIONS = (
     "details", "restart", "rolling-restart", "scale-up", "scale-down", "hold", "kill", "cancel", "drop", "retry",
-    "filter", "follow", "only", "source", "wrap", "mark", "clear", "copy", "save", "sort", "pause",
+    "filter", "follow", "only", "source", "wrap", "mark", "clear", "copy", "save", "sort", "invert", "pause",
     "log", "requests", "queue", "events", "lanes", "endpoints", "longer", "shorter",
     "next-error", "previous-error", "curl", "help", "quit",
 )  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Literal
 
 from faucet.net.address import Address
 from faucet.net.service_url import ServiceUrl
-from faucet.settings.option import MONITOR, PODS, SSH, option
+from faucet.settings.option import MONITOR, PODS, REPLICAS, SSH, option
 from faucet.settings.serving import MonitorSettings, ServeSettings
 from faucet.ssh.target import Target
 
@@ -107,6 +107,57 @@ class LinkSettings(SshSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReplicaSettings:
+    """Several Faucets for one service."""
+
+    ha: bool = option(
+        False,
+        "Share the service with other Faucets: one has the queue and the locks, the others relay to it, and one of "
+        "them takes over when it ends.",
+        REPLICAS,
+        detail="How, and when to use it: [kubernetes.md](kubernetes.md#several-faucets).",
+    )
+    lease: str | None = option(
+        None,
+        "Name of the Lease that says which Faucet is the active.",
+        REPLICAS,
+        shown="faucet-SERVICE",
+        example="faucet-plumber",
+    )
+    lease_duration: float = option(
+        10.0,
+        "How long the Lease must be unchanged before another Faucet takes it.",
+        REPLICAS,
+        unit="duration",
+        minimum=2,
+        example="15s",
+    )
+    renew_deadline: float = option(
+        6.0,
+        "How long the active goes on without a renewal of the Lease; shorter than --lease-duration.",
+        REPLICAS,
+        unit="duration",
+        minimum=1,
+        example="10s",
+    )
+    peer_host: Address = option(
+        Address("", 3840),
+        "Address on which this Faucet listens for the others.",
+        REPLICAS,
+        unit="admin",
+        shown=":3840",
+        example=":3841",
+    )
+    ha_on_partition: Literal["stop", "serve"] = option(
+        "stop",
+        "What the active does when it reaches neither the Kubernetes API nor all other Faucets: stop using pods, or "
+        "serve, though another may be the active by then.",
+        REPLICAS,
+        example="serve",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class AttachSettings(MonitorSettings, SshSettings):
     """`faucet attach`."""
 
@@ -122,5 +173,5 @@ class AttachSettings(MonitorSettings, SshSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class K8sSettings(ServeSettings, PodSettings, LinkSettings):
+class K8sSettings(ServeSettings, PodSettings, ReplicaSettings, LinkSettings):
     """`faucet k8s`."""

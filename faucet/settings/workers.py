@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from faucet.settings.option import LOG, MOST_WORKERS, SERVICE, WORKERS, option
 from faucet.settings.serving import ServeSettings
+from faucet.settings.warmup import EXAMPLE, Warmup
 
 
 class Span(NamedTuple):
@@ -176,6 +177,16 @@ class WorkerSettings:
         unit="duration",
         minimum=0.1,
         example="3m",
+    )
+    warmup: tuple[Warmup, ...] = option(
+        (),
+        "Request that each new worker answers before it serves: `/path`, or `POST /path @file`. Can be repeated.",
+        WORKERS,
+        unit="warmup",
+        shown="none",
+        example=EXAMPLE,
+        detail="The file is looked for in the directory of the API. A worker that does not answer with 2xx or 3xx has "
+        "failed to start: [workers.md](workers.md#warm-up).",
     )
     stop_signal: str = option(
         "auto",

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 import asyncssh
 
+from faucet import pauses
 from faucet.net.commands import Result
 from faucet.net.connect import LinkDown
 from faucet.ssh.link import Link
@@ -44,7 +45,7 @@ class RemotePrograms:
 
     async def run(self, argv: Sequence[str], patience: float) -> Result:
         """Run a program to its end. Raises OSError, or TimeoutError after `patience` seconds."""
-        async with self._started(argv) as process, asyncio.timeout(patience):
+        async with self._started(argv) as process, pauses.timeout(patience):
             output, errors = await asyncio.gather(process.stdout.read(), process.stderr.read())
             return Result(await self._code(process), _text(output), _text(errors))
 

@@ -21,7 +21,7 @@ from typing import Any, cast
 
 import asyncssh
 
-from faucet import tasks
+from faucet import pauses, tasks
 from faucet.backoff import Backoff
 from faucet.net.connect import LinkDown, ProtocolFactory
 from faucet.ssh.attempt import Attempt
@@ -151,7 +151,7 @@ class Link:
         """
         self._acknowledge = None
         try:
-            async with asyncio.timeout(FIRST_EXEC_PATIENCE):
+            async with pauses.timeout(FIRST_EXEC_PATIENCE):
                 await connection.run("true", stdin=asyncssh.DEVNULL, check=False, request_pty=False)
         except (OSError, asyncssh.Error, TimeoutError):
             sock = connection.get_extra_info("socket")
@@ -241,7 +241,7 @@ class Link:
     async def wait_up(self, seconds: float) -> None:
         """Wait until it can be used, for at most `seconds`. Raises LinkDown."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
+            async with pauses.timeout(seconds):
                 await self._up.wait()
         if not self.is_up:
             raise LinkDown(f"the ssh link to {self.target} is {self.described()}")
@@ -329,7 +329,7 @@ async def _opened(opening: Coroutine[Any, Any, Any], transport: ChannelTransport
 
     future = asyncio.ensure_future(opening)
     try:
-        async with asyncio.timeout(timeout):
+        async with pauses.timeout(timeout):
             await asyncio.shield(future)
     except BaseException:
         future.add_done_callback(too_late)

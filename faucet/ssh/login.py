@@ -5,13 +5,13 @@ Host keys are always checked. It never prompts: a caller with a terminal can fil
 
 from __future__ import annotations
 
-import asyncio
 import os
 from pathlib import Path
 from typing import Any, cast
 
 import asyncssh
 
+from faucet import pauses
 from faucet.ssh.attempt import CONNECT_PATIENCE, Attempt, Options, SshFiles
 from faucet.ssh.errors import explain
 from faucet.ssh.secrets import Secrets
@@ -47,7 +47,7 @@ class Login:
             for hop in _hops(options) if through is None else ():
                 through, passed = await self._connect(hop, through)
                 attempt.hops += [*passed.hops, through]
-            async with asyncio.timeout(2 * CONNECT_PATIENCE + 1):
+            async with pauses.timeout(2 * CONNECT_PATIENCE + 1):
                 return await asyncssh.connect(target.host, options=options, tunnel=through), attempt
         except (OSError, asyncssh.Error, ValueError, TimeoutError) as error:
             attempt.close()

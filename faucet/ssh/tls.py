@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import ssl
 from asyncio.sslproto import SSLProtocol
+from time import monotonic
 from typing import Any
 
+from faucet import pauses
 from faucet.net.connect import Connector, ProtocolFactory
 
 
@@ -36,10 +38,10 @@ class ChannelTls:
             )
             return layers[0]  # type: ignore[no-any-return]
 
-        deadline = loop.time() + timeout
+        began = monotonic()
         transport, _ = await self._below(layer, host, port, timeout)  # it must notice its own timeout
         try:
-            async with asyncio.timeout_at(deadline):
+            async with pauses.timeout(pauses.left(timeout, began)):
                 await ready
         except BaseException:
             transport.abort()  # type: ignore[attr-defined]

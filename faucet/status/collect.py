@@ -144,7 +144,6 @@ class Runtime:
             max_clients=self.proxy.clients.limit,
             buffered=self.proxy.clients.budget.used,
             buffer_total=self.proxy.clients.budget.total,
-            queue_timeout=dispatcher.queue_timeout or 0.0,
         )
 
     def _rate(self) -> float:
@@ -165,8 +164,11 @@ class Runtime:
 
     def _waiting_row(self, holder: Holder, since: float) -> WaitingRow:
         account = holder.account
-        limit = self.proxy.pool.dispatcher.limited_by(holder)
-        return WaitingRow(epoch(since), account.client, describe(account), self._number_of(account), limit)
+        dispatcher = self.proxy.pool.dispatcher
+        return WaitingRow(
+            epoch(since), account.client, describe(account), self._number_of(account),
+            dispatcher.patience(holder) or 0.0, dispatcher.limited_by(holder),
+        )  # fmt: skip
 
     def _number_of(self, account: Account) -> int:
         """Return the number of a queued request; only those that somebody looks at get one."""
@@ -234,6 +236,7 @@ def request_row(record: Record) -> RequestRow:
         note=record.note,
         left=round(record.left, 3),
         request_id=record.request_id,
+        error=record.error,
     )
 
 

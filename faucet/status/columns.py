@@ -36,7 +36,7 @@ class Column:
     id: str
     title: str
     width: int
-    """Characters; 0: the rest of the line."""
+    """Characters, as a rule; 0: the rest of the line."""
     text: Callable[[Cell], str]
     order: Callable[[Cell], Any]
     """The sort key."""
@@ -112,20 +112,3 @@ POD_COLUMNS = (
 def columns_of(mode: str) -> tuple[Column, ...]:
     """Return all columns for workers of the kind `mode`: `local` or `k8s`."""
     return COLUMNS if mode == "local" else POD_COLUMNS
-
-
-DROPPED_FIRST = ("address", "port", "up", "requests", "rps", "p50", "rss", "cpu", "restarts", "pid", "errors", "p95")
-"""Columns that a narrow terminal hides, in this order."""
-
-LEAST_REQUEST = 18
-"""Characters for the REQUEST column; other columns are hidden until it has them."""
-
-
-def columns_for(width: int, mode: str = "local") -> tuple[Column, ...]:
-    """Return the columns that fit into `width` characters, with one blank between two columns."""
-    shown = columns_of(mode)
-    for name in DROPPED_FIRST:
-        if sum(column.width + 1 for column in shown) + LEAST_REQUEST <= width:
-            break
-        shown = tuple(column for column in shown if column.id != name)
-    return shown

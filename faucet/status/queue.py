@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from faucet.status.columns import format_age
 from faucet.status.endpoint import endpoint_of
-from faucet.status.snapshot import RequestRow, Totals, WaitingRow, WorkerRow
+from faucet.status.snapshot import LimitRow, RequestRow, WaitingRow, WorkerRow
 from faucet.text import visible
 from faucet.units import format_duration
 
@@ -39,6 +39,8 @@ class Queued(NamedTuple):
     endpoint: str
     waited: float
     """Seconds."""
+    patience: float = inf
+    """Seconds after which it gets 503."""
 
 
 class Prospect(NamedTuple):
@@ -63,10 +65,10 @@ def took_by_endpoint(requests: Iterable[RequestRow]) -> dict[str, list[float]]:
     return took
 
 
-def starts(held: Sequence[Held], free: int, queued: Sequence[Queued], took: Took, timeout: float) -> list[float | None]:
-    """Return when each queued request gets a worker, in seconds from now.
+def starts(held: Sequence[Held], free: int, queued: Sequence[Queued], took: Took) -> list[float | None]:
+    """Return when each queued request gets a worker, in seconds from now. `free`: idle workers.
 
-    Infinite: it has waited for `timeout` before that, and gets 503. None: nothing is known. `free`: idle workers.
+    Infinite: it has waited for too long before that, and gets 503. None: nothing is known.
     """
     every = [seconds for times in took.values() for seconds in times]
     ahead = [0.0] * free + [_left(lock, took.get(lock.endpoint, every)) for lock in held if lock.goes_on]
@@ -78,7 +80,7 @@ def starts(held: Sequence[Held], free: int, queued: Sequence[Queued], took: Took
     found: list[float | None] = []
     for request in queued:
         start = ahead[0]
-        if timeout and request.waited + start >= timeout:
+        if request.waited + start >= request.patience:
             found.append(inf)
             continue
         heapreplace(ahead, start + usual.get(request.endpoint, mean))
@@ -103,8 +105,6 @@ class Outlook:
     rows: list[Prospect]
     waiting: int
     """All that are queued, also those beyond `rows`."""
-    timeout: float
-    """Seconds that a request may be queued; 0: as long as it takes."""
     in_the_way: list[tuple[int, str]]
     """How many locks are held by requests of which endpoint, the most first."""
     empty_in: float | None
@@ -129,36 +129,54 @@ class Outlook:
         return phrases
 
     def _until(self, first: Prospect) -> str:
-        return "" if first.refused == inf or self.refused else f" of {format_duration(self.timeout)}, then 503"
+        patience = first.row.patience
+        return f" of {format_duration(patience)}, then 503" if patience and not self.refused else ""
 
 
 def outlook(
-    queue: Sequence[WaitingRow], workers: Iterable[WorkerRow], totals: Totals, took: Took, now: float
-) -> Outlook:
-    """Return what is to be expected of `queue`, the rows of which may be only the first of `totals.waiting`."""
+    queue: Sequence[WaitingRow], workers: Iterable[WorkerRow], limits: Iterable[LimitRow], waiting: int, took: Took,
+    now: float,
+) -> Outlook:  # fmt: skip
+    """Return what is to be expected of `queue`, the rows of which may be only the first of `waiting` requests."""
     rows = list(workers)
     held = [Held(_endpoint(row.request), now - row.locked, row.state == "busy") for row in rows if row.locked]
-    queued = [Queued(_endpoint(row.request), max(now - row.since, 0.0)) for row in queue]
-    beyond = [Queued("", queued[-1].waited)] * (totals.waiting - len(queued)) if queued else []
+    queued = [Queued(_endpoint(row.request), max(now - row.since, 0.0), row.patience or inf) for row in queue]
     free = sum(row.state == "ready" for row in rows)
-    expected = starts(held, free, [*queued, *beyond], took, totals.queue_timeout)
+    runnable = [request for row, request in zip(queue, queued, strict=True) if not row.limit]
+    beyond = [queued[-1]._replace(endpoint="")] * (waiting - len(queued)) if queued else []
+    found = starts(held, free, [*runnable, *beyond], took)
+    others = iter(found)
+    limited = _limited(queue, queued, {limit.match: limit for limit in limits})
+    expected = [limited[row.number] if row.limit else next(others) for row in queue] + list(others)
     clients = Counter(row.client for row in queue)
     served = [start for start in expected if start is not None and start < inf]
     return Outlook(
         rows=[
-            Prospect(row, request.waited, _refused_in(request, totals.queue_timeout), start, clients[row.client])
+            Prospect(row, request.waited, max(request.patience - request.waited, 0.0), start, clients[row.client])
             for row, request, start in zip(queue, queued, expected, strict=False)
         ],
-        waiting=max(totals.waiting, len(queue)),
-        timeout=totals.queue_timeout,
+        waiting=max(waiting, len(queue)),
         in_the_way=[(count, name) for name, count in Counter(lock.endpoint for lock in held).most_common()],
         empty_in=max(served, default=None),
         refused=sum(start == inf for start in expected),
-    )
+    )  # fmt: skip
 
 
-def _refused_in(request: Queued, timeout: float) -> float:
-    return max(timeout - request.waited, 0.0) if timeout else inf
+def _limited(
+    queue: Sequence[WaitingRow], queued: Sequence[Queued], limits: Mapping[str, LimitRow]
+) -> dict[int, float | None]:
+    """Return, by their numbers, when those get a worker that wait for others of the same limit, not for a worker."""
+    ahead: Counter[str] = Counter()
+    found: dict[int, float | None] = {}
+    for row, request in zip(queue, queued, strict=True):
+        limit = limits.get(row.limit)
+        if row.limit and limit is not None and limit.held and limit.at_once:
+            ahead[row.limit] += 1
+            start = ahead[row.limit] * limit.held / limit.at_once
+            found[row.number] = inf if request.waited + start >= request.patience else start
+        elif row.limit:
+            found[row.number] = None
+    return found
 
 
 def _endpoint(request: str) -> str:

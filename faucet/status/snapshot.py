@@ -85,6 +85,8 @@ class WaitingRow(NamedTuple):
     request: str
     number: int = 0
     """Its name in the command `cancel`."""
+    patience: float = 0.0
+    """Seconds for which it may be queued; 0: as long as it takes."""
     limit: str = ""
     """The limit whose requests hold as many locks as they may: it waits for them, even if a worker is free."""
 
@@ -128,6 +130,8 @@ class RequestRow(NamedTuple):
     """Seconds of `service` for which the client was gone."""
     request_id: str = ""
     """The id that Faucet gave it; empty without --request-id."""
+    error: str = ""
+    """The last error that its worker wrote while it held the lock."""
 
 
 class EndpointRow(NamedTuple):
@@ -193,8 +197,6 @@ class Totals(NamedTuple):
     """Used bytes of the buffer budget; what each client is granted in any case is not counted."""
     buffer_total: int
     """Bytes of the whole buffer budget."""
-    queue_timeout: float = 0.0
-    """Seconds that a request may be queued; 0: as long as it takes."""
 
 
 class SecondRow(NamedTuple):

@@ -29,16 +29,18 @@ from faucet.tui.items import SOURCES, event_line, log_line, request_line
 from faucet.tui.lane_view import LaneView
 from faucet.tui.leaving import GONE, LEFT, LOST, STOPPED
 from faucet.tui.lines import Line, LineView
+from faucet.tui.memory import Layout
 from faucet.tui.model import LogItem, Model
 from faucet.tui.paint import ascii_only
 from faucet.tui.queue_view import QueueHead
 from faucet.tui.queue_view import key_of as queued_key
-from faucet.tui.queueing import Queueing
 from faucet.tui.ranking import ENDPOINTS_SECONDS, key_of
+from faucet.tui.remembering import Remembering
 from faucet.tui.screens import TextScreen, WorkerScreen
 from faucet.tui.spans import LIMITED
 from faucet.tui.table import WorkerTable
 from faucet.tui.top import HeaderLine, OriginLine, TabLine, Tiles
+from faucet.tui.worst import WorstLine
 from faucet.units import format_size
 
 USAGE_SECONDS = 2.0
@@ -46,6 +48,9 @@ USAGE_SECONDS = 2.0
 
 BESIDE = 160
 """Terminal width from which the lock lanes are also beside the table."""
+
+LOW = 13
+"""Terminal height from which there is room for views below the workers."""
 
 IDLE_SECONDS = 1.0
 """Seconds after which the screen is redrawn even without an update: ages grow."""
@@ -56,13 +61,13 @@ WITHOUT_LINES = ("lanes",)
 """Views that are not lists of lines."""
 
 COVERING = ("queue", "lanes", "endpoints")
-"""Views that have the keys at once, and that take the place of the workers in a terminal with few lines."""
+"""Views that have the keys at once, and no newest line to follow."""
 
 ON_LINES = ("filter", "follow", "wrap", "clear", "copy", "save")
 """Actions on a list of lines."""
 
 
-class Monitor(Queueing):
+class Monitor(Remembering):
     """The monitor. Its `run` returns LEFT, STOPPED, LOST or GONE."""
 
     CSS_PATH = "monitor.tcss"
@@ -73,8 +78,9 @@ class Monitor(Queueing):
         (BESIDE, "-beside"),
     ]
     VERTICAL_BREAKPOINTS = [  # noqa: RUF012
-        (0, "-short"),
-        (13, "-low"),
+        (0, "-flat"),
+        (8, "-short"),
+        (LOW, "-low"),
         (30, "-high"),
     ]
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -88,18 +94,27 @@ class Monitor(Queueing):
         Binding("y", "copy", "Copy line", id="copy", show=False),
         Binding("S", "save", "Save", id="save", show=False),
         Binding("s", "sort", "Sort", id="sort", show=False),
+        Binding("I", "invert", "Invert order", id="invert", show=False),
         Binding("space", "pause", "Pause", id="pause", show=False),
         *(Binding(str(n), f"tab('{name}')", name.title(), id=name, show=False) for n, name in enumerate(TABS, 1)),
         Binding("ctrl+c", "leave", "Quit", show=False),
         Binding("ctrl+z", "suspend_process", "Suspend", show=False),
     ]
 
-    def __init__(self, connect: Connect, settings: MonitorSettings, owner: bool, read_only: bool = False) -> None:
+    def __init__(
+        self,
+        connect: Connect,
+        settings: MonitorSettings,
+        owner: bool,
+        read_only: bool = False,
+        layout: Layout | None = None,
+    ) -> None:
         """Create the monitor. `owner`: the service ends with this monitor, unless it detaches."""
         super().__init__()
         self.settings = settings
         self.owner = owner
         self.read_only = read_only
+        self._remembered = layout
         self.model = Model()
         self.feed = Feed(self.model, connect, settings.refresh, reconnect=not owner)
         self.plain = ascii_only()
@@ -138,6 +153,7 @@ class Monitor(Queueing):
             yield LineView(self.endpoint_item, "no requests yet", "endpoints", plain, follow=False, key=key_of)
         yield Input(placeholder="filter lines by a regular expression; empty: show all", id="filter", compact=True,
                     select_on_focus=False)  # fmt: skip
+        yield WorstLine("worst")
         yield Footer(compact=True)
 
     def on_mount(self) -> None:
@@ -152,6 +168,8 @@ class Monitor(Queueing):
         for number in (signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
                 loop.add_signal_handler(number, self.exit, STOPPED if self.owner else LEFT)
+        if self._remembered is not None:
+            self.restore(self._remembered)
         self._feed()
 
     def terminal_is_gone(self) -> None:
@@ -203,6 +221,8 @@ class Monitor(Queueing):
         self.behind.query_one("#requests", LineView).feed(model.requests, model.counts["requests"])
         self.behind.query_one("#events", LineView).feed(model.events, model.counts["events"])
         self.draw_queue()
+        if self.size.height < LOW:
+            self.behind.query_one(WorstLine).show_model(model, self.settings.slow, self.plain)
         self._draw_lanes()
         self.fit_endpoints()
         self.draw_hints()
@@ -237,13 +257,10 @@ class Monitor(Queueing):
         self.behind.query_one(TabLine).show_tabs([(name, labels[name]) for name in TABS], self.tab, hint)
 
     def _log_line(self, item: LogItem) -> Line | None:
-        return self.limited(item, log_line(item, self.only, self.source, self._cause(item)))
+        return self.limited(item, log_line(item, self.only, self.source))
 
     def _request_line(self, item: RequestRow) -> Line | None:
-        return self.limited(item, request_line(item, self._cause(item)))
-
-    def _cause(self, item: LogItem) -> str:
-        return self.model.causes.get(item, "") if isinstance(item, RequestRow) else ""
+        return self.limited(item, request_line(item))
 
     @property
     def view(self) -> LineView:
@@ -297,7 +314,7 @@ class Monitor(Queueing):
         focus_lines = isinstance(self.focused, LineView | LaneView) or name in COVERING
         self.tab = name
         self.query_one(ContentSwitcher).current = name
-        self.screen.set_class(name in COVERING, "-covering")
+        self.screen.set_class(name != TABS[0], "-covering")
         self.refresh_bindings()
         if focus_lines:
             self.query_one(f"#{name}").focus()
@@ -403,6 +420,15 @@ class Monitor(Queueing):
         """Sort the workers, or the endpoints if they are shown, by the next column."""
         title = self.sort_endpoints() if self.tab == "endpoints" else self.query_one(WorkerTable).sort_by_next()
         self.notify(f"sorted by {title}", timeout=2)
+
+    def action_invert(self) -> None:
+        """Invert the order of the workers, or of the endpoints if they are shown."""
+        if self.tab == "endpoints":
+            self.endpoint_order = self.endpoint_order.invert()
+            self.draw_endpoints()
+        else:
+            table = self.query_one(WorkerTable)
+            table.sort_by(table.order.invert())
 
     def action_pause(self) -> None:
         """Pause the screen, or resume it."""

@@ -14,7 +14,7 @@ Workers
   K                 kill; the request in progress fails (asks first)
   + -               add a worker, or remove one (it finishes its request)
   d  t  r           pods: drop the connection; retry now; delete the pod (asks first)
-  s  click header   sort by the next column, or by this one
+  s  click header   sort by the next column, or by this one; I  click again    invert the order
 
 Log, requests, queue, events, lanes, endpoints
   1 … 6  click      switch the view              tab     focus the lines, or the workers

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from faucet.log.r_errors import gist
 from faucet.status.format import clock, request_text
 from faucet.status.snapshot import LogRow, RequestRow
 from faucet.text import visible
 from faucet.tui.lines import Line
 from faucet.tui.model import LogItem
-from faucet.tui.request_text import gist, is_r_error
+from faucet.tui.request_text import is_r_error
 from faucet.units import format_duration, format_size
 
 SOURCES = ("everything", "output", "requests", "trouble")
@@ -19,17 +20,14 @@ def status_paint(status: int) -> str:
     return "error" if status >= 500 else "warning" if status >= 400 else "ok"
 
 
-def log_line(item: LogItem, worker: str | None, source: str, cause: str = "") -> Line | None:
-    """Return a log line, or None if it is not about `worker` (None: any) or not of the kind `source`.
-
-    `cause` is the error that R wrote for a request.
-    """
+def log_line(item: LogItem, worker: str | None, source: str) -> Line | None:
+    """Return a log line, or None if it is not about `worker` (None: any) or not of the kind `source`."""
     if worker is not None and item.worker != worker:
         return None
     if isinstance(item, RequestRow):
         if source == "output" or (source == "trouble" and item.status < 500):
             return None
-        return _request_in_log(item, cause)
+        return _request_in_log(item)
     if source == "requests" or (source == "trouble" and item.source in ("out", "info") and not is_r_error(item)):
         return None
     return _message(item)
@@ -44,17 +42,18 @@ TAG_LIMIT = 15
 """Characters of a pod's name in log lines."""
 
 
-def _request_in_log(item: RequestRow, cause: str) -> Line:
+def _request_in_log(item: RequestRow) -> Line:
     where = worker_tag(item.worker)
     status, _, rest = request_text(item).partition(" ")
     return Line(
         [(f"{clock(item.ended)} ", "dim"), (f"{where:<3} http ", "dim"), (status, status_paint(item.status)),
-         (f" {visible(rest)}", "text"), (_cause(cause), "error")], item,
+         (f" {visible(rest)}", "text"), (_error(item), "error")], item,
     )  # fmt: skip
 
 
-def _cause(text: str) -> str:
-    return f"  {visible(gist(text))}" if text else ""
+def _error(item: RequestRow) -> str:
+    """Return what R wrote of its failure."""
+    return f"  {visible(gist(item.error))}" if item.error else ""
 
 
 PAINT_OF_SOURCE = {"err": "warning", "warning": "warning", "error": "error", "info": "title", "skipped": "dim"}
@@ -76,11 +75,8 @@ def event_line(item: LogRow, plain: bool) -> Line:
     )  # fmt: skip
 
 
-def request_line(item: RequestRow, cause: str = "") -> Line:
-    """Return a finished request as a line: time, worker, status, queue time, service time, bytes, and request.
-
-    `cause` is the error that R wrote for it.
-    """
+def request_line(item: RequestRow) -> Line:
+    """Return a finished request as a line: time, worker, status, times, bytes, request, and R's error."""
     return Line(
         [(f"{clock(item.ended)} ", "dim"), (f"{worker_tag(item.worker):<3} ", "title"),
          (f"{item.status} ", status_paint(item.status)),
@@ -88,5 +84,5 @@ def request_line(item: RequestRow, cause: str = "") -> Line:
          (f"{format_size(item.sent):>8}  ", "text"),
          (f"{item.method} {visible(item.target)}", "strong"),
          (f"  {item.client}", "dim"), (f"  {visible(item.note)}" if item.note else "", "warning"),
-         (_cause(cause), "error")], item,
+         (_error(item), "error")], item,
     )  # fmt: skip

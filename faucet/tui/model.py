@@ -9,7 +9,6 @@ from typing import Any
 from faucet.control.protocol import Message
 from faucet.status.snapshot import LimitRow, LogRow, RequestRow, SecondRow, Service, Totals, WaitingRow, WorkerRow
 from faucet.tui.holds import Holds
-from faucet.tui.request_text import is_r_error, wrote_during
 
 LINES = 5000
 """Log lines that are kept."""
@@ -37,9 +36,6 @@ class Model:
         self.requests: deque[RequestRow] = deque(maxlen=REQUESTS)
         self.events: deque[LogRow] = deque(maxlen=REQUESTS)
         self.holds = Holds()
-        self.causes: dict[RequestRow, str] = {}
-        """The last error that the worker wrote while it served a request that failed."""
-        self._errors: deque[LogRow] = deque(maxlen=REQUESTS)
         self.counts = {"log": 0, "requests": 0, "events": 0}
         """Items ever added to each."""
         self.link = "connecting"
@@ -106,24 +102,9 @@ class Model:
     def settle(self) -> None:
         """Add pending lines and requests to the log, ordered by time."""
         self._pending.sort(key=lambda pair: pair[0])
-        self._find_causes([item for _, item in self._pending])
         for _, item in self._pending:
             self._add("log", self.log, item)
         self._pending.clear()
-
-    def _find_causes(self, items: list[LogItem]) -> None:
-        """Remember of each failed request the last error that its worker wrote for it."""
-        for item in items:
-            if isinstance(item, LogRow) and is_r_error(item):
-                self._errors.append(item)
-        for item in items:
-            if isinstance(item, RequestRow) and item.status >= 500 and item.worker:
-                following = self.holds.following(item)
-                cause = next((error for error in reversed(self._errors) if wrote_during(error, item, following)), None)
-                if cause is not None:
-                    if len(self.causes) >= REQUESTS:
-                        self.causes.pop(next(iter(self.causes)))
-                    self.causes[item] = cause.text
 
     def forget(self) -> None:
         """Clear all lines: a new connection sends them again."""
@@ -131,8 +112,6 @@ class Model:
             ring.clear()
             self.counts[name] = 0
         self._pending.clear()
-        self._errors.clear()
-        self.causes.clear()
         self.holds = Holds()
 
     def _take(self, sections: dict[str, Any], now: float) -> None:

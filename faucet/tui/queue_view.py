@@ -66,8 +66,14 @@ def queue_line(item: QueueItem, width: int, plain: bool) -> Line:
     return Line(
         [("", "text"), (f"{position:>4}{gap}", "title"), (f"{seconds_text(row.waited):>7}{gap}{filled}", paint),
          (f"{refused_text(row):>7}{gap}", paint), (f"{start:>7}{gap}", "error" if start == "503" else "strong"),
-         (visible(row.row.request), "text"), (f"  {client_text(row, plain)}" if clients else "", "dim")], item,
+         (visible(row.row.request), "text"), (_limit(row), "warning"),
+         (f"  {client_text(row, plain)}" if clients else "", "dim")], item,
     )  # fmt: skip
+
+
+def _limit(row: Prospect) -> str:
+    """Return that a request waits for others of its limit, even if a worker is free."""
+    return f"  limit {visible(row.row.limit)}" if row.row.limit else ""
 
 
 def cell_lines(rows: Sequence[Prospect], waiting: int, width: int, most: int, plain: bool) -> list[list[Part]]:

@@ -36,7 +36,9 @@ class Queueing(Leaving):
         model = self.model
         if model.totals is None:
             return None
-        return outlook(model.queue, model.rows, model.totals, took_by_endpoint(model.requests), model.now())
+        return outlook(
+            model.queue, model.rows, model.limits, model.totals.waiting, took_by_endpoint(model.requests), model.now()
+        )
 
     def draw_queue(self) -> None:
         """Draw the queue, if it is shown."""

@@ -12,6 +12,7 @@ from faucet.status.snapshot import EndpointRow
 from faucet.tui.lines import Heading, Line, LineView
 from faucet.tui.paint import fit
 from faucet.tui.spans import Spanning
+from faucet.tui.table_columns import Order
 
 ENDPOINTS_SECONDS = 2.0
 """Seconds between two requests for the endpoints, while they are shown."""
@@ -24,25 +25,23 @@ def key_of(item: EndpointItem | None) -> object:
     return item.endpoint if isinstance(item, EndpointRow) else item
 
 
-def endpoint_line(
-    item: EndpointItem, columns: Sequence[EndpointColumn], sorted_by: str, width: int, plain: bool
-) -> Line:
+def endpoint_line(item: EndpointItem, columns: Sequence[EndpointColumn], order: Order, width: int, plain: bool) -> Line:
     """Return an endpoint, or the titles of the columns, as a line of `width` characters."""
     room = max(width - sum(column.width + 1 for column in columns) - 1, LEAST_ENDPOINT - 1)
     widths = {"endpoint": min(room, LENGTH), "bar": BAR + max(room - LENGTH, 0)}
     parts = [("", "text"), (" ", "text")]
     for column in columns:
         space = widths.get(column.id, column.width)
-        text = column.title if isinstance(item, Heading) else column.text(item)
+        text = column.title + order.arrow(column.id, plain) if isinstance(item, Heading) else column.text(item)
         if column.id == "bar" and isinstance(item, EndpointRow):
             text = bar(item.share, space, plain)
-        parts += [(fit(text, space, column.right, plain), _paint(item, column, sorted_by)), (" ", "text")]
+        parts += [(fit(text, space, column.right, plain), _paint(item, column, order)), (" ", "text")]
     return Line(parts, item)
 
 
-def _paint(item: EndpointItem, column: EndpointColumn, sorted_by: str) -> str:
+def _paint(item: EndpointItem, column: EndpointColumn, order: Order) -> str:
     if isinstance(item, Heading):
-        return "strong" if column.id == sorted_by else "title"
+        return "strong" if column.id == order.column else "title"
     if column.id == "errors" and item.errors:
         return "error"
     return {"endpoint": "strong", "bar": "spark"}.get(column.id, "text")
@@ -54,7 +53,7 @@ class Ranking(Spanning):
     tab: str
     paused: bool
     endpoint_rows: list[EndpointRow]
-    sorted_by = "share"
+    endpoint_order = Order("share")
     _drawn_for = 0
     counted = ""
     """What the figures are of."""
@@ -62,7 +61,7 @@ class Ranking(Spanning):
     def endpoint_item(self, item: EndpointItem) -> Line:
         """Return an endpoint, or the titles, as a line."""
         columns = endpoint_columns(self.size.width - 2, self.plain)
-        return endpoint_line(item, columns, self.sorted_by, self.size.width - 2, self.plain)
+        return endpoint_line(item, columns, self.endpoint_order, self.size.width - 2, self.plain)
 
     def fetch_endpoints(self) -> None:
         """Ask for the endpoints, if they are shown."""
@@ -87,7 +86,9 @@ class Ranking(Spanning):
         """Draw the endpoints in their order."""
         self._drawn_for = self.size.width
         columns = {column.id: column for column in endpoint_columns()}
-        rows = sorted(self.endpoint_rows, key=columns[self.sorted_by].order)
+        order = self.endpoint_order
+        by_share = sorted(self.endpoint_rows, key=columns["share"].order)
+        rows = sorted(by_share, key=columns[order.column].order, reverse=order.inverted)
         view = self.behind.query_one("#endpoints", LineView)
         view.replace([Heading(), *rows] if rows else [])
         self.draw_hints()
@@ -96,8 +97,8 @@ class Ranking(Spanning):
         """Sort by the next column that is shown; return its title."""
         shown = [column for column in endpoint_columns(self.size.width - 2) if column.id != "bar"]
         names = [column.id for column in shown]
-        index = names.index(self.sorted_by) + 1 if self.sorted_by in names else 0
-        self.sorted_by = names[index % len(names)]
+        index = names.index(self.endpoint_order.column) + 1 if self.endpoint_order.column in names else 0
+        self.endpoint_order = Order(names[index % len(names)])
         self.draw_endpoints()
         return shown[index % len(names)].title
 
@@ -105,7 +106,7 @@ class Ranking(Spanning):
     def endpoints_hint(self) -> str:
         """What the figures are of, and their order, as text."""
         titles = {column.id: column.title for column in endpoint_columns()}
-        return f"{self.counted}, by {titles[self.sorted_by]} (s)" if self.counted else ""
+        return f"{self.counted}, by {titles[self.endpoint_order.column]} (s)" if self.counted else ""
 
     def show_item(self, item: object) -> None:
         """Show the details of an item: the requests of an endpoint; the titles sort."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Sequence
 from math import inf
 
+from faucet.log.r_errors import is_error
 from faucet.status.format import clock
 from faucet.status.snapshot import LogRow, RequestRow
 from faucet.text import visible
@@ -15,28 +15,10 @@ from faucet.units import format_duration, format_size
 PIPE_SECONDS = 0.1
 """Seconds after the end of a request in which its worker's last lines are still read: they come by another way."""
 
-_R_ERROR = re.compile(r"\s*(<\w*[Ee]rror\b|Error\b( in\b|:| in$)|Execution halted|Traceback \(most recent)")
-"""How R, and Plumber's error handler, begin an error; on any stream, since Plumber prints to standard output."""
-
-
-_MESSAGE = re.compile(r"<?(\w*[Ee]rror) in .*\) ?: (.+?)>?")
-
 
 def is_r_error(row: LogRow) -> bool:
     """Return whether a line of a worker's output begins an error."""
-    return row.source in ("out", "err") and _R_ERROR.match(row.text) is not None
-
-
-def gist(text: str) -> str:
-    """Return the message of an error of R without the call that it came from, which may be a whole function."""
-    match = _MESSAGE.fullmatch(text.strip())
-    return f"{match[1]}: {match[2]}" if match else text.strip()
-
-
-def wrote_during(line: LogRow, request: RequestRow, following: float = inf) -> bool:
-    """Return whether the worker of a request wrote a line while it served that: it serves one at a time."""
-    since, until = span_of(request, following)
-    return line.worker == request.worker and since <= line.when <= until
+    return row.source in ("out", "err") and is_error(row.text)
 
 
 def span_of(request: RequestRow, following: float = inf) -> tuple[float, float]:
@@ -91,6 +73,7 @@ def request_details(item: RequestRow, written: Sequence[LogRow] | None, width: i
         f"response       {format_size(item.sent)}",
         f"id             {visible(item.request_id) or 'none (--request-id gives one)'}",
         f"note           {visible(item.note) or 'none'}",
+        f"error          {visible(item.error) or 'none'}",
     ]
     return "\n".join([*lines, *_written(item, written, plain)])
 

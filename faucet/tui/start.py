@@ -24,6 +24,7 @@ from faucet.log.handler import print_error
 from faucet.settings import MonitorSettings
 from faucet.ssh.secrets import VARIABLE as SECRETS_VARIABLE
 from faucet.ssh.secrets import Secrets
+from faucet.tui import memory
 from faucet.tui.terminal import EXIT_GONE, draw_on_a_terminal, follow_its_size, watch_terminal
 from faucet.workers import orphans
 
@@ -123,7 +124,7 @@ def _watch(own: socket.socket, settings: MonitorSettings) -> _Outcome:
         greetings.append(client.greeting)
         return client
 
-    app = Monitor(connect, settings, owner=True)
+    app = Monitor(connect, settings, owner=True, layout=memory.load())
     how = _show(app) or LOST
     own.close()
     said = app.model.events[-1].text if app.model.events else ""
@@ -140,6 +141,8 @@ def _show(app: Monitor) -> str | None:
         return app.run()
     finally:
         ended.set()
+        if app.left_with is not None:
+            memory.save(app.left_with)
 
 
 def _lower_priority() -> None:
@@ -196,7 +199,7 @@ def attach(which: str | None, settings: MonitorSettings, read_only: bool, place:
     except NoRuntime as error:
         print_error(str(error))
         return 1
-    outcome = _show(Monitor(connect, settings, owner=False, read_only=read_only))
+    outcome = _show(Monitor(connect, settings, owner=False, read_only=read_only, layout=memory.load()))
     return EXIT_GONE if outcome == GONE else 1 if outcome == LOST else 0
 
 

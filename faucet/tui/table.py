@@ -5,6 +5,7 @@ A DataTable would cost 60 ms per refresh at 16 workers; this costs 2 ms with one
 
 from __future__ import annotations
 
+from itertools import compress
 from typing import ClassVar
 
 from rich.style import Style
@@ -15,8 +16,9 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from faucet.status.columns import COLUMNS, Cell, Column, columns_for
+from faucet.status.columns import COLUMNS, Cell, Column, columns_of
 from faucet.tui.paint import PAINTS, Part, fit, over, strip_of
+from faucet.tui.table_columns import Order, columns_for, sorted_cells, widths_of
 
 
 class WorkerTable(ScrollView, can_focus=True):
@@ -42,8 +44,9 @@ class WorkerTable(ScrollView, can_focus=True):
         self._cells: list[Cell] = []
         self._drawn: list[tuple[str, ...]] = []
         self._mode = "local"
+        self._widths: dict[str, int] = widths_of(COLUMNS, (), {})
         self._columns: tuple[Column, ...] = COLUMNS
-        self._sorted_by = COLUMNS[0]
+        self.order = Order(COLUMNS[0].id)
         self._cursor = 0
 
     # -- what is shown -----------------------------------------------------------------------------------------
@@ -53,17 +56,21 @@ class WorkerTable(ScrollView, can_focus=True):
         if mode == self._mode:
             return
         self._mode = mode
-        self._columns = columns_for(self.size.width, mode)
         self._drawn = []
-        self.refresh()
+        self._fit([])
 
     def show(self, cells: list[Cell]) -> None:
         """Show these workers; the cursor stays on its worker."""
         key = self.selected.row.key if self.selected else None
-        self._cells = sorted(cells, key=lambda cell: (self._sorted_by.order(cell), COLUMNS[0].order(cell)))
+        self._cells = sorted_cells(cells, self.order)
         keys = [cell.row.key for cell in self._cells]
         cursor = keys.index(key) if key in keys else min(self._cursor, max(len(keys) - 1, 0))
-        drawn = [self._texts(cell) for cell in self._cells]
+        columns = columns_of(self._mode)
+        texts = [tuple(column.text(cell) for column in columns) for cell in self._cells]
+        if widths_of(columns, texts, self._widths) != self._widths:
+            self._fit(texts)
+        shown = [column in self._columns for column in columns]
+        drawn = [(*compress(row, shown), cell.row.state) for cell, row in zip(self._cells, texts, strict=True)]
         if len(drawn) != len(self._drawn) or cursor != self._cursor:
             self._drawn, self._cursor = drawn, cursor
             self.virtual_size = Size(self.size.width, len(drawn) + 1)
@@ -74,8 +81,12 @@ class WorkerTable(ScrollView, can_focus=True):
             if old != new:
                 self.refresh_lines(index + 1, 1)
 
-    def _texts(self, cell: Cell) -> tuple[str, ...]:
-        return (*(column.text(cell) for column in self._columns), cell.row.state)
+    def _fit(self, texts: list[tuple[str, ...]], afresh: bool = False) -> None:
+        """Make the columns as wide as these rows need, or as they are, if that is more and not `afresh`."""
+        columns = columns_of(self._mode)
+        self._widths = widths_of(columns, texts, {} if afresh else self._widths)
+        self._columns = columns_for(columns, self.size.width, self._widths)
+        self.refresh()
 
     @property
     def cells(self) -> list[Cell]:
@@ -87,19 +98,17 @@ class WorkerTable(ScrollView, can_focus=True):
         """The worker under the cursor; None if there are no workers."""
         return self._cells[self._cursor] if self._cursor < len(self._cells) else None
 
-    @property
-    def sorted_by(self) -> str:
-        """The title of the column that the table is sorted by."""
-        return self._sorted_by.title
-
     def sort_by_next(self) -> str:
         """Sort by the next visible column; return its title."""
-        index = self._columns.index(self._sorted_by) if self._sorted_by in self._columns else -1
-        self._sort_by(self._columns[(index + 1) % len(self._columns)])
-        return self._sorted_by.title
+        names = [column.id for column in self._columns]
+        index = names.index(self.order.column) if self.order.column in names else -1
+        column = self._columns[(index + 1) % len(self._columns)]
+        self.sort_by(Order(column.id))
+        return column.title
 
-    def _sort_by(self, column: Column) -> None:
-        self._sorted_by = column
+    def sort_by(self, order: Order) -> None:
+        """Sort the workers in this order."""
+        self.order = order
         self.show(self._cells)
         self.refresh()
 
@@ -122,16 +131,17 @@ class WorkerTable(ScrollView, can_focus=True):
 
     def _width_of(self, column: Column, width: int) -> int:
         if column.width:
-            return column.width
-        return max(width - sum(other.width + 1 for other in self._columns), 1)
+            return self._widths[column.id]
+        return max(width - sum(self._widths[other.id] + 1 for other in self._columns if other.width) - 1, 1)
 
     def _header(self, width: int) -> list[Part]:
         style = self.get_component_rich_style("paint--title")
         marked = style + Style(underline=True)
         parts: list[Part] = []
         for column in self._columns:
-            text = fit(column.title, self._width_of(column, width), column.right, self._plain)
-            parts += [(text, marked if column is self._sorted_by else style), (" ", style)]
+            arrow = self.order.arrow(column.id, self._plain)
+            text = fit(column.title + arrow, self._width_of(column, width), column.right, self._plain)
+            parts += [(text, marked if arrow else style), (" ", style)]
         return parts
 
     def _line(self, cell: Cell, texts: tuple[str, ...], width: int) -> list[Part]:
@@ -159,7 +169,8 @@ class WorkerTable(ScrollView, can_focus=True):
 
     def on_resize(self, event: events.Resize) -> None:
         """Called by Textual."""
-        self._columns = columns_for(event.size.width, self._mode)
+        self._drawn = []
+        self._fit([], afresh=True)
         self.show(self._cells)
         self.refresh()
 
@@ -199,5 +210,5 @@ class WorkerTable(ScrollView, can_focus=True):
         for column in self._columns:
             start += self._width_of(column, self.size.width) + 1
             if x < start:
-                self._sort_by(column)
+                self.sort_by(self.order.by(column.id))
                 return

@@ -156,6 +156,26 @@ TILES = (
 )
 
 
+COMPACT = 64
+"""Terminal width below which the figures follow each other, what matters most first."""
+
+
+def _compact(totals: Totals, now: float) -> list[tuple[str, str]]:
+    """Return the main figures on one line of 50 columns."""
+    oldest = f" {now - totals.oldest:.0f}s" if totals.oldest else ""
+    figures = [
+        ("", f"{_rate(totals, now)}/s", False),
+        ("queue", f"{totals.waiting}{oldest}", totals.waiting > totals.workers),
+        ("busy", f"{totals.locked}/{totals.workers}", False),
+        ("p95", format_latency(totals.p95), False),
+        ("5xx", f"{totals.errors}/{totals.refused}", totals.errors + totals.refused > 0),
+    ]
+    parts = []
+    for label, text, alarming in figures:
+        parts += [(f"{label} " if label else "", "title"), (f"{text}  ", "error" if alarming else "strong")]
+    return parts
+
+
 class Tiles(PaintedLines):
     """The main figures side by side; where there is room, with a sparkline of the last minute below each."""
 
@@ -163,6 +183,9 @@ class Tiles(PaintedLines):
         """Show the totals of `model`."""
         totals = model.totals
         if totals is None:
+            return
+        if self.size.width < COMPACT:
+            self.show([[(" ", "text"), *_compact(totals, model.now())]])
             return
         texts: list[tuple[str, str]] = [(" ", "text")]
         sparks: list[tuple[str, str]] = [(" ", "text")]

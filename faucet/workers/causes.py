@@ -14,6 +14,8 @@ class Reason(Enum):
 
     EXIT = "exit"
     """It ended by itself, or was given up since it accepted no connections any more."""
+    OUT_OF_MEMORY = "out_of_memory"
+    """The kernel ended it for want of memory."""
     HUNG = "hung"
     """It did not answer a request or a health check in time."""
     UNHEALTHY = "unhealthy"

@@ -9,6 +9,7 @@ from typing import Any
 
 from faucet.proxy.server import Proxy
 from faucet.settings import WorkerSettings
+from faucet.workers.kernel_kills import KernelKills
 from faucet.workers.preload import Preload
 from faucet.workers.program import Program
 from faucet.workers.reaper import Reaper
@@ -32,6 +33,7 @@ class Context:
     """What workers are forked from; None: each starts the program."""
     ports_taken: set[int] = field(default_factory=set)
     """Ports that other programs took before a worker could."""
+    kernel_kills: KernelKills = field(default_factory=KernelKills)
     exposed: bool = False
     """The log has said that workers can be reached from other machines."""
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
-from faucet.http1 import BadResponse, ResponseReader
+from faucet import pauses
+from faucet.http1 import BadResponse
 from faucet.net.descriptors import is_shortage
 from faucet.proxy.pool import Holder
 from faucet.proxy.record import Account
 from faucet.proxy.server import Proxy
 from faucet.proxy.upstream import Backend
+from faucet.workers.asking import Answered, ask
 from faucet.workers.causes import Cause, Reason
 from faucet.workers.context import Context, SlotLog
 from faucet.workers.instance import Instance
@@ -22,8 +24,6 @@ AGAIN_AFTER = 1.0
 
 FAILURES_LIMIT = 3
 """Failed health checks in a row after which a worker is unhealthy."""
-
-ANSWER_LIMIT = 1 << 20
 
 
 class Hung(Exception):
@@ -41,7 +41,7 @@ class _Check(Holder):
         super().__init__()
         self.account = Account("health check", b"GET", path.encode())
         self.account.ready()
-        self.asking: asyncio.Task[int] | None = None
+        self.asking: asyncio.Task[Answered] | None = None
 
     def abandon(self, detail: str) -> None:
         """The service ends."""
@@ -87,9 +87,10 @@ async def check(proxy: Proxy, backend: Backend, path: str, timeout: float = HEAL
     ticket = _Check(path)
     if not proxy.pool.take(backend, ticket):
         return False
-    ticket.asking = asyncio.ensure_future(_ask(backend, path))
+    ticket.asking = asyncio.ensure_future(ask(backend.host, backend.port, "GET", _request(path)))
     try:
-        status = await proxy.pool.pauses.within(timeout, ticket.asking)
+        async with pauses.timeout(timeout):
+            answer = await ticket.asking
     except TimeoutError as error:
         proxy.pool.remove(backend)
         raise Hung(f"did not answer GET {path} within {timeout:g} s") from error
@@ -103,28 +104,10 @@ async def check(proxy: Proxy, backend: Backend, path: str, timeout: float = HEAL
     finally:
         if ticket.lease is not None:
             proxy.pool.release(ticket.lease)
-    if not 200 <= status < 400:
-        raise Unhealthy(f"GET {path} was answered with {status}")
+    if not answer.good:
+        raise Unhealthy(f"GET {path} was answered with {answer.status}")
     return True
 
 
-async def _ask(backend: Backend, path: str) -> int:
-    """Return the status of its answer, read to its end, on a connection of its own: failures there harm no other."""
-    reader, writer = await asyncio.open_connection(backend.host, backend.port, limit=ANSWER_LIMIT)
-    try:
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
-        heads = ResponseReader()
-        head, rest = None, b""
-        while head is None or head.status < 200:
-            data = rest or await reader.read(65536)
-            if not data:
-                raise BadResponse("The connection ended without an answer.")
-            parsed = heads.feed(data)
-            head, rest = parsed if parsed is not None else (head, b"")
-        body = head.body(b"GET")
-        body.feed(rest)
-        while not body.done and (data := await reader.read(65536)):
-            body.feed(data)
-        return head.status
-    finally:
-        writer.transport.abort()
+def _request(path: str) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()

@@ -9,35 +9,46 @@ done, so that no other process on its port can be taken for it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 from enum import Enum
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from faucet import tasks
 from faucet.net.connect import connect_tcp
-from faucet.proxy.record import serving
-from faucet.proxy.stats import Record
+from faucet.proxy.failures import RETRY_GRACE
+from faucet.proxy.record import Account, serving
 from faucet.proxy.upstream import Backend
 from faucet.units import format_duration
 from faucet.workers.causes import Cause, Reason
 from faucet.workers.context import Context, SlotLog
-from faucet.workers.exits import OUT_OF_MEMORY, how_it_ended
+from faucet.workers.doing import Mark, cpu_mark, doing
+from faucet.workers.endings import Ending, by_a_stranger
 from faucet.workers.flood import Flood
 from faucet.workers.ports import HOST, is_free
 from faucet.workers.process import ChildProcess
 from faucet.workers.readiness import Readiness
 from faucet.workers.repeats import StartOutput
+from faucet.workers.request_errors import RequestErrors
 from faucet.workers.shortages import shortage
 from faucet.workers.stopping import Manner
 from faucet.workers.template import TemplateError
+from faucet.workers.warmup import WarmupFailed, warm_up
 
 if TYPE_CHECKING:
     from faucet.proxy.pool import PoolLease
 
 STOP_GRACE = 5.0
 """Seconds from the first signal to SIGKILL; what comes in between is in `process.py`."""
+
+
+SLOW = 1.0
+"""Seconds after which a request is slow: from then on the CPU time is known that it uses."""
+
+LOOK_SECONDS = 1.0
+"""Seconds to look at what a hung process is doing, before it is killed."""
 
 JITTER = 0.1
 
@@ -74,7 +85,7 @@ class Instance:
         """Why it did not become ready; empty if that was no fault of its own."""
         self.shortage = ""
         """What was missing on this machine when it was to be started: see shortages.py."""
-        self.served_last: Record | None = None
+        self.served_last: Account | None = None
         """What it was at work on when it ended, if it was."""
         self.ending: Cause | None = None
         """Why it was ended, if it did not end by itself."""
@@ -82,11 +93,20 @@ class Instance:
         """Done when it was in service and nothing is left of it."""
         self.output = StartOutput(lambda text: log.info("%s", text), before)
         """What it writes while it starts."""
+        self._errors = RequestErrors(str(number), self, context.proxy.pool.stats)
         self._held = False
+        self._exited_at = 0.0
+        self._slow: tuple[Account, Mark] | None = None  # a slow request, and the CPU time when it became that
         self._context = context
         self._log = log
         self._unreachable = asyncio.Event()
         self._stopping = False
+        self._warming: asyncio.Future[None] | None = None
+
+    @property
+    def warming(self) -> bool:
+        """It listens, and answers the requests of --warmup."""
+        return self._warming is not None
 
     @property
     def in_service(self) -> bool:
@@ -114,7 +134,7 @@ class Instance:
         """Start the process; whether it became ready. If not, nothing is left of it, and `failure` says why."""
         try:
             self.port = self._context.choose_port(self.number)
-            self.process = await self._spawn()
+            self.process = process = await self._spawn()
         except OSError as error:
             self.state = State.OVER
             self.shortage = shortage(error)
@@ -122,20 +142,23 @@ class Instance:
             return False
         except TemplateError as error:
             self.state = State.OVER
-            self.process = error.process  # its last lines, and its end, are what there is to tell
+            self.process, self._exited_at = error.process, monotonic()  # its last lines tell why
             self.failure = "" if self._stopping else f"was not forked: {error}"
             return False
-        readiness = Readiness(self.process, self.port, self._context, self._log, lambda: self._stopping)
+        process.exited.add_done_callback(lambda _: self._exit_noted(process))
+        readiness = Readiness(process, self.port, self._context, self._log, lambda: self._stopping)
         self.readiness = readiness
         ready = False
         try:
             deadline = self.began + self._context.settings.startup_timeout
             ready = await readiness.wait(deadline) and not self._stopping
             if not ready:
-                self.failure = await self._why_not_ready(self.process, readiness)
+                self.failure = await self._why_not_ready(process, readiness)
+            elif self._context.settings.warmup:
+                ready = await self._warm_up(process)
         finally:
             if not ready:
-                await self._bury(self.process)
+                await self._bury(process)
             self.output.end()
         return ready
 
@@ -157,7 +180,37 @@ class Instance:
             flood,
         )
 
+    async def _warm_up(self, process: ChildProcess) -> bool:
+        """Have it answer the requests of --warmup; whether it did, and is still wanted."""
+        context, settings = self._context, self._context.settings
+        asking = self._warming = asyncio.ensure_future(
+            warm_up(
+                settings.warmup, context.program.directory, self.host, self.port, settings.startup_timeout, self._log
+            )
+        )
+        try:
+            ends: list[asyncio.Future[Any]] = [asking, process.exited]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._warming = None
+            await tasks.end(asking)
+        error = None if asking.cancelled() else asking.exception()
+        if error is not None:
+            await asyncio.wait([process.exited], timeout=RETRY_GRACE)  # its exit explains more than its silence
+        if self._stopping:
+            return False
+        if process.exited.done():
+            await process.output_ended()
+            self.failure = f"{process.how_it_ended} during its warm-up"
+        elif isinstance(error, WarmupFailed):
+            self.failure = str(error)
+            self.ending = self.ending or Cause(Reason.EXIT, f"it {error}")
+        elif error is not None:
+            raise error
+        return not self.failure
+
     def _on_line(self, stream: str, line: str) -> None:
+        self._errors.see(stream, line)
         if self.output.is_new(stream, line):
             self._context.on_line(self.number, stream, line)
 
@@ -168,7 +221,7 @@ class Instance:
         if not process.exited.done():
             return readiness.why_not()
         await process.output_ended()
-        how = how_it_ended(process)
+        how = process.how_it_ended
         if self.ending:
             return f"{how} ({self.ending.text})"
         if is_free(self.port):
@@ -227,10 +280,37 @@ class Instance:
                 self._context.proxy.pool.resume(backend)
         return True
 
-    def _kill_hung(self, record: Record) -> None:
-        self._log.warning("did not answer %s in time; it is killed and replaced", serving(record))
-        self.served_last = record
-        self.kill(Cause(Reason.HUNG, "its request took too long"))
+    def mark_slow(self) -> None:
+        """Take note of the CPU time, if a request has become slow. To be called once a second: most are not."""
+        lease = self.lease
+        if lease is None or self.process is None or monotonic() - lease.since < SLOW:
+            return
+        work = lease.holder.account
+        if self._slow is None or self._slow[0] is not work:
+            mark = cpu_mark(self.process.pid)
+            self._slow = (work, mark) if mark is not None else None
+
+    def _kill_hung(self, work: Account) -> None:
+        self.served_last = work
+        self.ending = self.ending or Cause(Reason.HUNG, "its request took too long")
+        held = monotonic() - work.granted_at
+        tasks.start(self._end_hung(work, held), f"end of the hung worker {self.number}")
+
+    async def _end_hung(self, work: Account, held: float) -> None:
+        process = self.process
+        assert process is not None
+        what = ""
+        try:
+            since = self._slow[1] if self._slow is not None and self._slow[0] is work else None
+            with contextlib.suppress(TimeoutError):
+                seen = await asyncio.wait_for(asyncio.to_thread(doing, process.pid, self.port), LOOK_SECONDS)
+                what = seen.text(since) if seen is not None else ""
+        finally:
+            process.kill()
+            self._log.warning("did not answer %s within %s%s; it is killed and replaced", serving(work),
+                              format_duration(held), f" ({what})" if what else "")  # fmt: skip
+        if what and self.ending is not None and self.ending.reason is Reason.HUNG:
+            self.ending = self.ending._replace(text=f"{self.ending.text}: {what}")
 
     def hold(self) -> None:
         """Give it no more requests, and keep it."""
@@ -268,10 +348,12 @@ class Instance:
     def stop_starting(self) -> None:
         """It is not wanted any more. If it is starting, `start` gives up."""
         self._stopping = True
+        if self._warming is not None:
+            self._warming.cancel()
 
     async def end(self, grace: float) -> None:
         """End the process; SIGKILL after `grace` seconds."""
-        self._stopping = True
+        self.stop_starting()
         if self.process is not None:
             await self._stop(self.process, grace)
 
@@ -295,18 +377,22 @@ class Instance:
         """Why it has ended."""
         return self.ending.reason if self.ending is not None else Reason.EXIT
 
+    def _exit_noted(self, process: ChildProcess) -> None:
+        """The process has exited just now."""
+        self._exited_at = monotonic()
+        if by_a_stranger(process.exited.result(), process.signals):
+            kills = self._context.kernel_kills
+            why = kills.why()
+            self.ending = self.ending or Cause(Reason.OUT_OF_MEMORY if kills.out_of_memory else Reason.EXIT, why)
+
     @property
     def outcome(self) -> str:
-        """How it ended, once it is over: `crashed (SIGSEGV) while serving GET /segv?x=1 from 10.0.0.7 after 1.41s`."""
-        process = self.process
+        """How it ended, once it is over: see Ending."""
+        process, work = self.process, self.served_last
         assert process is not None
-        how = how_it_ended(process)
-        after = f"after {format_duration(monotonic() - self.began)}"
-        work = f"while serving {serving(self.served_last)}" if self.served_last is not None else ""
-        if how.endswith(OUT_OF_MEMORY):
-            return f"{how} ({work}, {after})" if work else f"{how} ({after})"
-        text = f"{how} {work} {after}" if work else f"{how} {after}"
-        return f"{text} ({self.ending.text})" if self.ending else text
+        held = self._exited_at - work.granted_at if work is not None else 0.0
+        why = self.ending.text if self.ending is not None else ""
+        return Ending(process.how_it_ended, self._exited_at - self.began, work, held, process.peak, why).text
 
 
 def _of(path: object) -> str:

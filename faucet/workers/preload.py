@@ -17,9 +17,9 @@ from time import monotonic
 from faucet import tasks
 from faucet.backoff import Backoff
 from faucet.fleet import StartFailed
+from faucet.pauses import timeout
 from faucet.settings import WorkerSettings
 from faucet.units import format_duration
-from faucet.workers.exits import how_it_ended
 from faucet.workers.flood import Flood
 from faucet.workers.program import Program
 from faucet.workers.reaper import Reaper
@@ -140,10 +140,10 @@ class Preload:
         """A template that was ready has exited. Without `stop`, another is loaded."""
         process = template.process
         assert process is not None
-        if process.stopped or self._stopping:
+        if process.stop_signals:
             return
         _log.warning("the template (pid %d) has ended (%s) after %s; its workers go on", process.pid,
-                     how_it_ended(process), format_duration(monotonic() - template.began))  # fmt: skip
+                     process.how_it_ended, format_duration(monotonic() - template.began))  # fmt: skip
         tasks.start(self._end(template), "end of a template")
         self._failures = 1 if monotonic() - template.ready_at > HEALTHY_AFTER else self._failures + 1
         if template is self._current:
@@ -161,9 +161,10 @@ class Preload:
                     _log.error("%s", _text(error))
 
     async def _sleep(self, seconds: float) -> None:
-        if not self._stopping:
+        if seconds and not self._stopping:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._awake.wait(), seconds)
+                async with timeout(seconds):
+                    await self._awake.wait()
 
     async def _end(self, template: Template) -> None:
         await template.stop()
@@ -173,7 +174,8 @@ class Preload:
 
     def _forget(self, template: Template) -> None:
         template.close()
-        self._all.remove(template)
+        if template in self._all:
+            self._all.remove(template)
 
     # -- from outside ------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ import errno
 import logging
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +23,7 @@ from typing import IO, Protocol
 
 from faucet import tasks
 from faucet.workers import orphans
+from faucet.workers.endings import exit_text
 from faucet.workers.family import end_family
 from faucet.workers.flood import Flood
 from faucet.workers.kin import family
@@ -46,6 +48,9 @@ IGNORED_AFTER = 1.0
 TERM_AFTER = 3.0
 """Seconds after the first signal at which SIGTERM comes anyway: until then exit hooks may run."""
 
+RSS_UNIT = 1 if sys.platform == "darwin" else 1024
+"""Bytes in the unit of `ru_maxrss`, see getrusage(2)."""
+
 LineCallback = Callable[[str, str], None]
 """Called with `out` or `err`, and a line."""
 
@@ -60,9 +65,10 @@ class Child(Protocol):
     pid: int
     stdout: IO[bytes] | None
     stderr: IO[bytes] | None
+    returncode: int | None
 
     def wait(self) -> int:
-        """Reap it."""
+        """Wait for its exit, if it was not reaped."""
         ...
 
 
@@ -78,6 +84,8 @@ class ChildProcess:
         """Done when nothing of it is left, its descendants included."""
         self.signals: set[signal.Signals] = set()
         """All signals that Faucet has sent it."""
+        self.peak = 0
+        """The most bytes of memory that it had, or a child that it has waited for; 0 until it is `gone`."""
         self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
         self.home = home
         """Its TMPDIR; empty if it has none of its own."""
@@ -187,6 +195,11 @@ class ChildProcess:
             self.exited.result() >= 0 or -self.exited.result() in set(self.stop_signals) - {signal.SIGKILL}
         )
 
+    @property
+    def how_it_ended(self) -> str:
+        """Return `stopped` if `stop` ended it, else as `exit_text`. To be called once it has exited."""
+        return "stopped" if self.stopped else exit_text(self.exited.result(), self.signals)
+
     # -- its end -----------------------------------------------------------------------------------------------
 
     def _watch_exit(self) -> None:
@@ -238,10 +251,20 @@ class ChildProcess:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
             self._reaper.forget(self.pid)
-            self._child.wait()
+            self._reap()
             orphans.reaped(self.pid)
             self._reaper.scratch.remove(self.home)
             self.gone.set_result(None)
+
+    def _reap(self) -> None:
+        """Give its number back, and take note of its memory, which only this tells of a process that has ended."""
+        try:
+            _, status, usage = os.wait4(self.pid, 0)
+        except ChildProcessError:  # a thread has reaped it (macOS)
+            self._child.wait()
+        else:
+            self._child.returncode = os.waitstatus_to_exitcode(status)
+            self.peak = usage.ru_maxrss * RSS_UNIT
 
     async def output_ended(self) -> None:
         """Wait until all that it wrote is read, or nothing that belongs to it can write any more."""

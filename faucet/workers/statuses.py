@@ -57,7 +57,8 @@ def _state(slot: Slot) -> tuple[str, str]:
     if instance is None:
         return ("failed" if slot.failed else "backoff"), slot.advice.fact or last or "not started yet"
     if instance.state is State.STARTING:
-        return "starting", slot.advice.fact or f"waiting for port {instance.port}"
+        doing = "warming up" if instance.warming else f"waiting for port {instance.port}"
+        return "starting", slot.advice.fact or doing
     if instance.state is State.DRAINING:
         return "draining", _why(instance)
     if instance.state is State.OVER:

@@ -105,6 +105,10 @@ class Supervisor:
 
     def _tick(self) -> None:
         self._tick_later()
+        self.context.kernel_kills.look()
+        for slot in self.slots:
+            if slot.instance is not None:
+                slot.instance.mark_slow()
         if not self.ending:
             self._autoscaler.look()
             self._recycler.look()
@@ -115,6 +119,10 @@ class Supervisor:
 
     def _start(self, slot: Slot) -> None:
         self._tasks[slot] = tasks.start(slot.live(), f"worker {slot}")
+
+    async def leave(self, seconds: float) -> bool:
+        """See Fleet."""
+        return False
 
     async def stop(self, grace: float = STOP_GRACE) -> None:
         """End all workers; SIGKILL after `grace` seconds. Nothing of them is left afterwards."""

@@ -62,7 +62,7 @@ local(envir = preload, {
     # Not opened before: closeAllConnections() is what many scripts begin with.
     orders <- fifo(paste0("/dev/fd/", fds[[1]]), "r", blocking = TRUE)
     reports <- fifo(paste0("/dev/fd/", fds[[2]]), "w", blocking = TRUE)
-    report <- function(...) cat(..., "\n", sep = " ", file = reports)
+    report <- function(...) cat(paste0(paste(...), "\n"), file = reports)  # one text, one write: two may report at once
     libc <<- load_libc()
     for (i in 1:3) gc()  # closes what nothing refers to, and lets the rest grow old: the old is not written to again
     shared <- shared_with_workers(app)

@@ -20,8 +20,8 @@ from time import monotonic
 from typing import IO, Any
 from urllib.parse import quote, unquote
 
+from faucet.pauses import timeout
 from faucet.units import format_duration
-from faucet.workers.exits import how_it_ended
 from faucet.workers.flood import Flood
 from faucet.workers.output import Output
 from faucet.workers.process import ChildProcess, LineCallback, new_home, own_environment
@@ -73,12 +73,11 @@ class Forked:
         self.pid = pid
         self.stdout: IO[bytes] | None = stdout
         self.stderr: IO[bytes] | None = stderr
+        self.returncode: int | None = None
 
     def wait(self) -> int:
-        """Reap it."""
-        with contextlib.suppress(ChildProcessError):
-            return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-        return 0
+        """Return its code. It was reaped."""
+        return self.returncode or 0
 
 
 class Fifo:
@@ -110,6 +109,8 @@ class Template:
         self._reaper = reaper
         self._port = port
         self._orders = -1
+        self._home = ""
+        self._home_users = 0  # the template, and each worker of it: what the API has written there they may read
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._forking = asyncio.Lock()
         self._pid: asyncio.Future[int] | None = None
@@ -121,10 +122,13 @@ class Template:
         """Whether it can be given orders."""
         return self._ready.done() and self.process is not None and not self.process.exited.done()
 
-    async def start(self, timeout: float, on_line: LineCallback, flood: Flood) -> None:
-        """Start it, and wait until the API is loaded. Raises TemplateError, with nothing left of it, or OSError."""
+    async def start(self, seconds: float, on_line: LineCallback, flood: Flood) -> None:
+        """Start it, and wait until the API is loaded, `seconds` at most.
+
+        Raises TemplateError, with nothing left of it, or OSError.
+        """
         process = self.process = await self._spawn(on_line, flood)
-        await _first([process.exited, self._ready], timeout)
+        await _first([process.exited, self._ready], seconds)
         if self._ready.done() and self._ready.exception() is None and not process.exited.done():
             self.ready_at = monotonic()
             return
@@ -134,14 +138,14 @@ class Template:
         if self._ready.done() and (refusal := self._ready.exception()) is not None:
             raise TemplateError(str(refusal), process, final=True)
         if hung:
-            raise TemplateError(NOT_READY.format(format_duration(timeout)), process)
-        raise TemplateError(f"the template {how_it_ended(process)} before the API listened", process)
+            raise TemplateError(NOT_READY.format(format_duration(seconds)), process)
+        raise TemplateError(f"the template {process.how_it_ended} before the API listened", process)
 
     async def _spawn(self, on_line: LineCallback, flood: Flood) -> ChildProcess:
         """Raises OSError."""
         reaper, program = self._reaper, self._program
         reaper.check()
-        mark, home = new_home(reaper, "template")
+        mark, self._home = new_home(reaper, "template")
         orders_read, self._orders = os.pipe()
         reports, reports_write = os.pipe()
         ours = {
@@ -149,19 +153,20 @@ class Template:
             "FAUCET_TEMPLATE": str(TEMPLATE_R),
             "FAUCET_TEMPLATE_FDS": f"{orders_read} {reports_write}",
         }
-        environment = {**program.environment(self._port, WORKER_ID), **ours, **own_environment(mark, home)}
+        environment = {**program.environment(self._port, WORKER_ID), **ours, **own_environment(mark, self._home)}
         try:
             argv = program.argv(self._port)
             popen = spawn(argv, program.directory, environment, (orders_read, reports_write))
         except BaseException:
-            reaper.scratch.remove(home)
+            reaper.scratch.remove(self._home)
             os.close(reports)
             self._close_orders()
             raise
         finally:
             os.close(orders_read)
             os.close(reports_write)
-        process = await ChildProcess.watch(popen, reaper, mark + OWN_MARK, home, on_line, flood)
+        process = await ChildProcess.watch(popen, reaper, mark + OWN_MARK, "", on_line, flood)
+        self._use_home(process)
         process.exited.add_done_callback(lambda _: self._close_orders())
         await self._read_reports(os.fdopen(reports, "rb", buffering=0))
         return process
@@ -206,9 +211,20 @@ class Template:
                 raise
         for fifo in fifos:
             fifo.opened()
-        return await ChildProcess.watch(
-            Forked(pid, fifos[0].reader, fifos[1].reader), reaper, mark, home, on_line, flood
-        )
+        child = Forked(pid, fifos[0].reader, fifos[1].reader)
+        process = await ChildProcess.watch(child, reaper, mark, home, on_line, flood)
+        self._use_home(process)
+        return process
+
+    def _use_home(self, process: ChildProcess) -> None:
+        """Keep the template's TMPDIR for as long as `process` lives."""
+        self._home_users += 1
+        process.gone.add_done_callback(lambda _: self._home_unused())
+
+    def _home_unused(self) -> None:
+        self._home_users -= 1
+        if not self._home_users:
+            self._reaper.scratch.remove(self._home)
 
     def _environment(self, port: int, worker: int, mark: str, home: str) -> dict[str, str]:
         """Return what the environment of a worker has, and the template's has not."""
@@ -235,6 +251,7 @@ class Template:
                 return (await both)[0]
             if not process.exited.done():
                 process.kill()
+                await asyncio.wait([process.exited])
                 raise TemplateError("the template hangs: it did not fork a worker in time, and is killed", process)
             raise TemplateError("the template ended while it forked a worker", process)
         except BaseException:
@@ -269,8 +286,11 @@ class Template:
             self._reports.close()
 
 
-async def _first(futures: Iterable[asyncio.Future[Any]], timeout: float) -> None:
-    await asyncio.wait(futures, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+async def _first(futures: Iterable[asyncio.Future[Any]], seconds: float) -> None:
+    """Wait for the first of them, or so long."""
+    with contextlib.suppress(TimeoutError):
+        async with timeout(seconds):
+            await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
 
 
 def _set(future: asyncio.Future[Any] | None, value: object) -> bool:

@@ -279,3 +279,110 @@ async def test_an_upgrade_to_anything_but_a_websocket_is_an_ordinary_request(
     assert (await client.read_answer())[0] == 502
     worker.close()
     await lock_is_given_back(stage)
+
+
+WEBSOCKET = (
+    b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+
+
+async def test_frames_behind_an_upgrade_that_is_refused_reach_nobody(scripted: OpenStage) -> None:
+    """What a client sent ahead for a tunnel is no request, and a request among it would be one like any other."""
+    stage = await scripted()
+    client, worker = await asked(stage, WEBSOCKET)
+    await client.send(b"\x82\x85\x00\x00\x00\x00hello\r\n\r\n" + GET)
+    await worker.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+    assert (await client.read_answer())[0] == 403
+    assert (await client.read_answer())[0] == 400
+    await client.expect_end()
+    await worker.expect_gone()  # behind a length of 0 a connection is not used again
+    await stage.worker.expect_no_connection()
+
+
+async def test_a_worker_that_switches_and_leaves_at_once(scripted: OpenStage) -> None:
+    stage = await scripted()
+    client, worker = await asked(stage, WEBSOCKET)
+    await worker.send(SWITCHED + b"bye")
+    worker.close()
+    await client.expect(SWITCHED + b"bye")
+    await client.expect_end()
+    await lock_is_given_back(stage)
+
+
+# -- sizes on the edge ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("files", [0, 1 << 20], ids=["streamed", "files"])
+@pytest.mark.parametrize("size", [999, 1000, 1001, 65535, 65536, 65537])
+async def test_messages_that_just_fill_a_buffer_arrive_whole(scripted: OpenStage, size: int, files: int) -> None:
+    """Of either framing, each way, and the connections go on."""
+    stage = await scripted(buffer_request=1000, buffer_response=1000, spool_limit=files)
+    body = bytes(index % 251 for index in range(size))
+    chunked = b"%x\r\n%b\r\n0\r\n\r\n" % (size, body)
+    by_chunks = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked
+    client = await stage.client()
+    worker: Peer | None = None
+    for request, answer in (
+        (post(body), b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + body),
+        (by_chunks, CHUNKED + chunked),
+    ):
+        sending = asyncio.ensure_future(client.send(request))
+        worker = worker or await stage.worker.connection()
+        await worker.expect(request)
+        await sending
+        answering = asyncio.ensure_future(worker.send(answer))
+        await client.expect(answer)
+        await answering
+    await lock_is_given_back(stage, worker)
+
+
+# -- ends of connections -------------------------------------------------------------------------------------------
+
+
+async def test_requests_sent_ahead_before_the_end_of_the_sending_side_are_all_answered(scripted: OpenStage) -> None:
+    """As `printf … | nc -N` sends them. The end is read behind the last of them only."""
+    stage = await scripted()
+    client, worker = await asked(stage)
+    await client.send(post(b"ahead") + GET)
+    client.end_sending()
+    for request in (post(b"ahead"), GET):
+        await worker.send(OK)
+        await client.expect(OK)
+        await worker.expect(request)
+    await worker.send(OK)
+    await client.expect(OK)
+    await client.expect_end()
+
+
+async def test_a_client_that_leaves_while_no_worker_accepts_its_request(scripted: OpenStage) -> None:
+    stage = await scripted(2)
+    for each in stage.workers:
+        each.stop_listening()
+    client = await stage.client()
+    await client.send(post(b"once"))
+    async with asyncio.timeout(PATIENCE):
+        while not all(each.unreachable for each in stage.workers):
+            await asyncio.sleep(0.005)
+    await client.expect_quiet()  # it waits for one of them
+    client.reset()
+    outcome = await stage.outcome()
+    assert outcome.status == 499
+    await stage.idle()
+
+
+async def test_a_worker_of_http_1_0_that_keeps_its_connection_is_kept(scripted: OpenStage) -> None:
+    stage = await scripted()
+    kept = b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 5\r\n\r\nhello"
+    client, worker = await asked(stage)
+    for _ in range(2):
+        await worker.send(kept)
+        await client.expect(kept)
+        await client.send(GET)
+        await worker.expect(GET)
+    ended = b"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+    await worker.send(ended)
+    await client.expect(ended)
+    await client.expect_end()
+    await worker.expect_gone()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from tests.corpora import clients, coverage, load_tools, pods, slow_tools, toxic, websocket
+from tests.corpora import behind, clients, coverage, load_tools, pods, slow_tools, toxic, websocket
 from tests.corpora.rig import Missing, Rig, Row
 from tests.corpora.targets import TARGETS
 from tests.support.running import python_worker
@@ -81,6 +81,7 @@ def recipes() -> dict[str, Recipe]:
         **{name: partial(plain, name) for name in PLAIN},
         **{f"{name}-rolling": partial(rolling, name) for name in ("h2load", *clients.ALL)},
         **{f"{name}-spooled": partial(spooled, name) for name in ("ab", *clients.ALL, *toxic.ALL)},
+        "toxiproxy-pods": behind.recipe,
         **{f"slowhttptest-{mode}": partial(slowly, mode) for mode in slow_tools.MODES},
         "websocket": with_sockets,
         "pods": partial(pods.recipe, "pods", through_ssh=False),

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, sleep
@@ -111,20 +112,31 @@ class Row:
 class Rig:
     """A service with workers of a kind, and its books; use it as a context manager, then read `row`."""
 
-    def __init__(self, name: str, *options: str, command: str = BOOKED, workers: int = 2, probed: bool = True) -> None:
+    def __init__(self, name: str, *options: str, command: str = BOOKED, workers: int = 2, pods: bool = False) -> None:
+        """With `pods`, which are not Faucet's and may be cut off, there is neither `command` nor probe."""
         self.row = Row(name)
-        self._options = (*options, "--command", command, "-w", str(workers))
-        self._probed = probed
+        self._pods = pods
+        self._options = ("k8s", *options) if pods else (*options, "--command", command, "-w", str(workers))
         self.directory = Path()
         self.service: Faucet
         self.probe: Probe
 
-    def __enter__(self) -> Self:
+    @contextlib.contextmanager
+    def prepared(self) -> Iterator[Path]:
+        """Its directory, for what has to be there before it starts."""
         self.directory = Path(tempfile.mkdtemp(prefix="fct-"))
+        try:
+            yield self.directory
+        finally:
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        if not self._pods:
+            self.directory = Path(tempfile.mkdtemp(prefix="fct-"))
         self._control = str(self.directory / "control")
         self.service = Faucet(
-            self.directory, "--control", self._control, "--log-file", "log", "--log-format", "json",
-            *self._options, env={"CORPORA_BOOK": str(self.directory / "book")}, checked=False,
+            self.directory, *self._options, "--control", self._control, "--log-file", "log", "--log-format", "json",
+            env={"CORPORA_BOOK": str(self.directory / "book")}, checked=False,
         )  # fmt: skip
         try:
             self.service.wait_ready()
@@ -132,13 +144,13 @@ class Rig:
             self._close()
             raise
         self.probe = Probe(self.service.port)
-        if self._probed:
+        if not self._pods:
             self.probe.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         try:
-            if self._probed:
+            if not self._pods:
                 self.probe.end()
             if kind is None:
                 self._check()
@@ -230,7 +242,7 @@ class Rig:
                 self.wrong(f"at the end, {totals[what]} {what}")
         if files := self.spool_files():
             self.wrong(f"at the end, {files} spool files are open")
-        self.row.probe = self.probe.told() if self._probed else ""
+        self.row.probe = "" if self._pods else self.probe.told()
         self.row.wrong += [f"{count} times: {text}" for text, count in self.probe.wrong.items()]
         book = self.book()
         self.row.handed = book["request"] + book["offence"]
@@ -246,5 +258,5 @@ class Rig:
             self.row.said += f"; {dropped[0]}"
             return
         with_worker = sum(1 for entry in self.records() if entry["worker"])
-        if self.row.handed and with_worker != self.row.handed:
+        if self.row.handed and not self._pods and with_worker != self.row.handed:
             self.wrong(f"workers got {self.row.handed} requests, the log has {with_worker}")

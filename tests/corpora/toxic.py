@@ -43,14 +43,18 @@ TOXICS = (
 )
 
 
-class Toxiproxy:
-    """A running toxiproxy with one way, to `upstream`."""
+Address = tuple[str, int]
 
-    def __init__(self, admin: int, upstream: int) -> None:
+
+class Toxiproxy:
+    """A running toxiproxy, with a way from each of some addresses to a port of 127.0.0.1."""
+
+    def __init__(self, admin: int, ways: dict[Address, int]) -> None:
         self._admin = f"http://127.0.0.1:{admin}"
-        self.port = free_port()
-        wanted = {"name": "way", "listen": f"127.0.0.1:{self.port}", "upstream": f"127.0.0.1:{upstream}"}
-        self._ask("POST", "/proxies", {**wanted, "enabled": True})
+        self._names = [f"way-{number}" for number in range(len(ways))]
+        for name, ((host, port), upstream) in zip(self._names, ways.items(), strict=True):
+            wanted = {"name": name, "listen": f"{host}:{port}", "upstream": f"127.0.0.1:{upstream}"}
+            self._ask("POST", "/proxies", {**wanted, "enabled": True})
 
     def _ask(self, method: str, path: str, message: dict[str, Any] | None = None) -> None:
         data = None if message is None else json.dumps(message).encode()
@@ -59,13 +63,14 @@ class Toxiproxy:
             response.read()
 
     @contextlib.contextmanager
-    def poisoned(self, toxic: Toxic, stream: str) -> Iterator[None]:
-        """The toxic works, on half of the connections."""
-        path = "/proxies/way/toxics"
-        message = {"name": "t", "type": toxic.kind, "stream": stream, "toxicity": 0.5, "attributes": toxic.attributes}
-        self._ask("POST", path, message)
+    def poisoned(self, toxic: Toxic, stream: str, share: float = 0.5) -> Iterator[None]:
+        """The toxic works, on that share of the connections."""
+        message = {"name": "t", "type": toxic.kind, "stream": stream, "toxicity": share, "attributes": toxic.attributes}
+        for name in self._names:
+            self._ask("POST", f"/proxies/{name}/toxics", message)
         yield
-        self._ask("DELETE", f"{path}/t")
+        for name in self._names:
+            self._ask("DELETE", f"/proxies/{name}/toxics/t")
 
 
 def free_port() -> int:
@@ -76,7 +81,7 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def toxiproxy(rig: Rig) -> Iterator[Toxiproxy]:
+def toxiproxy(ways: dict[Address, int]) -> Iterator[Toxiproxy]:
     """Started, and ended. Raises Missing."""
     program = TOOLS / "toxiproxy" / "server"
     if not program.exists():
@@ -86,7 +91,7 @@ def toxiproxy(rig: Rig) -> Iterator[Toxiproxy]:
     process = subprocess.Popen([str(program), *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_listening(admin)
-        yield Toxiproxy(admin, rig.port)
+        yield Toxiproxy(admin, ways)
     finally:
         process.terminate()
         process.wait(10)
@@ -115,6 +120,7 @@ def crowd(rig: Rig, port: int, toxic: Toxic, stream: str, seed: int) -> tuple[in
         customer.join(120)
         if customer.is_alive():
             rig.wrong(f"{toxic.kind} {stream}: a client has not ended after 120 s")
+        rig.row.wrong += [f"{toxic.kind} {stream}: {text}" for text in customer.foreign]
         if not toxic.cuts:
             rig.row.wrong += [f"{toxic.kind} {stream}: {text}" for text in customer.wrong[:3]]
     return sum(customer.answered for customer in customers), sum(len(customer.wrong) for customer in customers)
@@ -122,12 +128,12 @@ def crowd(rig: Rig, port: int, toxic: Toxic, stream: str, seed: int) -> tuple[in
 
 def toxics(rig: Rig) -> None:
     """All of them, one after the other, each way."""
-    seed, answered, failed = random.randrange(1 << 30), 0, 0
-    with toxiproxy(rig) as way:
+    seed, port, answered, failed = random.randrange(1 << 30), free_port(), 0, 0
+    with toxiproxy({("127.0.0.1", port): rig.port}) as way:
         for toxic in TOXICS:
             for stream in ("upstream", "downstream"):
                 with way.poisoned(toxic, stream):
-                    counts = crowd(rig, way.port, toxic, stream, seed)
+                    counts = crowd(rig, port, toxic, stream, seed)
                 answered, failed = answered + counts[0], failed + counts[1]
     rig.row.said = f"{2 * len(TOXICS)} toxics, {answered} answered, {failed} cut, seed {seed}"
 

@@ -7,6 +7,7 @@ import hashlib
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -168,7 +169,7 @@ async def test_a_killed_worker_costs_no_get_or_the_one_it_was_at_work_on(faucet:
         assert failures.get("GET", 0) == 0
     assert sum(failures.values()) <= 3
     await everything_is_free(service.port, 3)
-    assert "was killed by SIGKILL, not by Faucet: out of memory? see dmesg" in service.output
+    assert re.search(r"was killed by SIGKILL .*\(not by Faucet", service.output)
 
 
 async def test_a_request_that_crashes_its_worker_is_told_and_costs_nobody_else_anything(faucet: Start) -> None:
@@ -180,7 +181,7 @@ async def test_a_request_that_crashes_its_worker_is_told_and_costs_nobody_else_a
     waiting = [asyncio.ensure_future(fetch(service.port, "/")) for _ in range(30)]
     await asyncio.sleep(0.05)
     os.kill(pids[2], signal.SIGSEGV)
-    service.wait_line(r"worker 2 crashed \(SIGSEGV\) while serving GET /slow\?0.3 from 127.0.0.1 after [0-9.]+m?s")
+    service.wait_line(r"worker 2 crashed \(SIGSEGV\) while serving GET /slow\?0.3 from 127.0.0.1 after [0-9.]+ms, ")
     assert {answer[0] for answer in await asyncio.gather(*waiting)} == {200}
     statuses = sorted(answer[0] for answer in await asyncio.gather(*crashing))
     assert statuses.count(502) == 1
@@ -191,7 +192,7 @@ async def test_a_hung_worker_is_told_with_its_request_twice(faucet: Start) -> No
     service = faucet("--command", COUNTING, "-w", "1", "--request-timeout", "300ms")
     service.wait_workers(1)
     assert (await fetch(service.port, "/slow?9"))[0] == 504
-    service.wait_line(r"worker 1: did not answer GET /slow\?9 from 127.0.0.1 in time; it is killed and replaced")
+    service.wait_line(r"worker 1: did not answer GET /slow\?9 from 127.0.0.1 within 3[0-9]+ms .*; it is killed")
     service.wait_line(r"worker 1 was killed while serving GET /slow\?9 from 127.0.0.1 after .* \(its request took too")
 
 

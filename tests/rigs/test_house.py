@@ -29,11 +29,12 @@ FLOORS = (
     ("settings",),
     ("ssh",),
     ("net", "http1"),
+    ("pauses",),
     ("tasks", "units", "text", "machine", "backoff"),
 )
 """Packages and files of the root, from the top floor down. Imports point downwards, or stay within a package."""
 
-ROOT_FILES = {"__init__", "__main__", "fleet", "tasks", "units", "text", "machine", "backoff"}
+ROOT_FILES = {"__init__", "__main__", "fleet", "pauses", "tasks", "units", "text", "machine", "backoff"}
 
 
 def module_of(path: Path) -> str:
@@ -88,6 +89,27 @@ def test_imports_point_downwards() -> None:
             if here in ("", "__main__") or there in ("", here):
                 continue
             assert floor[here] < floor[there], f"{module} imports from {there}, which is not below {here}"
+
+
+WAITS = {
+    "faucet.pauses": "it is what all others use",
+    "faucet.pods.discovery.kubernetes": "how long to wait before the next try",
+    "faucet.pods.discovery.polling": "how long to wait before the next look-up",
+    "faucet.pods.pod": "how long to wait before the next try",
+    "faucet.workers.slot": "how long to wait before the next start",
+    "faucet.ssh.errors": "a look at the agent of this machine, for a message",
+    "faucet.ha.elector": "a grant must not outlast the clock",
+    "faucet.ha.peers": "a grant must not outlast the clock",
+}
+"""Modules of a service that may use asyncio's own timeouts, and why."""
+
+
+def test_deadlines_of_a_service_do_not_count_pauses() -> None:
+    """They use `faucet.pauses.timeout`. Programs that only talk to a service, and the monitor, do not notice pauses."""
+    for module, path in MODULES.items():
+        waits = "asyncio.timeout" in path.read_text() or "asyncio.wait_for(" in path.read_text()
+        if part_of(module) not in ("tui", "cli", "doctor", "control"):
+            assert waits == (module in WAITS), module
 
 
 def test_few_files_lie_at_the_root() -> None:

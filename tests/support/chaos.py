@@ -2,7 +2,7 @@
 
 Six workers under constant GETs and POSTs from sixteen clients, while workers are killed, stopped, crash, exit in the
 middle of an answer, hang, leak, answer garbage and refuse their port; while it rolls, scales, reloads, and the disk of
-its log is full.
+its log is full. POSTs are under a limit.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from tests.support.running import Faucet, is_alive, python_worker
 CLIENTS = 16
 WORKERS = 6
 REQUEST_TIMEOUT = 3.0
+POSTS_AT_ONCE = 2
+"""The limit that POSTs are under."""
 
 MISDEEDS = ("exit", "crash", "hang", "garbage", "leak")
 
@@ -126,6 +128,7 @@ class Chaos:
             self.tally.deeds[deed] += 1
             with contextlib.suppress(Refusal, psutil.Error):
                 await getattr(self, f"do_{deed}")()
+            await self.check_limit()
         for _ in range(max(2 - rolls, 0)):
             with contextlib.suppress(Refusal):  # one is under way, since a file has changed
                 await self.client.ask("rolling-restart", wait=True, patience=60)
@@ -194,6 +197,21 @@ class Chaos:
         await asyncio.sleep(0.5)
         filler.unlink()
 
+    async def check_limit(self) -> None:
+        """No more POSTs hold locks than may, and no worker stays free while a request may run.
+
+        A worker that was killed a moment ago is still called ready: so it is looked at twice.
+        """
+        status = await self.client.ask("status", patience=30)
+        limit = status["limits"][0]
+        posts = sum(row["request"].startswith("POST") for row in status["workers"])
+        if posts > POSTS_AT_ONCE or posts != limit["locked"]:
+            self.tally.wrong.append(f"{posts} POSTs held locks, and {limit}")
+        if wrong := free_and_waiting(status):
+            await asyncio.sleep(0.1)
+            still = free_and_waiting(await self.client.ask("status", patience=30))
+            self.tally.wrong += [f"a worker was free, and a request waited: {pair}" for pair in wrong & still]
+
     # -- the end -----------------------------------------------------------------------------------------------
 
     async def run(self, seconds: float) -> None:
@@ -213,7 +231,7 @@ class Chaos:
             status = await self.client.ask("status", patience=30)
             totals = status["totals"]
             rows = status["workers"]
-            quiet = totals["locked"] == totals["waiting"] == 0
+            quiet = totals["locked"] == totals["waiting"] == status["limits"][0]["locked"] == 0
             if quiet and len(rows) == WORKERS and {row["state"] for row in rows} == {"ready"}:
                 return status
             if any(row["state"] in ("backoff", "failed") for row in rows):
@@ -233,6 +251,13 @@ class Chaos:
             self.tally.wrong.append("two requests in one worker")
 
 
+def free_and_waiting(status: Any) -> set[tuple[Any, ...]]:
+    """Each free worker with each request that only waits for a worker."""
+    free = [(row["key"], row["pid"], row["requests"]) for row in status["workers"] if row["state"] == "ready"]
+    waiting = [(row["since"], row["request"]) for row in status["queue"] if not row["limit"]]
+    return {(*worker, *request) for worker in free for request in waiting}
+
+
 def descriptors(pid: int) -> int:
     """Open files, sockets included."""
     return psutil.Process(pid).num_fds()
@@ -247,7 +272,7 @@ async def chaos(directory: Path, seconds: float, seed: int) -> Tally:
     service = Faucet(
         directory, "--command", python_worker("chaotic"), "-w", str(WORKERS), "--dir", "api", "--reload",
         "--request-timeout", f"{REQUEST_TIMEOUT}s", "--max-rss", "120MiB", "--max-requests", "2000",
-        "--startup-timeout", "5s", "--control", str(control),
+        "--startup-timeout", "5s", "--limit", f"POST /* at-once={POSTS_AT_ONCE}", "--control", str(control),
         "--log-file", "disk/log", "--log-max-size", "100KiB", "--log-keep", "2",
         env={"CHAOS_BOOK": str(directory / "book")},
     )  # fmt: skip

@@ -118,7 +118,8 @@ def _entry(name: str, field: Field[Any], kind: Any) -> Entry:
 
 def groups() -> dict[str, list[Entry]]:
     """Return the options by group, in the order in which people need them."""
-    order = ("Service", "Workers", "Queue and time limits", "Messages", "Log", "Monitor", "Pods", "Through SSH")
+    order = ("Service", "Workers", "Queue and time limits", "Messages", "Log", "Monitor", "Pods", "Several Faucets",
+             "Through SSH")  # fmt: skip
     every = entries().values()
     assert {entry.option.group for entry in every} == set(order)
     return {group: [entry for entry in every if entry.option.group == group] for group in order}
@@ -145,6 +146,7 @@ UNITS = {
     "names": "names, separated by commas",
     "signal": "name of a signal",
     "limit": "limit: a match and `key=value`",
+    "warmup": "request: a path, or a method, a path and `@file`",
 }
 
 

@@ -54,7 +54,6 @@ SERVICE = Service(
 TOTALS = Totals(
     rps=12.1, p50=0.21, p95=1.4, p99=28.4, locked=3, workers=5, waiting=3, queue_limit=1024, oldest=NOW - 0.4,
     errors=2, refused=0, requests=91234, clients=17, max_clients=16384, buffered=3 << 20, buffer_total=512 << 20,
-    queue_timeout=60.0,
 )  # fmt: skip
 
 SECONDS = [
@@ -62,7 +61,7 @@ SECONDS = [
     for n in range(60)
 ]
 
-QUEUE = [WaitingRow(NOW - 0.4 + n / 10, "10.0.0.7", f"GET /score?id={n}", n + 101) for n in range(3)]
+QUEUE = [WaitingRow(NOW - 0.4 + n / 10, "10.0.0.7", f"GET /score?id={n}", n + 101, 60.0) for n in range(3)]
 
 REQUESTS = [
     RequestRow(NOW - 20 + n, "10.0.0.7", "GET" if n % 3 else "POST", f"/score?id={n}", 200 if n != 4 else 502, 312, 120,

@@ -10,6 +10,7 @@ import asyncio
 import struct
 from typing import TYPE_CHECKING, cast
 
+from faucet import pauses
 from faucet.net.connect import Connector, connect_tcp
 from faucet.net.service_url import DNS_PORT
 
@@ -60,7 +61,7 @@ class DnsServer:
         )
         try:
             transport.sendto(query.to_wire())
-            async with asyncio.timeout(PATIENCE):
+            async with pauses.timeout(PATIENCE):
                 return await exchange.reply
         finally:
             transport.close()
@@ -73,7 +74,7 @@ class DnsServer:
         try:
             wire = query.to_wire()
             cast("asyncio.Transport", transport).write(struct.pack("!H", len(wire)) + wire)
-            async with asyncio.timeout(PATIENCE):
+            async with pauses.timeout(PATIENCE):
                 reply = dns.message.from_wire(await exchange.reply)
         finally:
             cast("asyncio.Transport", transport).abort()

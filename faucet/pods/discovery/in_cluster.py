@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
+from faucet import pauses
 from faucet.http1 import INTERIM_LIMIT, BadResponse, ResponseContent, ResponseReader
 from faucet.net.tls import tls_context
 from faucet.pods.discovery.endpoint_slices import WATCH_SECONDS, ApiError, parse_object
@@ -76,7 +77,7 @@ class InCluster:
 
     async def send(self, method: str, path: str, content: bytes = b"") -> bytes:
         """Return the whole response to a request with JSON as its content. Raises as `get` does."""
-        async with asyncio.timeout(2 * PATIENCE), self._asked(path, method, content) as answer:
+        async with pauses.timeout(2 * PATIENCE), self._asked(path, method, content) as answer:
             return b"".join([part async for part in answer])
 
     async def watch(self, path: str) -> AsyncGenerator[bytes, None]:
@@ -91,17 +92,17 @@ class InCluster:
 
     @contextlib.asynccontextmanager
     async def _asked(self, path: str, method: str = "GET", content: bytes = b"") -> AsyncIterator[AsyncIterator[bytes]]:
-        async with asyncio.timeout(PATIENCE):
+        async with pauses.timeout(PATIENCE):
             reader, writer = await asyncio.open_connection(
                 self._host, self._port, ssl=tls_context(self._account / "ca.crt")
             )
         try:
             writer.write(self._request(path, method, content))
             answer = _Answer(reader)
-            async with asyncio.timeout(PATIENCE):
+            async with pauses.timeout(PATIENCE):
                 status = await answer.status()
             if status not in SUCCESS:
-                async with asyncio.timeout(PATIENCE):
+                async with pauses.timeout(PATIENCE):
                     _raise(status, b"".join([part async for part in answer.content()]))
             yield answer.content()
         finally:
@@ -174,7 +175,7 @@ class _Answer:
 
         A cut that looks like an end does no harm: half an object is not JSON, and half a line of a watch is dropped.
         """
-        async with asyncio.timeout(WATCH_PATIENCE):
+        async with pauses.timeout(WATCH_PATIENCE):
             data = await self._reader.read(READ_SIZE)
         if not data and not at_eof:
             raise ConnectionResetError("the API server's answer broke off")

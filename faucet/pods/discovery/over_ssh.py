@@ -6,10 +6,10 @@ not the cluster's, or is unreachable, its system may still know the name: then `
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import TYPE_CHECKING, Protocol
 
+from faucet import pauses
 from faucet.net.address import Address, is_address
 from faucet.net.connect import LinkDown, why_not
 from faucet.net.service_url import ServiceUrl, usual_port
@@ -142,7 +142,7 @@ class _Getent:
 
     async def lookup(self) -> Answer:
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with pauses.timeout(PATIENCE):
                 return self._read(await self._ask())
         except (OSError, TimeoutError) as error:
             self._hang_up()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 from faucet.log.handler import JsonFormat, Log, TextFormat
@@ -27,6 +28,19 @@ def test_json_lines() -> None:
     assert json.loads(JsonFormat().output(2, "err", "\x1b"))["text"] == "\x1b"
     event = json.loads(JsonFormat().message(logging.ERROR, "x", "3"))
     assert (event["level"], event["worker"]) == ("error", "3")
+
+
+async def test_what_a_worker_wrote_of_a_failed_request_is_in_its_line(tmp_path: Path) -> None:
+    log = Log(LogSettings(log_file=tmp_path / "log"))
+    record = replace(RECORD, status=500, worker="1", note="")
+    log.request(record)
+    log.output(1, "out", "GET /boom")
+    record.error = '<simpleError in g(y): no "x"\x1b[2J>'
+    log.close()
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert lines[0].endswith(r"""worker=1 error="simpleError: no 'x'\x1b[2J" """.strip())
+    assert lines[1].endswith("worker 1 out | GET /boom")
+    assert json.loads(JsonFormat().request(record))["error"] == record.error
 
 
 def test_the_log_goes_to_its_file(tmp_path: Path) -> None:

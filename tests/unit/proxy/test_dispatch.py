@@ -328,3 +328,23 @@ TestInterleavings.settings = settings(max_examples=200, stateful_step_count=60, 
 @pytest.mark.quiet
 def test_each_operation_takes_the_same_time_however_many_wait() -> None:
     assert operations(10_000) < 2.0 * operations(100)
+
+
+def test_a_ticket_that_waited_elsewhere_goes_behind_all_others_and_the_queue_stays_in_order_of_expiry() -> None:
+    dispatcher: Dispatcher[str, str] = Dispatcher(10, 5.0)
+    dispatcher.acquire("a", 10.0)
+    dispatcher.acquire("b", 7.0)
+    dispatcher.acquire("c", 11.0)
+    assert list(dispatcher.queue()) == [("a", 10.0), ("b", 10.0), ("c", 11.0)]
+    assert dispatcher.expire(15.5) == ["a", "b"]
+
+
+def test_tickets_that_came_back_one_by_one_are_put_in_order() -> None:
+    dispatcher: Dispatcher[str, str] = Dispatcher(10, 5.0)
+    since = {"a": 1.0, "b": 2.0, "c": 3.0}
+    dispatcher.acquire("c", 3.0)
+    for ticket in "ab":
+        dispatcher.reacquire(ticket, since[ticket], 4.0)
+    assert [ticket for ticket, _ in dispatcher.queue()] == ["b", "a", "c"]
+    dispatcher.reorder(lambda ticket: since[ticket])
+    assert list(dispatcher.queue()) == [*since.items()]

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from faucet.status.queue import Held, Queued, outlook, start_text, starts, took_by_endpoint
-from faucet.status.snapshot import RequestRow, WaitingRow
-from tests.support.stage_picture import NOW, TOTALS, worker
+from faucet.status.snapshot import LimitRow, RequestRow, WaitingRow
+from tests.support.stage_picture import NOW, worker
 
 SLEEP = {"GET /sleep": [4.0, 6.0]}
 
@@ -32,11 +32,11 @@ SLEEP = {"GET /sleep": [4.0, 6.0]}
 def test_when_each_gets_a_worker(
     held: list[Held], free: int, queued: list[tuple[str, float]], expected: list[float | None]
 ) -> None:
-    assert starts(held, free, [Queued(*each) for each in queued], SLEEP, timeout=15.0) == expected
+    assert starts(held, free, [Queued(*each, 15.0) for each in queued], SLEEP) == expected
 
 
 def test_without_any_finished_request_nothing_is_known() -> None:
-    assert starts([Held("GET /sleep", 1.0)], 0, [Queued("GET /sleep", 0.0)], {}, 0.0) == [None]
+    assert starts([Held("GET /sleep", 1.0)], 0, [Queued("GET /sleep", 0.0)], {}) == [None]
 
 
 SECONDS = st.floats(0.0, 100.0)
@@ -52,7 +52,7 @@ def test_it_is_first_come_first_served_and_no_wait_exceeds_the_limit(
     held: list[float], waited: list[float], took: list[float], timeout: float
 ) -> None:
     locks = [Held("a", seconds) for seconds in held]
-    found = starts(locks, 0, [Queued("a", seconds) for seconds in waited], {"a": took}, timeout)
+    found = starts(locks, 0, [Queued("a", seconds, timeout or inf) for seconds in waited], {"a": took})
     served = [
         (start, seconds) for start, seconds in zip(found, waited, strict=True) if start is not None and start < inf
     ]
@@ -68,10 +68,11 @@ def test_the_outlook_of_a_queue() -> None:
         worker("3", "draining", locked=NOW - 2, request="POST /train"),
         worker("4", "starting"),
     ]
-    queue = [WaitingRow(NOW - 50 + n, "10.0.0.7" if n else "10.0.0.8", f"GET /sleep?t={n}", n + 1) for n in range(4)]
+    queue = [
+        WaitingRow(NOW - 50 + n, "10.0.0.7" if n else "10.0.0.8", f"GET /sleep?t={n}", n + 1, 52.0) for n in range(4)
+    ]
     done = [RequestRow(NOW - 9, "a", "GET", "/sleep?t=5", 200, 1, 1, 0.0, 5.0, "1", "")]
-    totals = TOTALS._replace(waiting=6, queue_timeout=52.0)
-    view = outlook(queue, rows, totals, took_by_endpoint(done), NOW)
+    view = outlook(queue, rows, [], 6, took_by_endpoint(done), NOW)
     assert [row.start for row in view.rows] == [inf, inf, inf, 4.0]
     assert [row.same_client for row in view.rows] == [1, 3, 3, 3]
     assert [start_text(row) for row in view.rows] == ["503", "503", "503", "~4.0s"]
@@ -82,11 +83,23 @@ def test_the_outlook_of_a_queue() -> None:
         ("empty in about 4.0s", False),
         ("held up by 2 x GET /sleep, 1 x POST /train", False),
     ]
-    calm = outlook(queue[3:], rows, totals._replace(waiting=1, queue_timeout=120.0), took_by_endpoint(done), NOW)
+    calm = outlook([queue[3]._replace(patience=120.0)], rows, [], 1, took_by_endpoint(done), NOW)
     assert calm.summary(plain=False)[0] == ("the first waits 47.0s of 2m, then 503", False)
 
 
 def test_without_workers_it_says_so() -> None:
-    view = outlook([WaitingRow(NOW - 1, "a", "GET /", 1)], [], TOTALS._replace(waiting=1, queue_timeout=0.0), {}, NOW)
+    view = outlook([WaitingRow(NOW - 1, "a", "GET /", 1)], [], [], 1, {}, NOW)
     assert view.summary(plain=True) == [("the first waits 1.0s", False), ("no worker is in service", True)]
-    assert outlook([], [], TOTALS._replace(waiting=0), {}, NOW).summary(plain=True) == []
+    assert outlook([], [], [], 0, {}, NOW).summary(plain=True) == []
+
+
+def test_who_waits_for_others_of_a_limit_is_not_in_the_way_of_the_rest() -> None:
+    limit = LimitRow("GET /report", 2, 2, 3, 100, NOW - 9, 8.0, 0)
+    queue = [WaitingRow(NOW - 9, "a", "GET /report", 1, 14.0, "GET /report"),
+             WaitingRow(NOW - 8, "a", "GET /report", 2, 14.0, "GET /report"),
+             WaitingRow(NOW - 7, "a", "GET /quick", 3, 60.0),
+             WaitingRow(NOW - 6, "a", "GET /odd", 4, 0.0, "GET /odd")]  # fmt: skip
+    rows = [worker("1", "busy", locked=NOW - 1, request="GET /quick")]
+    view = outlook(queue, rows, [limit], 4, {"GET /quick": [3.0]}, NOW)
+    assert [row.start for row in view.rows] == [4.0, inf, 2.0, None]
+    assert view.refused == 1

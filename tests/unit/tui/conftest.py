@@ -12,6 +12,7 @@ from textual.pilot import Pilot
 
 from faucet.settings import MonitorSettings
 from faucet.tui.app import Monitor
+from faucet.tui.memory import Layout
 from faucet.tui.model import Model
 from tests.support.screen import Open, drawn
 from tests.support.stage_picture import NOW, StagedRuntime
@@ -31,10 +32,11 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Open:
 
     @asynccontextmanager
     async def open_monitor(
-        size: tuple[int, int] = (120, 36), owner: bool = True, read_only: bool = False, **settings: Any
-    ) -> AsyncIterator[tuple[Monitor, Pilot[str], StagedRuntime]]:
+        size: tuple[int, int] = (120, 36), owner: bool = True, read_only: bool = False, layout: Layout | None = None,
+        **settings: Any,
+    ) -> AsyncIterator[tuple[Monitor, Pilot[str], StagedRuntime]]:  # fmt: skip
         runtime = StagedRuntime()
-        app = Monitor(runtime.connect, MonitorSettings(**settings), owner=owner, read_only=read_only)  # type: ignore[arg-type]
+        app = Monitor(runtime.connect, MonitorSettings(**settings), owner=owner, read_only=read_only, layout=layout)  # type: ignore[arg-type]
         async with app.run_test(size=size) as pilot:
             await drawn(app, pilot)
             yield app, pilot, runtime

@@ -115,7 +115,7 @@ async def test_mouse(opened: Open) -> None:
         await pilot.click("#tabs", offset=(8, 0))
         assert app.tab == "requests"
         await pilot.click(WorkerTable, offset=(8, 0))
-        assert table.sorted_by == "STATE"
+        assert table.order.column == "state"
         await pilot.click(WorkerTable, offset=(5, 3), times=2)
         await pilot.pause()
         assert isinstance(app.screen, WorkerScreen)
@@ -232,8 +232,12 @@ async def test_sorting_and_pausing(opened: Open) -> None:
         table = app.query_one(WorkerTable)
         for _ in range(4):
             await keys(app, pilot, "s")
-        assert table.sorted_by == "LOCK"
+        assert table.order.column == "lock"
         assert [cell.row.name for cell in table._cells[:3]] == ["4", "1", "2"], "held longest first"
+        assert "LOCK▼" in screen_text(app)
+        await keys(app, pilot, "I")
+        assert "LOCK▲" in screen_text(app)
+        assert [cell.row.name for cell in table._cells[-3:]] == ["2", "1", "4"]
         await keys(app, pilot, "space")
         runtime.tell({"changes": {"workers": {"9": worker("9")}}, "now": NOW})
         assert "paused" in (await redrawn(app, pilot))

@@ -13,7 +13,7 @@ from tests.support.goldens import compare
 from tests.support.screen import Open, drawn, keys, redrawn, screen_text
 from tests.support.stage_picture import NOW, TOTALS, snapshot
 
-LONG = [WaitingRow(NOW - 58 + n * 0.45, f"10.0.0.{n % 5}", f"GET /report.pdf?id={n}", n + 7) for n in range(120)]
+LONG = [WaitingRow(NOW - 58 + n * 0.45, f"10.0.0.{n % 5}", f"GET /report.pdf?id={n}", n + 7, 60.0) for n in range(120)]
 
 
 def long_queue() -> dict[str, object]:

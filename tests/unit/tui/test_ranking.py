@@ -34,14 +34,14 @@ async def test_sorting(opened: Open) -> None:
         orders = {}
         for _ in range(9):
             await keys(app, pilot, "s")
-            orders[app.sorted_by] = [line.item.endpoint for line in app.view._lines[1:]]
+            orders[app.endpoint_order.column] = [line.item.endpoint for line in app.view._lines[1:]]
         names = [row["endpoint"] for row in ENDPOINTS["endpoints"]]
         assert orders["share"] == names
         assert orders["endpoint"] == sorted(names)
         assert orders["p95"][:2] == ["POST /train", "GET /predict"]
         assert orders["errors"][0] == "GET /sales/<n>/items/<uuid>"
         await pilot.click("#endpoints", offset=(5, 0), times=2)
-        assert app.sorted_by == "endpoint", "a double click on the titles sorts, too"
+        assert app.endpoint_order.column == "endpoint", "a double click on the titles sorts, too"
 
 
 async def test_the_requests_of_an_endpoint(opened: Open) -> None:

@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 
 from faucet.workers.advice import NONE, advice
-from faucet.workers.exits import exit_text
+from faucet.workers.endings import exit_text
 from faucet.workers.program import Program
 
 
@@ -29,6 +29,6 @@ def test_exit_texts() -> None:
         "was ended by signal 255",
     ]  # fmt: skip
     assert [exit_text(code) for code in (-6, -9, -15)] == [
-        "crashed (SIGABRT)", "was killed by SIGKILL, not by Faucet: out of memory? see dmesg",
+        "crashed (SIGABRT)", "was killed by SIGKILL",
         "was ended by SIGTERM, not by Faucet",
     ]  # fmt: skip

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from time import monotonic
+from typing import Any, cast
 
+import dns.message
 import pytest
 
-from faucet.proxy import pauses
+from faucet import pauses
+from faucet.net.connect import connect_tcp
+from faucet.pauses import Pauses
+from faucet.pods.discovery import dns_server
+from faucet.pods.discovery.dns_server import DnsServer
 from faucet.proxy.deadlines import Timeouts
-from faucet.proxy.pauses import Pauses
+from faucet.ssh.link import _opened
 
 pytestmark = pytest.mark.quiet
 
@@ -73,7 +81,7 @@ async def test_a_call_and_a_wait_do_not_count_it_either(noticed: Pauses) -> None
     called: list[float] = []
     began = monotonic()
     noticed.after(0.5, lambda: called.append(monotonic()))
-    waiting = asyncio.ensure_future(noticed.within(0.5, asyncio.sleep(0.7, "done")))
+    waiting = asyncio.ensure_future(within(0.5, asyncio.sleep(0.7, "done")))
     await asyncio.sleep(0.1)
     time.sleep(PAUSE)
     assert await waiting == "done", "it was given half a second, beside the pause"
@@ -81,6 +89,11 @@ async def test_a_call_and_a_wait_do_not_count_it_either(noticed: Pauses) -> None
     await asyncio.sleep(0.6)
     assert len(called) == 1
     assert called[0] - began >= 0.5 + PAUSE
+
+
+async def within(seconds: float, awaitable: Awaitable[object]) -> object:
+    async with pauses.timeout(seconds):
+        return await awaitable
 
 
 async def test_a_wait_that_is_over_cancels_what_it_waited_for(noticed: Pauses) -> None:
@@ -94,17 +107,63 @@ async def test_a_wait_that_is_over_cancels_what_it_waited_for(noticed: Pauses) -
             raise
 
     with pytest.raises(TimeoutError):
-        await noticed.within(0.05, forever())
+        await within(0.05, forever())
     assert cancelled.is_set()
     with pytest.raises(ZeroDivisionError):
-        await noticed.within(1, fails())
-    waiting = asyncio.ensure_future(noticed.within(5, forever()))
+        await within(1, fails())
+    waiting = asyncio.ensure_future(within(5, forever()))
     cancelled.clear()
     await asyncio.sleep(0.02)
     waiting.cancel()
     await asyncio.wait([waiting])
     assert waiting.cancelled()
     assert cancelled.is_set()
+
+
+async def test_what_was_answered_during_a_pause_counts_as_in_time(
+    noticed: Pauses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer has come after less than the deadline, and nobody was there to read it: a connection, a channel of an
+    SSH link, a name server."""
+    monkeypatch.setattr(dns_server, "PATIENCE", 0.3)
+    slow = socket.getaddrinfo
+
+    def getaddrinfo(*arguments: Any, **options: Any) -> Any:
+        time.sleep(0.2)
+        return slow(*arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(type=socket.SOCK_DGRAM) as names:
+        names.bind(("127.0.0.1", 0))
+        waiting = [
+            asyncio.ensure_future(connect_tcp(asyncio.Protocol, "localhost", server.getsockname()[1], 0.3)),
+            asyncio.ensure_future(_opened(asyncio.to_thread(time.sleep, 0.2), cast("Any", None), 0.3)),
+            asyncio.ensure_future(DnsServer(*names.getsockname()).ask("a.", "A")),
+        ]
+        answering = threading.Thread(target=answer_query, args=(names,))
+        answering.start()
+        await asyncio.sleep(0.05)
+        time.sleep(PAUSE)
+        (transport, _), _, _ = await asyncio.gather(*waiting)
+        transport.abort()
+        answering.join()
+
+
+def answer_query(names: socket.socket) -> None:
+    query, client = names.recvfrom(512)
+    time.sleep(0.2)
+    names.sendto(dns.message.make_response(dns.message.from_wire(query)).to_wire(), client)
+
+
+async def test_a_call_that_is_late_lets_the_loop_read_first() -> None:
+    """Also after a stall that is too short to be called a pause."""
+    loop = asyncio.get_running_loop()
+    noticed = Pauses(loop)
+    waiting = asyncio.ensure_future(within(0.2, asyncio.to_thread(time.sleep, 0.1)))
+    await asyncio.sleep(0.05)
+    time.sleep(0.5)
+    await waiting
+    noticed.close()
 
 
 async def fails() -> None:

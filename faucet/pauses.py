@@ -2,23 +2,22 @@
 
 After such a pause all timers are due at once, though nobody had the time that they were given: the answers of workers
 and the bytes of clients are in the kernel, unread. So pauses do not count towards a deadline, and a timer that fires
-late lets the loop read first.
+late lets the loop read first. That holds for every deadline of a service: `timeout` is what asyncio's is elsewhere.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from time import monotonic
-from typing import TypeVar
+from weakref import WeakKeyDictionary
 
 from faucet.units import format_duration
 
 _log = logging.getLogger("faucet")
-
-Result = TypeVar("Result")
 
 BEAT_SECONDS = 1.0
 """How often it is noted that this process runs."""
@@ -28,6 +27,9 @@ PAUSE_SECONDS = 1.0
 
 KEPT = 100
 """Pauses that are remembered: those that can matter for a deadline."""
+
+LATE_SECONDS = 0.1
+"""A timer that fires so late lets the loop read what has arrived, and looks again."""
 
 EARLIEST = 0.001
 """Seconds a timer is set ahead at least: uvloop's clock counts milliseconds and may fire that much early."""
@@ -41,6 +43,7 @@ class Pauses:
         self._noted = monotonic()
         self._pauses: deque[tuple[float, float]] = deque(maxlen=KEPT)
         self._timer = loop.call_later(BEAT_SECONDS, self._beat)
+        _noticed[loop] = self
 
     def since(self, moment: float) -> float:
         """Return the seconds after `moment`, by the monotonic clock, in which this process did not run."""
@@ -51,27 +54,11 @@ class Pauses:
         """Call `callback` after so many seconds, pauses not counted."""
         return Later(self._loop, self, seconds, callback)
 
-    async def within(self, seconds: float, awaitable: Awaitable[Result]) -> Result:
-        """Await something for so many seconds, pauses not counted; then cancel it. Raises TimeoutError."""
-        future = asyncio.ensure_future(awaitable)
-        over = asyncio.Event()
-        timer = self.after(seconds, over.set)
-        waiting = asyncio.ensure_future(over.wait())
-        try:
-            await asyncio.wait((future, waiting), return_when=asyncio.FIRST_COMPLETED)
-            if not future.done():
-                raise TimeoutError
-            return future.result()
-        finally:
-            timer.cancel()
-            waiting.cancel()
-            if not future.done():
-                future.cancel()
-                await asyncio.wait((future,))
-
     def close(self) -> None:
         """Notice nothing more."""
         self._timer.cancel()
+        if _noticed.get(self._loop) is self:
+            del _noticed[self._loop]
 
     def _beat(self) -> None:
         self._note()
@@ -97,6 +84,7 @@ class Later:
         self._loop = loop
         self._pauses = pauses
         self._began = monotonic()
+        self._late = False
         self._seconds = seconds
         self._callback = callback
         self._timer = loop.call_later(seconds, self._fire)
@@ -109,5 +97,36 @@ class Later:
         left = self._began + self._seconds + self._pauses.since(self._began) - monotonic()
         if left > EARLIEST:
             self._timer = self._loop.call_later(left, self._fire)
+        elif left < -LATE_SECONDS and not self._late:
+            self._late = True
+            self._timer = self._loop.call_later(EARLIEST, self._fire)
         else:
             self._callback()
+
+
+_noticed: WeakKeyDictionary[asyncio.AbstractEventLoop, Pauses] = WeakKeyDictionary()
+"""The loops whose pauses are noticed: those of a service."""
+
+
+@contextlib.asynccontextmanager
+async def timeout(seconds: float) -> AsyncIterator[None]:
+    """Cancel what is awaited in the block after so many seconds, pauses not counted, and raise TimeoutError.
+
+    Where no pauses are noticed, as in a command of a moment, it is `asyncio.timeout`.
+    """
+    loop = asyncio.get_running_loop()
+    noticed = _noticed.get(loop)
+    async with asyncio.timeout(seconds if noticed is None else None) as scope:
+        later = None if noticed is None else noticed.after(seconds, lambda: scope.reschedule(loop.time()))
+        try:
+            yield
+        finally:
+            if later is not None:
+                later.cancel()
+
+
+def left(seconds: float, began: float) -> float:
+    """Return how many of the `seconds` from `began` on, by the monotonic clock, are left; negative if they are over."""
+    noticed = _noticed.get(asyncio.get_running_loop())
+    paused = 0.0 if noticed is None else noticed.since(began)
+    return began + seconds + paused - monotonic()

@@ -1,0 +1,64 @@
+"""Pods that may be used only while something else allows it: asked before each request, not once.
+
+That something is the term of an active Faucet (`faucet.ha`), which this package must not know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from faucet.net.connect import Connector, NotBegun, ProtocolFactory
+from faucet.proxy.exchange import Exchange
+from faucet.proxy.upstream import Backend
+
+
+class Gate(Protocol):
+    """Says which pods may be used. Pods are named by their address, `10.0.0.7:8000`."""
+
+    def why_closed(self, pod: str) -> str:
+        """Return why `pod` gets no requests now; empty if it may get some."""
+        ...
+
+    def passes(self, pod: str) -> bool:
+        """Whether a request may be sent to `pod` at this very moment. If not, all pods are held when this returns."""
+        ...
+
+
+class GatedBackend(Backend):
+    """A pod behind a gate, which is looked at before each request, and again when a connection had to be opened.
+
+    A request that does not pass has not begun: it goes back to the head of the queue.
+    """
+
+    def __init__(
+        self, pod: str, gate: Gate, name: str, host: str, port: int, connector: Connector, timeout: float, grace: float
+    ) -> None:
+        super().__init__(name, host, port, _looking_again(connector, pod, gate), timeout, grace)
+        self._pod = pod
+        self._gate = gate
+
+    def begin(self, exchange: Exchange) -> None:
+        """See Backend."""
+        if self._gate.passes(self._pod):
+            super().begin(exchange)
+        else:
+            exchange.connect_failed(self, _closed())
+
+
+def _looking_again(connector: Connector, pod: str, gate: Gate) -> Connector:
+    async def connect(
+        protocol_factory: ProtocolFactory, host: str, port: int, timeout: float
+    ) -> tuple[asyncio.BaseTransport, asyncio.BaseProtocol]:
+        transport, protocol = await connector(protocol_factory, host, port, timeout)
+        if not gate.passes(pod):
+            assert isinstance(transport, asyncio.Transport)
+            transport.abort()
+            raise _closed()
+        return transport, protocol
+
+    return connect
+
+
+def _closed() -> NotBegun:
+    return NotBegun("This Faucet is not the active any more.")

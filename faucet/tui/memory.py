@@ -1,0 +1,59 @@
+"""What the monitor remembers from one run to the next: the theme and the layout, in the user's state directory.
+
+It is a convenience: a file that cannot be read or written, or that says nonsense, is as good as none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+SIZE_LIMIT = 4096
+"""Bytes of the file at most; ours have 200."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The theme and the layout. Each value is the default where nothing is remembered."""
+
+    theme: str = ""
+    tab: str = "log"
+    sorted_by: str = "name"
+    inverted: bool = False
+    endpoints_by: str = "share"
+    endpoints_inverted: bool = False
+    span: float = 0.0
+    """Seconds that lock lanes show; 0: the default."""
+    wrapped: bool = False
+
+
+def state_file() -> Path:
+    """Return the path of the file. Raises RuntimeError if the user has no home."""
+    named = os.environ.get("XDG_STATE_HOME", "")
+    base = Path(named) if named.startswith("/") else Path.home() / ".local/state"
+    return base / "faucet" / "monitor.json"
+
+
+def load() -> Layout:
+    """Return what is remembered; the default of each value that is not, or that is of another type."""
+    try:
+        with state_file().open("rb") as file:
+            data = json.loads(file.read(SIZE_LIMIT))
+    except (OSError, ValueError, RuntimeError, RecursionError):
+        return Layout()
+    kinds = {field.name: type(field.default) for field in fields(Layout)}
+    known = data if isinstance(data, dict) else {}
+    return Layout(**{name: known[name] for name, kind in kinds.items() if type(known.get(name)) is kind})
+
+
+def save(layout: Layout) -> None:
+    """Remember a layout. Another monitor that reads the file meanwhile finds a whole one."""
+    with contextlib.suppress(OSError, RuntimeError):
+        path = state_file()
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fresh = path.with_name(f".{path.name}.{os.getpid()}")
+        fresh.write_text(json.dumps(asdict(layout), indent=1) + "\n")
+        fresh.replace(path)

@@ -1,0 +1,62 @@
+"""The half of the monitor that has a layout to be remembered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from textual.widgets import ContentSwitcher
+
+from faucet.status.columns import COLUMNS, POD_COLUMNS
+from faucet.status.endpoint_columns import endpoint_columns
+from faucet.tui.lane_view import LaneView
+from faucet.tui.lanes import SPANS
+from faucet.tui.lines import LineView
+from faucet.tui.memory import Layout
+from faucet.tui.queueing import Queueing
+from faucet.tui.table import WorkerTable
+from faucet.tui.table_columns import Order
+
+
+class Remembering(Queueing):
+    """The theme and the layout."""
+
+    left_with: Layout | None = None
+    """The layout at the end."""
+
+    @property
+    def layout(self) -> Layout:
+        """The theme and the layout as they are."""
+        table, lanes = self.behind.query_one(WorkerTable), self.behind.query_one("#lanes", LaneView)
+        return Layout(
+            theme=self.theme,
+            tab=self.tab,
+            sorted_by=table.order.column,
+            inverted=table.order.inverted,
+            endpoints_by=self.endpoint_order.column,
+            endpoints_inverted=self.endpoint_order.inverted,
+            span=float(lanes.span),
+            wrapped=self.behind.query_one("#log", LineView).wrapped,
+        )
+
+    def restore(self, layout: Layout) -> None:
+        """Take over a layout, as far as it is known here: another version may have written it."""
+        if layout.theme in self.available_themes:
+            self.theme = layout.theme
+        columns = {column.id for column in (*COLUMNS, *POD_COLUMNS)}
+        if layout.sorted_by in columns:
+            self.behind.query_one(WorkerTable).sort_by(Order(layout.sorted_by, layout.inverted))
+        if layout.endpoints_by in {column.id for column in endpoint_columns()}:
+            self.endpoint_order = Order(layout.endpoints_by, layout.endpoints_inverted)
+        if layout.span in SPANS:
+            for lanes in self.behind.query(LaneView):
+                lanes.span = layout.span
+        if layout.wrapped:
+            self.behind.query_one("#log", LineView).wrap()
+        if layout.tab in {view.id for view in self.behind.query_one(ContentSwitcher).children}:
+            self.action_tab(layout.tab)
+
+    def exit(self, *arguments: Any, **more: Any) -> None:
+        """End the monitor, and keep its layout for who remembers it."""
+        if self.screen_stack and self.behind.query(WorkerTable):
+            self.left_with = self.layout
+        super().exit(*arguments, **more)

@@ -1,0 +1,86 @@
+"""Several Faucets for one service, in one process: who serves what, and what becomes of requests when that changes."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from tests.support.ha_faucets import HaFaucet, ha_faucets
+from tests.support.ha_player import when
+
+
+async def test_a_relay_serves_as_the_active_does_and_no_pod_gets_two(tmp_path: Path) -> None:
+    async with ha_faucets(tmp_path, "ab") as faucets:
+        a, b = faucets.them
+        assert (a.replica.role, b.replica.role) == ("active", "relay")
+        answers = await asyncio.gather(*[one.ask("/0.02", "POST") for one in (a, b) for _ in range(10)])
+        assert {status for status, _ in answers} == {200}
+        assert faucets.offences == 0
+        assert b.replica.relayed == 10
+        group = a.replica.group()
+        assert [(one.name, one.state) for one in group.members] == [("a", "active"), ("b", "relay")]
+        assert b.replica.group().active == "a"
+
+
+async def test_a_planned_change_fails_no_request(tmp_path: Path) -> None:
+    async with ha_faucets(tmp_path, "abc") as faucets:
+        a, *others = faucets.them
+        load = [asyncio.ensure_future(steady(one, 40)) for one in (*others, a)]
+        await asyncio.sleep(0.2)
+        load[-1].cancel()  # its clients go elsewhere now
+        assert await a.end()
+        faucets.them.remove(a)
+        failed = [status for task in load[:-1] for status in await task if status != 200]
+        assert failed == []
+        assert faucets.offences == 0
+        assert faucets.active.replica.takeovers == 1
+
+
+async def steady(faucet: HaFaucet, count: int) -> list[int]:
+    tasks = []
+    for _ in range(count):
+        tasks.append(asyncio.ensure_future(faucet.ask("/0.03", "POST")))
+        await asyncio.sleep(0.03)
+    return [status for status, _ in await asyncio.gather(*tasks)]
+
+
+async def test_a_busy_pod_is_used_by_the_next_active_when_the_last_one_says_that_it_is_free(tmp_path: Path) -> None:
+    async with ha_faucets(tmp_path, "ab", pods=1) as faucets:
+        a, b = faucets.them
+        long = asyncio.ensure_future(a.ask("/0.8", "POST"))
+        await when(lambda: faucets.pods[0].busy)
+        waiting = asyncio.ensure_future(b.ask("/0", "POST"))
+        await when(lambda: a.proxy.pool.dispatcher.waiting == 1)
+        assert await a.replica._hand_over("a test") == "b is the active now"
+        assert a.replica.role == "relay"
+        assert not waiting.done()
+        assert (await long)[0] == (await waiting)[0] == 200
+        assert faucets.offences == 0
+
+
+async def test_what_is_queued_at_the_active_is_relayed_in_order_when_it_is_one_no_more(tmp_path: Path) -> None:
+    async with ha_faucets(tmp_path, "ab", pods=1) as faucets:
+        a, _ = faucets.them
+        first = asyncio.ensure_future(a.ask("/0.5/first"))
+        await when(lambda: faucets.pods[0].busy)
+        tasks = []
+        for number in range(10):
+            tasks.append(asyncio.ensure_future(a.ask(f"/0/{number}", "POST")))
+            await when(lambda number=number: a.proxy.pool.dispatcher.waiting == number + 1)
+        await a.replica._hand_over("a test")
+        await asyncio.gather(first, *tasks)
+        assert faucets.pods[0].served[1:] == [f"/0/{number}" for number in range(10)]
+        assert faucets.offences == 0
+
+
+async def test_while_nobody_is_active_requests_wait_at_a_relay(tmp_path: Path) -> None:
+    async with ha_faucets(tmp_path, "ab", queue_limit=1, queue_timeout=20.0) as faucets:
+        a, b = faucets.them
+        faucets.them.remove(a)
+        await a.kill()
+        waiting = asyncio.ensure_future(b.ask("/0", "POST"))
+        await when(lambda: b.proxy.pool.dispatcher.waiting == 1)
+        assert (await b.ask("/0"))[0] == 503
+        assert (await waiting)[0] == 200, "b takes over after the lease duration, and quarantine"
+        assert b.replica.role == "active"
+        assert faucets.offences == 0
