@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,22 +19,32 @@ from tests.support.needs import need
 from tests.support.quiet import room
 from tests.support.running import Faucet
 
+if TYPE_CHECKING:
+    from xdist.remote import Producer
+    from xdist.scheduler import LoadScopeScheduling
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs R (`-m r`), what needs a quiet machine, and what must be in one process, by the fixtures used."""
+    """Mark what needs R (`-m r`) and a cluster; let what is long begin first, and quiet tests last.
+
+    A long test that begins last keeps one process busy and the others idle. A quiet one between others would wait until
+    all that run have ended.
+    """
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
         if "plumber" in fixtures:
             item.add_marker("r")
-        if {"terminal", "on_pty"} & set(fixtures):  # a screen shows what passes: on a busy machine, too briefly
-            item.add_marker("quiet")
-        if "cluster" in fixtures:  # there is one on a machine
-            item.add_marker(pytest.mark.xdist_group("cluster"))
+        if "cluster" in fixtures:
             item.add_marker("cluster")
-        elif item.get_closest_marker("quiet"):
-            item.add_marker(pytest.mark.xdist_group("quiet"))
-    # Quiet ones last, one after the other: between others each would wait for all that run to come to an end.
-    items.sort(key=lambda item: "cluster" not in item.keywords and "quiet" in item.keywords)
+    items.sort(key=lambda item: ("quiet" in item.keywords) - ("slow" in item.keywords))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """With several processes, let each take the next test when it is free."""
+    from tests.support.scheduling import Scheduling
+
+    return Scheduling(config, log)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -70,12 +70,12 @@ class Admin:
         return page()
 
     def _ready(self) -> Page:
-        """Return 200 if at least one worker takes requests and the service is not stopping, else 503."""
+        """Return 200 if a request would be served and the service is not stopping, else 503."""
         runtime = self._runtime
         rows = runtime.workers()
         ready = sum(row.state in ("ready", "busy") for row in rows)
         state = runtime.service().state
-        good = ready > 0 and state == "serving"
+        good = (ready > 0 or runtime.proxy.pool.asleep) and state == "serving"
         return Page(200 if good else 503, f"{state}: {ready} of {runtime.fleet.count} workers ready\n".encode())
 
     def _status(self) -> Page:

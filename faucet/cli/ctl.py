@@ -15,6 +15,7 @@ from cyclopts import App, Parameter
 
 from faucet.cli.exit_codes import CTL_EXIT_CODES, EXIT_FAILED, EXIT_INTERRUPTED
 from faucet.cli.parameters import option_of, whole_number
+from faucet.cli.tables import ascii_only, print_table
 from faucet.control.client import Client, NoRuntime, Refusal
 from faucet.control.find import HERE, Place, find
 from faucet.control.protocol import Message
@@ -25,6 +26,7 @@ from faucet.ssh.target import Target
 from faucet.status.columns import Cell, columns_of, format_age, format_latency
 from faucet.status.endpoint_columns import counted_in, endpoint_columns
 from faucet.status.format import clock, log_prefix
+from faucet.status.history import WINDOW
 from faucet.status.limits import limit_line
 from faucet.status.queue import Prospect, client_text, outlook, refused_text, start_text, took_by_endpoint
 from faucet.status.snapshot import EndpointRow, LimitRow, LogRow, RequestRow, Service, WaitingRow, WorkerRow
@@ -155,12 +157,15 @@ def status(*, at: At = None, as_json: Json = False) -> int:
         if service["resolved_by"]:
             resolved = f"{format_age(data['now'] - service['resolved'])} ago" if service["resolved"] else "not yet"
             _say(f"pods from {service['resolved_by']}, resolved {resolved}")
+        if service["template"] >= 0:
+            _say(f"forked from the template, pid {service['template'] or '- (none now)'}")
         if service["notice"]:
             _say(service["notice"])
         oldest = f", the first for {format_age(data['now'] - totals['oldest'])}" if totals["oldest"] else ""
-        _say(f"busy {totals['locked']}/{totals['workers']}, {totals['waiting']} queued{oldest}, "
+        window = "minute" if totals["seconds"] == WINDOW else format_age(totals["seconds"])
+        _say(f"busy {totals['locked']}/{totals['workers']}, {totals['waiting']} queued{oldest}; in the last {window} "
              f"{totals['rps']:.1f} requests/s, p50 {format_latency(totals['p50'])}, "
-             f"p95 {format_latency(totals['p95'])}, in the last minute {totals['errors']} errors, "
+             f"p95 {format_latency(totals['p95'])}, {totals['errors']} errors, "
              f"{totals['refused']} refused")  # fmt: skip
         _say(f"clients {totals['clients']}/{totals['max_clients']}, "
              f"buffers {format_size(totals['buffered'])}/{format_size(totals['buffer_total'])}")  # fmt: skip
@@ -193,41 +198,21 @@ def workers(*, at: At = None, as_json: Json = False) -> int:
 
 async def _print_workers(data: Any) -> None:
     rows = [WorkerRow(**row) for row in data["workers"]]
-    usage = await _usage(rows) if data["service"]["mode"] == "local" else {}
-    cells = [Cell(row, data["now"], usage.get(row.pid), _ascii_only()) for row in rows]
-    columns = columns_of(data["service"]["mode"])
-    _print_table([(column.title, column.right) for column in columns],
+    service = Service(**data["service"])
+    usage = await _usage(rows, service.kind == "preload") if service.mode == "local" else {}
+    cells = [Cell(row, data["now"], usage.get(row.pid), ascii_only()) for row in rows]
+    columns = columns_of(service.kind)
+    print_table([(column.title, column.right) for column in columns],
                  [[column.text(cell) for column in columns] for cell in cells])  # fmt: skip
 
 
-def _ascii_only() -> bool:
-    """Standard output cannot take what is not ASCII."""
-    return (sys.stdout.encoding or "").lower() not in ("utf-8", "utf8")
-
-
-async def _usage(rows: list[WorkerRow]) -> dict[int, Usage]:
+async def _usage(rows: list[WorkerRow], shared: bool) -> dict[int, Usage]:
     """CPU over a fifth of a second, and memory."""
     pids = {row.pid: row for row in rows if row.pid}
     seen: dict[int, object] = {}
     sample_usage(pids, seen)
     await asyncio.sleep(0.2)
-    return sample_usage(pids, seen)
-
-
-def _print_table(columns: list[tuple[str, bool]], rows: list[list[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for title, right in columns:
-        table.add_column(title, justify="right" if right else "left", no_wrap=True, overflow="ellipsis")
-    for row in rows:
-        table.add_row(*(Text(visible(text)) for text in row))
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 1000  # whoever reads this in a pipe wants all of it
-    console.print(table)
+    return sample_usage(pids, seen, shared)
 
 
 @app.command
@@ -244,10 +229,10 @@ def queue(*, at: At = None, as_json: Json = False, last: Last = 200) -> int:
         held = [WorkerRow(**row) for row in data["workers"]]
         limits = [LimitRow(**row) for row in data["limits"]]
         expected = outlook(rows, held, limits, data["totals"]["waiting"], took_by_endpoint(done), data["now"])
-        _say("; ".join(text for text, _ in expected.summary(_ascii_only())) or "The queue is empty.")
+        _say("; ".join(text for text, _ in expected.summary(ascii_only())) or "The queue is empty.")
         if rows:
             titles = ("NO", "WAITED", "503 IN", "START IN", "REQUEST", "CLIENT")
-            _print_table([(title, title not in ("REQUEST", "CLIENT")) for title in titles],
+            print_table([(title, title not in ("REQUEST", "CLIENT")) for title in titles],
                          [_queued_cells(row) for row in expected.rows[:last]])  # fmt: skip
         return 0
 
@@ -260,7 +245,7 @@ SAMPLE = 500
 
 def _queued_cells(row: Prospect) -> list[str]:
     return [str(row.row.number), format_age(row.waited), refused_text(row), start_text(row), row.row.request,
-            client_text(row, _ascii_only())]  # fmt: skip
+            client_text(row, ascii_only())]  # fmt: skip
 
 
 @app.command
@@ -274,7 +259,7 @@ def requests(*, at: At = None, as_json: Json = False, last: Last = 30) -> int:
             return 0
         titles = ("TIME", "CLIENT", "WORKER", "STATUS", "QUEUE", "SERVICE", "SENT", "REQUEST", "NOTE")
         right = {"STATUS", "QUEUE", "SERVICE", "SENT", "WORKER"}
-        _print_table([(title, title in right) for title in titles], [_request_cells(row) for row in rows])
+        print_table([(title, title in right) for title in titles], [_request_cells(row) for row in rows])
         return 0
 
     return _run(at, talk)
@@ -297,9 +282,9 @@ def endpoints(*, at: At = None, as_json: Json = False, last: Last = 30) -> int:
         if as_json:
             _print_json(data)
             return 0
-        columns = endpoint_columns(ascii_only=_ascii_only())
+        columns = endpoint_columns(ascii_only=ascii_only())
         rows = [EndpointRow(**row) for row in data["endpoints"][:last]]
-        _print_table([(column.title, column.right) for column in columns],
+        print_table([(column.title, column.right) for column in columns],
                      [[column.text(row) for column in columns] for row in rows])  # fmt: skip
         _say(counted_in(data["seconds"], data["uncounted"]))
         _print_limits(data)
@@ -366,7 +351,7 @@ def _nobody_reads() -> bool:
 
 @app.command
 def health(*, at: At = None, as_json: Json = False) -> int:
-    """Tell whether it can serve: exit code 0 if a worker is ready."""
+    """Tell whether it can serve: exit code 0 if a worker is ready, or the next request starts one."""
 
     async def talk(client: Client) -> int:
         data = await client.ask("health")
@@ -374,7 +359,7 @@ def health(*, at: At = None, as_json: Json = False) -> int:
             _print_json(data)
         else:
             _say(f"{data['state']}: {data['ready']} of {data['workers']} workers ready, {data['waiting']} queued")
-        return 0 if data["ready"] and data["state"] == "serving" else 1
+        return 0 if (data["ready"] or data["asleep"]) and data["state"] == "serving" else 1
 
     return _run(at, talk)
 
@@ -423,8 +408,8 @@ def _show_notices() -> Callable[[Message], None]:
 def _is_count(kind: Any, value: str) -> None:
     """Raises ValueError."""
     number = value[1:] if value[:1] in ("+", "-") else value
-    if not (number.isascii() and number.isdigit()) or value == "0":
-        raise ValueError("a number from 1, or a change: +1, -1")
+    if not (number.isascii() and number.isdigit()):
+        raise ValueError("a number of workers, or a change: +1, -1")
 
 
 @app.command

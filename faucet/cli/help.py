@@ -20,7 +20,7 @@ Serve an R Plumber API with several workers, one request at a time each.
 Commands (faucet COMMAND --help has examples):
   demo            serve a small API that comes with Faucet
   k8s             serve the pods of a Kubernetes service in the same way
-  attach          open the monitor for a Faucet that is running
+  attach, top     open the monitor for a running Faucet; list all that run
   ctl             control a running Faucet: status, restart, logs, stop, ...
   doctor          check what DIR needs, and say what to do
   init            write a small API to start from
@@ -61,6 +61,11 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("faucet attach", "the one that runs here"),
         ("faucet attach 8080", "the one on port 8080, if several run"),
         ("faucet attach --read-only --via-ssh ops@server", "one on a server, without changing it"),
+    ),
+    "top": (
+        ("faucet top", "all that run here"),
+        ("faucet top --via-ssh ops@one,ops@two", "and on two servers"),
+        ("faucet top --json", "for programs"),
     ),
     "config": (
         ("faucet config", "the options of this directory"),

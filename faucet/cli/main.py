@@ -25,12 +25,21 @@ from faucet.cli.parameters import show, with_options
 from faucet.cli.stdio import OutputError, finish, occupy
 from faucet.cli.toml import fill_from_file, sources
 from faucet.cli.tools import add_to, versions
+from faucet.cli.top import top
 from faucet.cli.variables import drop_service_links, unknown_variables
 from faucet.cli.words import early
 from faucet.log.handler import print_error
 from faucet.machine import stranger_at, user_name, why_unreadable
 from faucet.net.address import twice
-from faucet.settings import CONFIG_NAME, AttachSettings, DemoSettings, K8sSettings, LocalSettings, ServeSettings
+from faucet.settings import (
+    CONFIG_NAME,
+    AttachSettings,
+    DemoSettings,
+    K8sSettings,
+    LocalSettings,
+    ServeSettings,
+    TopSettings,
+)
 
 if TYPE_CHECKING:
     from faucet.service.modes import Site
@@ -225,6 +234,7 @@ app.command(with_options(local, LocalSettings), name=("local", "start"))
 app.command(with_options(demo, DemoSettings), name="demo")
 app.command(with_options(k8s, K8sSettings), name="k8s")
 app.command(with_options(attach, AttachSettings), name="attach")
+app.command(with_options(top, TopSettings), name="top")
 app.command(with_options(config, LocalSettings), name="config")
 
 

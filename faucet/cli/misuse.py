@@ -26,12 +26,12 @@ from cyclopts import (
 
 from faucet.cli.exit_codes import EXIT_USAGE
 from faucet.cli.synonyms import OPTIONS, TLS
-from faucet.settings import AttachSettings, K8sSettings, LocalSettings, Option
+from faucet.settings import AttachSettings, K8sSettings, LocalSettings, Option, TopSettings
 
 if TYPE_CHECKING:
     from cyclopts import Token
 
-OWNERS = (("local", LocalSettings), ("k8s", K8sSettings), ("attach", AttachSettings))
+OWNERS = (("local", LocalSettings), ("k8s", K8sSettings), ("attach", AttachSettings), ("top", TopSettings))
 """Commands, and the options that they have."""
 
 _OF_CTL = {"--at", "--json", "--now", "--follow", "--last"}

@@ -28,6 +28,17 @@ def typed_secrets(settings: SshSettings) -> Secrets:
     return secrets
 
 
+def places_of(settings: SshSettings) -> list[Place]:
+    """Return this machine, and each that --via-ssh names. Raises StartFailed."""
+    if not settings.via_ssh:
+        return [HERE]
+    secrets = typed_secrets(settings)
+    from faucet.control.remote import FarSide
+
+    login = login_of(settings, secrets)
+    return [HERE, *(FarSide([target], login) for target in settings.via_ssh)]
+
+
 def place_of(settings: SshSettings) -> Place:
     """Where a runtime is looked for: here, or with --via-ssh on another machine. Raises StartFailed."""
     if not settings.via_ssh:

@@ -19,7 +19,6 @@ COMMANDS = {
     "kubectl": "k8s",
     "pods": "k8s",
     "monitor": "attach",
-    "top": "attach",
     "watch": "attach",
     "ui": "attach",
     "tui": "attach",

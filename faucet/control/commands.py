@@ -13,6 +13,7 @@ from faucet.control.protocol import Message
 from faucet.fleet import Command, Refused
 from faucet.log.recent import newest
 from faucet.status.collect import Runtime, log_row, now, request_row
+from faucet.status.history import LONGEST, STEP, WINDOW
 from faucet.status.limits import limit_rows
 
 _log = logging.getLogger("faucet")
@@ -20,6 +21,8 @@ _log = logging.getLogger("faucet")
 ROWS_LIMIT = 500
 """Rows of one answer at most; they take about 3 ms to build."""
 
+HISTORY_ROWS = 60
+"""Rows of the history in one answer at most; they take about 2 ms."""
 
 FOR_ALL = ("scale", "rolling-restart")
 """Actions that are not for one worker."""
@@ -32,8 +35,10 @@ class Commands:
         self._runtime = runtime
         self._known: dict[str, Callable[[Message], Any]] = {
             "status": self._status,
+            "summary": self._summary,
             "requests": self._requests,
             "endpoints": self._endpoints,
+            "history": self._history,
             "logs": self._logs,
             "health": self._health,
             "details": self._details,
@@ -57,23 +62,27 @@ class Commands:
 
     # -- looking -----------------------------------------------------------------------------------------------
 
-    def _status(self, _: Message) -> Any:
-        snapshot = self._runtime.snapshot()
+    def _status(self, message: Message) -> Any:
+        snapshot = self._runtime.snapshot(window_of(message))
         named = {
             name: [row._asdict() for row in section] if isinstance(section, list) else section._asdict()
             for name, section in snapshot.items()
         }
         return {**named, "now": now()}
 
+    def _summary(self, _: Message) -> Any:
+        runtime = self._runtime
+        return {"service": runtime.service()._asdict(), "totals": runtime.totals()._asdict(), "now": now()}
+
     def _requests(self, message: Message) -> Any:
         stats = self._runtime.proxy.stats
         records, _ = newest(stats.recent, stats.exchanges, 0, _number(message, "last", 50, ROWS_LIMIT))
         return [request_row(record)._asdict() for record in records]
 
-    def _endpoints(self, _: Message) -> Any:
+    def _endpoints(self, message: Message) -> Any:
         endpoints = self._runtime.endpoints
         endpoints.follow(self._runtime.proxy.stats)
-        rows, seconds = endpoints.rows(time())
+        rows, seconds = endpoints.rows(time(), window_of(message, LONGEST))
         limits = limit_rows(self._runtime.proxy.pool)
         return {
             "endpoints": [row._asdict() for row in rows],
@@ -82,6 +91,13 @@ class Commands:
             "limits": [row._asdict() for row in limits],
             "now": now(),
         }
+
+    def _history(self, message: Message) -> Any:
+        """Rows that end after `since`: of a few seconds each, or with `by` = 60 of minutes. At most HISTORY_ROWS."""
+        step = 60 if message.get("by") == 60 else STEP
+        history = self._runtime.history
+        history.follow(self._runtime.proxy.stats, now())
+        return {"by": step, "rows": history.rows(step, _moment(message, "since", 0.0), HISTORY_ROWS)}
 
     def _logs(self, message: Message) -> Any:
         recent_log = self._runtime.recent_log
@@ -99,6 +115,7 @@ class Commands:
             "ready": ready,
             "workers": self._runtime.fleet.count,
             "waiting": self._runtime.proxy.pool.dispatcher.waiting,
+            "asleep": self._runtime.proxy.pool.asleep,
         }
 
     def _details(self, message: Message) -> Any:
@@ -155,10 +172,18 @@ def _who(message: Message) -> str:
     return "".join(letter for letter in who if letter.isprintable())[:60] or "an unnamed client"
 
 
+def window_of(message: Message, default: float = WINDOW) -> float:
+    """Return the window that a client wants figures of, in seconds. Raises Refused."""
+    value = _moment(message, "window", default)
+    if not STEP <= value <= LONGEST:
+        raise Refused(f"invalid `window`: expected seconds from {STEP} to {LONGEST:g}")
+    return value
+
+
 def _moment(message: Message, name: str, default: float) -> float:
     value = message.get(name, default)
     if not isinstance(value, int | float) or isinstance(value, bool):
-        raise Refused(f"invalid `{name}`: expected seconds since the epoch")
+        raise Refused(f"invalid `{name}`: expected seconds")
     return value
 
 

@@ -19,7 +19,7 @@ from time import monotonic
 from typing import Any, cast
 
 from faucet import __version__
-from faucet.control.commands import Commands
+from faucet.control.commands import Commands, window_of
 from faucet.control.paths import PATH_LIMIT, directory, is_private
 from faucet.control.protocol import COMMAND_LIMIT, PROTOCOL, Message, ProtocolError, decode, encode
 from faucet.control.subscription import Subscriber
@@ -280,8 +280,11 @@ class ControlConnection(asyncio.Protocol):
         if not isinstance(hz, int | float) or isinstance(hz, bool) or not 0 < hz <= MOST_HZ:
             raise Refused(f"invalid `hz`: expected a number up to {MOST_HZ:g}")
         self._interval = 1 / hz
-        if self._subscriber is None:
-            self._subscriber = Subscriber(self._server.runtime)
+        window = window_of(message)
+        if self._subscriber is not None:
+            self._subscriber.window = window
+        else:
+            self._subscriber = Subscriber(self._server.runtime, window)
             self._timer = asyncio.get_running_loop().call_soon(self._tell)
         return "watching"
 

@@ -11,6 +11,7 @@ from typing import Any
 from faucet.control.protocol import Message
 from faucet.log.recent import Entry, newest
 from faucet.status.collect import Runtime, log_row, now, request_row
+from faucet.status.history import SECONDS, WINDOW
 
 FIRST_LINES = 200
 """Log lines in a subscriber's first update."""
@@ -23,10 +24,12 @@ LINES_PER_TURN = 100
 
 
 class Subscriber:
-    """One subscriber of `runtime`: remembers what was sent to it."""
+    """One subscriber of `runtime`: remembers what was sent to it. Its figures are of the last `window` seconds."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, window: float = WINDOW) -> None:
+        self.window = window
         self._runtime = runtime
+        self._seconds_seen = 0
         self._sent: dict[str, Any] = {}
         self._log_seen = max(runtime.recent_log.total - FIRST_LINES, 0)
         self._requests_seen = max(runtime.proxy.stats.exchanges - FIRST_REQUESTS, 0)
@@ -35,10 +38,12 @@ class Subscriber:
         """Return the messages that bring the subscriber up to date; none if nothing has changed."""
         messages = []
         first = not self._sent
-        snapshot = self._runtime.shared_snapshot()
+        snapshot = self._runtime.shared_snapshot(self.window)
+        snapshot["seconds"] = self._runtime.seconds()  # those counted by `ticks`, though the snapshot may be older
         snapshot["workers"] = {row.key: row for row in snapshot["workers"]}
         changes = snapshot if first else self._changes(snapshot)
         self._sent = snapshot
+        self._seconds_seen = self._runtime.history.ticks
         if changes:
             messages.append({"snapshot" if first else "changes": changes, "now": now()})
         messages += self._log(FIRST_LINES if first else LINES_PER_TURN)
@@ -46,13 +51,17 @@ class Subscriber:
         return messages
 
     def _changes(self, snapshot: dict[str, Any]) -> dict[str, Any]:
-        """Return the sections that differ; of the workers only rows that differ, null for those that are gone."""
+        """Return the sections that differ; of the workers only rows that differ, null for those that are gone; of the
+        seconds only those that are new."""
         sent = self._sent
         changes = {name: section for name, section in snapshot.items() if section != sent[name]}
         if "workers" in changes:
             before, after = sent["workers"], snapshot["workers"]
             rows = {key: row for key, row in after.items() if before.get(key) != row}
             changes["workers"] = rows | dict.fromkeys(before.keys() - after.keys())
+        if "seconds" in changes:
+            history = self._runtime.history
+            changes["seconds"] = list(newest(history.seconds, history.ticks, self._seconds_seen, SECONDS)[0])
         return changes
 
     def _log(self, most: int) -> list[Message]:

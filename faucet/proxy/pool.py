@@ -188,6 +188,10 @@ class Pool:
         """Locks are released though their workers may be at work: the service ends."""
         self.outage = ""
         """Why there are no workers and will not be for a while; requests are refused with it meanwhile."""
+        self.asleep = False
+        """No worker runs, since nobody needed one, or the first is being started."""
+        self.on_wake: Callable[[], None] = _nothing
+        """Called with each request that would wait while `asleep`, or would wait if it could."""
         self.on_idle: Callable[[], None] = _nothing
         """Called while draining, when a lock has become free."""
         self._stats = Stats()
@@ -288,6 +292,7 @@ class Pool:
         try:
             lease = self.dispatcher.acquire(holder, holder.account.waiting_since)
         except QueueFull:
+            self._wake()
             self._refuse_one_too_many(holder)
             return
         if lease is not None:
@@ -319,6 +324,10 @@ class Pool:
         """Answer 503 with `detail`, and count it under `reason`."""
         self.stats.count_refusal(reason)
         holder.refuse(503, detail, self.retry_after())
+
+    def _wake(self) -> None:
+        if self.asleep:
+            self.on_wake()
 
     def _refuse_one_too_many(self, holder: Holder) -> None:
         if self.limits is None:
@@ -391,6 +400,7 @@ class Pool:
         CutOff(self, lease, min(max(guess, LEAST_GRACE), most))
 
     def _let_wait(self, holder: Holder) -> None:
+        self._wake()
         holder.has_to_wait()
         if self._expiry is None:
             self._arm_expiry()

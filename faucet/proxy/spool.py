@@ -5,7 +5,9 @@ longer than `--buffer-response` be taken from the worker as fast as its client r
 read again in the order in which they were written, and are gone with the connection. Where there is no directory on
 a disk, or no room left, everything works as without them.
 
-Reads and writes are done where they are asked for, in the loop: they meet the page cache, as nginx's do.
+Reads and writes are done where they are asked for, in the loop: they meet the page cache, as nginx's do, and a thread
+would cost more than they do. A disk that cannot keep up stops everybody for as long as one of them takes. So no more is
+written to one that has been that slow, for a hundred times as long or a minute.
 """
 
 from __future__ import annotations
@@ -15,12 +17,23 @@ import logging
 import os
 import tempfile
 from pathlib import Path
+from time import monotonic
 from typing import IO
+
+from faucet.units import format_duration
 
 _log = logging.getLogger("faucet")
 
 PART = 64 * 1024
 """Bytes that are read at once."""
+
+SLOW_SECONDS = 0.25
+"""A write takes some microseconds. One that takes so long has waited for the disk, and everybody with it. (On a machine
+that is merely busy a process may wait for a tenth of a second.)"""
+
+REST_FACTOR, LONGEST_REST = 100, 60.0
+"""How many times as long no file is written after that, and for how many seconds at most: a slow disk takes a hundredth
+of everybody's time, and one that stands still is tried once a minute."""
 
 _IN_MEMORY = {"tmpfs", "ramfs"}
 
@@ -34,16 +47,48 @@ class SpoolSpace:
         self.used = 0
         self.files = 0
         self._told = False
+        self._rests_until = 0.0
 
     def open(self) -> Spool | None:
         """A new file; None if there is no room for one."""
-        if self.used >= self.limit:
+        began = monotonic()
+        if self.used >= self.limit or began < self._rests_until:
             return None
         try:
             return Spool(self, tempfile.TemporaryFile(dir=self.directory, buffering=0))
         except OSError as error:
             self.failed(error)
             return None
+        finally:
+            self._took(monotonic() - began)
+
+    def write(self, file: IO[bytes], data: bytes, at: int) -> bool:
+        """Write all of `data` at that place of one of the files, or nothing that counts: False if there is no room."""
+        began = monotonic()
+        if self.used + len(data) > self.limit or began < self._rests_until:
+            return False
+        done = 0
+        try:
+            while done < len(data):
+                done += os.pwrite(file.fileno(), memoryview(data)[done:], at + done)
+        except OSError as error:
+            self.failed(error)
+            return False
+        finally:
+            self._took(monotonic() - began)
+        self.used += len(data)
+        return True
+
+    def _took(self, seconds: float) -> None:
+        """Something was written to the disk. If it was slow, let it rest: what is longer is streamed meanwhile."""
+        if seconds > SLOW_SECONDS:
+            rest = min(REST_FACTOR * seconds, LONGEST_REST)
+            self._rests_until = monotonic() + rest
+            _log.warning(
+                "the disk of %s kept all requests waiting for %s: no temporary files for %s. Meanwhile workers wait "
+                "for clients whose messages are longer than the buffers. Name a faster disk with --spool-dir",
+                self.directory, format_duration(seconds), format_duration(rest),
+            )  # fmt: skip
 
     def failed(self, error: OSError) -> None:
         """A file could not be made or written. That is told once: what follows from it is only slower."""
@@ -75,18 +120,10 @@ class Spool:
 
     def append(self, data: bytes) -> bool:
         """Write all of `data`, or nothing: False if there is no room for it."""
-        if self._space.used + len(data) > self._space.limit:
-            return False
-        at = self._written
-        try:
-            while at < self._written + len(data):
-                at += os.pwrite(self._file.fileno(), memoryview(data)[at - self._written :], at)
-        except OSError as error:
-            self._space.failed(error)
-            return False
-        self._written = at
-        self._space.used += len(data)
-        return True
+        written = self._space.write(self._file, data, self._written)
+        if written:
+            self._written += len(data)
+        return written
 
     def read(self, size: int = PART) -> bytes:
         """The next bytes, `size` at most; empty if there are none."""

@@ -10,10 +10,9 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 BUCKETS_PER_DOUBLING = 4
-"""Resolution of a histogram: neighbouring bounds differ by 19 %, so a quantile is off by at most half of that."""
+"""Resolution of a histogram: neighbouring bounds differ by 19 %. Quantiles are taken from the times themselves."""
 
 BUCKET_BOUNDS = tuple(1e-4 * 2 ** (step / BUCKETS_PER_DOUBLING) for step in range(88))
 """Upper bounds in seconds, from 0.1 ms to about 350 s."""
@@ -30,9 +29,6 @@ each costs several times what it costs in a loop."""
 
 NAMES_REMEMBERED = 1000
 """Workers that are gone whose counts are kept. Pods have a new name each time, and each is a time series."""
-
-HISTORY_SECONDS = 60
-"""How far back a viewer that has just come can look."""
 
 SERVICE_WEIGHT = 0.1
 """Weight of the newest service time in the moving mean that Retry-After is computed from."""
@@ -98,26 +94,6 @@ class Histogram:
             counts[bisect_left(BUCKET_BOUNDS, seconds)] += 1
         self.sum += sum(durations)
 
-    def quantile(self, share: float) -> float:
-        """As `quantile` of its counts."""
-        return quantile(self.counts, share)
-
-
-def quantile_of(ordered: Sequence[float], share: float) -> float:
-    """The `share` quantile (0 to 1) of numbers in ascending order; 0 of none."""
-    return ordered[min(int(share * len(ordered)), len(ordered) - 1)] if ordered else 0.0
-
-
-def quantile(counts: Sequence[int], share: float) -> float:
-    """Upper bound of the bucket that holds the `share` quantile (0 to 1), in seconds; 0 with no counts."""
-    rank = share * sum(counts)
-    seen = 0
-    for count, bound in zip(counts, BUCKET_BOUNDS, strict=False):
-        seen += count
-        if seen and seen >= rank:
-            return bound
-    return BUCKET_BOUNDS[-1] if any(counts) else 0.0
-
 
 def _sum(counts: list[int], more: list[int]) -> list[int]:
     return [one + other for one, other in zip(counts, more, strict=True)]
@@ -155,18 +131,6 @@ class WorkerStats:
         self.recent.append((record.ended, record.service))
 
 
-class Second(NamedTuple):
-    """The counters as they stood at one moment, and what was going on. The difference of two is what was between."""
-
-    exchanges: int
-    errors: int
-    refused: int
-    service: tuple[int, ...]
-    """Counts of the service histogram."""
-    locked: int
-    waiting: int
-
-
 class Stats:
     """The numbers of one runtime."""
 
@@ -183,8 +147,8 @@ class Stats:
         """The numbers of those that are here."""
         self._gone: dict[str, list[int]] = {}  # by class of the status; whoever went last is last
         self._forgotten = [0] * 6  # of those beyond NAMES_REMEMBERED
-        self.history: deque[Second] = deque(maxlen=HISTORY_SECONDS + 1)
-        """One entry a second, newest last: see `tick`."""
+        self._times: dict[str, list[float]] = {}  # service times by worker, until they are taken
+        self._waits: list[float] = []
         self.service = Histogram()
         self.waited = Histogram()
         self.held = Histogram()
@@ -220,7 +184,9 @@ class Stats:
         self.recent.extend(fresh)
         self.exchanges += len(fresh)
         self.held.add(spans)
-        self.waited.add([record.waited for record in fresh])
+        waits = [record.waited for record in fresh]
+        self.waited.add(waits)
+        self._waits += waits
         self.service.add([record.service for record in served])
         for record in fresh:
             self.by_class[_class_of(record)] += 1
@@ -233,6 +199,10 @@ class Stats:
         if worker is None:
             worker = self.workers[record.worker] = WorkerStats()
         worker.add(record)
+        times = self._times.get(record.worker)
+        if times is None:
+            times = self._times[record.worker] = []
+        times.append(record.service)
         self.errors += record.status >= 500
         self.mean_service += SERVICE_WEIGHT * (record.service - self.mean_service)
 
@@ -267,11 +237,12 @@ class Stats:
         """A worker could not be started, since there was no more of this."""
         self.start_shortages[resource] = self.start_shortages.get(resource, 0) + 1
 
-    def tick(self, locked: int, waiting: int) -> None:
-        """To be called once a second, with the locks held and the requests that wait."""
-        self.history.append(
-            Second(self.exchanges, self.errors, self.refused_requests, tuple(self.service.counts), locked, waiting)
-        )
+    def take_times(self) -> tuple[dict[str, list[float]], list[float]]:
+        """Return the service times by worker, and the waits, that have come since the last call. Once a second: they
+        are kept until then."""
+        times, self._times = self._times, {}
+        waits, self._waits = self._waits, []
+        return times, waits
 
     def expected_wait(self, waiting: int, workers: int) -> float:
         """Seconds until a request would be served that came behind `waiting` others to `workers` workers."""

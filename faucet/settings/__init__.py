@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from faucet.settings.limit import Limit, differing, parse_limit
 from faucet.settings.option import ACTIONS, CONFIG_NAME, KIB, MIB, MOST_WORKERS, Option
-from faucet.settings.pods import AttachSettings, K8sSettings, SshSettings
+from faucet.settings.pods import AttachSettings, K8sSettings, SshSettings, TopSettings
 from faucet.settings.proxy import ProxySettings
 from faucet.settings.serving import LogSettings, MonitorSettings, ServeSettings
 from faucet.settings.warmup import Warmup, parse_warmup
@@ -19,7 +19,7 @@ from faucet.settings.workers import DemoSettings, LocalSettings, PackageApi, Spa
 __all__ = [
     "ACTIONS", "CONFIG_NAME", "KIB", "MIB", "MOST_WORKERS", "AttachSettings", "DemoSettings", "K8sSettings",
     "Limit", "LocalSettings", "LogSettings", "MonitorSettings", "Option", "PackageApi", "ProxySettings",
-    "ServeSettings", "Span", "SshSettings", "Warmup", "WorkerSettings", "differing", "parse_api",
+    "ServeSettings", "Span", "SshSettings", "TopSettings", "Warmup", "WorkerSettings", "differing", "parse_api",
     "parse_limit",
     "parse_span", "parse_warmup",
 ]  # fmt: skip

@@ -158,8 +158,15 @@ class ReplicaSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttachSettings(MonitorSettings, SshSettings):
-    """`faucet attach`."""
+class TopSettings(MonitorSettings, SshSettings):
+    """`faucet top`: monitors of services that run already."""
+
+    read_only: bool = option(False, "Look only: no key changes anything.", MONITOR)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttachSettings(TopSettings):
+    """`faucet attach`: the monitor of one of them."""
 
     which: str | None = option(
         None,
@@ -169,7 +176,6 @@ class AttachSettings(MonitorSettings, SshSettings):
         positional="only",
         example="3838",
     )
-    read_only: bool = option(False, "Look only: no key changes anything.", MONITOR)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,12 +23,12 @@ class Span(NamedTuple):
 
 
 def parse_span(text: str) -> Span:
-    """`4`, or `2..8`. Raises ValueError."""
+    """`4`, `2..8`, or `0..4`. Raises ValueError."""
     least, dots, most = text.strip().partition("..")
     if not (least.isascii() and least.isdigit() and (most.isascii() and most.isdigit() if dots else True)):
         raise ValueError(f"{text!r} is no number of workers: write 4, or 2..8")
     span = Span(int(least), int(most if dots else least))
-    if not 1 <= span.least <= span.most <= MOST_WORKERS:
+    if not (span.least <= span.most <= MOST_WORKERS and span.most):
         raise ValueError(f"{text!r} is no number of workers: from 1 to {MOST_WORKERS}, the smaller one first")
     return span
 
@@ -60,7 +60,7 @@ class WorkerSettings:
 
     workers: Span | None = option(
         None,
-        "Number of workers; `2..8`: between 2 and 8, as needed.",
+        "Number of workers; `2..8`: between 2 and 8, as needed; `0..4`: none while no requests come.",
         WORKERS,
         unit="span",
         short="-w",
@@ -84,6 +84,24 @@ class WorkerSettings:
         minimum=1,
         example="5m",
     )
+    spare: int = option(
+        0,
+        "With `-w 2..8`: have this many more workers than are busy, so that the next request need not wait.",
+        WORKERS,
+        unit="count",
+        minimum=0,
+        maximum=MOST_WORKERS,
+        example="1",
+        counts="workers",
+    )
+    idle_timeout: float = option(
+        600.0,
+        "With `-w 0..4`: end the last worker when no request has come for this long; the next one waits for a start.",
+        WORKERS,
+        unit="duration",
+        minimum=1,
+        example="30m",
+    )
     roll_batch: int = option(
         1,
         "Workers that a rolling restart replaces at the same time.",
@@ -105,7 +123,12 @@ class WorkerSettings:
     )
     max_age: float = option(0.0, "Replace a worker of this age. 0: never.", WORKERS, unit="duration", example="24h")
     max_rss: int = option(
-        0, "Replace a worker whose process has this much memory. 0: never.", WORKERS, unit="size", example="1GiB"
+        0,
+        "Replace a worker whose process has this much memory. 0: never.",
+        WORKERS,
+        unit="size",
+        example="1GiB",
+        detail="With --preload, what is its own counts, and not what it shares.",
     )
     health_path: str = option(
         "",

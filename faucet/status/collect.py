@@ -1,16 +1,16 @@
 """The snapshot of a runtime, built only when it is asked for.
 
-Only the counters of the last minute are updated once per second, so that a new subscriber gets a history.
+Only the history is updated once per second, so that a new subscriber gets it.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
+from math import inf
 from time import monotonic
 from typing import Any
 
@@ -20,16 +20,15 @@ from faucet.log.recent import Entry, RecentLog
 from faucet.proxy.pool import Holder
 from faucet.proxy.record import Account, describe
 from faucet.proxy.server import Proxy
-from faucet.proxy.stats import HISTORY_SECONDS, Record, Second, quantile
+from faucet.proxy.stats import Record
 from faucet.status.endpoints import Endpoints
+from faucet.status.history import WINDOW, History, Window, counters_of
 from faucet.status.limits import limit_rows
+from faucet.status.quantiles import figure
 from faucet.status.rows import epoch, moment, worker_details, worker_row
 from faucet.status.snapshot import LogRow, RequestRow, SecondRow, Service, Totals, WaitingRow, WorkerRow
 
 _log = logging.getLogger("faucet")
-
-RATE_SECONDS = 10
-"""Seconds over which the request rate is averaged."""
 
 SNAPSHOT_AGE = 0.02
 """Seconds for which a snapshot is reused for other subscribers."""
@@ -63,12 +62,11 @@ class Runtime:
     started: float = 0.0
     endpoints: Endpoints = field(default_factory=Endpoints)
     """Up to a second old, but for `follow`."""
-    _seconds: deque[SecondRow] = field(default_factory=lambda: deque(maxlen=HISTORY_SECONDS))
+    history: History = field(default_factory=lambda: History(now()))
     _numbered: int = 0
     _refusals_told: int = 0
     _tell_next: float = 0.0
-    _snapshot: dict[str, Any] | None = None
-    _taken: float = 0.0
+    _snapshots: dict[float, tuple[float, dict[str, Any]]] = field(default_factory=dict)
 
     def service(self) -> Service:
         """Return what is served, where, and its state."""
@@ -93,6 +91,7 @@ class Runtime:
             link_since=moment(origin.link_since),
             link_detail=origin.link_detail,
             actions=tuple(self.fleet.actions),
+            template=origin.template,
         )
 
     def _state(self) -> str:
@@ -101,13 +100,16 @@ class Runtime:
         return "failing" if self.proxy.pool.outage or self.fleet.failing else self.state
 
     def tick(self) -> None:
-        """Update the history of the last minute; to be called once per second."""
-        dispatcher, history = self.proxy.pool.dispatcher, self.proxy.stats.history
-        self.proxy.stats.tick(dispatcher.locked, dispatcher.waiting)
+        """Update the history; to be called once per second."""
+        dispatcher = self.proxy.pool.dispatcher
+        self.history.tick(self.proxy.stats, dispatcher.locked, dispatcher.waiting, now())
         self.endpoints.follow(self.proxy.stats)
-        if len(history) > 1:
-            self._seconds.append(_second(history[-2], history[-1]))
         self._tell_refusals()
+
+    def window(self, seconds: float = WINDOW) -> Window:
+        """Return the history of the last `seconds`, up to now."""
+        self.history.follow(self.proxy.stats, now())
+        return self.history.window(seconds, now())
 
     def _tell_refusals(self) -> None:
         """Log refused requests: one event for all of the last REFUSALS_SECONDS."""
@@ -121,41 +123,33 @@ class Runtime:
         self._refusals_told += refused
         self._tell_next = monotonic() + REFUSALS_SECONDS
 
-    def totals(self) -> Totals:
-        """Return the totals of the last minute and of now."""
+    def totals(self, window: Window) -> Totals:
+        """Return the totals of the window and of now."""
         stats, dispatcher = self.proxy.stats, self.proxy.pool.dispatcher
-        past = stats.history[0] if stats.history else None
-        minute = _difference(stats.service.counts, past.service) if past else stats.service.counts
-        oldest = dispatcher.oldest
+        times, after, before = window.times(), counters_of(stats), window.since
         return Totals(
-            rps=self._rate(),
-            p50=quantile(minute, 0.5) or None,  # 0 seconds: there are none
-            p95=quantile(minute, 0.95) or None,
-            p99=quantile(minute, 0.99) or None,
+            rps=round((after.exchanges - before.exchanges) / window.seconds, 2),
+            p50=figure(times, 0.5),
+            p95=figure(times, 0.95),
+            p99=figure(times, 0.99),
             locked=dispatcher.locked,
             workers=dispatcher.size,
             waiting=dispatcher.waiting,
             queue_limit=dispatcher.queue_limit,
-            oldest=moment(oldest),
-            errors=stats.errors - (past.errors if past else 0),
-            refused=stats.refused_requests - (past.refused if past else 0),
+            oldest=moment(dispatcher.oldest),
+            errors=after.errors - before.errors,
+            refused=after.refused - before.refused,
             requests=stats.exchanges,
             clients=len(self.proxy.clients),
             max_clients=self.proxy.clients.limit,
             buffered=self.proxy.clients.budget.used,
             buffer_total=self.proxy.clients.budget.total,
+            seconds=round(min(window.seconds, window.asked)),
         )
-
-    def _rate(self) -> float:
-        history = self.proxy.stats.history
-        seconds = min(RATE_SECONDS, len(history) - 1)
-        if seconds < 1:
-            return float(self.proxy.stats.exchanges)
-        return (history[-1].exchanges - history[-1 - seconds].exchanges) / seconds
 
     def seconds(self) -> list[SecondRow]:
         """Return a row for each second of the last minute, oldest first; fewer if the service is younger."""
-        return list(self._seconds)
+        return list(self.history.seconds)
 
     def queue(self) -> list[WaitingRow]:
         """Return the queued requests, the next one first; at most QUEUE_ROWS."""
@@ -189,30 +183,36 @@ class Runtime:
                 return f"{describe(account)} from {account.client}"
         raise Refused(f"request {number} is not queued: a worker has it, or it is over; `faucet ctl queue` lists them")
 
-    def workers(self) -> list[WorkerRow]:
+    def workers(self, window: Window | None = None) -> list[WorkerRow]:
         """Return a row for each worker, in order."""
-        return [worker_row(status, self.proxy) for status in self.fleet.statuses()]
+        window = window or self.window()
+        return [worker_row(status, self.proxy, window) for status in self.fleet.statuses()]
 
     def details(self, worker: str) -> dict[str, Any]:
         """Return all details of one worker. Raises Refused if there is no such worker."""
-        return worker_details(self.fleet.details(worker), self.proxy)
+        return worker_details(self.fleet.details(worker), self.proxy, self.window())
 
-    def snapshot(self) -> dict[str, Any]:
-        """Return a new snapshot: its sections by name."""
+    def snapshot(self, seconds: float = WINDOW) -> dict[str, Any]:
+        """Return a new snapshot: its sections by name. The figures are of the last `seconds`."""
+        window = self.window(seconds)
         return {
             "service": self.service(),
-            "totals": self.totals(),
-            "workers": self.workers(),
+            "totals": self.totals(window),
+            "workers": self.workers(window),
             "queue": self.queue(),
             "seconds": self.seconds(),
             "limits": limit_rows(self.proxy.pool),
         }
 
-    def shared_snapshot(self) -> dict[str, Any]:
-        """Return a snapshot that is at most SNAPSHOT_AGE old; subscribers share it."""
-        if self._snapshot is None or monotonic() - self._taken > SNAPSHOT_AGE:
-            self._snapshot, self._taken = self.snapshot(), monotonic()
-        return dict(self._snapshot)
+    def shared_snapshot(self, seconds: float = WINDOW) -> dict[str, Any]:
+        """Return a snapshot that is at most SNAPSHOT_AGE old; subscribers with the same window share it."""
+        began = monotonic()
+        taken, shared = self._snapshots.get(seconds, (-inf, {}))
+        if began - taken > SNAPSHOT_AGE:
+            shared = self.snapshot(seconds)
+            self._snapshots = {other: each for other, each in self._snapshots.items() if began - each[0] < SNAPSHOT_AGE}
+            self._snapshots[seconds] = monotonic(), shared
+        return dict(shared)
 
 
 def now() -> float:
@@ -243,15 +243,3 @@ def request_row(record: Record) -> RequestRow:
 def log_row(entry: Entry) -> LogRow:
     """Return a log entry as a row of a snapshot, its text cut to TEXT_LIMIT."""
     return LogRow(round(entry.when, 3), entry.source, entry.worker, entry.text[:TEXT_LIMIT])
-
-
-def _difference(after: Sequence[int], before: Sequence[int]) -> list[int]:
-    return [new - old for new, old in zip(after, before, strict=True)]
-
-
-def _second(before: Second, after: Second) -> SecondRow:
-    counts = _difference(after.service, before.service)
-    errors = after.errors - before.errors + after.refused - before.refused
-    return SecondRow(
-        after.exchanges - before.exchanges, round(quantile(counts, 0.95), 5), after.locked, after.waiting, errors
-    )

@@ -1,20 +1,22 @@
 """What each endpoint takes: how often it is asked for, how long it holds locks, how often it fails.
 
 Counted from the records of finished requests, once a second and not while one is served. The memory is bounded: NAMES
-endpoints, the rest is `other`; MINUTES slices of a minute.
+endpoints, the rest is `other`; slices of STEP seconds, KEPT bytes of them.
 """
 
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
+from array import array
 from collections import deque
 from collections.abc import Iterable, Mapping
 from time import time
 
 from faucet.log.recent import newest
-from faucet.proxy.stats import BUCKET_BOUNDS, RING_SIZE, Record, Stats
+from faucet.proxy.stats import RING_SIZE, Record, Stats
 from faucet.status.endpoint import endpoint_of
+from faucet.status.history import LONGEST, OVERHEAD, STEP
+from faucet.status.quantiles import quantile_of_runs, sorted_run
 from faucet.status.snapshot import EndpointRow
 
 NAMES = 100
@@ -23,8 +25,8 @@ NAMES = 100
 OTHER = "other"
 """The name of all further endpoints, and of those that were never answered but with 4xx: names that clients invent."""
 
-MINUTES = 15
-"""How far back the figures of the monitor reach."""
+KEPT = 4 << 20
+"""Bytes of figures that are kept, but for the totals: 15 minutes at 1000 requests a second."""
 
 _NUMBERS = re.compile(rb"(?<=/)[0-9]+(?=/|$)")
 
@@ -35,7 +37,7 @@ PATHS_REMEMBERED = 4096
 class Tally:
     """The numbers of one endpoint in some time; durations are in seconds."""
 
-    __slots__ = ("buckets", "errors", "held", "requests", "slowest", "waited")
+    __slots__ = ("errors", "held", "requests", "times", "waited")
 
     def __init__(self) -> None:
         self.requests = 0
@@ -45,57 +47,38 @@ class Tally:
         """Time for which its requests held locks."""
         self.waited = 0.0
         """Time for which its requests were queued."""
-        self.slowest = 0.0
-        self.buckets: dict[int, int] = {}
-        """Counts of service times, by index of BUCKET_BOUNDS."""
+        self.times = array("f")
+        """Service times of requests that held one. Kept in slices only, sorted once those are over."""
 
-    def add(self, record: Record) -> None:
-        """Count one request."""
-        self.requests += 1
-        self.errors += record.status >= 500
-        self.waited += record.waited
-        if record.worker:
-            self.held += record.service
-            self.slowest = max(self.slowest, record.service)
-            bucket = bisect_left(BUCKET_BOUNDS, record.service)
-            self.buckets[bucket] = self.buckets.get(bucket, 0) + 1
-
-    def merge(self, other: Tally) -> None:
-        """Add the numbers of `other`."""
+    def add(self, other: Tally) -> None:
+        """Add the numbers of `other`, but for its times."""
         self.requests += other.requests
         self.errors += other.errors
         self.held += other.held
         self.waited += other.waited
-        self.slowest = max(self.slowest, other.slowest)
-        for bucket, count in other.buckets.items():
-            self.buckets[bucket] = self.buckets.get(bucket, 0) + count
 
-    def quantile(self, share: float) -> float:
-        """Return the `share` quantile of the service times, at most 19 % too high and never above the slowest."""
-        rank = share * sum(self.buckets.values())
-        seen = 0
-        for bucket in sorted(self.buckets):
-            seen += self.buckets[bucket]
-            if seen >= rank:
-                return min(BUCKET_BOUNDS[bucket], self.slowest) if bucket < len(BUCKET_BOUNDS) else self.slowest
-        return 0.0
+
+Slice = tuple[int, dict[str, Tally]]
+"""It begins at so many STEPs since the epoch."""
 
 
 class Endpoints:
-    """The numbers of all endpoints: of the last MINUTES, and in all."""
+    """The numbers of all endpoints: of the last LONGEST seconds, and in all."""
 
     def __init__(self) -> None:
         self.totals: dict[str, Tally] = {}
-        """Since the start. Their buckets are not kept."""
+        """Since the start, without times."""
         self.uncounted = 0
         """Requests that were too many to be told apart: of more than a thousand between two counts, the newest are."""
-        self._slices: deque[tuple[int, dict[str, Tally]]] = deque(maxlen=MINUTES)
+        self._slices: deque[Slice] = deque()
+        self._size = 0  # of all slices but the newest
         self._began = time()
-        self._paths: dict[tuple[bytes, bytes], str] = {}
+        self._names: dict[tuple[bytes, bytes], str] = {}
         self._seen = 0
 
     def follow(self, stats: Stats) -> None:
         """Count the requests that have ended since the last call."""
+        stats.settle()
         records, missed = newest(stats.recent, stats.exchanges, self._seen, RING_SIZE)
         self._seen = stats.exchanges
         self.uncounted += missed
@@ -103,26 +86,42 @@ class Endpoints:
 
     def add(self, records: Iterable[Record]) -> None:
         """Count these requests, which ended in this order."""
+        groups: dict[tuple[int, str], list[Record]] = {}
         for record in records:
-            name = self._admitted(record)
-            total = self.totals.get(name)
-            if total is None:
-                total = self.totals[name] = Tally()
-            total.requests += 1
-            total.errors += record.status >= 500
-            total.waited += record.waited
-            total.held += record.service if record.worker else 0.0
-            tallies = self._slice(record.ended)
-            tally = tallies.get(name)
-            if tally is None:
-                tally = tallies[name] = Tally()
-            tally.add(record)
+            key = int(record.ended // STEP), self._admitted(record)
+            group = groups.get(key)
+            if group is None:
+                group = groups[key] = []
+            group.append(record)
+        for (number, name), group in groups.items():
+            self._count(self._slice(number), name, group)
 
-    def _slice(self, when: float) -> dict[str, Tally]:
-        """Return the tallies of the minute of `when`; of the newest one, if the clock was set back."""
-        minute = int(when // 60)
-        if not self._slices or minute > self._slices[-1][0]:
-            self._slices.append((minute, {}))
+    def _count(self, tallies: dict[str, Tally], name: str, records: list[Record]) -> None:
+        """Count requests of one endpoint in one slice: together, which takes half the time."""
+        fresh = Tally()
+        times = [record.service for record in records if record.worker]
+        fresh.requests = len(records)
+        fresh.errors = sum(record.status >= 500 for record in records)
+        fresh.held = sum(times)
+        fresh.waited = sum([record.waited for record in records])
+        self.totals[name].add(fresh)
+        tally = tallies.get(name)
+        if tally is None:
+            tally = tallies[name] = Tally()
+        tally.add(fresh)
+        tally.times.extend(times)
+
+    def _slice(self, number: int) -> dict[str, Tally]:
+        """Return the tallies of slice `number`; of the newest one, if the clock was set back."""
+        if not self._slices or number > self._slices[-1][0]:
+            if self._slices:
+                for tally in self._slices[-1][1].values():
+                    tally.times = sorted_run(tally.times)
+                self._size += _size(self._slices[-1])
+            self._slices.append((number, {}))
+            oldest = number - LONGEST // STEP - 1
+            while len(self._slices) > 2 and (self._slices[0][0] < oldest or self._size > KEPT):
+                self._size -= _size(self._slices.popleft())
         return self._slices[-1][1]
 
     def _admitted(self, record: Record) -> str:
@@ -134,40 +133,51 @@ class Endpoints:
         if name in self.totals:
             return name
         exists = record.worker and not 400 <= record.status < 500
-        return name if exists and len(self.totals) < NAMES else OTHER
+        if not exists or len(self.totals) >= NAMES:
+            name = OTHER
+        self.totals.setdefault(name, Tally())
+        return name
 
     def _name(self, record: Record) -> str:
         key = record.method, _NUMBERS.sub(b"0", record.target.partition(b"?")[0])
-        name = self._paths.get(key)
+        name = self._names.get(key)
         if name is None:
-            if len(self._paths) >= PATHS_REMEMBERED:
-                self._paths.clear()
-            name = self._paths[key] = endpoint_of(key[0].decode("latin-1"), key[1].decode("latin-1"))
+            if len(self._names) >= PATHS_REMEMBERED:
+                self._names.clear()
+            name = self._names[key] = endpoint_of(key[0].decode("latin-1"), key[1].decode("latin-1"))
         return name
 
-    def rows(self, now: float) -> tuple[list[EndpointRow], float]:
-        """Return the endpoints of the last MINUTES, the one first that held locks longest; and the seconds counted."""
-        oldest = int(now // 60) - MINUTES + 1
+    def rows(self, now: float, seconds: float = LONGEST) -> tuple[list[EndpointRow], float]:
+        """Return the endpoints of the last `seconds`, that which held locks longest first; and the seconds counted."""
+        oldest = int((now - min(seconds, LONGEST)) // STEP)
+        slices = [tallies for number, tallies in self._slices if number >= oldest]
+        known = max(self._began, self._slices[0][0] * STEP if len(self._slices) > 1 else 0.0, oldest * STEP)
+        counted = max(now - known, 1.0)
         merged: dict[str, Tally] = {}
-        for minute, tallies in self._slices:
-            if minute >= oldest:
-                for name, tally in tallies.items():
-                    merged.setdefault(name, Tally()).merge(tally)
-        seconds = max(now - max(self._began, oldest * 60), 1.0)
-        return rows_of(merged, seconds), seconds
+        runs: dict[str, list[array[float]]] = {}
+        for tallies in slices:
+            for name, tally in tallies.items():
+                merged.setdefault(name, Tally()).add(tally)
+                runs.setdefault(name, []).append(tally.times if tallies is not slices[-1] else sorted_run(tally.times))
+        return rows_of(merged, runs, counted), min(counted, seconds)
 
 
-def rows_of(tallies: Mapping[str, Tally], seconds: float) -> list[EndpointRow]:
-    """Return tallies of `seconds` as rows, the one first that held locks longest."""
+def _size(part: Slice) -> int:
+    """Return the bytes of a slice, about."""
+    return sum(4 * len(tally.times) + 3 * OVERHEAD for tally in part[1].values())
+
+
+def rows_of(tallies: Mapping[str, Tally], runs: Mapping[str, list[array[float]]], seconds: float) -> list[EndpointRow]:
+    """Return tallies of `seconds`, and their times, as rows, the one first that held locks longest."""
     held = sum(tally.held for tally in tallies.values()) or 1.0
     rows = [
         EndpointRow(
             endpoint=name,
             requests=tally.requests,
             rps=round(tally.requests / seconds, 3),
-            p50=round(tally.quantile(0.5), 6),
-            p95=round(tally.quantile(0.95), 6),
-            slowest=round(tally.slowest, 6),
+            p50=round(quantile_of_runs(runs[name], 0.5), 6),
+            p95=round(quantile_of_runs(runs[name], 0.95), 6),
+            slowest=round(max((run[-1] for run in runs[name] if run), default=0.0), 6),
             waited=round(tally.waited / tally.requests, 6),
             errors=tally.errors,
             held=round(tally.held, 6),

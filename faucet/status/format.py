@@ -27,3 +27,11 @@ def request_text(row: RequestRow) -> str:
         f"q={format_duration(row.waited)} {format_size(row.sent)}"
     )
     return f"{text} ({row.note})" if row.note else text
+
+
+def format_span(seconds: float) -> str:
+    """Return a span of time in its largest unit: `15s`, `2m`, `24h`; 90 seconds are `90s`."""
+    for name, unit in (("h", 3600), ("m", 60)):
+        if seconds >= unit and seconds % unit == 0:
+            return f"{seconds / unit:.0f}{name}"
+    return f"{seconds:.0f}s"

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from faucet.fleet import WorkerDetails, WorkerStatus
 from faucet.proxy.record import describe
-from faucet.proxy.stats import WORKER_RING_SIZE, WorkerStats, quantile_of
+from faucet.proxy.stats import WorkerStats
+from faucet.status.history import Window
+from faucet.status.quantiles import figure
 from faucet.status.snapshot import WorkerRow
 
 if TYPE_CHECKING:
@@ -16,11 +18,6 @@ if TYPE_CHECKING:
 
 EPOCH = time() - monotonic()
 """Seconds since the epoch at which the monotonic clock read 0."""
-
-RATE_SECONDS = 10.0
-"""Seconds over which the request rate is averaged."""
-QUANTILE_SECONDS = 60.0
-"""Seconds over which quantiles of the service time are taken."""
 
 NOTHING = WorkerStats()
 """The statistics of a worker that has served no request."""
@@ -45,8 +42,8 @@ class _LockFields(TypedDict):
     left: float
 
 
-def worker_row(status: WorkerStatus, proxy: Proxy) -> WorkerRow:
-    """Return the row of one worker, or of one process of it."""
+def worker_row(status: WorkerStatus, proxy: Proxy, window: Window) -> WorkerRow:
+    """Return the row of one worker, or of one process of it, with the figures of `window`."""
     lease = None if status.backend is None else proxy.pool.dispatcher.lease(status.backend)
     state, reason = _state(status, locked=lease is not None)
     return WorkerRow(
@@ -58,17 +55,17 @@ def worker_row(status: WorkerStatus, proxy: Proxy) -> WorkerRow:
         port=status.port,
         since=moment(status.since),
         **_lock_fields(lease),
-        **_figures(proxy.stats.workers.get(status.counted_as, NOTHING)),
+        **_figures(status.counted_as, proxy, window),
         restarts=status.restarts,
         address=status.address,
     )
 
 
-def worker_details(details: WorkerDetails, proxy: Proxy) -> dict[str, Any]:
+def worker_details(details: WorkerDetails, proxy: Proxy, window: Window) -> dict[str, Any]:
     """Return all details of a worker: its row, what its fleet knows, and its latest service times in seconds."""
     stats = proxy.stats.workers.get(details.status.counted_as, NOTHING)
-    durations = [seconds for _, seconds in stats.recent]
-    return {"row": worker_row(details.status, proxy), **details.values, "durations": durations}
+    row = worker_row(details.status, proxy, window)
+    return {"row": row, **details.values, "durations": [seconds for _, seconds in stats.recent]}
 
 
 def _state(status: WorkerStatus, locked: bool) -> tuple[str, str]:
@@ -82,17 +79,15 @@ def _state(status: WorkerStatus, locked: bool) -> tuple[str, str]:
     return status.state, f"{status.reason}; next try at {strftime('%H:%M:%S', localtime(epoch(status.next_try)))}"
 
 
-def _figures(stats: WorkerStats) -> _Figures:
-    """Return the fields about the requests in `stats`."""
-    now = time()
-    latest = [(when, seconds) for when, seconds in stats.recent if when > now - QUANTILE_SECONDS]
-    durations = sorted(seconds for _, seconds in latest)
+def _figures(name: str, proxy: Proxy, window: Window) -> _Figures:
+    """Return the fields about the requests that are counted under `name`."""
+    stats, times = proxy.stats.workers.get(name, NOTHING), window.times(name)
     return _Figures(
         requests=stats.requests,
         errors=stats.errors,
-        rps=_rate(latest, now),
-        p50=quantile_of(durations, 0.5) or None,  # 0 seconds: there are none
-        p95=quantile_of(durations, 0.95) or None,
+        rps=round(sum(map(len, times)) / window.seconds, 2),
+        p50=figure(times, 0.5),
+        p95=figure(times, 0.95),
     )
 
 
@@ -103,14 +98,6 @@ def _lock_fields(lease: PoolLease | None) -> _LockFields:
     account = lease.holder.account
     return _LockFields(locked=epoch(lease.since), request=describe(account), client=account.client,
                        left=moment(account.left_at or None))  # fmt: skip
-
-
-def _rate(latest: list[tuple[float, float]], now: float) -> float:
-    """Return requests per second. If the ring is too short for RATE_SECONDS, over the time it covers."""
-    recent = [when for when, _ in latest if when > now - RATE_SECONDS]
-    if not recent:
-        return 0.0
-    return len(recent) / (RATE_SECONDS if len(recent) < WORKER_RING_SIZE else max(now - recent[0], 0.001))
 
 
 def epoch(moment: float) -> float:

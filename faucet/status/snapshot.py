@@ -40,6 +40,13 @@ class Service(NamedTuple):
     """These seven are as in `fleet.Origin`."""
     actions: tuple[str, ...]
     """Commands that its workers can be given, as in `fleet.Fleet`."""
+    template: int = -1
+    """As in `fleet.Origin`."""
+
+    @property
+    def kind(self) -> str:
+        """Which table its workers have: as `mode`, or `preload` where they are forked."""
+        return self.mode if self.template < 0 else "preload"
 
 
 class WorkerRow(NamedTuple):
@@ -66,10 +73,10 @@ class WorkerRow(NamedTuple):
     requests: int
     errors: int
     rps: float
-    """Requests per second, over the last ten seconds."""
+    """Requests per second in the window, `Totals.seconds`."""
     p50: float | None
     p95: float | None
-    """Quantiles of the service time over the last minute, in seconds; None without a request in it."""
+    """Quantiles of the service time in the window, in seconds; None without a request in it."""
     restarts: int
     address: str
     """`10.244.1.11:8000`; empty for a worker on this machine."""
@@ -156,6 +163,33 @@ class EndpointRow(NamedTuple):
     """The share of it in that of all endpoints, from 0 to 1."""
 
 
+class HistoryRow(NamedTuple):
+    """A few seconds, or a minute, of the past."""
+
+    when: float
+    """When it begins."""
+    seconds: float
+    requests: int
+    errors: int
+    """Requests that a worker had and that were answered with 5xx."""
+    refused: int
+    """Requests that no worker had and that were answered with 503."""
+    locked: int
+    waiting: int
+    """Most locks that were held, and most requests that were queued, when it was looked once a second."""
+    p50: float
+    p95: float
+    slowest: float
+    """Quantiles of the service time, and the longest."""
+    waited50: float
+    waited95: float
+    longest: float
+    """Quantiles of the time in the queue, and the longest."""
+    service_heat: tuple[int, ...]
+    waited_heat: tuple[int, ...]
+    """Requests by service time and by time in the queue, as in `history.heat_of`."""
+
+
 class LogRow(NamedTuple):
     """One line of a worker's output, or one message of Faucet."""
 
@@ -169,11 +203,11 @@ class Totals(NamedTuple):
     """The totals of the whole service."""
 
     rps: float
-    """Requests per second, over the last ten seconds."""
+    """Requests per second in the window."""
     p50: float | None
     p95: float | None
     p99: float | None
-    """Quantiles of the service time over the last minute, in seconds; None without a request in it."""
+    """Quantiles of the service time in the window, in seconds; None without a request in it."""
     locked: int
     """Workers whose lock is held."""
     workers: int
@@ -184,9 +218,9 @@ class Totals(NamedTuple):
     oldest: float
     """When the first queued request was queued; 0: the queue is empty."""
     errors: int
-    """Requests that a worker had and that were answered with 5xx, in the last minute."""
+    """Requests that a worker had and that were answered with 5xx, in the window."""
     refused: int
-    """Requests that no worker had and that were answered with 503, in the last minute."""
+    """Requests that no worker had and that were answered with 503, in the window."""
     requests: int
     """Since the start."""
     clients: int
@@ -197,6 +231,9 @@ class Totals(NamedTuple):
     """Used bytes of the buffer budget; what each client is granted in any case is not counted."""
     buffer_total: int
     """Bytes of the whole buffer budget."""
+    seconds: float
+    """The window: how many of the last seconds the figures are of, also those of workers. As many as were asked for,
+    within a few; fewer if the service is younger, or had more requests than it keeps the times of."""
 
 
 class SecondRow(NamedTuple):

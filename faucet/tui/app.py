@@ -211,7 +211,7 @@ class Monitor(Remembering):
         self.behind.query_one(OriginLine).show_service(model.service, now, self.plain)
         self.behind.query_one(Tiles).show_model(model, self.plain)
         cells = [Cell(row, now, self._usage.get(row.pid), self.plain) for row in model.rows]
-        self.behind.query_one(WorkerTable).show_kind(self.mode)
+        self.behind.query_one(WorkerTable).show_kind(model.service.kind if model.service is not None else "local")
         offered = model.service.actions if model.service is not None else ()
         if offered != self._offered:
             self._offered = offered
@@ -271,17 +271,23 @@ class Monitor(Remembering):
         """Called by Textual: whether an action is available."""
         return super().check_action(action, parameters) and (action not in ON_LINES or self.tab not in WITHOUT_LINES)
 
-    def _sample_usage(self) -> None:
+    async def _sample_usage(self) -> None:
         """Sample CPU and memory of the workers, if they are on this machine."""
         service = self.model.service
         if service is None or service.mode != "local" or self.paused:
             return
         pids = {row.pid: row for row in self.model.rows if row.pid}
-        self._usage = sample_usage(pids, self._sampled)
+        if service.kind == "preload":  # that takes its time
+            self._usage = await asyncio.to_thread(sample_usage, pids, self._sampled, shared=True)
+        else:
+            self._usage = sample_usage(pids, self._sampled)
 
     def _usage_text(self, pid: int) -> str:
         usage = self._usage.get(pid)
-        return f", CPU {usage.cpu:.0f} %, memory {format_size(usage.rss)}" if usage else ""
+        if usage is None:
+            return ""
+        shared = f", {format_size(usage.uss)} of it its own" if usage.uss else ""
+        return f", CPU {usage.cpu:.0f} %, memory {format_size(usage.rss)}{shared}"
 
     # -- views -------------------------------------------------------------------------------------------------
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from faucet.backoff import Backoff
 from faucet.control.client import Client, NoRuntime, Refusal
+from faucet.status.history import WINDOW
 from faucet.tui.model import Model
 
 BACKOFF = Backoff(0.25, 5.0)
@@ -24,6 +26,8 @@ class Feed:
         self.client: Client | None = None
         self._connect = connect
         self._hz = hz
+        self.window = WINDOW
+        """Seconds that figures are of; `watch` tells the runtime."""
         self.reconnect = reconnect
 
     async def run(self) -> None:
@@ -48,13 +52,18 @@ class Feed:
         self.model.forget()
         client.on_message = self.model.apply
         try:
-            await client.ask("watch", hz=self._hz)
+            await client.ask("watch", hz=self._hz, window=self.window)
             self.model.link = ""
             await asyncio.wait([client.closed])
         finally:
             self.model.link = "connection lost"
             self.client = None
             await client.close()
+
+    async def watch(self) -> None:
+        """Ask for updates with figures of the window, if there is a connection."""
+        with contextlib.suppress(Refusal, NoRuntime):
+            await self.ask("watch", hz=self._hz, window=self.window)
 
     async def ask(self, do: str, **arguments: Any) -> Any:
         """Send a command to the runtime and return its answer. Raises Refusal, NoRuntime."""

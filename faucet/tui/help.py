@@ -33,7 +33,7 @@ Queue (3): a cell for each request, as high as the share of --queue-timeout that
 
 Lock lanes (5; beside the workers from 160 columns)
   ← → ↑ ↓  click    select a request             ⏎       its details
-  [ ]               a longer or shorter time     end     select nothing
+  [ ]               a longer or shorter time, of all figures too         end   select nothing
   m ... m  drag     limit log, requests and events to a span         esc     all of them again
   Height is how much of the time the lock was held; {full} one request, {slow} past --slow, {left} its client
   has left; {unknown} not known; {start} a process came into service, {trouble} a warning or an error about it.
@@ -51,8 +51,8 @@ States
 
 LOCK is how long the request has held the worker's lock. The worker is free again when it has
 answered completely, not when the client disconnects: R cannot be interrupted.
-rps counts the last 10 s; p50/95/99 at the top the last minute; P50 and P95 of a worker its latest
-requests.
+All figures are of one window, the last minute or what [ and ] choose; it stands before rps. Quantiles
+are exact. Sparklines show the last minute.
 """
 
 

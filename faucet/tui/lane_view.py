@@ -13,10 +13,12 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
+from faucet.status.format import format_span
+from faucet.status.history import WINDOW
 from faucet.status.snapshot import LogRow, RequestRow, WorkerRow
 from faucet.tui.holds import SAME_START, Hold, Holds, Mark, lane_of
 from faucet.tui.lane_text import axis_text, describe_item, label_of
-from faucet.tui.lanes import SPANS, LaneCell, Lanes, glyph, phase
+from faucet.tui.lanes import LaneCell, Lanes, glyph, phase
 from faucet.tui.paint import LANES, PAINTS, fit, strip_of
 
 Part = tuple[str, str]
@@ -65,7 +67,7 @@ class LaneView(Widget, can_focus=True):
         self._slow = slow
         self._plain = plain
         self._beside = beside
-        self.span = SPANS[1]
+        self.span = WINDOW
         self._holds = Holds()
         self._seen = 0
         self._names: list[str] = []
@@ -94,13 +96,11 @@ class LaneView(Widget, can_focus=True):
         if self.size.width:
             self._draw()
 
-    def zoom(self, by: int) -> str:
-        """Show a longer span (`by` > 0) or a shorter one; return it as text."""
-        index = min(max(SPANS.index(self.span) + by, 0), len(SPANS) - 1)
-        self.span = SPANS[index]
+    def zoom(self, span: float) -> None:
+        """Show so many seconds."""
+        self.span = span
         if self.size.width:
             self._draw()
-        return f"{self.span / 60:g} min" if self.span >= 60 else f"{self.span:g} s"
 
     def select(self, span: tuple[float, float] | None) -> None:
         """Show the selected span, or that there is none."""
@@ -245,7 +245,7 @@ class LaneView(Widget, can_focus=True):
         return [legend, [(f" {describe_item(item, self._now)}", "strong") if item else self._hint()]]
 
     def _hint(self) -> Part:
-        span = f"{self.span / 60:g} min" if self.span >= 60 else f"{self.span:g} s"
+        span = format_span(self.span)
         arrows = "left, right" if self._plain else "← →"
         return f" {span}; [ and ] change it; {arrows} select a request, m marks, drag: only that span", "dim"
 

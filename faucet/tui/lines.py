@@ -144,6 +144,12 @@ class LineView(Widget, can_focus=True):
         self._lines, self._rows, self._cursor, self._top = [], [], -1, 0
         self.refresh()
 
+    def say(self, text: str) -> None:
+        """Show `text` for as long as there are no lines."""
+        if text != self._empty:
+            self._empty = text
+            self.refresh()
+
     def mark(self, line: Line) -> None:
         """Insert a line that belongs to no item after the newest one."""
         self._append(line)

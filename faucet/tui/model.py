@@ -7,6 +7,7 @@ from time import time
 from typing import Any
 
 from faucet.control.protocol import Message
+from faucet.status.history import SECONDS
 from faucet.status.snapshot import LimitRow, LogRow, RequestRow, SecondRow, Service, Totals, WaitingRow, WorkerRow
 from faucet.tui.holds import Holds
 
@@ -30,7 +31,7 @@ class Model:
         self.totals: Totals | None = None
         self.workers: dict[str, WorkerRow] = {}
         self.queue: list[WaitingRow] = []
-        self.seconds: list[SecondRow] = []
+        self.seconds: deque[SecondRow] = deque(maxlen=SECONDS)
         self.limits: list[LimitRow] = []
         self.log: deque[LogItem] = deque(maxlen=LINES)
         self.requests: deque[RequestRow] = deque(maxlen=REQUESTS)
@@ -66,6 +67,7 @@ class Model:
             self._offset = message["now"] - time()
         if "snapshot" in message:
             self.workers = {}
+            self.seconds.clear()
             self._take(message["snapshot"], message["now"])
         elif "changes" in message:
             self._take(message["changes"], message["now"])
@@ -128,7 +130,7 @@ class Model:
         if "queue" in sections:
             self.queue = [WaitingRow(*values) for values in sections["queue"]]
         if "seconds" in sections:
-            self.seconds = [SecondRow(*values) for values in sections["seconds"]]
+            self.seconds.extend(SecondRow(*values) for values in sections["seconds"])
         if "limits" in sections:
             self.limits = [LimitRow(*values) for values in sections["limits"]]
 

@@ -70,7 +70,7 @@ class Ranking(Spanning):
 
     async def _fetch_endpoints(self) -> None:
         try:
-            data = await self.feed.ask("endpoints")
+            data = await self.feed.ask("endpoints", window=self.feed.window)
         except (Refusal, NoRuntime):
             return  # the header says so; what was there before stays
         self.endpoint_rows = [EndpointRow(**row) for row in data["endpoints"]]

@@ -6,9 +6,8 @@ from typing import Any
 
 from textual.widgets import ContentSwitcher
 
-from faucet.status.columns import COLUMNS, POD_COLUMNS
+from faucet.status.columns import ALL_COLUMNS
 from faucet.status.endpoint_columns import endpoint_columns
-from faucet.tui.lane_view import LaneView
 from faucet.tui.lanes import SPANS
 from faucet.tui.lines import LineView
 from faucet.tui.memory import Layout
@@ -26,7 +25,7 @@ class Remembering(Queueing):
     @property
     def layout(self) -> Layout:
         """The theme and the layout as they are."""
-        table, lanes = self.behind.query_one(WorkerTable), self.behind.query_one("#lanes", LaneView)
+        table = self.behind.query_one(WorkerTable)
         return Layout(
             theme=self.theme,
             tab=self.tab,
@@ -34,7 +33,7 @@ class Remembering(Queueing):
             inverted=table.order.inverted,
             endpoints_by=self.endpoint_order.column,
             endpoints_inverted=self.endpoint_order.inverted,
-            span=float(lanes.span),
+            span=self.feed.window,
             wrapped=self.behind.query_one("#log", LineView).wrapped,
         )
 
@@ -42,14 +41,13 @@ class Remembering(Queueing):
         """Take over a layout, as far as it is known here: another version may have written it."""
         if layout.theme in self.available_themes:
             self.theme = layout.theme
-        columns = {column.id for column in (*COLUMNS, *POD_COLUMNS)}
+        columns = {column.id for column in ALL_COLUMNS}
         if layout.sorted_by in columns:
             self.behind.query_one(WorkerTable).sort_by(Order(layout.sorted_by, layout.inverted))
         if layout.endpoints_by in {column.id for column in endpoint_columns()}:
             self.endpoint_order = Order(layout.endpoints_by, layout.endpoints_inverted)
         if layout.span in SPANS:
-            for lanes in self.behind.query(LaneView):
-                lanes.span = layout.span
+            self.show_last(layout.span)
         if layout.wrapped:
             self.behind.query_one("#log", LineView).wrap()
         if layout.tab in {view.id for view in self.behind.query_one(ContentSwitcher).children}:

@@ -12,9 +12,10 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 
 from faucet.control.client import NoRuntime, Refusal
-from faucet.proxy.stats import Histogram, quantile_of
+from faucet.proxy.stats import Histogram
 from faucet.status.columns import format_age
 from faucet.status.format import clock
+from faucet.status.quantiles import quantile_of
 from faucet.status.snapshot import RequestRow, WorkerRow
 from faucet.text import visible
 from faucet.tui.items import request_line

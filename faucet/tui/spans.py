@@ -8,11 +8,12 @@ from textual import on
 from textual.binding import Binding, BindingType
 
 from faucet.status.endpoint import endpoint_of
-from faucet.status.format import clock
+from faucet.status.format import clock, format_span
 from faucet.status.snapshot import LogRow, RequestRow, WorkerRow
 from faucet.text import visible
 from faucet.tui.actions import Acting
 from faucet.tui.lane_view import LaneView
+from faucet.tui.lanes import SPANS
 from faucet.tui.lines import Line, LineView
 from faucet.tui.model import LogItem
 from faucet.tui.request_screen import RequestScreen
@@ -69,9 +70,17 @@ class Spanning(Acting):
         return line if line is not None and overlaps(item, self.span) and is_of(item, self.endpoint) else None
 
     def action_zoom(self, by: int) -> None:
-        """Show a longer or a shorter time on the lock lanes."""
-        texts = [view.zoom(by) for view in self.behind.query(LaneView)]
-        self.notify(f"lanes of {texts[0]}", timeout=2)
+        """Show a longer or a shorter time: on the lock lanes, and of all figures."""
+        index = min(max(SPANS.index(self.feed.window) + by, 0), len(SPANS) - 1)
+        self.show_last(SPANS[index])
+        self.notify(f"lanes and figures of the last {format_span(SPANS[index])}", timeout=2)
+
+    def show_last(self, seconds: float) -> None:
+        """Show so many seconds, one of SPANS, on the lock lanes, and figures of them."""
+        self.feed.window = seconds
+        for lanes in self.behind.query(LaneView):
+            lanes.zoom(seconds)
+        self.run_worker(self.feed.watch(), group="window", exclusive=True, exit_on_error=False)
 
     @property
     def span_hint(self) -> str:

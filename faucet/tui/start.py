@@ -13,9 +13,9 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple, TypeVar
 
 from faucet.control.client import Client, Greeting, NoRuntime
 from faucet.control.find import Place, find
@@ -30,6 +30,8 @@ from faucet.workers import orphans
 
 if TYPE_CHECKING:
     from faucet.tui.app import Monitor
+
+T = TypeVar("T")
 
 OWNER_VARIABLE = "FAUCET_OWNER"
 """Environment variable with the descriptor of the runtime's end of the socket pair."""
@@ -133,22 +135,29 @@ def _watch(own: socket.socket, settings: MonitorSettings) -> _Outcome:
 
 def _show(app: Monitor) -> str | None:
     """Run the monitor until it ends, or its terminal is gone. Return how it ended."""
+    try:
+        return run_on_terminal(app.run, app.terminal_is_gone)
+    finally:
+        if app.left_with is not None:
+            memory.save(app.left_with)
+
+
+def run_on_terminal(run: Callable[[], T], terminal_is_gone: Callable[[], None]) -> T:
+    """Return what `run` returns, which draws on the terminal. `terminal_is_gone` ends it, called from a thread."""
     _lower_priority()
     draw_on_a_terminal()
     follow_its_size()
-    ended = watch_terminal(app.terminal_is_gone)
+    ended = watch_terminal(terminal_is_gone)
     try:
-        return app.run()
+        return run()
     finally:
         ended.set()
-        if app.left_with is not None:
-            memory.save(app.left_with)
 
 
 def _lower_priority() -> None:
     """Leave the CPU to the service."""
     with contextlib.suppress(OSError):
-        os.nice(NICENESS)
+        os.nice(max(NICENESS - os.nice(0), 0))
 
 
 OWN_PATIENCE = 30.0

@@ -12,6 +12,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from faucet.status.columns import format_age, format_latency
+from faucet.status.format import format_span
 from faucet.status.snapshot import SecondRow, Service, Totals
 from faucet.text import visible
 from faucet.tui.model import Model
@@ -177,7 +178,8 @@ def _compact(totals: Totals, now: float) -> list[tuple[str, str]]:
 
 
 class Tiles(PaintedLines):
-    """The main figures side by side; where there is room, with a sparkline of the last minute below each."""
+    """The main figures side by side, the window that they are of before them; where there is room, with a sparkline of
+    the last minute below each."""
 
     def show_model(self, model: Model, plain: bool) -> None:
         """Show the totals of `model`."""
@@ -187,10 +189,11 @@ class Tiles(PaintedLines):
         if self.size.width < COMPACT:
             self.show([[(" ", "text"), *_compact(totals, model.now())]])
             return
-        texts: list[tuple[str, str]] = [(" ", "text")]
-        sparks: list[tuple[str, str]] = [(" ", "text")]
+        window = f" {format_span(totals.seconds):>3} "
+        texts: list[tuple[str, str]] = [(window, "dim")]
+        sparks: list[tuple[str, str]] = [(f" {format_span(len(model.seconds)):>3} ", "dim")]
         for tile in TILES:
-            width = (self.size.width - 1) * tile.share // 100
+            width = (self.size.width - len(window)) * tile.share // 100
             text = fit(tile.text(totals, model.now()), width - len(tile.label) - 2, plain=plain)
             texts += [(f"{tile.label} ", "title"), (text, "error" if tile.alarm(totals) else "strong"), (" ", "text")]
             line = sparkline([tile.value(second) for second in model.seconds], width - 2, plain)

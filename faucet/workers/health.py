@@ -34,7 +34,7 @@ class Unhealthy(Exception):
     """The worker answered with an error, or not in HTTP."""
 
 
-class _Check(Holder):
+class Check(Holder):
     """Holds the lock during a health check."""
 
     def __init__(self, path: str) -> None:
@@ -84,7 +84,7 @@ async def check(proxy: Proxy, backend: Backend, path: str, timeout: float = HEAL
     Raises Unhealthy if it does not answer with 2xx or 3xx. Raises Hung if it does not answer at all; its lock is not
     given back then, but taken away with it, since it is still at work.
     """
-    ticket = _Check(path)
+    ticket = Check(path)
     if not proxy.pool.take(backend, ticket):
         return False
     ticket.asking = asyncio.ensure_future(ask(backend.host, backend.port, "GET", _request(path)))

@@ -14,7 +14,7 @@ from faucet.proxy.server import Proxy
 from faucet.settings import MOST_WORKERS, Span, WorkerSettings
 from faucet.units import counted
 from faucet.workers.advice import advice
-from faucet.workers.autoscale import Autoscaler
+from faucet.workers.autoscale import Autoscaler, first
 from faucet.workers.causes import Cause, Reason
 from faucet.workers.context import Context
 from faucet.workers.health import watch_health
@@ -65,7 +65,7 @@ class Supervisor:
         self.context = Context(program, settings, proxy, self.reaper, on_line, self.choose_port)
         if settings.preload:
             self.context.preload = Preload(program, settings, self.reaper, on_line, self._any_port)
-        self.slots = [Slot(number, self.context, self) for number in range(1, span.least + 1)]
+        self.slots = [Slot(number, self.context, self) for number in range(1, first(span, settings) + 1)]
         self.closing: list[Slot] = []
         """Slots that were scaled away, and whose requests in progress are not finished yet."""
         self.rolling = RollingRestarts(self, settings.roll_batch)
@@ -93,7 +93,7 @@ class Supervisor:
 
     def start(self) -> None:
         """Start all workers, side by side."""
-        _log.info("starting %s", counted(self.span.least, "worker"))
+        _log.info("starting %s", counted(len(self.slots), "worker"))
         self.reaper.guard()
         for slot in self.slots:
             self._start(slot)
@@ -174,6 +174,7 @@ class Supervisor:
     def became_ready(self, slot: Slot) -> None:
         """Serve, and watch the health of the new process."""
         self.proxy.pool.outage = self._advice_told = ""
+        self.proxy.pool.asleep = False
         if not self.first_ready.done():
             self.first_ready.set_result(None)
         if self._settings.health_path and slot.instance is not None and not self.ending:
@@ -184,6 +185,7 @@ class Supervisor:
 
     def start_failed(self, slot: Slot, failure: str) -> None:
         """Give up if no start ever succeeded, and all workers have had their chances."""
+        self.proxy.pool.asleep = False
         self._advise(slot)
         if all(other.failed for other in self.slots):
             self.proxy.pool.fail(f"No worker can be started; the last one to try, worker {slot}, {failure}")
@@ -259,7 +261,8 @@ class Supervisor:
 
     def origin(self) -> Origin:
         """Return what is wrong until further notice; Faucet itself has started the workers."""
-        return Origin(trouble=self._trouble())
+        preload = self.context.preload
+        return Origin(trouble=self._trouble(), template=-1 if preload is None else preload.pid)
 
     def _trouble(self) -> str:
         """Return what is wrong with all workers; empty if nothing is."""
@@ -273,7 +276,7 @@ class Supervisor:
     @property
     def failing(self) -> bool:
         """Whether no worker is in service, and each has failed to start."""
-        return all(slot.failed_starts and not slot.in_service for slot in self.slots)
+        return bool(self.slots) and all(slot.failed_starts and not slot.in_service for slot in self.slots)
 
     def statuses(self) -> list[WorkerStatus]:
         """Return the status of all workers, in order, and of the other processes in their slots."""
@@ -281,7 +284,8 @@ class Supervisor:
 
     def notice(self) -> str:
         """Return how far a rolling restart is, or else what is wrong; an empty text if nothing is."""
-        return self.rolling.notice() or self._trouble()
+        asleep = "" if self.slots else "no worker runs, since no request came; the next one starts one"
+        return self.rolling.notice() or self._trouble() or asleep
 
     def details(self, worker: str) -> WorkerDetails:
         """Return all details of one worker. Raises Refused if there is no such worker."""
@@ -389,8 +393,9 @@ class Supervisor:
     def scale(self, count: int, who: str) -> str:
         """Have `count` workers; those that are too many finish their requests in progress. Raises Refused."""
         self._refuse_if_ending()
-        if not 1 <= count <= MOST_WORKERS:
-            raise Refused(f"{count} workers are not possible; expected a number from 1 to {MOST_WORKERS}")
+        least = min(self.span.least, 1)
+        if not least <= count <= MOST_WORKERS:
+            raise Refused(f"{count} workers are not possible; expected a number from {least} to {MOST_WORKERS}")
         before = len(self.slots)
         if count == before:
             return f"there are {count} workers already"
@@ -402,6 +407,7 @@ class Supervisor:
             cause = Cause(Reason.SCALE_DOWN, f"scaled down by {who}")
             self.act(self._close(slot, cause), f"end of worker {slot}")
         del self.slots[count:]
+        self.proxy.pool.asleep = self.proxy.pool.asleep or not self.slots
         return f"{count} workers, {before} before"
 
     def _add_slot(self) -> None:

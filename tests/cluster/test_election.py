@@ -27,7 +27,7 @@ from tests.support.realkube import RealKube, is_here
 
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("realkube")]
+pytestmark = pytest.mark.slow
 
 
 class Processes:

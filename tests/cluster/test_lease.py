@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from faucet.ha import clock
 from faucet.ha.decisions import Began, Ended
@@ -16,19 +17,30 @@ from faucet.pods.discovery.endpoint_slices import ApiError
 from tests.support.ha_player import FULL, TIMING, Player, compare_and_swap, one_active, players, when
 from tests.support.realkube import RealKube, is_here
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("realkube")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.asyncio(loop_scope="module"),  # one server for all of them: it takes long to start
+]
 
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
 
 
-@pytest.fixture
-async def kube(tmp_path: Path) -> AsyncIterator[RealKube]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RealKube]:
     """A server, with a Role that allows `faucet` what the docs say."""
     if not is_here():  # in CI, too: it takes longer to build than all tests may take
         pytest.skip("needs a Kubernetes API server (`just kube`) and etcd")
-    async with RealKube(tmp_path) as running:
+    async with RealKube(tmp_path_factory.mktemp("kube")) as running:
         await running.allow_leases(["get", "create", "update"])
         yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def kube(server: RealKube) -> RealKube:
+    """The server, without a Lease."""
+    with contextlib.suppress(ApiError):
+        await server.admin.send("DELETE", f"{LEASES}/faucet-plumber")
+    return server
 
 
 async def test_what_the_client_relies_on(kube: RealKube) -> None:

@@ -13,7 +13,6 @@ SECONDS = 20 if IN_CI else 8
 
 @pytest.mark.slow
 @pytest.mark.cluster
-@pytest.mark.xdist_group("cluster")
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", ["pods", "ssh-pods"])
 def test_pods_chaos(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

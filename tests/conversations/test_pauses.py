@@ -13,8 +13,6 @@ import pytest
 from tests.support.running import Faucet, python_worker
 from tests.support.talk import GET
 
-pytestmark = pytest.mark.quiet
-
 Start = Callable[..., Faucet]
 
 STOPPED = 4.0

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from time import monotonic
 
+from faucet.units import format_duration
 from tests.corpora import behind, clients, coverage, load_tools, pods, slow_tools, toxic, websocket
 from tests.corpora.rig import Missing, Rig, Row
 from tests.corpora.targets import TARGETS
 from tests.support.running import python_worker
 
 Recipe = Callable[[], Row]
+
+LONGEST = 300
+"""Seconds after which a recipe is ended, as broken. Go's client is compiled within its own, once."""
 
 
 PLAIN = load_tools.ALL | clients.ALL | toxic.ALL
@@ -93,11 +100,28 @@ def recipes() -> dict[str, Recipe]:
 def run(name: str, recipe: Recipe) -> Row:
     """One recipe; what is missing for it is no fault."""
     try:
-        return recipe()
+        with ended_after(LONGEST):
+            return recipe()
     except Missing as error:
         return Row(name, skipped=str(error))
     except Exception as error:  # the others are to run all the same
         return Row(name, wrong=[f"{type(error).__name__}: {error}"])
+
+
+@contextlib.contextmanager
+def ended_after(seconds: int) -> Iterator[None]:
+    """Raise TimeoutError in the block after so long, whatever it waits for."""
+
+    def over(*_: object) -> None:
+        raise TimeoutError(f"it has not ended after {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, over)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def line(row: Row) -> str:
@@ -113,7 +137,7 @@ def main(names: list[str]) -> int:
     if not chosen:
         print(f"no recipe begins with {', '.join(names)}; there are {', '.join(recipes())}", file=sys.stderr)
         return 2
-    rows = []
+    rows, began = [], monotonic()
     with tempfile.TemporaryDirectory(prefix="fct-") as directory:
         os.environ["XDG_RUNTIME_DIR"] = directory
         for name, recipe in chosen.items():
@@ -122,7 +146,10 @@ def main(names: list[str]) -> int:
             print(line(rows[-1]), flush=True)
     print(f"\n{'recipe':22} {'requests':>8} {'probe p50/max':>14}  promises")
     print("\n".join(line(row) for row in rows))
-    return int(any(row.wrong for row in rows))
+    broken, skipped = sum(bool(row.wrong) for row in rows), sum(bool(row.skipped) for row in rows)
+    kept, took = len(rows) - broken - skipped, format_duration(monotonic() - began)
+    print(f"\n{kept} recipes kept their promises, {broken} broke one, {skipped} were skipped; {took}")
+    return int(broken > 0)
 
 
 if __name__ == "__main__":

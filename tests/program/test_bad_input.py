@@ -17,7 +17,6 @@ from tests.support.running import Faucet, python_worker
 Start = Callable[..., Faucet]
 
 
-@pytest.mark.quiet  # asyncio reports steps of more than 0.1 s, on standard error
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import random
@@ -11,11 +12,14 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from faucet.cli.main import main
 from faucet.control.client import Client, NoRuntime, Refusal
 from faucet.control.paths import directory, is_private, socket_path
 from faucet.control.protocol import COMMAND_LIMIT, PROTOCOL, ProtocolError, decode, encode
@@ -247,7 +251,6 @@ async def test_a_viewer_gets_everything_once_and_then_what_changes(faucet: Start
     await slow
 
 
-@pytest.mark.quiet
 def test_nobody_watches_nothing_is_made(faucet: Start) -> None:
     """Quiet, it takes no CPU but for the tick of once a second."""
     import psutil
@@ -257,7 +260,7 @@ def test_nobody_watches_nothing_is_made(faucet: Start) -> None:
     before = process.cpu_times()
     subprocess.run(["sleep", "3"], check=True)
     after = process.cpu_times()
-    assert after.user + after.system - before.user - before.system <= 0.06
+    assert after.user + after.system - before.user - before.system <= 0.1
 
 
 async def test_viewers_that_do_not_read_cost_bounded_memory_and_no_time(faucet: Start) -> None:
@@ -343,11 +346,12 @@ async def test_refusals_are_events_but_not_each_of_them(faucet: Start) -> None:
 
 
 def ctl(*words: str, code: int = 0) -> str:
-    """Run `faucet ctl …`; what it says."""
-    done = subprocess.run([sys.executable, "-m", "faucet", "ctl", *words], capture_output=True, text=True, check=False,
-                          stdin=subprocess.DEVNULL, timeout=30)  # fmt: skip
-    assert done.returncode == code, done
-    return done.stdout + done.stderr
+    """Run `faucet ctl …` in this process, in a thread of its own; what it says."""
+    said = io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)
+    with ThreadPoolExecutor(1) as thread, redirect_stdout(said), redirect_stderr(said):
+        assert thread.submit(main, ["ctl", *words]).result(30) == code
+    said.seek(0)
+    return said.read()
 
 
 async def test_ctl(faucet: Start) -> None:
@@ -377,7 +381,7 @@ async def test_ctl(faucet: Start) -> None:
     assert "there is no worker 7; there are 1, 2" in ctl("kill", "7", code=1)
     assert "3 workers, 2 before" in ctl("scale", "+1")
     assert "2 workers, 3 before" in ctl("scale", "-1")
-    assert "a number from 1, or a change" in ctl("scale", "many", code=2)
+    assert "a number of workers, or a change" in ctl("scale", "many", code=2)
     assert "ctl requests --help" in ctl("requests", "-n", "-5", code=2)
     assert "there is no worker nosuch" in ctl("logs", "nosuch", code=1)
     assert "rolling restart: all 2 workers are replaced" in ctl("rolling-restart")

@@ -20,6 +20,7 @@ import requests
 
 from tests.support.load import Crowd, fetch, hang_up, read_response
 from tests.support.running import Faucet, is_alive, python_worker, resident_memory, wait_gone
+from tests.support.status import control, until
 
 Start = Callable[..., Faucet]
 COUNTING = python_worker("counting")
@@ -27,24 +28,23 @@ MIB = 1 << 20
 
 
 async def everything_is_free(port: int, workers: int) -> None:
-    """All workers serve, side by side, and no lock is held: as many slow requests as workers take as long as one."""
+    """All workers serve, side by side, and no lock is held: as many slow requests as workers take less than two."""
     began = monotonic()
-    answers = await asyncio.gather(*(fetch(port, "/slow?0.5") for _ in range(workers)))
+    answers = await asyncio.gather(*(fetch(port, "/slow?1") for _ in range(workers)))
     assert [status for status, _ in answers] == [200] * workers
-    assert monotonic() - began < 0.9
+    assert monotonic() - began < 2
 
 
-@pytest.mark.quiet
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_never_two_requests_in_a_worker(faucet: Start, seed: int) -> None:
-    """64 clients, 20,000 requests, a third of them abandoned at random moments."""
+    """64 clients, 10,000 requests, a third of them abandoned at random moments."""
     service = faucet("--command", COUNTING, "-w", "4", "--log-level", "warning", "--log-file", "log")
     port = await service.listening_port()
     crowd = Crowd(port, seed)
-    await asyncio.wait_for(crowd.run(64, 20_000), 100)
+    await asyncio.wait_for(crowd.run(64, 10_000), 100)
     assert set(crowd.statuses) == {200}, crowd.statuses
     assert crowd.broken == 0
-    assert crowd.abandoned > 5000
+    assert crowd.abandoned > 2500
     await everything_is_free(port, 4)
     offences = {await fetch(port, "/offences") for _ in range(8)}
     assert offences == {(200, b"0")}
@@ -72,28 +72,25 @@ async def test_first_come_first_served(faucet: Start) -> None:
     assert sorted(order) == list(range(200))
 
 
-@pytest.mark.quiet
-@pytest.mark.quiet
 async def test_the_queue_is_bounded_in_length_and_in_time(faucet: Start) -> None:
-    service = faucet("--command", COUNTING, "-w", "1", "--queue-timeout", "2s").wait_ready()
-    blocker = asyncio.ensure_future(fetch(service.port, "/slow?5"))
+    service = faucet("--command", COUNTING, "-w", "1", "--queue-timeout", "4s").wait_ready()
+    blocker = asyncio.ensure_future(fetch(service.port, "/slow?10"))
     await asyncio.sleep(0.2)
     waiting = [asyncio.ensure_future(fetch(service.port, "/served")) for _ in range(1024)]
-    await asyncio.sleep(1.0)
-    began = monotonic()
+    async with control(service) as client:
+        await until(client, "the queue is full", lambda status: status["totals"]["waiting"] == 1024)
     reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
     writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     head = await reader.readuntil(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 503 ")
     assert b"\r\nRetry-After: " in head
-    assert monotonic() - began < 0.7, "a place in the queue becomes free after two seconds"
+    assert not any(task.done() for task in waiting), "refused at once, and not when a place has become free"
     await hang_up(writer)
     assert {status for status, _ in await asyncio.gather(*waiting)} == {503}
     assert (await blocker)[0] == 200
     assert (await fetch(service.port, "/served"))[1] == b"1"
 
 
-@pytest.mark.quiet
 async def test_slow_clients_hold_no_worker(faucet: Start) -> None:
     service = faucet("--command", COUNTING, "-w", "1").wait_ready()
     body = b"x" * 100_000
@@ -134,10 +131,9 @@ async def test_slow_clients_hold_no_worker(faucet: Start) -> None:
     beside = await waits(100)
     assert not any(task.done() for task in slow)
     await asyncio.gather(*slow)
-    assert beside < alone * 5 + 0.1
+    assert beside < alone * 5 + 0.5, "both take two seconds"
 
 
-@pytest.mark.quiet
 @pytest.mark.parametrize("policy", ["always", "safe"])
 async def test_a_killed_worker_costs_no_get_or_the_one_it_was_at_work_on(faucet: Start, policy: str) -> None:
     service = faucet("--command", COUNTING, "-w", "3", "--retry", policy)
@@ -162,7 +158,7 @@ async def test_a_killed_worker_costs_no_get_or_the_one_it_was_at_work_on(faucet:
         began = monotonic()
         while service.worker_pids[number] == pids[number]:
             await asyncio.sleep(0.02)
-            assert monotonic() - began < 3
+            assert monotonic() - began < 10
     stop.set()
     await asyncio.gather(*clients)
     if policy == "always":
@@ -268,7 +264,6 @@ async def test_sigterm_under_load_loses_no_request(faucet: Start) -> None:
     assert lost == 0
 
 
-@pytest.mark.quiet
 def test_a_second_signal_ends_at_once(faucet: Start) -> None:
     service = faucet("--command", COUNTING, "-w", "1").wait_ready()
     connection = http.client.HTTPConnection("127.0.0.1", service.port)
@@ -392,7 +387,6 @@ def test_other_clients(faucet: Start, tool: Callable[[str], str], command: str) 
     assert "Non-2xx" not in result.stdout
 
 
-@pytest.mark.quiet
 async def test_ten_thousand_idle_clients(faucet: Start) -> None:
     """They cost little memory, and slow nobody down."""
     import resource
@@ -422,7 +416,7 @@ async def test_ten_thousand_idle_clients(faucet: Start) -> None:
         each = (resident_memory(service.process.pid) - before) / count
         print(f"{count} idle connections: {each:.0f} bytes each")
         assert each < 6000
-        assert crowded < alone * 2 + 0.002
+        assert crowded < alone * 2 + 0.005
     finally:
         for sock in sockets:
             sock.close()

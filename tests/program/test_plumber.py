@@ -50,14 +50,13 @@ def test_wrk_gets_only_200_from_both_workers(faucet: Start, tool: Callable[[str]
     assert "Socket errors" not in result.stdout
 
 
-@pytest.mark.quiet
 async def test_four_slow_requests_on_four_workers(faucet: Start) -> None:
     service = faucet("--dir", DEMO, "-w", "4")
     service.wait_workers(4)
     began = monotonic()
     answers = await asyncio.gather(*(fetch(service.port, "/sleep?t=1") for _ in range(4)))
     assert [status for status, _ in answers] == [200] * 4
-    assert monotonic() - began < 1.7
+    assert monotonic() - began < 2, "no two of them one after the other"
 
 
 @pytest.mark.quiet
@@ -77,7 +76,7 @@ async def test_clients_that_leave_do_not_free_a_worker(faucet: Start) -> None:
         assert (await fetch(service.port, "/sleep?t=0.2"))[0] == 200
         return monotonic() - began
 
-    for _ in range(5):
+    for _ in range(3):
         leavers = [asyncio.ensure_future(leave()) for _ in range(2)]
         await asyncio.sleep(0.03)
         # Both workers sleep for clients that are about to leave.
@@ -280,6 +279,8 @@ async def test_max_rss_with_an_endpoint_that_leaks(faucet: Start, tmp_path: Path
     load = Load(service.port, 2)
     largest = 0
     for _ in range(60):
+        if service.output.count("(--max-rss)") >= 2:
+            break
         assert (await fetch(service.port, "/leak"))[0] == 200
         for pid in service.worker_pids.values():
             with contextlib.suppress(psutil.Error):

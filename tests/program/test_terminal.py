@@ -78,11 +78,11 @@ def test_a_tour(terminal: Open, port: int, plumber: str) -> None:
     window = terminal()
     window.run("demo", "--host", f"127.0.0.1:{port}", "-w", "2")
     window.wait("● serving", "○ ready", "curl -d 'x=1,2,3'")
-    threads = load(port, "/sleep?t=4", 5)
-    screen = window.wait("● busy", "GET /sleep?t=4", "busy 2/2", "queue 3")
-    assert "Queue 3" in screen
+    threads = load(port, "/sleep?t=3", 4)
+    screen = window.wait("● busy", "GET /sleep?t=3", "busy 2/2", "queue 2")
+    assert "Queue 2" in screen
     window.keys("3")
-    window.wait("   1 ", "   3 ", "GET /sleep?t=4  127.0.0.1")
+    window.wait("   1 ", "   2 ", "GET /sleep?t=3  127.0.0.1")
     for thread in threads:
         thread.join()
     window.wait("queue 0", "The queue is empty.")
@@ -239,7 +239,7 @@ def test_a_stopped_monitor_slows_nobody(terminal: Open, port: int) -> None:
     monitor.suspend()
     meanwhile = latencies()
     monitor.resume()
-    assert meanwhile[380] < before[380] * 3 + 0.01
+    assert meanwhile[380] < before[380] * 3 + 0.1
     window.wait("● serving")
 
 
@@ -284,7 +284,6 @@ def test_without_a_monitor_one_line_says_so(terminal: Open, port: int, variable:
     window.wait("stopped; every request in hand was finished")
 
 
-@pytest.mark.quiet
 def test_headless_imports_neither_textual_nor_asyncssh_and_starts_quickly(tmp_path: Path) -> None:
     """Until the workers are spawned: 0.2 s on a calm machine, of which what it stands on takes a third."""
     ours = (

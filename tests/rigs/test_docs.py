@@ -27,6 +27,7 @@ OTHERS = {
     "--now",
     "--follow",
     "--last",
+    "--once",
     "--trust-config",
     "--help",
     "--help-all",

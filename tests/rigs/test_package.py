@@ -14,7 +14,7 @@ import pytest
 import faucet
 from tests.support.checkout import ROOT
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("package")]  # it is built once
+pytestmark = pytest.mark.slow
 
 
 PROGRAM = """

@@ -21,6 +21,7 @@ from faucet.settings import (
     K8sSettings,
     LocalSettings,
     Option,
+    TopSettings,
 )
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -30,6 +31,7 @@ COMMANDS: dict[str, type[Any]] = {
     "demo": DemoSettings,
     "k8s": K8sSettings,
     "attach": AttachSettings,
+    "top": TopSettings,
 }
 """The commands that take options of the settings. `faucet` alone is short for `faucet local`."""
 
@@ -60,7 +62,7 @@ class Entry:
     @property
     def in_file(self) -> bool:
         """Whether `faucet.toml` may set it."""
-        return self.name != "config" and self.commands != ("attach",)
+        return self.name != "config" and bool({*self.commands} - {"attach", "top"})
 
     @property
     def switch(self) -> bool:

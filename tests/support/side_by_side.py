@@ -19,7 +19,7 @@ SOME_FAILED = 1
 def main(options: list[str]) -> int:
     """The exit code of pytest."""
     pytest = [sys.executable, "-m", "pytest", *options]
-    code = subprocess.run([*pytest, "-n", str(PROCESSES), "--dist", "loadgroup"], check=False).returncode
+    code = subprocess.run([*pytest, "-n", str(PROCESSES)], check=False).returncode
     if code != SOME_FAILED:
         return code
     print("\nTests that failed beside others, once more and alone:", flush=True)

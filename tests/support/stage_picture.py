@@ -54,6 +54,7 @@ SERVICE = Service(
 TOTALS = Totals(
     rps=12.1, p50=0.21, p95=1.4, p99=28.4, locked=3, workers=5, waiting=3, queue_limit=1024, oldest=NOW - 0.4,
     errors=2, refused=0, requests=91234, clients=17, max_clients=16384, buffered=3 << 20, buffer_total=512 << 20,
+    seconds=60,
 )  # fmt: skip
 
 SECONDS = [

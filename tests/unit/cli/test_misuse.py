@@ -191,7 +191,7 @@ def test_the_overview_has_every_command(say: Say) -> None:
         ("''", "DIR: '' is invalid: it is empty"),
         ("--dir ''", "--dir: '' is invalid: it is empty"),
         ("doctor ''", "DIR: '' is invalid: it is empty"),
-        ("ctl scale many", "COUNT: 'many' is invalid: a number from 1"),
+        ("ctl scale many", "COUNT: 'many' is invalid: a number of workers"),
         ("my-api --host :4000 --admin :4000", "--admin :4000 and --host :4000 are the same address; use another port"),
         ("my-api --host 127.0.0.1:4000 --admin :4000", "are the same address"),
         ("my-api --host localhost:4000 --admin 127.0.0.1:4000", "are the same address"),

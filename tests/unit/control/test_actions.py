@@ -60,7 +60,10 @@ def test_an_action_gets_what_it_needs(
         ({"do": "scale", "count": True}, "invalid `count`"),
         ({"do": "cancel"}, "no request named"),
         ({"do": "cancel", "request": True}, "no request named"),
-        ({"do": "dance"}, "unknown command 'dance'; expected watch, .*health, logs, requests, restart, rolling-"),
+        (
+            {"do": "dance"},
+            "unknown command 'dance'; expected watch, .*health, history, logs, requests, restart, rolling-",
+        ),
         ({"do": ["restart"]}, "unknown command"),
         ({}, "unknown command 'None'"),
     ],

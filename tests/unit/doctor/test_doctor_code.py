@@ -286,8 +286,13 @@ def test_a_fixed_port(plumber: str, api: Path, monkeypatch: pytest.MonkeyPatch, 
     assert wrong.found.startswith(f"entrypoint.R, line {line}: listens on port 8000")
     assert "only one of 2 workers" in wrong.found
     assert 'as.integer(Sys.getenv("FAUCET_PORT"))' in wrong.advice
+
+
+def test_a_fixed_port_with_one_worker(plumber: str, api: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then the port can be named."""
+    (api / "plumber.R").touch()
     monkeypatch.setenv("FAUCET_WORKERS", "1")
-    wrong = of(examine(api, ANY_PORT, plumber), "port")
+    wrong = of(look(api, plumber, "plumber::pr('plumber.R') |> plumber::pr_run(port = 8000)", "entrypoint.R"), "port")
     assert (wrong.level, "--workers 1 --child-port 8000" in wrong.advice) == ("broken", True)
     monkeypatch.setenv("FAUCET_CHILD_PORT", "8000")
     assert of(examine(api, ANY_PORT, plumber), "port").level == "warning"

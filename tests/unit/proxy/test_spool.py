@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from time import monotonic, sleep
 
 import pytest
 
@@ -54,6 +56,51 @@ def test_the_space_is_shared_and_limited(tmp_path: Path) -> None:
 def test_no_space_at_all(tmp_path: Path) -> None:
     assert SpoolSpace(None, 1000).open() is None
     assert SpoolSpace(tmp_path, 0).open() is None
+
+
+@pytest.fixture
+def slow_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """A disk of which each write takes so many seconds."""
+    seconds, pwrite = [0.0], os.pwrite
+
+    def write(descriptor: int, data: memoryview, at: int) -> int:
+        sleep(seconds[0])
+        return pwrite(descriptor, data, at)
+
+    monkeypatch.setattr(os, "pwrite", write)
+    monkeypatch.setattr(spool, "SLOW_SECONDS", 0.02)
+    monkeypatch.setattr(spool, "REST_FACTOR", 5)
+    return lambda value: seconds.__setitem__(0, value)
+
+
+def test_a_slow_disk_rests(
+    tmp_path: Path,
+    slow_disk: Callable[[float], None],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What has been written stays, and is read; nothing more is written for a while, to no file."""
+    space = SpoolSpace(tmp_path, 1000)
+    one, two = space.open(), space.open()
+    assert one is not None
+    assert two is not None
+    assert one.append(b"fast")
+    slow_disk(0.03)
+    assert one.append(b" slow")
+    began = monotonic()
+    assert not one.append(b"more")
+    assert not two.append(b"more")
+    assert space.open() is None
+    assert monotonic() - began < 0.02, "nobody waits for it"
+    assert (one.read(), two.size, space.used) == (b"fast slow", 0, 9)
+    assert caplog.text.count("kept all requests waiting") == 1
+    slow_disk(0)
+    deadline = monotonic() + 5
+    while not two.append(b"later"):
+        assert monotonic() < deadline
+        sleep(0.01)
+    one.close()
+    two.close()
 
 
 def test_a_directory_that_is_not_there_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faucet.proxy.stats import RING_SIZE, Record, Stats, quantile_of
+from faucet.proxy.stats import RING_SIZE, Record, Stats
 from faucet.status.endpoint_columns import bar, counted_in, endpoint_columns
-from faucet.status.endpoints import MINUTES, NAMES, OTHER, Endpoints
+from faucet.status.endpoints import KEPT, NAMES, OTHER, Endpoints
+from faucet.status.history import LONGEST, STEP
+from faucet.status.quantiles import quantile_of
 from faucet.status.snapshot import EndpointRow
 
 BEGAN = 1_800_000_000.0
@@ -38,7 +40,7 @@ def test_the_figures_are_those_of_the_records(served: list[tuple[str, float, int
         assert row.slowest == pytest.approx(mine[-1], abs=1e-5)
         assert row.errors == sum(status == 500 for other, _, status in served if other == name)
         assert row.waited == pytest.approx(0.1)
-        assert quantile_of(mine, 0.5 - 0.5 / len(mine)) <= row.p50 * 1.2 + 1e-5
+        assert (row.p50, row.p95) == pytest.approx((quantile_of(mine, 0.5), quantile_of(mine, 0.95)), abs=1e-5)
         assert row.p50 <= row.p95 <= row.slowest + 1e-6
 
 
@@ -68,10 +70,22 @@ def test_what_is_older_is_in_the_totals_only() -> None:
         endpoints.add([record(ended=BEGAN + 60 * minute)])
     now = BEGAN + 60 * 39
     found, seconds = endpoints.rows(now)
-    assert [row.requests for row in found] == [MINUTES]
-    assert seconds <= 60 * MINUTES
+    assert [row.requests for row in found] == [LONGEST / 60 + 1]
+    assert seconds <= LONGEST
     assert endpoints.totals["GET /"].requests == 40
+    assert [row.requests for row in endpoints.rows(now, 60)[0]] == [2]
     assert endpoints.rows(now + 3600)[0] == [], "though nothing has come since"
+
+
+def test_the_memory_is_bounded_and_the_window_shorter_then() -> None:
+    endpoints = Endpoints()
+    endpoints._began = BEGAN
+    for number in range(30):
+        endpoints.add([record(ended=BEGAN + number * STEP)] * 50_000)
+    assert sum(4 * len(tally.times) for _, tallies in endpoints._slices for tally in tallies.values()) <= 1.1 * KEPT
+    found, seconds = endpoints.rows(BEGAN + 30 * STEP)
+    assert 50 < seconds < 150
+    assert found[0].requests == pytest.approx(seconds / STEP * 50_000)
 
 
 def test_each_request_is_counted_once_and_those_that_were_missed_are_told() -> None:

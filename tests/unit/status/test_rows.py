@@ -10,9 +10,13 @@ import pytest
 
 from faucet.fleet import WorkerDetails, WorkerStatus
 from faucet.proxy.stats import WorkerStats
+from faucet.status.history import Counters, Slice, Window
 from faucet.status.rows import epoch, worker_details, worker_row
 
 BACKEND = cast("Any", object())
+SLICE = Slice(1, Counters())
+SLICE.add({"1": [0.5] * 6, "2": [9.0]}, [])
+WINDOW = Window(60.0, 60.0, Counters(), [SLICE])
 
 
 def proxy(locked_by: str = "") -> Any:
@@ -44,30 +48,37 @@ def status(state: str, **more: Any) -> WorkerStatus:
     ],
 )
 def test_the_state_of_a_worker(known: WorkerStatus, locked: bool, shown: tuple[str, str]) -> None:
-    row = worker_row(known, proxy("10.0.0.7" if locked else ""))
+    row = worker_row(known, proxy("10.0.0.7" if locked else ""), WINDOW)
     assert (row.state, row.reason) == shown
     assert bool(row.locked) == locked
 
 
 def test_a_worker_that_is_tried_again_says_when() -> None:
     again = monotonic() + 10
-    row = worker_row(status("failed", reason="exited with code 1", next_try=again), proxy())
+    row = worker_row(status("failed", reason="exited with code 1", next_try=again), proxy(), WINDOW)
     assert row.reason == f"exited with code 1; next try at {strftime('%H:%M:%S', localtime(epoch(again)))}"
 
 
 def test_the_lock_and_the_numbers_come_from_the_proxy() -> None:
-    row = worker_row(status("ready", counted_as="1", since=monotonic() - 60), proxy("10.0.0.7"))
-    assert (row.request, row.client, row.requests, row.errors, row.p50) == ("GET /slow", "10.0.0.7", 4, 1, 0.5)
+    row = worker_row(status("ready", counted_as="1", since=monotonic() - 60), proxy("10.0.0.7"), WINDOW)
+    assert (row.request, row.client, row.requests, row.errors, row.p50, row.rps) == (
+        "GET /slow",
+        "10.0.0.7",
+        4,
+        1,
+        0.5,
+        0.1,
+    )
     assert row.locked == pytest.approx(time() - 5, abs=1)
     assert row.since == pytest.approx(time() - 60, abs=1)
 
 
 def test_requests_are_counted_with_one_status_of_a_worker_only() -> None:
-    row = worker_row(status("draining"), proxy())
+    row = worker_row(status("draining"), proxy(), WINDOW)
     assert (row.requests, row.errors, row.rps, row.since) == (0, 0, 0.0, 0.0)
 
 
 def test_details_are_those_of_the_fleet_with_the_row_and_the_service_times() -> None:
-    details = worker_details(WorkerDetails(status("ready", counted_as="1"), {"facts": [["a", "b"]]}), proxy())
+    details = worker_details(WorkerDetails(status("ready", counted_as="1"), {"facts": [["a", "b"]]}), proxy(), WINDOW)
     assert details["row"].state == "ready"
     assert (details["facts"], details["durations"]) == ([["a", "b"]], [0.5])

@@ -1,0 +1,92 @@
+"""All running services of some machines, each with its main figures: what `faucet top` shows.
+
+A connection to each is kept from one look to the next. A service that does not answer, or is of another version, is a
+line that says so; a machine that cannot be reached is one, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from faucet.control.client import Client, NoRuntime, NotListening, Refusal
+from faucet.control.find import Place
+from faucet.status.snapshot import Service, Totals
+from faucet.text import visible_lines
+
+PATIENCE = 3.0
+"""Seconds for one service to answer."""
+
+
+class Summary(NamedTuple):
+    """The main figures of a service."""
+
+    service: Service
+    totals: Totals
+    now: float
+    """The time by the service's clock."""
+
+
+class Found(NamedTuple):
+    """One service, or what is in the way of one."""
+
+    place: Place
+    path: Path | None
+    """Its control socket; None if the machine cannot be asked for them."""
+    summary: Summary | None
+    problem: str = ""
+    """Why there is no summary."""
+
+    @property
+    def host(self) -> str:
+        """The machine, in a word."""
+        return self.place.where.removeprefix("on ")
+
+
+class Host:
+    """The services of one machine."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self._clients: dict[Path, Client] = {}
+
+    async def look(self) -> list[Found]:
+        """Return the services that run there now, in the order of their sockets."""
+        try:
+            paths = await self.place.known()
+        except NoRuntime as error:
+            return [Found(self.place, None, None, visible_lines(str(error)).partition("\n")[0])]
+        found = await asyncio.gather(*map(self._ask, dict.fromkeys(paths)))
+        return [each for each in found if each is not None]
+
+    async def _ask(self, path: Path) -> Found | None:
+        """Return what is found at a socket; None if nothing listens there."""
+        try:
+            client = self._clients.get(path)
+            if client is None or client.closed.done():
+                client = self._clients[path] = await Client.connect(path, self.place.connect)
+            return Found(self.place, path, summary_of(await client.ask("summary", patience=PATIENCE)))
+        except NotListening:
+            self._clients.pop(path, None)
+            return None  # a killed service has left it
+        except (NoRuntime, Refusal) as error:
+            return Found(self.place, path, None, visible_lines(str(error)).partition("\n")[0])
+
+    async def close(self) -> None:
+        """Close all connections."""
+        clients = list(self._clients.values())
+        self._clients.clear()
+        for client in clients:
+            await client.close()
+        await self.place.close()
+
+
+def summary_of(data: dict[str, Any]) -> Summary:
+    """Return the answer to the command `summary`."""
+    return Summary(Service(**data["service"]), Totals(**data["totals"]), data["now"])
+
+
+async def look_at(hosts: list[Host]) -> list[Found]:
+    """Return the services of all these machines."""
+    return [found for each in await asyncio.gather(*(host.look() for host in hosts)) for found in each]

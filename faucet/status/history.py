@@ -1,0 +1,237 @@
+"""What has happened lately: every service time and every wait of a quarter of an hour, and 24 hours by the minute.
+
+Times are kept as they are, in slices of a few seconds, each in order; so quantiles are exact, and all figures can be of
+the same window. The memory is bounded: KEPT bytes of times (beyond them the window is shorter, as its `seconds` tell),
+and one row for each minute, about a kilobyte.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Iterable, MutableSequence, Sequence
+from typing import NamedTuple
+
+from faucet.proxy.stats import BUCKET_BOUNDS, Stats
+from faucet.status.quantiles import quantile_of, quantile_of_runs
+from faucet.status.snapshot import HistoryRow, SecondRow
+
+STEP = 5
+"""Seconds of a slice."""
+
+WINDOW = 60.0
+"""Seconds that figures are of, unless another window is asked for."""
+
+LONGEST = 900.0
+"""Seconds of the longest window."""
+
+MINUTES = 24 * 60
+"""Rows by the minute that are kept."""
+
+KEPT = 8 << 20
+"""Bytes of times that are kept: 15 minutes at 700 requests a second, 30 seconds at 20,000."""
+
+OVERHEAD = 100
+"""Bytes of a run besides its values."""
+
+SECONDS = 60
+"""Rows by the second that are kept, for sparklines."""
+
+HEAT_BOUNDS = BUCKET_BOUNDS[1::2]
+"""Upper bounds of the rows of a heat map, in seconds: neighbours differ by the square root of 2."""
+
+
+class Counters(NamedTuple):
+    """Counters of `Stats` as they stood at one moment. The difference of two is what was between."""
+
+    exchanges: int = 0
+    errors: int = 0
+    refused: int = 0
+
+
+def counters_of(stats: Stats) -> Counters:
+    """Return the counters as they stand now."""
+    return Counters(stats.exchanges, stats.errors, stats.refused_requests)
+
+
+Run = MutableSequence[float]
+
+
+def _merge(run: Run, values: list[float]) -> None:
+    """Add values to a run; the first part being in order already, that takes little time."""
+    assert isinstance(run, list)
+    run += values
+    run.sort()
+
+
+class Slice:
+    """The times of STEP seconds, in seconds, in ascending order: lists, and arrays once it is closed."""
+
+    __slots__ = ("before", "locked", "number", "service", "waited", "waiting", "workers")
+
+    def __init__(self, number: int, before: Counters) -> None:
+        self.number = number
+        """It begins at this many STEPs since the epoch."""
+        self.before = before
+        self.service: Run = []
+        self.waited: Run = []
+        self.workers: dict[str, Run] = {}
+        """Service times by worker."""
+        self.locked = 0
+        self.waiting = 0
+        """Most locks that were held, and most requests that were queued, when it was looked."""
+
+    def add(self, times: dict[str, list[float]], waits: list[float]) -> None:
+        """Add service times by worker, and waits."""
+        for worker, values in times.items():
+            _merge(self.service, values)
+            _merge(self.workers.setdefault(worker, []), values)
+        _merge(self.waited, waits)
+
+    def close(self) -> None:
+        """Take less memory: nothing will be added."""
+        self.service, self.waited = array("f", self.service), array("f", self.waited)
+        self.workers = {name: array("f", times) for name, times in self.workers.items()}
+
+    @property
+    def size(self) -> int:
+        """Bytes, about."""
+        values = 2 * len(self.service) + len(self.waited)
+        return 4 * values + OVERHEAD * (2 + len(self.workers))
+
+
+class Window(NamedTuple):
+    """The slices of the last seconds."""
+
+    seconds: float
+    """How much time it covers: what was asked for, and up to STEP more; less if less is known."""
+    asked: float
+    since: Counters
+    slices: list[Slice]
+
+    def times(self, worker: str | None = None) -> list[Sequence[float]]:
+        """Return the service times, of one worker or of all, as sorted runs."""
+        if worker is None:
+            return [each.service for each in self.slices]
+        return [times for each in self.slices if (times := each.workers.get(worker))]
+
+
+class History:
+    """The history of one service. `began` is when, in seconds since the epoch; so are all `now`."""
+
+    def __init__(self, began: float) -> None:
+        self._began = began
+        self.slices: deque[Slice] = deque([Slice(int(began // STEP), Counters())])
+        self.minutes: deque[HistoryRow] = deque(maxlen=MINUTES)
+        self.seconds: deque[SecondRow] = deque(maxlen=SECONDS)
+        self.ticks = 0
+        """Rows ever added to `seconds`."""
+        self._size = 0  # of the closed slices
+        self._second: list[float] = []  # service times since the last tick
+        self._ticked = self._followed = Counters()
+
+    def follow(self, stats: Stats, now: float) -> None:
+        """Take the times of the requests that have ended since the last call."""
+        stats.settle()
+        number = int(now // STEP)
+        if number > self.slices[-1].number:
+            self._begin(number, self._followed)
+        times, waits = stats.take_times()
+        self.slices[-1].add(times, waits)
+        for values in times.values():
+            self._second += values
+        self._followed = counters_of(stats)
+
+    def _begin(self, number: int, before: Counters) -> None:
+        """Close the current slice, and begin another; what is too old or too much is dropped."""
+        over = self.slices[-1]
+        over.close()
+        self._size += over.size
+        if over.number * STEP // 60 != number * STEP // 60:
+            self._close_minute(over.number * STEP // 60, before)
+        self.slices.append(Slice(number, before))
+        oldest = number - LONGEST // STEP - 1
+        while len(self.slices) > 2 and (self.slices[0].number < oldest or self._size > KEPT):
+            self._size -= self.slices.popleft().size
+
+    def _close_minute(self, minute: int, until: Counters) -> None:
+        slices = [each for each in self.slices if each.number * STEP // 60 == minute]
+        self.minutes.append(row_of(slices, minute * 60, 60, until))
+
+    def tick(self, stats: Stats, locked: int, waiting: int, now: float) -> None:
+        """Close a second. To be called once in each, with the locks held and the requests queued."""
+        self.follow(stats, now)
+        current, before = self.slices[-1], self._ticked
+        current.locked, current.waiting = max(current.locked, locked), max(current.waiting, waiting)
+        self._ticked = after = self._followed
+        second, self._second = self._second, []
+        errors = after.errors - before.errors + after.refused - before.refused
+        p95 = quantile_of(sorted(second), 0.95)
+        self.seconds.append(SecondRow(after.exchanges - before.exchanges, round(p95, 5), locked, waiting, errors))
+        self.ticks += 1
+
+    def window(self, seconds: float, now: float) -> Window:
+        """Return what was in the last `seconds`; `follow` comes first."""
+        oldest = int((now - min(seconds, LONGEST)) // STEP)
+        slices = [each for each in self.slices if each.number >= oldest] or [self.slices[-1]]
+        covered = max(now - max(self._began, slices[0].number * STEP), 1.0)
+        return Window(covered, seconds, slices[0].before, slices)
+
+    def rows(self, step: int, since: float, most: int) -> list[HistoryRow]:
+        """Return at most `most` rows of slices, or of minutes if `step` is 60, that end after `since`, oldest first.
+
+        `follow` comes first.
+        """
+        if step != STEP:
+            return [row for row in self.minutes if row.when + step > since][:most]
+        found = [number for number, each in enumerate(self.slices) if (each.number + 1) * STEP > since][:most]
+        return [self._row(number) for number in found]
+
+    def _row(self, number: int) -> HistoryRow:
+        each = self.slices[number]
+        last = number == len(self.slices) - 1
+        until = self._followed if last else self.slices[number + 1].before
+        return row_of([each], each.number * STEP, STEP, until)
+
+
+def row_of(slices: Sequence[Slice], when: float, seconds: float, until: Counters) -> HistoryRow:
+    """Return slices, at least one, as one row that begins at `when`."""
+    service, waited = [each.service for each in slices], [each.waited for each in slices]
+    before = slices[0].before
+    return HistoryRow(
+        when=when,
+        seconds=seconds,
+        requests=until.exchanges - before.exchanges,
+        errors=until.errors - before.errors,
+        refused=until.refused - before.refused,
+        locked=max(each.locked for each in slices),
+        waiting=max(each.waiting for each in slices),
+        p50=round(quantile_of_runs(service, 0.5), 5),
+        p95=round(quantile_of_runs(service, 0.95), 5),
+        slowest=round(max((run[-1] for run in service if run), default=0.0), 5),
+        waited50=round(quantile_of_runs(waited, 0.5), 5),
+        waited95=round(quantile_of_runs(waited, 0.95), 5),
+        longest=round(max((run[-1] for run in waited if run), default=0.0), 5),
+        service_heat=heat_of(service),
+        waited_heat=heat_of(waited),
+    )
+
+
+def heat_of(runs: Iterable[Sequence[float]]) -> tuple[int, ...]:
+    """Return how many values are at most each of HEAT_BOUNDS and above the one before; the last is of the rest.
+
+    Counts begin at the first that is not 0, whose index comes first: `(3, 1, 0, 7)`. Empty without values.
+    """
+    counts = [0] * (len(HEAT_BOUNDS) + 1)
+    for run in runs:
+        before = 0
+        for index, bound in enumerate(HEAT_BOUNDS):
+            if before == len(run):
+                break
+            up_to = bisect_right(run, bound, before)
+            counts[index] += up_to - before
+            before = up_to
+        counts[-1] += len(run) - before
+    filled = [index for index, count in enumerate(counts) if count]
+    return (filled[0], *counts[filled[0] : filled[-1] + 1]) if filled else ()

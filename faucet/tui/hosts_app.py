@@ -1,0 +1,169 @@
+"""`faucet top`: all running services of some machines in one list, live. Enter opens the monitor of one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import ClassVar
+
+from rich.cells import cell_len
+from textual import on, work
+from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
+from textual.widgets import Footer
+
+from faucet.control.hosts import Found, Host, look_at
+from faucet.tui.hosts_columns import SUMMARIES, HostColumn, arranged, cells_of, columns_in, remark_of, titles_of
+from faucet.tui.lines import Heading, Line, LineView
+from faucet.tui.paint import ascii_only, fit
+from faucet.tui.table_columns import Order
+from faucet.tui.top import PaintedLines
+from faucet.units import counted
+
+LOOK_SECONDS = 2.0
+"""Seconds between two looks at all services."""
+
+Item = Found | Heading
+
+PAINT_OF_STATE = {"serving": "ok", "failing": "error"}
+
+
+def key_of(item: Item) -> object:
+    """Return what stays the same of a service while its figures change."""
+    return (item.host, item.path) if isinstance(item, Found) else item
+
+
+class HostsApp(App[Found]):
+    """The list. Its `run` returns the service that was chosen; None: the user has left."""
+
+    CSS_PATH = "monitor.tcss"
+    TITLE = "faucet top"
+    ENABLE_COMMAND_PALETTE = False
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("s", "sort", "Sort"),
+        Binding("I", "invert", "Invert"),
+        Binding("q,escape", "leave", "Quit", key_display="q"),
+        Binding("ctrl+c", "leave", "Quit", show=False),
+    ]
+
+    def __init__(self, hosts: list[Host], order: Order) -> None:
+        """Create the list."""
+        super().__init__()
+        self._hosts = hosts
+        self.order = order
+        self._found: list[Found] = []
+        self._looked = False
+        self._widths: list[int] = []
+        self._columns: Sequence[HostColumn] = SUMMARIES
+        self._plain = ascii_only()
+        self.animation_level = "none"
+
+    def compose(self) -> ComposeResult:
+        """Called by Textual."""
+        yield PaintedLines("hosts-title")
+        yield LineView(self._line, "looking ...", "hosts", self._plain, follow=False, key=key_of)
+        yield Footer(compact=True)
+
+    def on_mount(self) -> None:
+        """Called by Textual."""
+        self.set_class(self._plain, "-plain")
+        self.query_one(LineView).focus()
+        self._watch()
+
+    @work(exclusive=True)
+    async def _watch(self) -> None:
+        try:
+            while True:
+                self._found = await look_at(self._hosts)
+                self._looked = True
+                self._draw()
+                await asyncio.sleep(LOOK_SECONDS)
+        finally:
+            for host in self._hosts:
+                with contextlib.suppress(OSError):
+                    await host.close()
+
+    def on_resize(self) -> None:
+        """Called by Textual."""
+        self._draw()
+
+    def _draw(self) -> None:
+        """Lay the columns out for what is there, and draw it."""
+        self._columns = columns_in(self.size.width - 2, lambda columns: sum(self._fitted(columns)) + len(columns))
+        self._widths = self._fitted(self._columns)
+        rows: list[Item] = list(arranged(self._found, self.order))
+        view = self.query_one(LineView)
+        view.replace([Heading(), *rows] if rows else [])
+        if self._looked and not rows:
+            view.say("No Faucet is running here. Start one with `faucet`.")
+        answered = [found.summary for found in self._found if found.summary is not None]
+        waiting = sum(summary.totals.waiting for summary in answered)
+        busy = f"{sum(s.totals.locked for s in answered)}/{sum(s.totals.workers for s in answered)}"
+        self.query_one(PaintedLines).show([[
+            (" faucet top ", "strong"),
+            (f" {counted(len(answered), 'service')}  busy {busy}  queue {waiting}  ", "text"),
+            (f"{sum(summary.totals.rps for summary in answered):.1f} requests/s", "dim"),
+        ]])  # fmt: skip
+
+    def _fitted(self, columns: Sequence[HostColumn]) -> list[int]:
+        """Return the widths that these columns need."""
+        texts = [[title for title, _ in titles_of(columns)], *(cells_of(found, columns) for found in self._found)]
+        return [max(map(cell_len, column)) + 1 for column in zip(*texts, strict=True)]  # 1: the arrow of the order
+
+    def _line(self, item: Item) -> Line:
+        titles = titles_of(self._columns)
+        ids = ["host", *(column.id for column in self._columns)]
+        if isinstance(item, Heading):
+            texts = [title + self.order.arrow(name, self._plain) for name, (title, _) in zip(ids, titles, strict=True)]
+            paints = ["strong" if name == self.order.column else "title" for name in ids]
+        else:
+            texts = cells_of(item, self._columns)
+            paints = [_paint(name, item) for name in ids]
+        parts = [("", "text"), (" ", "text")]
+        for text, paint, width, (_, right) in zip(texts, paints, self._widths, titles, strict=True):
+            parts += [(fit(text, width, right, self._plain), paint), (" ", "text")]
+        if isinstance(item, Found) and item.summary is None:
+            parts = parts[:3]
+        parts.append((f" {remark_of(item)}" if isinstance(item, Found) else "", "warning"))
+        return Line(parts, item)
+
+    @on(LineView.Picked)
+    def _picked(self, event: LineView.Picked) -> None:
+        if isinstance(event.item, Found) and event.item.summary is not None:
+            self.exit(event.item)
+        elif isinstance(event.item, Heading):
+            self.action_sort()
+
+    def terminal_is_gone(self) -> None:
+        """End the list, since its terminal is gone. Thread-safe."""
+        loop = self._loop
+        if loop is not None:
+            loop.call_soon_threadsafe(self.exit)
+
+    def action_sort(self) -> None:
+        """Sort by the next column."""
+        shown = ["host", *(column.id for column in self._columns)]
+        index = shown.index(self.order.column) if self.order.column in shown else -1
+        self.order = Order(shown[(index + 1) % len(shown)])
+        self._draw()
+
+    def action_invert(self) -> None:
+        """Invert the order."""
+        self.order = self.order.invert()
+        self._draw()
+
+    def action_leave(self) -> None:
+        """Leave; all services go on."""
+        self.exit(None)
+
+
+def _paint(column: str, found: Found) -> str:
+    summary = found.summary
+    if summary is None:
+        return "dim"
+    totals = summary.totals
+    alarms = {"queue": totals.waiting > totals.workers, "errors": totals.errors > 0, "refused": totals.refused > 0}
+    if column == "state":
+        return PAINT_OF_STATE.get(summary.service.state, "warning")
+    return "error" if alarms.get(column) else "strong" if column in ("port", "serves") else "text"
