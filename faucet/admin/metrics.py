@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 STATES = ("starting", "ready", "busy", "held", "draining", "backoff", "failed")
 
+ROLES = ("active", "relay", "waiting")
+
 EVERY = 2 * BUCKETS_PER_DOUBLING
 """Every how many buckets a bound is exported: one for each fourfold duration."""
 
@@ -63,6 +65,7 @@ class Metrics(Collector):
         yield from self._queue()
         yield from self._limits()
         yield from self._workers(rows)
+        yield from self._group()
         yield from self._processes(rows)
         yield InfoMetricFamily(
             "faucet_build",
@@ -158,6 +161,22 @@ class Metrics(Collector):
             "resource", "faucet_worker_start_shortages", "Starts of workers that failed for want of a resource.",
             {resource: stats.start_shortages.get(resource, 0) for resource in RESOURCES},
         )  # fmt: skip
+
+    def _group(self) -> Iterator[Metric]:
+        """Yield what there is to tell of one Faucet of several."""
+        group = self._runtime.fleet.origin().group
+        if group is None:
+            return
+        roles = GaugeMetricFamily("faucet_role", "Role among the Faucets of the service: 1 for one.", labels=["role"])
+        for role in ROLES:
+            roles.add_metric([role], role == group.role)
+        yield roles
+        yield GaugeMetricFamily("faucet_epoch", "Number of the active's take-over.", group.epoch)
+        yield GaugeMetricFamily("faucet_pods_quarantined", "Pods that may be busy for an earlier active.",
+                                group.quarantined)  # fmt: skip
+        yield CounterMetricFamily("faucet_lease_renewals", "Renewals of the Lease by this Faucet.", group.renewals)
+        yield CounterMetricFamily("faucet_takeovers", "Take-overs by this Faucet from another.", group.takeovers)
+        yield CounterMetricFamily("faucet_relayed_requests", "Requests handed to the active.", group.relayed)
 
     def _processes(self, rows: list[WorkerRow]) -> Iterator[Metric]:
         """Yield CPU and memory of workers on this machine."""

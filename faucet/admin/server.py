@@ -70,13 +70,9 @@ class Admin:
         return page()
 
     def _ready(self) -> Page:
-        """Return 200 if a request would be served and the service is not stopping, else 503."""
-        runtime = self._runtime
-        rows = runtime.workers()
-        ready = sum(row.state in ("ready", "busy") for row in rows)
-        state = runtime.service().state
-        good = (ready > 0 or runtime.proxy.pool.asleep) and state == "serving"
-        return Page(200 if good else 503, f"{state}: {ready} of {runtime.fleet.count} workers ready\n".encode())
+        """Return 200 if it should get requests, else 503."""
+        good, words = self._runtime.readiness()
+        return Page(200 if good else 503, f"{words}\n".encode())
 
     def _status(self) -> Page:
         status = self._commands.run({"do": "status"})

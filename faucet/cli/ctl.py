@@ -14,18 +14,19 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 from faucet.cli.exit_codes import CTL_EXIT_CODES, EXIT_FAILED, EXIT_INTERRUPTED
-from faucet.cli.parameters import option_of, whole_number
+from faucet.cli.parameters import option_of, which_service, whole_number
 from faucet.cli.tables import ascii_only, print_table
 from faucet.control.client import Client, NoRuntime, Refusal
 from faucet.control.find import HERE, Place, find
 from faucet.control.protocol import Message
 from faucet.log.r_errors import gist
 from faucet.machine import user_name
-from faucet.settings import SshSettings
+from faucet.settings import SshSettings, Which
 from faucet.ssh.target import Target
 from faucet.status.columns import Cell, columns_of, format_age, format_latency
 from faucet.status.endpoint_columns import counted_in, endpoint_columns
 from faucet.status.format import clock, log_prefix
+from faucet.status.group import group_of, lines
 from faucet.status.history import WINDOW
 from faucet.status.limits import limit_line
 from faucet.status.queue import Prospect, client_text, outlook, refused_text, start_text, took_by_endpoint
@@ -40,8 +41,19 @@ class Where:
     """Which runtime is meant, and on which machine."""
 
     at: Annotated[
-        str | None, Parameter("--at", help="Port, or path of the control socket, if several are running.")
+        Which | None,
+        Parameter(
+            "--at",
+            help="Port, or path of the control socket, if several are running.",
+            converter=which_service,
+            metavar="PORT|PATH",
+            n_tokens=1,
+            accepts_keys=False,
+        ),
     ] = None
+    active: Annotated[
+        bool, Parameter("--active", help="With --ha: ask the active, whichever Faucet this is.", negative=())
+    ] = False
     via_ssh: Annotated[tuple[Target, ...], option_of(SshSettings, "via_ssh")] = ()
     ssh_config: Annotated[Path | None, option_of(SshSettings, "ssh_config")] = None
     ssh_key: Annotated[Path | None, option_of(SshSettings, "ssh_key")] = None
@@ -73,6 +85,7 @@ def _run(at: Where | None, talk: Callable[[Client], Awaitable[int]]) -> int:
     async def main(place: Place) -> int:
         try:
             client = await find(where.at, place)
+            client.asks_active = where.active
             try:
                 code = await talk(client)
                 sys.stdout.flush()
@@ -159,6 +172,8 @@ def status(*, at: At = None, as_json: Json = False) -> int:
             _say(f"pods from {service['resolved_by']}, resolved {resolved}")
         if service["template"] >= 0:
             _say(f"forked from the template, pid {service['template'] or '- (none now)'}")
+        if group := group_of(service["group"]):
+            _say("\n".join(lines(group, data["now"])))
         if service["notice"]:
             _say(service["notice"])
         oldest = f", the first for {format_age(data['now'] - totals['oldest'])}" if totals["oldest"] else ""
@@ -359,7 +374,7 @@ def health(*, at: At = None, as_json: Json = False) -> int:
             _print_json(data)
         else:
             _say(f"{data['state']}: {data['ready']} of {data['workers']} workers ready, {data['waiting']} queued")
-        return 0 if (data["ready"] or data["asleep"]) and data["state"] == "serving" else 1
+        return 0 if data["good"] else 1
 
     return _run(at, talk)
 
@@ -455,6 +470,12 @@ def cancel(request: Annotated[int, Parameter(converter=whole_number)], *, at: At
     return _ask(at, "cancel", request=request)
 
 
+@app.command
+def handover(*, at: At = None) -> int:
+    """With --ha: have another Faucet become the active, without a failed request."""
+    return _ask(at, "handover")
+
+
 Now = Annotated[bool, Parameter("--now", help="Do not wait for requests in progress.", negative=())]
 
 
@@ -464,7 +485,8 @@ def stop(*, at: At = None, now: Now = False) -> int:
 
     async def talk(client: Client) -> int:
         _say(await client.ask("stop", who=_who(), now=now), flush=True)
-        await client.closed
+        if not client.asks_active:
+            await client.closed
         return 0
 
     return _run(at, talk)

@@ -124,6 +124,9 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "ctl health": (
         ("faucet ctl health || systemctl restart faucet", "act when no worker is ready"),
     ),
+    "ctl handover": (
+        ("faucet ctl handover --active", "the active gives way, whichever Faucet this is"),
+    ),
     "ctl restart": (
         ("faucet ctl restart 3", "worker 3"),
         ("faucet ctl restart all", "all of them at once"),

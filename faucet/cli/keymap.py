@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-
+from faucet.cli.suggest import did_you_mean
 from faucet.settings import ACTIONS
 
 
@@ -14,9 +13,8 @@ def parse_keymap(text: str) -> dict[str, str]:
         if not (name.strip() and equals and key.strip()):
             raise ValueError("write a list like restart=f5,quit=x")
         if name.strip() not in ACTIONS:
-            close = difflib.get_close_matches(name.strip(), ACTIONS, 1, 0.7)
-            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(ACTIONS)}"
-            raise ValueError(f"unknown action {name.strip()!r}; {hint}")
+            hint = did_you_mean(name.strip(), ACTIONS) or f"; there are {', '.join(ACTIONS)}"
+            raise ValueError(f"unknown action {name.strip()!r}{hint}")
     _refuse_twice([name.strip() for name, _, _ in pairs], "action")
     _refuse_twice([key.strip() for _, _, key in pairs], "key")
     return {name.strip(): key.strip() for name, _, key in pairs}

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cyclopts import App, CycloptsError
@@ -23,7 +24,7 @@ from faucet.cli.help import SHORT, add_help, is_short
 from faucet.cli.misuse import explain
 from faucet.cli.parameters import show, with_options
 from faucet.cli.stdio import OutputError, finish, occupy
-from faucet.cli.toml import fill_from_file, sources
+from faucet.cli.toml import fill_from_file, is_directory, sources
 from faucet.cli.tools import add_to, versions
 from faucet.cli.top import top
 from faucet.cli.variables import drop_service_links, unknown_variables
@@ -71,6 +72,9 @@ def local(settings: LocalSettings) -> int:
     """
     from faucet.workers.program import ProgramError, find_program
 
+    if problem := _misnamed(settings.dir):
+        print_error(problem)
+        return EXIT_USAGE
     try:
         program = find_program(settings.dir, settings.command, settings.rscript, settings.api)
     except ProgramError as error:
@@ -80,6 +84,16 @@ def local(settings: LocalSettings) -> int:
         print_error(why_unreadable(settings.dir, error))
         return EXIT_FAILED
     return _serve_directory(program, settings)
+
+
+def _misnamed(directory: Path) -> str:
+    """Return what is wrong with a directory that a variable or a file names; empty if it is one, or named otherwise."""
+    named_by = sources.get("dir", "")
+    if named_by in ("", "--dir", "argument") or is_directory(directory):
+        return ""
+    from faucet.cli.words import explain_path
+
+    return f"{'the variable ' if named_by.isupper() else ''}{named_by}: {explain_path(str(directory), ())}"
 
 
 def demo(settings: DemoSettings) -> int:
@@ -93,7 +107,7 @@ def k8s(settings: K8sSettings) -> int:
     """Serve the pods of a headless service, one request at a time each, while the set of pods changes.
 
     The name in --service-url is resolved to all pods behind it, again and again. Several Faucets in front of one
-    service do not share their locks: run one.
+    service do not share their locks: run one, or all of them with --ha.
     """
     from faucet.cli.ssh_login import typed_secrets
     from faucet.fleet import StartFailed
@@ -119,6 +133,9 @@ def k8s(settings: K8sSettings) -> int:
     problem = misplaced(url.scheme, settings.ca_file, settings.insecure_skip_verify)
     if problem:
         print_error(problem)
+        return EXIT_USAGE
+    if settings.ha and settings.via_ssh:
+        print_error("--ha works in the cluster, and --via-ssh from outside: leave one of them out")
         return EXIT_USAGE
     warning = "certificates of pods are not checked (--insecure-skip-verify)" if settings.insecure_skip_verify else ""
 

@@ -8,7 +8,6 @@ the command line, in a variable or in `faucet.toml`. Nothing here decides what i
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import itertools
 import re
 import shlex
@@ -25,7 +24,8 @@ from cyclopts import (
 )
 
 from faucet.cli.exit_codes import EXIT_USAGE
-from faucet.cli.synonyms import OPTIONS, TLS
+from faucet.cli.suggest import closest
+from faucet.cli.synonyms import NOT_NEEDED, OPTIONS, TLS
 from faucet.settings import AttachSettings, K8sSettings, LocalSettings, Option, TopSettings
 
 if TYPE_CHECKING:
@@ -111,6 +111,8 @@ def _unknown_option(error: UnknownOptionError, arguments: Sequence[str]) -> str:
     name, equals, value = (error.token.keyword or error.token.value).partition("=")
     if name in TLS:
         return f"unknown option {name}; Faucet speaks no TLS to clients: put nginx or HAProxy in front of it"
+    if name in NOT_NEEDED:
+        return f"unknown option {name}: {NOT_NEEDED[name]}\nSo: {shlex.join(['faucet', *_without_those(arguments)])}"
     known = {name for argument in error.argument_collection for name in argument.names if argument.parse}
     known = {name for name in known if name.startswith("-")}
     given = value if equals else _word_after(name, arguments)
@@ -126,6 +128,22 @@ def _unknown_option(error: UnknownOptionError, arguments: Sequence[str]) -> str:
             return f"{owner} is an option of `{command}`, for example: `{command} {_with_value(owner, given)}`"
     close = _close(name, known)
     return f"unknown option {name}; did you mean `{_with_value(close, given)}`?" if close else f"unknown option {name}"
+
+
+def _without_those(arguments: Sequence[str]) -> list[str]:
+    """Return the command line without options that are not needed here, and without their values."""
+    kept: list[str] = []
+    is_value = False
+    for text in arguments:
+        name, equals, _ = text.partition("=")
+        if name in NOT_NEEDED:
+            is_value = not equals
+        elif is_value and not text.startswith("-"):
+            is_value = False
+        else:
+            is_value = False
+            kept.append(text)
+    return kept
 
 
 def _which_service(name: str, meant: str | None, arguments: Sequence[str], known: set[str]) -> str:
@@ -153,9 +171,9 @@ _SHORT = {
 def _close(name: str, known: set[str]) -> str | None:
     """The option that is most like `name`: a whole word in common is better than letters."""
     name = name.replace("_", "-")
-    close = difflib.get_close_matches(name, known, 1, 0.7)
+    close = closest(name, known)
     parts = [option for option in sorted(known) if len(name) > 4 and name.strip("-") in option.strip("-").split("-")]
-    return close[0] if close else parts[0] if len(parts) == 1 else None
+    return close or (parts[0] if len(parts) == 1 else None)
 
 
 def _owner(option: str) -> str | None:

@@ -21,6 +21,7 @@ from faucet.http1.forwarded import Trust
 from faucet.net.address import Address, AddressError, UnixAddress, parse_address, parse_listen
 from faucet.net.service_url import ServiceUrl, parse_dns_server, parse_service_url
 from faucet.settings import Option, PackageApi, differing, parse_api, parse_limit, parse_span, parse_warmup
+from faucet.settings.control import Which, parse_control, parse_which
 from faucet.ssh.target import parse_target
 
 
@@ -84,6 +85,11 @@ def _count(text: str) -> int:
         raise ValueError(f"{text!r} is no whole number") from None
 
 
+def which_service(_type: Any, tokens: Sequence[Token]) -> Which | None:
+    """Convert the value of --at."""
+    return parse_which(tokens[0].value)
+
+
 def path_of(token: Token) -> Path:
     """Return the path that is named. Raises ValueError for an empty word on the command line: most likely a slip."""
     if not token.value and token.source == "cli":
@@ -119,6 +125,8 @@ _UNITS: dict[str, Callable[[str], Any]] = {
     "globs": _glob,
     "names": _name,
     "signal": units.parse_stop_signal,
+    "control": parse_control,
+    "which": parse_which,
     "limit": parse_limit,
     "warmup": parse_warmup,
 }
@@ -138,6 +146,7 @@ METAVARS = {
     "globs": "GLOB",
     "names": "NAMES",
     "signal": "SIGNAL",
+    "control": "PATH",
     "limit": "LIMIT",
     "warmup": "REQUEST",
 }
@@ -247,7 +256,9 @@ def with_options(command: Callable[..., int], settings: type[Any], flags_only: b
 def _signature_part(field: dataclasses.Field[Any], kind: Any, flags_only: bool) -> inspect.Parameter:
     option: Option = field.metadata["option"]
     has_variable = not flags_only or option.unit == "directory"
-    parameter = Parameter(help=option.help) if option.positional == "only" else _parameter(field, has_variable)
+    parameter = _parameter(field, has_variable)
+    if option.positional == "only":  # a word without a flag or a variable
+        parameter = Parameter(help=option.help, converter=parameter.converter, n_tokens=1, accepts_keys=False)
     return inspect.Parameter(
         field.name, _KINDS[option.positional], default=field.default, annotation=Annotated[kind, parameter]
     )

@@ -57,6 +57,11 @@ COMMANDS = {
 }
 """What is typed, and the arguments of `faucet` that do it. The commands of `faucet ctl` are known besides."""
 
+NO_COMMANDS = {
+    "router": "start a Faucet for each API, and let nginx choose by path: faucet example nginx",
+}
+"""What others have and Faucet has not, and what to do instead."""
+
 OPTIONS = {
     "--port": "--host",
     "-p": "--host",
@@ -94,6 +99,7 @@ OPTIONS = {
     "-v": "--log-level debug",
     "--debug": "--log-level debug",
     "--log": "--log-file",
+    "--max-log-file-size": "--log-max-size",
     "--logfile": "--log-file",
     "--watch": "--reload",
     "--hot-reload": "--reload",
@@ -110,3 +116,23 @@ OPTIONS = {
 
 TLS = ("--tls", "--ssl", "--https", "--cert", "--key", "--certfile", "--keyfile", "--ssl-certfile", "--ssl-keyfile")
 """Options for TLS towards clients, which Faucet leaves to a proxy in front of it."""
+
+_BY_FILES = "leave it out; what is served follows from the files there: plumber.R, entrypoint.R or _server.yml"
+_ONE_QUEUE = "leave it out; there is one queue, and a free worker takes the oldest request in it"
+_NO_SESSIONS = "Shiny and Quarto are not served, since they need connections that stay with a process"
+_NO_POSTGRES = "leave it out; --admin has metrics for Prometheus, and --log-format json has every request"
+
+NOT_NEEDED = {
+    "--strategy": _ONE_QUEUE,
+    "-s": _ONE_QUEUE,
+    "--type": _BY_FILES,
+    "-t": _BY_FILES,
+    "--app-dir": _NO_SESSIONS,
+    "--quarto": _NO_SESSIONS,
+    "--qmd": _NO_SESSIONS,
+    "--shutdown": "leave it out; requests in flight are finished first, for at most --shutdown-timeout",
+    "--pg-con-string": _NO_POSTGRES,
+    "--telemetry-namespace": _NO_POSTGRES,
+    "--telemetry-version": _NO_POSTGRES,
+}
+"""Options of the Faucet that is written in Rust (`faucet start …`), and why there are none like them here."""

@@ -5,7 +5,6 @@ Found in the directory of the API, or named by --config. A key that is no option
 
 from __future__ import annotations
 
-import difflib
 import stat
 import tomllib
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from cyclopts import App, ArgumentCollection, Token
 
 from faucet.cli.exit_codes import EXIT_FAILED
 from faucet.cli.misuse import Misuse
+from faucet.cli.suggest import LOOSELY, did_you_mean
 from faucet.machine import why_unreadable
 from faucet.settings import CONFIG_NAME
 
@@ -119,9 +119,8 @@ def _values(path: Path, known: AbstractSet[str]) -> dict[str, str]:
         if name in values:
             raise ConfigError(f"{path}: {name} is there twice, with - and with _")
         if name not in known or name == "config":
-            close = difflib.get_close_matches(name, known - {"config"}, 1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            raise ConfigError(f"{path}: {key} is no option{hint}")
+            hint = did_you_mean(name, known - {"config"}, LOOSELY)
+            raise ConfigError(f"{path}: unknown option {key}{hint}")
         values[name] = _text(path, key, value)
     return values
 

@@ -28,7 +28,15 @@ class Example(NamedTuple):
 
 
 ExampleName = Literal[
-    "alerts", "compose", "containerfile", "containerfile-r", "kubernetes", "nginx", "prometheus", "systemd"
+    "alerts",
+    "compose",
+    "containerfile",
+    "containerfile-r",
+    "kubernetes",
+    "kubernetes-ha",
+    "nginx",
+    "prometheus",
+    "systemd",
 ]
 
 EXAMPLES: dict[ExampleName, Example] = {
@@ -40,6 +48,7 @@ EXAMPLES: dict[ExampleName, Example] = {
     "containerfile": Example("Containerfile", "an image with Faucet alone, for `faucet k8s`"),
     "compose": Example("compose.yaml", "that API image, nginx and Prometheus, by docker compose"),
     "kubernetes": Example("kubernetes.yaml", "a Plumber API with three pods, and Faucet in front of them"),
+    "kubernetes-ha": Example("kubernetes-ha.yaml", "the same with two Faucets: updated without a failed request"),
 }
 
 

@@ -83,4 +83,4 @@ def _watch(places: list[Place], settings: TopSettings) -> int:
         if chosen is None:
             return 0
         order = app.order
-        attach(str(chosen.path), settings, settings.read_only, chosen.place)
+        attach(chosen.path, settings, settings.read_only, chosen.place)

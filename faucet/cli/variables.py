@@ -7,10 +7,11 @@ they begin as ours do: FAUCET_PORT=tcp://10.0.0.1:80, FAUCET_SERVICE_HOST, FAUCE
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import re
 from collections.abc import Mapping, MutableMapping
 
+from faucet.cli.suggest import closest
+from faucet.cli.synonyms import NOT_NEEDED
 from faucet.settings import AttachSettings, K8sSettings, LocalSettings
 
 OTHERS = {"FAUCET_PORT", "FAUCET_WORKER_ID", "FAUCET_INSTANCE", "FAUCET_OWNER", "FAUCET_SECRETS", "FAUCET_ASCII"}
@@ -50,7 +51,8 @@ def unknown_variables(environment: Mapping[str, str]) -> list[str]:
         if name.startswith("FAUCET_") and name not in known and not is_service_link(name, environment[name]):
             # Without what all of them begin with: that alone makes FAUCET_DIR like FAUCET_WHICH.
             own = {other.removeprefix("FAUCET_"): other for other in known}
-            close = difflib.get_close_matches(name.removeprefix("FAUCET_"), own, 1, 0.7)
-            hint = f"; did you mean {own[close[0]]}?" if close else ""
+            close = closest(name.removeprefix("FAUCET_"), own)
+            why = NOT_NEEDED.get("--" + name.removeprefix("FAUCET_").lower().replace("_", "-"), "")
+            hint = f": {why}" if why else f"; did you mean {own[close]}?" if close else ""
             remarks.append(f"the variable {name} means nothing to Faucet{hint}")
     return remarks

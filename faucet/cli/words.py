@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import os
 import re
@@ -12,7 +11,8 @@ from pathlib import Path
 
 from cyclopts import App, CycloptsError, UnknownCommandError, UnusedCliTokensError
 
-from faucet.cli.synonyms import COMMANDS
+from faucet.cli.suggest import LOOSELY, closest
+from faucet.cli.synonyms import COMMANDS, NO_COMMANDS
 from faucet.machine import NO_CWD, has_cwd
 from faucet.workers import near_misses
 
@@ -27,7 +27,7 @@ def early(arguments: Sequence[str], app: App) -> str:
     directory, even if there is one of that name: `faucet logs` means the same everywhere.
     """
     word = arguments[0] if arguments else ""
-    if word.startswith("-") or word in _names(app) or not (word in COMMANDS or word in _names(app["ctl"])):
+    if word.startswith("-") or word in _names(app) or word not in {*COMMANDS, *NO_COMMANDS, *_names(app["ctl"])}:
         return ""
     return explain(word, arguments[1:], app)
 
@@ -38,6 +38,8 @@ def _names(app: App) -> list[str]:
 
 def explain(word: str, rest: Sequence[str], app: App) -> str:
     """The message for `word` where a command is expected; `rest` are the arguments behind it. Empty: it is unknown."""
+    if word in NO_COMMANDS:
+        return f"{word!r} is not a faucet command: {NO_COMMANDS[word]}"
     command = _meant(word, rest, app)
     if not command:
         return ""
@@ -169,16 +171,15 @@ def _similar(path: Path, chain: Sequence[str] = ()) -> str:
         names = [entry.name for entry in os.scandir(parent) if entry.is_dir()]
     except OSError:
         return ""
-    close = difflib.get_close_matches(path.name, names, 1)
-    return f"; did you mean {_line(*chain, str(parent / close[0]))}?" if close else ""
+    close = closest(path.name, names, LOOSELY)
+    return f"; did you mean {_line(*chain, str(parent / close))}?" if close else ""
 
 
 def _unknown(word: str, app: App) -> str:
     """A word that nobody knows: what is like it, and what there is."""
     names, ctl = _names(app), _names(app["ctl"])
-    candidates = {name: name for name in COMMANDS} | {name: name for name in ctl} | {name: name for name in names}
-    close = difflib.get_close_matches(word.lower(), candidates, 1, 0.7)
-    hint = f"; did you mean {_meant(close[0], (), app) or _line(close[0])}?" if close else _similar(Path(word))
+    close = closest(word.lower(), dict.fromkeys((*COMMANDS, *ctl, *names)))
+    hint = f"; did you mean {_meant(close, (), app) or _line(close)}?" if close else _similar(Path(word))
     return f"unknown command {word!r}: it is neither a command nor a directory{hint}\nCommands:\n{overview(app)}"
 
 
@@ -220,6 +221,6 @@ def _unknown_to_ctl(word: str, rest: Sequence[str], app: App) -> str:
     if word in COMMANDS or word in _names(app):
         meant = _line("ctl", *rest, "--help") if word == "help" else _meant(word, rest, app) or _line(word, *rest)
         return f"{word!r} is not a command of faucet ctl. Did you mean: {meant}"
-    close = difflib.get_close_matches(word, names, 1)
-    hint = f". Did you mean: {_ctl_line(close[0], rest, app)}" if close else ""
+    close = closest(word, names, LOOSELY)
+    hint = f". Did you mean: {_ctl_line(close, rest, app)}" if close else ""
     return f"unknown command {word!r}{hint}\nCommands of faucet ctl: {', '.join(names)}."

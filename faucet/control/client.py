@@ -68,6 +68,8 @@ class Client:
         self.greeting = greeting
         self.on_message: Callable[[Message], None] = lambda message: None
         """Called with each message that is not an answer: snapshots, changes, log lines, requests."""
+        self.asks_active = False
+        """Whether the runtime passes what is asked on to the active of several Faucets."""
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when the connection has ended."""
         self._reader = reader
@@ -115,6 +117,8 @@ class Client:
         self._number += 1
         number = self._number
         answer = self._answers[number] = asyncio.get_running_loop().create_future()
+        if self.asks_active:
+            arguments["active"] = True
         if not self.closed.done():
             self._writer.write(encode({"id": number, "protocol": PROTOCOL, "do": do, **arguments}))
         try:

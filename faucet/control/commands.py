@@ -13,6 +13,7 @@ from faucet.control.protocol import Message
 from faucet.fleet import Command, Refused
 from faucet.log.recent import newest
 from faucet.status.collect import Runtime, log_row, now, request_row
+from faucet.status.group import as_mapping
 from faucet.status.history import LONGEST, STEP, WINDOW
 from faucet.status.limits import limit_rows
 
@@ -48,6 +49,10 @@ class Commands:
 
     def run(self, message: Message) -> Any:
         """Run the command in `message["do"]`; return a sentence, data, or a future of one. Raises Refused."""
+        if message.get("active") is True:
+            if self._runtime.ask_active is None:
+                raise Refused("this is the only Faucet of the service (no --ha): leave --active out")
+            return self._runtime.ask_active({key: value for key, value in message.items() if key != "id"})
         name = message.get("do")
         if isinstance(name, str) and (command := self._known.get(name)):
             return command(message)
@@ -64,15 +69,17 @@ class Commands:
 
     def _status(self, message: Message) -> Any:
         snapshot = self._runtime.snapshot(window_of(message))
-        named = {
+        named: dict[str, Any] = {
             name: [row._asdict() for row in section] if isinstance(section, list) else section._asdict()
             for name, section in snapshot.items()
         }
-        return {**named, "now": now()}
+        service = {**named["service"], "group": as_mapping(snapshot["service"].group)}
+        return {**named, "service": service, "now": now()}
 
-    def _summary(self, _: Message) -> Any:
+    def _summary(self, message: Message) -> Any:
         runtime = self._runtime
-        return {"service": runtime.service()._asdict(), "totals": runtime.totals()._asdict(), "now": now()}
+        totals = runtime.totals(runtime.window(window_of(message)))
+        return {"service": runtime.service()._asdict(), "totals": totals._asdict(), "now": now()}
 
     def _requests(self, message: Message) -> Any:
         stats = self._runtime.proxy.stats
@@ -111,6 +118,7 @@ class Commands:
         rows = self._runtime.workers()
         ready = sum(row.state in ("ready", "busy") for row in rows)
         return {
+            "good": self._runtime.readiness()[0],
             "state": self._runtime.service().state,
             "ready": ready,
             "workers": self._runtime.fleet.count,
@@ -130,7 +138,7 @@ class Commands:
     def _given(self, name: str, message: Message) -> Command:
         return Command(
             who=_who(message),
-            worker="" if name in FOR_ALL else _worker(message),
+            worker="" if name in (*FOR_ALL, "handover") else _worker(message),
             count=self._count(message) if name == "scale" else 0,
             wait=message.get("wait") is True,
         )

@@ -11,6 +11,7 @@ from faucet.control.client import Client, NoRuntime, NotListening, Streams, open
 from faucet.control.neighbours import others
 from faucet.control.paths import directory, is_private, known_sockets
 from faucet.machine import user_name
+from faucet.settings import Which
 
 
 class Place(Protocol):
@@ -60,14 +61,14 @@ class _Found:
     problems: list[str] = field(default_factory=list)
 
 
-async def find(which: str | None, place: Place = HERE) -> Client:
+async def find(which: Which | None, place: Place = HERE) -> Client:
     """Return a client of the service on port `which`, at the socket `which`, or of the only one. Raises NoRuntime."""
-    if which is not None and not which.isdecimal():
-        return await Client.connect(Path(which), partial(place.connect, named=True))
+    if isinstance(which, Path):
+        return await Client.connect(which, partial(place.connect, named=True))
     known = await place.known()
     paths = known
     if which is not None:
-        paths = [path for path in known if path.stem.partition("-")[0] == which]
+        paths = [path for path in known if path.stem.partition("-")[0] == str(which)]
     found = await _connect(place, paths)
     if len(found.clients) == 1:
         return found.clients[0][1]

@@ -160,7 +160,7 @@ def control(settings: ServeSettings) -> list[Finding]:
     level: Level = "warning"
     path = directory() / "65535.sock"
     if settings.control:
-        level, path = "broken", Path(settings.control)
+        level, path = "broken", settings.control
     problem, advice = _misplaced(path, usual=not settings.control)
     if problem:
         return [Finding(level, "control", problem, advice)]

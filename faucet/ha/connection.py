@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections.abc import Callable
+from typing import cast
 
 from faucet.ha.wire import LINE_LIMIT, BadMessage, Message, Ping, decode, encode
 
@@ -53,11 +54,10 @@ class PeerConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio.Protocol."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # not an instance of it, with uvloop
         self._heard_at = asyncio.get_running_loop().time()
         if self._presents:
-            transport.write(GREETING + self._token.encode() + b"\n")
+            self._transport.write(GREETING + self._token.encode() + b"\n")
         self._beat()
 
     def data_received(self, data: bytes) -> None:

@@ -4,39 +4,45 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import cast
 
 from faucet.ha.connection import SILENCE
-from faucet.ha.lanes import GREETING
 
 Factory = Callable[[], asyncio.Protocol]
 
+LINE_LIMIT = 200
+"""Bytes of a first line: a greeting and a token."""
+
 
 class Door(asyncio.Protocol):
-    """A connection whose first line has not come. `messages` makes a protocol that checks that line itself."""
+    """A connection whose first line has not come: one of `kinds` with the token behind it, and that kind's protocol
+    follows. Any other line is for `messages`, which makes a protocol that checks it itself.
+    """
 
-    def __init__(self, token: str, messages: Factory, requests: Factory) -> None:
-        self._line = GREETING + token.encode()
+    def __init__(self, token: str, messages: Factory, kinds: Mapping[bytes, Factory]) -> None:
+        self._token = token.encode()
         self._messages = messages
-        self._requests = requests
+        self._kinds = kinds
         self._buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio.Protocol."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self._deadline = asyncio.get_running_loop().call_later(SILENCE, transport.abort)
+        self._transport = cast("asyncio.Transport", transport)  # not an instance of it, with uvloop
+        self._deadline = asyncio.get_running_loop().call_later(SILENCE, self._transport.abort)
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
         self._buffer += data
         line, end, rest = self._buffer.partition(b"\n")
-        if not end and len(line) <= len(self._line):
+        if not end and len(line) <= LINE_LIMIT:
             return
-        if not line.startswith(GREETING):
+        greeting, space, token = line.partition(b" ")
+        kind = self._kinds.get(greeting + space)
+        if kind is None:
             self._hand_over(self._messages(), self._buffer)
-        elif end and hmac.compare_digest(line, self._line):
-            self._hand_over(self._requests(), rest)
+        elif end and self._token and hmac.compare_digest(token, self._token):
+            self._hand_over(kind(), rest)
         else:
             self._transport.abort()
 

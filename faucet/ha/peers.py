@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from faucet import tasks
 from faucet.ha import clock
 from faucet.ha.connection import PeerConnection
 from faucet.ha.decisions import AskAll, Began, Decision, Ended, Reply
-from faucet.ha.door import Door
+from faucet.ha.door import Door, Factory
 from faucet.ha.elector import Elector
 from faucet.ha.lease_client import LeaseClient
 from faucet.ha.member import Member
@@ -32,19 +33,19 @@ DIAL_TIMEOUT = 2.0
 class Peers:
     """One member among the others. `on_change(decision)` is told of Began and Ended, after the others are.
 
-    `requests` makes the protocol of a connection on which a relay sends requests; `after()` is called when something
+    `kinds`: see Door, of connections that carry something else than messages. `after()` is called when something
     has happened; `waiting` returns how many requests are queued here, for the active to show.
     """
 
     def __init__(
         self, member: Member, lease: LeaseClient, on_change: Callable[[Began | Ended], None],
-        now: Callable[[], float] = clock.now, requests: Callable[[], asyncio.Protocol] = asyncio.Protocol,
+        now: Callable[[], float] = clock.now, kinds: Mapping[bytes, Factory] = MappingProxyType({}),
         after: Callable[[], None] = lambda: None, waiting: Callable[[], int] = lambda: 0,
     ) -> None:  # fmt: skip
         self.member = member
         self.elector = Elector(member, lease, self._decided, self._after_event, now)
         self._on_change = on_change
-        self._requests = requests
+        self._kinds = kinds
         self._after = after
         self._stopped: set[int] = set()  # epochs of actives that have said so
         self._waiting = waiting
@@ -180,7 +181,7 @@ class Peers:
     # -- to the relays -----------------------------------------------------------------------------------------
 
     def _door(self) -> Door:
-        return Door(self.member.election.token, self._new_relay, self._requests)
+        return Door(self.member.election.token, self._new_relay, self._kinds)
 
     def _new_relay(self) -> PeerConnection:
         connection = self._connection(self.member.election.token, presents=False)

@@ -18,12 +18,14 @@ from faucet.ha import clock
 from faucet.ha.decisions import Began, Ended
 from faucet.ha.election import Election
 from faucet.ha.identity import address_of
-from faucet.ha.lanes import Lanes
+from faucet.ha.lanes import GREETING, Lanes
 from faucet.ha.lease_client import LeaseClient
 from faucet.ha.member import Member
 from faucet.ha.peers import Peers
 from faucet.ha.record import Identity, Record
 from faucet.ha.relayed import RelayedConnection
+from faucet.ha.remote_commands import GREETING as COMMAND
+from faucet.ha.remote_commands import CommandConnection, Run, ask
 from faucet.net.address import Address, AddressError, parse_address
 from faucet.pods.fleet import Pods
 from faucet.proxy.pool import RECENT_SECONDS
@@ -37,6 +39,10 @@ LOOK_EVERY = 1.0
 
 UNCONNECTED = 5.0
 """Seconds without an active after which a relay is not ready: a planned change takes less."""
+
+
+def _no_commands(_: dict[str, Any]) -> str:
+    raise Refused("this Faucet takes no commands from others")
 
 
 class Replica:
@@ -55,12 +61,15 @@ class Replica:
         self.pods = make_pods(self)
         self.member.in_use = self._in_use
         self.peers = Peers(
-            self.member, lease, self._changed, requests=self._relayed_connection, after=self._settle,
+            self.member, lease, self._changed, after=self._settle,
+            kinds={GREETING: self._relayed_connection, COMMAND: lambda: CommandConnection(self.run_command)},
             waiting=lambda: proxy.pool.dispatcher.waiting,
         )  # fmt: skip
         self.first_ready = self.pods.first_ready
         self.actions: Mapping[str, Action] = {**self.pods.actions, "handover": self._hand_over_now}
         self.not_offered = self.pods.not_offered
+        self.run_command: Run = _no_commands
+        """Carries out a command of another member's control socket. To be set before `start`."""
         self.takeovers = 0
         self.since = time()
         """When the role began, or another active (seconds since the epoch)."""
@@ -283,6 +292,16 @@ class Replica:
             raise Refused("no other Faucet has taken over in time; see the log") from None
         return f"{self.active if self.role == 'relay' else self.election.me.name} is the active now"
 
+    def ask_active(self, command: dict[str, Any]) -> Any:
+        """Return what the active answers to a command of the control socket, or a future of it. Raises Refused."""
+        if self.election.is_active:
+            return self.run_command({**command, "active": False})
+        record = self._record
+        if record is None or not record.address:
+            raise Refused("there is no active Faucet at the moment; try again in a few seconds")
+        where = parse_address(record.address)
+        return asyncio.ensure_future(ask(where.host, where.port, record.token, command))
+
     @property
     def others_connected(self) -> int:
         """How many other members are connected to this one."""
@@ -296,7 +315,7 @@ class Replica:
         if not self.others_expected:
             return False
         try:
-            async with asyncio.timeout(min(seconds, 2 * self.election.timing.lease_duration)):
+            async with asyncio.timeout(min(seconds, self.election.timing.renew_deadline)):
                 await self._until(lambda: self.peers.is_welcome)
         except TimeoutError:
             _log.warning("no other Faucet has taken over in time")

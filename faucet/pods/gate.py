@@ -6,7 +6,7 @@ That something is the term of an active Faucet (`faucet.ha`), which this package
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from typing import Protocol, cast
 
 from faucet.net.connect import Connector, NotBegun, ProtocolFactory
 from faucet.proxy.exchange import Exchange
@@ -52,8 +52,7 @@ def _looking_again(connector: Connector, pod: str, gate: Gate) -> Connector:
     ) -> tuple[asyncio.BaseTransport, asyncio.BaseProtocol]:
         transport, protocol = await connector(protocol_factory, host, port, timeout)
         if not gate.passes(pod):
-            assert isinstance(transport, asyncio.Transport)
-            transport.abort()
+            cast("asyncio.Transport", transport).abort()
             raise _closed()
         return transport, protocol
 

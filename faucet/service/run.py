@@ -14,14 +14,15 @@ import logging
 import os
 from collections.abc import Callable, Coroutine
 from functools import partial
-from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple
 
 from faucet import pauses
+from faucet.control.commands import Commands
 from faucet.control.paths import socket_path
 from faucet.control.server import ControlError, ControlServer
 from faucet.fleet import StartFailed
+from faucet.ha.replica import Replica
 from faucet.log.handler import Log, print_error
 from faucet.net.address import Address, AddressError, UnixAddress
 from faucet.net.descriptors import Descriptors, is_shortage
@@ -154,6 +155,9 @@ class _Service:
             )
         )
 
+        if isinstance(self.workers, Replica):
+            self.control.runtime.ask_active = self.workers.ask_active
+            self.workers.run_command = Commands(self.control.runtime).run
         self.supervised = Supervised(self.control.runtime)
 
     def _roll(self, why: str) -> None:
@@ -195,10 +199,10 @@ class _Service:
 
     async def _open_control(self, owner: int | None) -> None:
         wanted = self._settings.control
-        if wanted not in (None, "none"):
-            await self.control.open(Path(str(wanted)))
-        elif wanted is None:
+        if wanted is None:
             await self._open_usual_control()
+        elif wanted != "none":
+            await self.control.open(wanted)
         if owner is not None:
             await self.control.own(owner)
         self.control.start_ticking()

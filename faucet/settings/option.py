@@ -23,6 +23,8 @@ Unit = Literal[
     "globs",
     "names",
     "signal",
+    "control",
+    "which",
     "limit",
     "warmup",
     "plain",

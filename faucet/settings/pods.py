@@ -8,6 +8,7 @@ from typing import Literal
 
 from faucet.net.address import Address
 from faucet.net.service_url import ServiceUrl
+from faucet.settings.control import Which
 from faucet.settings.option import MONITOR, PODS, REPLICAS, SSH, option
 from faucet.settings.serving import MonitorSettings, ServeSettings
 from faucet.ssh.target import Target
@@ -168,10 +169,11 @@ class TopSettings(MonitorSettings, SshSettings):
 class AttachSettings(TopSettings):
     """`faucet attach`: the monitor of one of them."""
 
-    which: str | None = option(
+    which: Which | None = option(
         None,
         "Port, or path of the control socket, if several run.",
         MONITOR,
+        unit="which",
         shown="the only one",
         positional="only",
         example="3838",

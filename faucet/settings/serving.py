@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from faucet.net.address import DEFAULT_PORT, Address, UnixAddress
+from faucet.settings.control import ControlPath
 from faucet.settings.option import LOG, MONITOR, SERVICE, option
 from faucet.settings.proxy import ProxySettings
 
@@ -129,10 +130,11 @@ class ServeSettings(ProxySettings, LogSettings, MonitorSettings):
         example="2m",
         detail="Give systemd, Docker or Kubernetes more time than this before they send SIGKILL.",
     )
-    control: str | None = option(
+    control: ControlPath | None = option(
         None,
         "Path of the control socket, for `faucet attach` and `faucet ctl`. `none`: no control socket.",
         SERVICE,
+        unit="control",
         shown="in your runtime directory, by port",
         example="/run/faucet/my-api.sock",
     )

@@ -57,6 +57,8 @@ class Runtime:
     port: int
     stop: Callable[[str, bool], None]
     """Stops the service; called with the name of the requester, and whether to stop at once."""
+    ask_active: Callable[[dict[str, Any]], Any] | None = None
+    """Asks the active of several Faucets a command; None: this is the only one."""
     owned: bool = False
     state: str = "starting"
     started: float = 0.0
@@ -92,7 +94,21 @@ class Runtime:
             link_detail=origin.link_detail,
             actions=tuple(self.fleet.actions),
             template=origin.template,
+            group=origin.group,
         )
+
+    def readiness(self) -> tuple[bool, str]:
+        """Return whether it should get requests, and why: a worker takes some, or it relays to another Faucet."""
+        rows, service = self.workers(), self.service()
+        ready = sum(row.state in ("ready", "busy") for row in rows)
+        words = f"{service.state}: {ready} of {self.fleet.count} workers ready"
+        group = service.group
+        serves = ready > 0 or self.proxy.pool.asleep
+        if group is None:
+            return serves and service.state == "serving", words
+        good = not group.why_not_ready and (serves or group.role != "active")
+        why = f", {group.why_not_ready}" if group.why_not_ready else ""
+        return good and service.state == "serving", f"{words}, {group.role}{why}"
 
     def _state(self) -> str:
         if self.proxy.pool.draining:

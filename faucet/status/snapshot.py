@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from faucet.fleet import Group
+
 
 class Service(NamedTuple):
     """What is served, where, and its state."""
@@ -40,6 +42,8 @@ class Service(NamedTuple):
     """These seven are as in `fleet.Origin`."""
     actions: tuple[str, ...]
     """Commands that its workers can be given, as in `fleet.Fleet`."""
+    group: Group | None = None
+    """The Faucets of the service; None: this is the only one."""
     template: int = -1
     """As in `fleet.Origin`."""
 

@@ -21,7 +21,7 @@ from faucet.control.client import Client, Greeting, NoRuntime
 from faucet.control.find import Place, find
 from faucet.control.protocol import MESSAGE_LIMIT
 from faucet.log.handler import print_error
-from faucet.settings import MonitorSettings
+from faucet.settings import MonitorSettings, Which
 from faucet.ssh.secrets import VARIABLE as SECRETS_VARIABLE
 from faucet.ssh.secrets import Secrets
 from faucet.tui import memory
@@ -191,7 +191,7 @@ def _after(runtime: subprocess.Popen[bytes], outcome: _Outcome, errors: IO[bytes
     return code if code >= 0 else 1
 
 
-def attach(which: str | None, settings: MonitorSettings, read_only: bool, place: Place) -> int:
+def attach(which: Which | None, settings: MonitorSettings, read_only: bool, place: Place) -> int:
     """Run the monitor on a running service. Return the exit code."""
     problem = no_monitor_because()
     if problem:
@@ -212,7 +212,7 @@ def attach(which: str | None, settings: MonitorSettings, read_only: bool, place:
     return EXIT_GONE if outcome == GONE else 1 if outcome == LOST else 0
 
 
-async def _try(which: str | None, place: Place) -> None:
+async def _try(which: Which | None, place: Place) -> None:
     """Connect once before the screen is taken over. Raises NoRuntime."""
     try:
         client = await find(which, place)

@@ -11,8 +11,10 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
+from faucet.fleet import Group
 from faucet.status.columns import format_age, format_latency
 from faucet.status.format import format_span
+from faucet.status.group import group_of, others_text, role_text, trouble_text
 from faucet.status.snapshot import SecondRow, Service, Totals
 from faucet.text import visible
 from faucet.tui.model import Model
@@ -111,6 +113,8 @@ class OriginLine(PaintedLines):
             self.show([[(fit(text, self.app.size.width, plain=plain), "error")]])
             return
         parts: list[tuple[str, str]] = [(" ", "text")]
+        if group := group_of(service.group):
+            parts += group_parts(group, now)
         if service.link:
             state = "ok" if service.link_state == "up" else "error"
             age = format_age(now - service.link_since)
@@ -120,6 +124,14 @@ class OriginLine(PaintedLines):
         parts += [("pods from ", "dim"), (service.resolved_by.partition(", from ")[0], "text")]
         parts += [(f", {resolved}", "warning" if service.trouble else "dim")]
         self.show([parts])
+
+
+def group_parts(group: Group, now: float) -> Parts:
+    """Return which Faucet is the active, and what the others have."""
+    wrong = trouble_text(group, now) or group.why_not_ready
+    parts = [(role_text(group, now), "strong" if group.role == "active" else "text")]
+    parts += [(f"  {text}", "dim") for text in (others_text(group),) if text]
+    return [*parts, *([(f"  {wrong}", "error")] if wrong else []), ("   ", "text")]
 
 
 class Tile(NamedTuple):

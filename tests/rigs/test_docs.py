@@ -22,6 +22,7 @@ OPTIONS = {
     f"--{field.name.replace('_', '-')}" for kind in (LocalSettings, K8sSettings) for field in dataclasses.fields(kind)
 }
 OTHERS = {
+    "--active",
     "--at",
     "--json",
     "--now",

@@ -46,6 +46,22 @@ def test_the_manifests_fit_the_schemas(capsys: pytest.CaptureFixture[str]) -> No
         assert by_kind["Service", name]["spec"]["selector"] == labels
 
 
+def test_the_manifests_of_two_faucets_differ_in_what_they_must(capsys: pytest.CaptureFixture[str]) -> None:
+    objects = list(yaml.safe_load_all(printed("kubernetes-ha", capsys)))
+    for found in objects:
+        kubernetes_validate.validate(found, "1.32", strict=True)
+    by_kind = {(found["kind"], found["metadata"]["name"]): found for found in objects}
+    deployment = by_kind["Deployment", "faucet"]["spec"]
+    assert deployment["replicas"] == 2
+    assert deployment["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+    container = deployment["template"]["spec"]["containers"][0]
+    assert {entry["name"] for entry in container["env"]} == {"POD_NAME", "POD_UID", "POD_IP"}
+    assert "--ha" in container["args"]
+    leases = by_kind["Role", "faucet"]["rules"][1]
+    assert (leases["resources"], leases["verbs"]) == (["leases"], ["get", "create", "update"])
+    assert {"PodDisruptionBudget", "NetworkPolicy"} <= {found["kind"] for found in objects}
+
+
 def test_pods_get_no_variables_of_services(capsys: pytest.CaptureFixture[str]) -> None:
     """A service `faucet` would give each pod FAUCET_PORT=tcp://…, which is what an API reads its port from."""
     for found in yaml.safe_load_all(printed("kubernetes", capsys)):

@@ -254,7 +254,7 @@ def busy_pods_are_not_named(patch: Patch) -> None:
 
 @mutant()
 def pods_in_quarantine_are_not_named(patch: Patch) -> None:
-    patch.setattr(Member, "_busy", lambda self, now: frozenset(self._in_use))
+    patch.setattr(Member, "_busy", lambda self, now: frozenset(self.in_use()))
 
 
 @mutant("crash", "handover")

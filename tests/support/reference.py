@@ -148,6 +148,8 @@ UNITS = {
     "names": "names, separated by commas",
     "signal": "name of a signal",
     "limit": "limit: a match and `key=value`",
+    "control": "path, or `none`",
+    "which": "port or path",
     "warmup": "request: a path, or a method, a path and `@file`",
 }
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from faucet.ha.door import Door
-from faucet.ha.lanes import Lanes
+from faucet.ha.lanes import GREETING, Lanes
 from faucet.ha.relayed import RelayedConnection
 from tests.support.scripted import Stage
 
@@ -27,7 +27,8 @@ class Pair:
     async def open(self) -> None:
         """Listen at the active, and open the lanes."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Door(TOKEN, asyncio.Protocol, self._relayed), "127.0.0.1", 0)
+        kinds = {GREETING: self._relayed}
+        self._server = await loop.create_server(lambda: Door(TOKEN, asyncio.Protocol, kinds), "127.0.0.1", 0)
         self.lanes = self.new_lanes(self.epoch)
         self.lanes.open()
 

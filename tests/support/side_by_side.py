@@ -1,6 +1,6 @@
 """Tests in several processes, all or those that pytest's options select; those that failed there, once more and alone.
 
-Most tests wait, for R and for timers, so four processes share two cores well. Tests that measure time have the mark
+Most tests wait, for R and for timers, so five processes share two cores well. Tests that measure time have the mark
 `quiet` and run alone anyway; but any test may fail for want of a core when the machine does something else. What fails
 beside others and passes alone is printed as such, and is worth a look; what fails alone fails the run.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-PROCESSES = 4
+PROCESSES = 5
 
 SOME_FAILED = 1
 """pytest's exit code."""

@@ -91,7 +91,7 @@ def test_the_directory_in_a_variable_counts_if_another_is_wrong(monkeypatch: pyt
 def test_a_file_cannot_say_that_it_is_trusted(name: str) -> None:
     Path("faucet.toml").write_text(f"{name} = true\n")
     found = of(findings_of(*LOCAL), "options")
-    assert (found.level, found.found) == ("broken", f"faucet.toml: {name} is no option")
+    assert (found.level, found.found) == ("broken", f"faucet.toml: unknown option {name}")
 
 
 # -- k8s --------------------------------------------------------------------------------------------------------

@@ -149,6 +149,10 @@ def test_the_overview_has_every_command(say: Say) -> None:
     ("typed", "said"),
     [
         ("--wrokers 3", "did you mean `--workers 3`?"),
+        ("start -s ip-hash -w 2", "unknown option -s: leave it out; there is one queue, "),
+        ("start --strategy ip-hash --type plumber -w 2", "\nSo: faucet start -w 2\n"),
+        ("start --max-log-file-size 10M", "did you mean `--log-max-size 10M`?"),
+        ("router --conf x", "start a Faucet for each API, and let nginx choose by path: faucet example nginx"),
         ("--worker=3", "did you mean `--workers 3`?"),
         ("-workers 3", "did you mean `--workers`?"),
         ("--queue_timeot 5s", "did you mean `--queue-timeout 5s`?"),
@@ -213,12 +217,22 @@ def test_options(say: Say, typed: str, said: str, plumber: str) -> None:
         ('log-level = "loud"', "faucet.toml: log-level: 'loud' is invalid: choose from"),
         ("refresh = 100", "faucet.toml: refresh: '100' is invalid: must be at most 10"),
         ('[keys]\nfoo = "x"', "faucet.toml: keys: 'foo=x' is invalid: unknown action 'foo'"),
-        ("worker = 3", "faucet.toml: worker is no option; did you mean workers?"),
+        ("worker = 3", "faucet.toml: unknown option worker; did you mean workers?"),
     ],
 )
 def test_a_wrong_value_in_the_file(say: Say, toml: str, said: str) -> None:
     Path("my-api/faucet.toml").write_text(toml)
     assert f"my-api/{said}" in say("my-api")
+
+
+@pytest.mark.parametrize(
+    ("named", "said"), [("users.R", "rename it to plumber.R"), ("nowhere", "nowhere does not exist; name the")]
+)
+def test_a_variable_that_names_no_directory(say: Say, monkeypatch: pytest.MonkeyPatch, named: str, said: str) -> None:
+    monkeypatch.setenv("FAUCET_DIR", named)
+    text = say("--headless")
+    assert text.startswith("the variable FAUCET_DIR: ")
+    assert said in text
 
 
 def test_a_wrong_value_in_a_variable(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,7 @@ async def test_nothing_listens_here(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(stale))
     for path in (stale, tmp_path / "none.sock"):
-        for attempt in (Client.connect(path), find(str(path))):
+        for attempt in (Client.connect(path), find(path)):
             with pytest.raises(NotListening, match=f"^no Faucet listens on {path}$"):
                 await attempt
 
@@ -42,7 +42,7 @@ async def test_nothing_listens_here(tmp_path: Path) -> None:
 async def test_another_reason(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     path = tmp_path / "file" / "x.sock"
-    for attempt in (Client.connect(path), find(str(path))):
+    for attempt in (Client.connect(path), find(path)):
         with pytest.raises(NoRuntime, match=f"^cannot connect to {path}: Not a directory$"):
             await attempt
 
@@ -50,8 +50,8 @@ async def test_another_reason(tmp_path: Path) -> None:
 async def test_another_machine_says_it_in_its_own_words() -> None:
     place = Elsewhere(ConnectionRefusedError("bastion cannot connect to /run/3838.sock: open failed"))
     with pytest.raises(NotListening, match=r"^bastion cannot connect to /run/3838.sock: open failed$"):
-        await find("/run/3838.sock", place)
+        await find(Path("/run/3838.sock"), place)
     with pytest.raises(NoRuntime, match=r"^no running Faucet found on bastion"):
         await find(None, place)
     with pytest.raises(NoRuntime, match=r"^cannot connect to /run/3838.sock: no answer$"):
-        await find("/run/3838.sock", Elsewhere(OSError("no answer")))
+        await find(Path("/run/3838.sock"), Elsewhere(OSError("no answer")))

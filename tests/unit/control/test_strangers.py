@@ -68,7 +68,7 @@ def trap(short: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @needs_root
 async def test_a_socket_where_ours_would_be_is_not_trusted(trap: Path) -> None:
-    for which in ("1234", None):
+    for which in (1234, None):
         with pytest.raises(NoRuntime, match="is not private to you") as refused:
             await find(which)
         assert "\x1b" not in str(refused.value)
@@ -80,12 +80,12 @@ async def test_a_stranger_in_our_own_directory_is_refused_too(trap: Path) -> Non
     os.chown(trap.parent, 0, 0)
     trap.parent.chmod(0o700)
     with pytest.raises(NoRuntime, match=r"belongs to user nobody|belongs to user #65534"):
-        await find("1234")
+        await find(1234)
 
 
 @needs_root
 async def test_root_may_name_the_socket_of_any_user(trap: Path) -> None:
-    client = await find(str(trap))
+    client = await find(trap)
     assert client.greeting.title == r"yours, \x1b]0;really\x07"
     await client.close()
 
@@ -93,13 +93,13 @@ async def test_root_may_name_the_socket_of_any_user(trap: Path) -> None:
 @needs_root
 def test_another_user_refuses_a_strangers_socket_even_by_name(short: Path) -> None:
     code = f"""
-import asyncio, os, sys
+import asyncio, os, pathlib, sys
 sys.path.insert(0, {str(ROOT)!r})
 from faucet.control.find import find
 from faucet.control.client import NoRuntime
 os.setgid({NOBODY}); os.setuid({NOBODY})
 try:
-    asyncio.run(find(sys.argv[1]))
+    asyncio.run(find(pathlib.Path(sys.argv[1])))
 except NoRuntime as error:
     print(error)
 """

@@ -37,7 +37,7 @@ def test_nothing_to_serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     ("toml", "text"),
     [
         ("workers = ", "cannot be read"),
-        ("worker = 3", "worker is no option; did you mean workers?"),
+        ("worker = 3", "unknown option worker; did you mean workers?"),
         ('workers = "many"', "many"),
         ('queue-timeout = "soon"', "soon"),
         ("queue-limit = -1", "must be at least 0"),
@@ -182,7 +182,7 @@ def test_the_place_of_the_control_socket(tmp_path: Path, monkeypatch: pytest.Mon
         assert "XDG_RUNTIME_DIR" in machine.control(settings)[0].advice
     (tmp_path / "file").touch()
     for path in (tmp_path / "file" / "x.sock", tmp_path / ("long" * 30) / "x.sock"):
-        found = machine.control(LocalSettings(control=str(path)))[0]
+        found = machine.control(LocalSettings(control=path))[0]
         assert (found.level, "--control none" in found.advice) == ("broken", True)
 
 

@@ -24,7 +24,7 @@ messages = st.one_of(
     st.builds(Hello, epochs, texts, texts, texts, st.none() | stops),
     st.builds(Welcome, epochs),
     st.builds(NotActive, epochs),
-    st.builds(Ping, epochs),
+    st.builds(Ping, epochs, epochs),
 )
 
 
