@@ -83,9 +83,11 @@ class RollingRestarts:
                 self.failure = ""
             progress.end(outcome)
         except ReplaceError as error:
-            where = f" at worker {progress.current}" if progress.current else ""
+            stopped = "rolling restart stopped"
+            if progress.current:
+                stopped = f"rolling restart stopped at worker {progress.current}"
             why = error.sentence[:1].upper() + error.sentence[1:]
-            text = f"rolling restart stopped{where}; the old workers stay. {why}"
+            text = f"{stopped}; the old workers stay. {why}"
             _log.error("%s", text)
             at = strftime("%H:%M:%S")
             self.failure = f"rolling restart failed: {error.short}; the old workers stay ({cause.text}, at {at})"
