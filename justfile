@@ -61,6 +61,10 @@ kube:
 ha-sim seconds="60" *seed:
     {{ bin }}/python -m tests.support.ha_sim {{ seconds }} {{ seed }}
 
+# Torment real Faucets with --ha on hosts of their own and a real API server (as root, after `just kube`): rounds, scenarios
+ha-trial *arguments:
+    {{ bin }}/python -m tests.support.ha_trial {{ arguments }}
+
 # Torment a service for so many seconds, and count what became of every request (and with which seed)
 chaos seconds="300" *seed:
     {{ bin }}/python -m tests.support.chaos {{ seconds }} {{ seed }}

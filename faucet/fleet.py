@@ -91,6 +91,10 @@ class Fleet(Protocol):
         """Return what happens to all of them, e.g. a rolling restart, or what is wrong; else an empty text."""
         ...
 
+    def faults(self) -> Faults:
+        """Return what is wrong."""
+        ...
+
     def details(self, worker: str) -> WorkerDetails:
         """Return all that is known about one worker. Raises Refused if there is no such worker."""
         ...
@@ -135,6 +139,8 @@ class WorkerStatus:
     restarts: int = 0
     address: str = ""
     """`10.244.1.11:8000`; empty for a worker on this machine."""
+    last_exit: Exit | None = None
+    """The latest end of its process that nobody has asked for."""
 
 
 class WorkerDetails(NamedTuple):
@@ -142,6 +148,46 @@ class WorkerDetails(NamedTuple):
 
     status: WorkerStatus
     values: dict[str, Any]
+
+
+class Exit(NamedTuple):
+    """The end of a worker's process."""
+
+    when: float
+    """A reading of the monotonic clock."""
+    worker: str
+    text: str
+    """A sentence with the worker as its subject: `crashed (SIGSEGV) while serving GET /segv after 1.4s`."""
+    request: str = ""
+    """What it was at work on: `GET /segv`."""
+
+
+class Fault(NamedTuple):
+    """Something that is wrong until further notice."""
+
+    since: float
+    """A reading of the monotonic clock."""
+    fact: str
+    """What is wrong, in one line."""
+    workers: int
+    """How many workers it concerns."""
+    detail: str = ""
+    """All that is known of it: what R has written."""
+    command: str = ""
+    """A command that repairs it."""
+
+
+class Faults(NamedTuple):
+    """What is wrong with the workers of a fleet."""
+
+    reload: Fault | None = None
+    """Since the latest rolling restart has failed, some workers have code that is not the newest."""
+    start: Fault | None = None
+    """Some workers cannot be started."""
+    unreachable: Fault | None = None
+    """Some pods cannot be reached, or it is not known which there are."""
+    exits: tuple[Exit, ...] = ()
+    """The latest ends of processes that nobody has asked for, the newest last."""
 
 
 class Origin(NamedTuple):

@@ -70,8 +70,14 @@ SSH = "asyncssh bcrypt"
 """For --via-ssh. Without bcrypt, encrypted keys are passed over in silence."""
 
 
+WEB = "textual-serve"
+"""What --web needs: the packages of the extra `web`, as pip is given them."""
+
 RELOAD = "watchfiles"
 """For --reload."""
+
+OTEL = "opentelemetry-sdk opentelemetry-exporter-otlp-proto-http"
+"""For --otel-endpoint."""
 
 
 def install_command(packages: str) -> str:

@@ -2,12 +2,15 @@
 
 Control characters steer a terminal, C1 controls (U+0080 to U+009F) do the same in one character, and characters of
 direction and of line separation (Unicode's categories Cf, Zl, Zp) make one text look like another. None gets through.
+
+Also what a misspelled word was meant to be, for messages: one place knows how alike two words have to be.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from typing import Any
 
 _COLOURS = re.compile(r"\x1b\[[0-9;:]*m")
@@ -47,3 +50,23 @@ def _code(letter: str) -> str:
 def _escaped(match: re.Match[str]) -> str:
     letter = match[0]
     return letter if letter.isprintable() else json.dumps(letter)[1:-1]
+
+
+ALIKE = 0.7
+"""Least likeness, from 0 to 1, of a word to one that is suggested in its place."""
+
+LOOSELY = 0.6
+"""For names that people choose themselves, and lists of few words: there is little else that could be meant."""
+
+
+def closest(word: str, known: Iterable[str], alike: float = ALIKE) -> str:
+    """Return the word in `known` that is most like the misspelled `word`; empty if none is."""
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(word, list(known), 1, alike)), "")
+
+
+def did_you_mean(word: str, known: Iterable[str], alike: float = ALIKE) -> str:
+    """Return `; did you mean X?`, to be put behind a message; empty if nothing is like `word`."""
+    close = closest(word, known, alike)
+    return f"; did you mean {close}?" if close else ""

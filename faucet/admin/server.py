@@ -21,6 +21,10 @@ from faucet.text import to_json
 PATIENCE = 10.0
 """Seconds for a whole request."""
 
+MOST_CONNECTIONS = 32
+"""Connections at the same time. Whoever asks is answered at once; clients that say nothing must not take the file
+descriptors of those of the API."""
+
 PAGES = "/livez /readyz /metrics /status"
 
 MISDIRECTED = """\
@@ -50,12 +54,20 @@ class Admin:
         self._names = OwnNames(names)
         self._commands = Commands(runtime)
         self._metrics = Metrics(runtime, by_endpoint)
+        self.connections: dict[AdminConnection, None] = {}
+        """The open ones, oldest first."""
         self._pages: dict[bytes, Callable[[], Page]] = {
             b"/livez": lambda: Page(200, b"ok\n"),
             b"/readyz": self._ready,
             b"/metrics": lambda: Page(200, self._metrics.text(), self._metrics.kind),
             b"/status": self._status,
         }
+
+    def came(self, connection: AdminConnection) -> None:
+        """A connection was opened. If there are too many, the oldest is cut."""
+        self.connections[connection] = None
+        if len(self.connections) > MOST_CONNECTIONS:
+            next(iter(self.connections)).cut()
 
     def answer(self, head: RequestHead) -> Page:
         """Return the page for a request."""
@@ -90,7 +102,13 @@ class AdminConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the loop."""
         self._transport = cast("asyncio.Transport", transport)
-        self._deadline = asyncio.get_running_loop().call_later(PATIENCE, self._transport.abort)
+        self._deadline = asyncio.get_running_loop().call_later(PATIENCE, self.cut)
+        self._admin.came(self)
+
+    def cut(self) -> None:
+        """Close at once; it counts no more."""
+        self._admin.connections.pop(self, None)
+        self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Called by the loop."""
@@ -107,6 +125,7 @@ class AdminConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the loop."""
         self._deadline.cancel()
+        self._admin.connections.pop(self, None)
 
     def _send(self, page: Page, head_only: bool = False) -> None:
         self._answered = True

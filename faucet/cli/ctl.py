@@ -6,7 +6,7 @@ import asyncio
 import getpass
 import select
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +15,7 @@ from cyclopts import App, Parameter
 
 from faucet.cli.exit_codes import CTL_EXIT_CODES, EXIT_FAILED, EXIT_INTERRUPTED
 from faucet.cli.parameters import option_of, which_service, whole_number
+from faucet.cli.status_text import exit_lines, head_lines, limit_lines
 from faucet.cli.tables import ascii_only, print_table
 from faucet.control.client import Client, NoRuntime, Refusal
 from faucet.control.find import HERE, Place, find
@@ -23,14 +24,11 @@ from faucet.log.r_errors import gist
 from faucet.machine import user_name
 from faucet.settings import SshSettings, Which
 from faucet.ssh.target import Target
-from faucet.status.columns import Cell, columns_of, format_age, format_latency
+from faucet.status.columns import Cell, columns_of, format_age
 from faucet.status.endpoint_columns import counted_in, endpoint_columns
 from faucet.status.format import clock, log_prefix
-from faucet.status.group import group_of, lines
-from faucet.status.history import WINDOW
-from faucet.status.limits import limit_line
 from faucet.status.queue import Prospect, client_text, outlook, refused_text, start_text, took_by_endpoint
-from faucet.status.snapshot import EndpointRow, LimitRow, LogRow, RequestRow, Service, WaitingRow, WorkerRow
+from faucet.status.snapshot import EndpointRow, LimitRow, LogRow, Notice, RequestRow, Service, WaitingRow, WorkerRow
 from faucet.status.usage import Usage, sample_usage
 from faucet.text import to_json, visible, visible_lines
 from faucet.units import format_duration, format_size
@@ -144,6 +142,11 @@ def _say(text: str, flush: bool = False) -> None:
     print(visible_lines(text), flush=flush)
 
 
+def _say_all(lines: Sequence[str]) -> None:
+    for line in lines:
+        _say(line)
+
+
 def _print_json(data: Any) -> None:
     print(to_json(data, indent=2))
 
@@ -160,40 +163,12 @@ def status(*, at: At = None, as_json: Json = False) -> int:
         if as_json:
             _print_json(data)
             return 0
-        service, totals = data["service"], data["totals"]
-        _say(f"{service['title']} ({service['detail']}) on {service['url']}: {service['state']}, "
-             f"up {format_age(data['now'] - service['started'])}, pid {service['pid']}")  # fmt: skip
-        if service["link"]:
-            detail = f" ({service['link_detail']})" if service["link_detail"] else ""
-            age = format_age(data["now"] - service["link_since"])
-            _say(f"through {service['link']}, {service['link_state']} for {age}{detail}")
-        if service["resolved_by"]:
-            resolved = f"{format_age(data['now'] - service['resolved'])} ago" if service["resolved"] else "not yet"
-            _say(f"pods from {service['resolved_by']}, resolved {resolved}")
-        if service["template"] >= 0:
-            _say(f"forked from the template, pid {service['template'] or '- (none now)'}")
-        if group := group_of(service["group"]):
-            _say("\n".join(lines(group, data["now"])))
-        if service["notice"]:
-            _say(service["notice"])
-        oldest = f", the first for {format_age(data['now'] - totals['oldest'])}" if totals["oldest"] else ""
-        window = "minute" if totals["seconds"] == WINDOW else format_age(totals["seconds"])
-        _say(f"busy {totals['locked']}/{totals['workers']}, {totals['waiting']} queued{oldest}; in the last {window} "
-             f"{totals['rps']:.1f} requests/s, p50 {format_latency(totals['p50'])}, "
-             f"p95 {format_latency(totals['p95'])}, {totals['errors']} errors, "
-             f"{totals['refused']} refused")  # fmt: skip
-        _say(f"clients {totals['clients']}/{totals['max_clients']}, "
-             f"buffers {format_size(totals['buffered'])}/{format_size(totals['buffer_total'])}")  # fmt: skip
-        _print_limits(data)
+        _say_all(head_lines(data, ascii_only()))
         await _print_workers(data)
+        _say_all(exit_lines(data))
         return 0
 
     return _run(at, talk)
-
-
-def _print_limits(data: Any) -> None:
-    for row in data["limits"]:
-        _say(limit_line(LimitRow(**row), data["now"]))
 
 
 @app.command
@@ -302,7 +277,7 @@ def endpoints(*, at: At = None, as_json: Json = False, last: Last = 30) -> int:
         print_table([(column.title, column.right) for column in columns],
                      [[column.text(row) for column in columns] for row in rows])  # fmt: skip
         _say(counted_in(data["seconds"], data["uncounted"]))
-        _print_limits(data)
+        _say_all(limit_lines(data))
         return 0
 
     return _run(at, talk)
@@ -409,11 +384,13 @@ def rolling_restart(
 def _show_notices() -> Callable[[Message], None]:
     """Prints each notice of the service once."""
     shown = {""}
+    wrong: set[str] = set()
 
     def hear(message: Message) -> None:
-        service = (message.get("changes") or message.get("snapshot") or {}).get("service")
-        notice, trouble = (Service(*service).notice, Service(*service).trouble) if service else ("", "")
-        if notice not in shown and notice != trouble:  # what is wrong from before is no news
+        sections = message.get("changes") or message.get("snapshot") or {}
+        wrong.update(Notice(*values).text for values in sections.get("notices", ()))
+        notice = Service(*sections["service"]).notice if "service" in sections else ""
+        if notice not in shown and notice not in wrong:  # what is wrong from before is no news
             shown.add(notice)
             _say(notice, flush=True)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from faucet.cli.suggest import did_you_mean
 from faucet.settings import ACTIONS
+from faucet.text import did_you_mean
 
 
 def parse_keymap(text: str) -> dict[str, str]:

@@ -53,6 +53,13 @@ def _service_url(text: str) -> ServiceUrl | None:
     return parse_service_url(text) if text else None
 
 
+def _collector(text: str) -> str | None:
+    """Return `text`, if it is a URL. Raises ValueError."""
+    if text and not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", text):
+        raise ValueError(f"invalid URL {text!r}; expected one as http://localhost:4318")
+    return text or None
+
+
 def _api(text: str) -> PackageApi | None:
     """Raises ValueError."""
     return parse_api(text) if text else None
@@ -70,6 +77,15 @@ def _name(text: str) -> str:
     if not re.fullmatch(r"[^\s&;#=?\"']+", text):
         raise ValueError(f"invalid name {text!r}; expected one as in a URL: token, metrics.example.com")
     return text
+
+
+def parse_screen(text: str) -> tuple[int, int]:
+    """Return the columns and lines of a screen: `120x36`. Raises ValueError."""
+    match = re.fullmatch(r"([0-9]{1,3})x([0-9]{1,3})", text.strip())
+    columns, lines = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not (20 <= columns <= 500 and 3 <= lines <= 200):
+        raise ValueError(f"invalid size {text!r}; expected columns x lines from 20x3 to 500x200: 120x36")
+    return columns, lines
 
 
 def whole_number(_type: Any, tokens: Sequence[Token]) -> int:
@@ -125,10 +141,12 @@ _UNITS: dict[str, Callable[[str], Any]] = {
     "globs": _glob,
     "names": _name,
     "signal": units.parse_stop_signal,
+    "screen": parse_screen,
     "control": parse_control,
     "which": parse_which,
     "limit": parse_limit,
     "warmup": parse_warmup,
+    "otlp": _collector,
 }
 METAVARS = {
     "duration": "TIME",
@@ -146,9 +164,11 @@ METAVARS = {
     "globs": "GLOB",
     "names": "NAMES",
     "signal": "SIGNAL",
+    "screen": "SIZE",
     "control": "PATH",
     "limit": "LIMIT",
     "warmup": "REQUEST",
+    "otlp": "URL",
 }
 """What stands for a value of each unit in usage lines."""
 _LISTS = {"ssh": ",", "address": ",", "globs": ",", "names": ",", "limit": ";", "warmup": ";"}
@@ -186,6 +206,8 @@ def show(option: Option, value: Any) -> str:
         return ",".join(f"{name}={key}" for name, key in value.items())
     if isinstance(value, UnixAddress) and value.mode is not None:
         return f"{value}?mode={value.mode:03o}"
+    if option.unit == "screen":
+        return "x".join(map(str, value))
     if value == 0 and not isinstance(value, bool):
         return "0"  # of whatever unit
     return _SHOWN.get(option.unit, str)(value)

@@ -16,9 +16,9 @@ from cyclopts import App, ArgumentCollection, Token
 
 from faucet.cli.exit_codes import EXIT_FAILED
 from faucet.cli.misuse import Misuse
-from faucet.cli.suggest import LOOSELY, did_you_mean
 from faucet.machine import why_unreadable
 from faucet.settings import CONFIG_NAME
+from faucet.text import LOOSELY, did_you_mean
 
 sources: dict[str, str] = {}
 """Where the value of each option of this command line comes from: `--workers`, `FAUCET_WORKERS`, or a file."""

@@ -10,9 +10,9 @@ import dataclasses
 import re
 from collections.abc import Mapping, MutableMapping
 
-from faucet.cli.suggest import closest
 from faucet.cli.synonyms import NOT_NEEDED
 from faucet.settings import AttachSettings, K8sSettings, LocalSettings
+from faucet.text import closest
 
 OTHERS = {"FAUCET_PORT", "FAUCET_WORKER_ID", "FAUCET_INSTANCE", "FAUCET_OWNER", "FAUCET_SECRETS", "FAUCET_ASCII"}
 """What workers are told (Faucet may be a worker's child), what a monitor tells its runtime, and what it heeds."""

@@ -107,6 +107,8 @@ class LaneConnection(BackendConnection):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the loop. The lane ends with it: its lock says nothing about a pod."""
+        if self.exchange is not None:
+            self._lane.lanes.pause()  # the others are lost as well, perhaps, and that is known a moment later
         if self._lane.connection is self:
             self._lane.lanes.lost(self._lane)
         super().connection_lost(exc)

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from faucet import tasks
 from faucet.fleet import Refused
+from faucet.pauses import timeout
 from faucet.text import to_json
 
 GREETING = b"faucet-command/1 "
@@ -64,7 +65,7 @@ class CommandConnection(asyncio.Protocol):
 async def ask(host: str, port: int, token: str, command: dict[str, Any]) -> Any:
     """Return what the member at `host` and `port` answers to `command`. Raises Refused."""
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with timeout(PATIENCE):
             reader, writer = await asyncio.open_connection(host, port, limit=ANSWER_LIMIT)
             try:
                 writer.write(GREETING + token.encode() + b"\n" + to_json(command).encode() + b"\n")

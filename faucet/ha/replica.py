@@ -9,11 +9,22 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from time import time
+from time import monotonic, time
 from typing import Any
 
 from faucet import tasks
-from faucet.fleet import Action, Command, Group, GroupMember, Origin, Refused, StartFailed, WorkerDetails, WorkerStatus
+from faucet.fleet import (
+    Action,
+    Command,
+    Faults,
+    Group,
+    GroupMember,
+    Origin,
+    Refused,
+    StartFailed,
+    WorkerDetails,
+    WorkerStatus,
+)
 from faucet.ha import clock
 from faucet.ha.decisions import Began, Ended
 from faucet.ha.election import Election
@@ -266,9 +277,11 @@ class Replica:
         self._looking = self.proxy.pool.loop.call_later(LOOK_EVERY, self._look)
         if not self.election.is_active:
             return
-        recent, now = time() - RECENT_SECONDS, self.proxy.pool.loop.time()
-        took = [span for served in self.proxy.stats.workers.values() for when, span in served.recent if when > recent]
-        ages = [now - lease.since for lease in self.proxy.pool.dispatcher.leases()]
+        pool, recent = self.proxy.pool, time() - RECENT_SECONDS
+        served = (self.proxy.stats.workers.get(status.counted_as) for status in self.pods.statuses())
+        took = [span for one in served if one is not None for when, span in one.recent if when > recent]
+        leases = (pool.dispatcher.lease(backend) for backend in self.pods.busy().values())
+        ages = [monotonic() - lease.since for lease in leases if lease is not None]
         self.member.set_longest(max([*took, *ages], default=0.0), clock.now())
 
     # -- a planned change --------------------------------------------------------------------------------------
@@ -408,6 +421,10 @@ class Replica:
         """See Fleet."""
         trouble = self.peers.elector.trouble
         return f"Lease {self._lease}: {trouble.splitlines()[0]}" if trouble else self.pods.notice()
+
+    def faults(self) -> Faults:
+        """See Fleet."""
+        return self.pods.faults()
 
     def statuses(self) -> list[WorkerStatus]:
         """See Fleet."""

@@ -189,7 +189,7 @@ class Log(logging.Handler):
             self._format = RedactedFormat(self._format, redact)
         self._sink = None if quiet and not self._in_file else Sink(output, self._format.request, self._in_trouble)
         if self._sink is not None:
-            self.recent_log.lost = self._sink.lost
+            self.recent_log.lost, self.recent_log.trouble = self._sink.lost, self._sink.trouble
         number = getattr(logging, settings.log_level.upper())
         self._informative = number <= logging.INFO
         self.request: Callable[[Record], None] = _ignore

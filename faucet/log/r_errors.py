@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 _ERROR = re.compile(
     r"\s*(<\w*[Ee]rror\b|Error\b( in\b| ?:)|Caused by error\b|Execution halted|Traceback \(most recent)"
@@ -10,11 +11,27 @@ _ERROR = re.compile(
 
 _MESSAGE = re.compile(r"<?(\w*[Ee]rror)(?: in .*[)`])? ?:[ !]*(.+?)>?")
 
+_PLACE = re.compile(r"\s*(\S+:\d+:\d+: \S.*)")
+"""`plumber.R:19:16: unexpected '{'`"""
+
 UNFINISHED = (":", " in")
 """How the first line of an error ends, if its message follows in the next."""
 
 HALTED = "Execution halted"
 """What R writes after the error that ended it."""
+
+
+def why_failed(lines: Sequence[str]) -> str:
+    """Return what R said of why a start failed; empty: nothing. The place of a syntax error says most."""
+    for number in range(len(lines) - 1, -1, -1):
+        if match := _PLACE.fullmatch(lines[number]):
+            return match[1]
+    for number in range(len(lines) - 1, -1, -1):
+        line = lines[number].strip()
+        if is_error(line) and line != HALTED:
+            message = lines[number + 1 : number + 2] if line.endswith(UNFINISHED) else []
+            return gist(" ".join([line, *(text.strip() for text in message)]))
+    return ""
 
 
 def is_error(text: str) -> bool:

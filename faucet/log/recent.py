@@ -36,6 +36,8 @@ class RecentLog:
         self.entries: deque[Entry] = deque(maxlen=SIZE)
         self.total = 0
         """Entries ever added; the last one in `entries` has this number."""
+        self.trouble: Callable[[], str] = str
+        """Returns why lines cannot be written to the log; empty if they can."""
         self.lost: Callable[[], int] = int
         """Returns the number of lines that could not be written to the log. They are in here, while there is room."""
 

@@ -105,12 +105,15 @@ class FileOutput(Output):
                 self._replace_descriptor()
                 self._reopen.clear()
             if self._max_size and self._regular and self._size and self._size + len(batch) > self._max_size:
-                self._rotate()
+                self.rotate()
         super().write(batch)
         self._size += len(batch)
 
-    def _rotate(self) -> None:
-        """Rotate the files. The current one is moved first: if that fails, no older one has been touched."""
+    def rotate(self) -> None:
+        """Rotate the files. The current one is moved first: if that fails, no older one has been touched.
+
+        Raises OSError.
+        """
         with contextlib.suppress(FileNotFoundError):  # it was deleted
             if self._keep:
                 aside = self._path.with_name(f"{self._path.name}.0")
@@ -218,6 +221,12 @@ class Sink(Generic[Entry]):
     def lost(self) -> int:
         """Return the number of lines that could not be written since the start."""
         return self._lost_before + self._dropped + self._failed
+
+    def trouble(self) -> str:
+        """Return why lines cannot be written; empty if they can."""
+        if self._failed:
+            return self._failure
+        return "the output is stuck" if self._dropped else ""
 
     def _tell_trouble(self) -> None:
         trouble = self._failed > 0

@@ -15,7 +15,7 @@ from time import monotonic
 from typing import Any, NamedTuple, Protocol
 
 from faucet import tasks
-from faucet.fleet import Action, Origin, Refused, StartFailed, WorkerDetails, WorkerStatus
+from faucet.fleet import Action, Fault, Faults, Origin, Refused, StartFailed, WorkerDetails, WorkerStatus
 from faucet.net.commands import Programs
 from faucet.net.connect import Connector, LinkDown, NoWay, ProtocolFactory
 from faucet.net.service_url import ServiceUrl
@@ -25,7 +25,7 @@ from faucet.pods.discovery.endpoints import Answer, Denied, Endpoint, Found, Res
 from faucet.pods.discovery.kubernetes import Kubectl
 from faucet.pods.endpoint_set import EndpointSet
 from faucet.pods.gate import Gate
-from faucet.pods.pod import Pod
+from faucet.pods.pod import Pod, unreachable_pods
 from faucet.proxy.server import Proxy
 from faucet.proxy.upstream import Backend
 from faucet.settings import K8sSettings
@@ -138,6 +138,7 @@ class Pods:
         self._absent_holds: dict[tuple[str, int], _Hold] = {}  # of pods that may be back in a moment
         self._was_down = False  # the link, before it came to the state it is in
         self._warned = False
+        self._began = monotonic()
 
     # -- life cycle --------------------------------------------------------------------------------------------
 
@@ -394,6 +395,15 @@ class Pods:
         if self._link is not None and not self._link.is_up:
             return f"ssh link to {self._link.target}: {self._link.described()}"
         return self.endpoint_set.trouble
+
+    def faults(self) -> Faults:
+        """Return why pods cannot be reached, or are not known: that of the link explains all others."""
+        since = self.endpoint_set.known_since or self._began
+        if self._link is not None and not self._link.is_up:
+            return Faults(unreachable=Fault(self._link.since, self.notice(), self.count))
+        if self.endpoint_set.trouble:
+            return Faults(unreachable=Fault(since, self.endpoint_set.trouble, self.count))
+        return Faults(unreachable=unreachable_pods(list(self._pods.values())))
 
     def statuses(self) -> list[WorkerStatus]:
         """Return the status of all pods, sorted by name."""

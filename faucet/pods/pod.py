@@ -9,17 +9,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from faucet import tasks
 from faucet.backoff import Backoff
-from faucet.fleet import WorkerDetails, WorkerStatus
+from faucet.fleet import Fault, WorkerDetails, WorkerStatus
 from faucet.net.connect import Connector, LinkDown, LinkLost, why_not
 from faucet.pods.discovery.endpoints import Endpoint
 from faucet.pods.gate import Gate, GatedBackend
-from faucet.proxy.pool import PoolLease
+from faucet.proxy.holders import PoolLease
 from faucet.proxy.record import serving
 from faucet.proxy.upstream import Backend
 from faucet.units import counted, format_duration
@@ -75,6 +75,8 @@ class Pod:
         self._timeout = timeout
         self._on_trouble = on_trouble
         self._failures = 0  # in a row
+        self.failing_since = 0.0
+        """When the first connection failed, while it is unreachable."""
         self._failed_at = 0.0
         self._retrying: asyncio.Task[None] | None = None
         self._at_once = asyncio.Event()
@@ -157,6 +159,8 @@ class Pod:
         self._on_trouble()
 
     def _failed(self, error: Exception) -> None:
+        if self._retrying is None:
+            self.failing_since = monotonic()
         self._failures += 1
         self.unreached += 1
         self._failed_at = monotonic()
@@ -198,3 +202,13 @@ class Pod:
         if self._retrying is None:
             self._at_once.clear()
         return self._retrying is not None
+
+
+def unreachable_pods(pods: Sequence[Pod]) -> Fault | None:
+    """Return which pods accept no connection, and why the first of them does not; None: all do."""
+    found = sorted((pod for pod in pods if pod.next_try is not None and pod.linked), key=lambda pod: pod.failing_since)
+    if not found:
+        return None
+    fact = f"{len(found)} of {counted(len(pods), 'pod')} cannot be reached: {found[0]}: {found[0].trouble}"
+    detail = "\n".join(f"{pod} ({pod.endpoint}): {pod.trouble}" for pod in found)
+    return Fault(found[0].failing_since, fact, len(found), detail)

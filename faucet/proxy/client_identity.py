@@ -31,6 +31,10 @@ _SENT_ID = re.compile(rb"\r\nfaucet-request-uuid:[ \t]*([!-~]{1,128})[ \t]*\r\n"
 """One that a client sent is shown if it is short and printable."""
 
 
+_TRACEPARENT = re.compile(rb"\r\ntraceparent:[ \t]*([0-9a-f-]{55})[ \t]*\r\n", re.IGNORECASE)
+"""Version 00 of W3C Trace Context, 3.2."""
+
+
 class Introduced(NamedTuple):
     """A request after it."""
 
@@ -40,6 +44,8 @@ class Introduced(NamedTuple):
     """The address to show."""
     request_id: str
     """Empty: it has none."""
+    trace: str = ""
+    """Its `traceparent`; empty if it has none, or nobody wants it."""
 
 
 class ClientIdentity:
@@ -50,13 +56,14 @@ class ClientIdentity:
         self._ip_from = settings.ip_from
         self._trust = settings.trust
         self._request_id = settings.request_id
+        self._traces = settings.otel_endpoint is not None
         ours = [*FORWARDED] if settings.forwarded else []
         self._lookalikes = lookalikes([*ours, REQUEST_ID] if settings.request_id else ours)
 
     @property
     def needed(self) -> bool:
         """Whether it does anything."""
-        return self._forwarded or self._request_id or self._ip_from != "client"
+        return self._forwarded or self._request_id or self._traces or self._ip_from != "client"
 
     def __call__(self, head: RequestHead, peer: str) -> Introduced:
         """Introduce the client `peer`, as whose the connection is known."""
@@ -73,7 +80,12 @@ class ClientIdentity:
             fields += self._forwarded_fields(head, peer)
         if fields:
             raw = append_fields(raw, fields)
-        return Introduced(raw, client_of(head.raw, self._ip_from, peer, self._trust), request_id)
+        client = client_of(head.raw, self._ip_from, peer, self._trust)
+        return Introduced(raw, client, request_id, self._trace_of(raw))
+
+    def _trace_of(self, raw_head: bytes) -> str:
+        sent = _TRACEPARENT.search(raw_head) if self._traces else None
+        return sent[1].decode("ascii") if sent is not None else ""
 
     def _forwarded_fields(self, head: RequestHead, peer: str) -> list[tuple[bytes, bytes]]:
         fields = forwarded_fields(peer, "http", head.fields.host)

@@ -11,7 +11,8 @@ from faucet import machine
 from faucet.proxy.budget import FREE, Budget
 from faucet.proxy.client_identity import ClientIdentity
 from faucet.proxy.deadlines import DRAIN_SECONDS, RATE_SECONDS, Timeouts
-from faucet.proxy.pool import Pool, Upstream
+from faucet.proxy.holders import Upstream
+from faucet.proxy.pool import Pool
 from faucet.proxy.pressure import Pressure
 from faucet.proxy.spool import SpoolSpace, directory_on_disk
 from faucet.proxy.trim import Trimmer, system_trim

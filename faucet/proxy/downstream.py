@@ -22,8 +22,9 @@ from faucet.proxy.deadlines import RATE_SECONDS
 from faucet.proxy.error_responses import CONTINUE, answer
 from faucet.proxy.exchange import Exchange
 from faucet.proxy.failures import Phase
+from faucet.proxy.holders import Upstream
 from faucet.proxy.outflow import Outflow
-from faucet.proxy.pool import SHUTTING_DOWN, Pool, Upstream
+from faucet.proxy.pool import SHUTTING_DOWN, Pool
 from faucet.proxy.record import refused
 from faucet.proxy.tunnel import Tunnel
 
@@ -148,7 +149,8 @@ class ClientConnection(Outflow):
             return
         exchange = self.exchange = Exchange(self.pool, self.clients.budget, self.clients.space, self, head, body)
         if self._introduce is not None:
-            head.raw, exchange.account.client, exchange.account.request_id = self._introduce(head, self.peer)
+            account = exchange.account
+            head.raw, account.client, account.request_id, account.trace = self._introduce(head, self.peer)
         if self.pool.refusing:
             self.pool.refuse(exchange, "shutdown", SHUTTING_DOWN)
         elif body is None:

@@ -18,8 +18,9 @@ from faucet.pauses import Later
 from faucet.proxy.budget import Budget
 from faucet.proxy.error_responses import answer
 from faucet.proxy.failures import MAX_SENDS, RETRY_GRACE, Event, Facts, Fate, Lock, Loss, Phase, Verdict, after
+from faucet.proxy.holders import Holder, PoolLease, Upstream
 from faucet.proxy.intake import Intake
-from faucet.proxy.pool import NO_DESCRIPTORS, Holder, Pool, PoolLease, Upstream
+from faucet.proxy.pool import NO_DESCRIPTORS, Pool
 from faucet.proxy.record import CLIENT_CLOSED_REQUEST, Account
 from faucet.proxy.sides import Downstream, UpstreamConnection
 from faucet.proxy.spool import SpoolSpace

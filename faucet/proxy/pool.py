@@ -13,14 +13,15 @@ from collections import deque
 from collections.abc import Callable
 from operator import attrgetter
 from time import monotonic, time
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple
 
 from faucet.net.descriptors import Descriptors
 from faucet.pauses import EARLIEST, Pauses
 from faucet.proxy.deadlines import Timeouts
+from faucet.proxy.holders import Holder, PoolLease, Upstream
 from faucet.proxy.limit_classes import ClassTimeouts, LimitClasses, why_expired, why_full
-from faucet.proxy.limits import LimitedDispatcher, RequestClass
-from faucet.proxy.locks import Dispatcher, Lease, QueueFull
+from faucet.proxy.limits import LimitedDispatcher
+from faucet.proxy.locks import Dispatcher, QueueFull
 from faucet.proxy.record import Account
 from faucet.proxy.stats import Record, Stats
 from faucet.settings import ProxySettings
@@ -39,76 +40,6 @@ LEAST_GRACE = 1.0
 
 RECENT_SECONDS = 60.0
 """How long ago a service time tells what to expect."""
-
-
-class Holder:
-    """Whoever may hold the lock of a worker: a request, a health check, or nobody but the clock."""
-
-    __slots__ = ("account", "lease", "request_class")
-
-    account: Account
-    request_class: RequestClass[Holder]
-    """Which limit it is under. Set where there are limits, when it asks for a lock in its turn."""
-
-    def __init__(self) -> None:
-        self.lease: PoolLease | None = None
-
-    @property
-    def at_work(self) -> bool:
-        """The worker whose lock it holds, or held until now, has its request and has not answered."""
-        return True
-
-    @property
-    def is_elsewhere(self) -> bool:
-        """Another Faucet has it, or gets it."""
-        return self.lease is not None and self.lease.worker.queues
-
-    def granted(self, lease: PoolLease) -> None:
-        """It holds a lock now."""
-        self.lease = lease
-        self.account.granted(lease.worker.name, lease.since)
-
-    def has_to_wait(self) -> None:
-        """No worker is free: it is in the queue."""
-
-    def lock_gone(self) -> None:
-        """The worker is gone, and its lock with it."""
-        self.lease = None
-
-    def refuse(self, status: int, detail: str, retry_after: int | None = None) -> None:
-        """It gets no worker."""
-
-    def timed_out(self) -> None:
-        """The request timeout is over, and it holds the lock still."""
-
-    def give_up_waiting(self) -> None:
-        """The service ends: if nobody waits for this but us, because its worker might answer late, do not."""
-
-    def abandon(self, detail: str) -> None:
-        """The service ends now."""
-
-    def internal_error(self) -> None:
-        """A bug of ours, already logged. The lock must not be lost with it."""
-
-
-class Upstream(Protocol):
-    """A worker, as its lock needs it. One per incarnation: a worker that was restarted is another."""
-
-    name: str
-    gone: bool
-    """It was removed."""
-    lock_grace: float | None
-    """Seconds that it stays locked if it does not answer in time; None: it can be ended, and is."""
-    queues: bool
-    """It is another Faucet, which has a queue, locks and deadlines of its own: it is not to blame for the time that a
-    request takes, and has to learn that a client has left."""
-    on_unreachable: Callable[[Exception], None]
-    on_hung: Callable[[Account], None]
-
-    def begin(self, exchange: Any) -> None:
-        """Send the request of an Exchange, which holds the lock."""
-
-    def __hash__(self) -> int: ...
 
 
 class CutOff(Holder):
@@ -137,10 +68,6 @@ class CutOff(Holder):
         """The worker is gone."""
         super().lock_gone()
         self._timer.cancel()
-
-
-PoolLease: TypeAlias = Lease[Holder, Upstream]
-"""The lock of a worker, in somebody's hands."""
 
 
 class Interruption(NamedTuple):

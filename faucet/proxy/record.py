@@ -24,7 +24,7 @@ class Account(Record):
         self.received = received
         self.status = self.sent = self.number = 0  # numbered by whoever names it while it is queued
         self.ended = self.waited = self.service = self.left = 0.0
-        self.worker = self.note = self.request_id = self.error = ""
+        self.worker = self.note = self.request_id = self.error = self.trace = ""
         self.ready_at = 0.0
         """When the request was in hand."""
         self.granted_at = 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from faucet.proxy.pool import Upstream
+from faucet.proxy.holders import Upstream
 
 
 class Downstream(Protocol):

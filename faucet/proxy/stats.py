@@ -68,6 +68,8 @@ class Record:
     """Seconds of `service` for which the client was gone: the worker computed for nobody."""
     request_id: str = ""
     """Its Faucet-Request-Uuid; empty if nobody asked for one."""
+    trace: str = ""
+    """Its `traceparent`, if traces are sent somewhere; else empty."""
     error: str = ""
     """The last error that its worker wrote while it held the lock; may be known a moment after the end."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 
-from faucet.proxy.pool import Upstream
+from faucet.proxy.holders import Upstream
 
 LAST_WORDS_SECONDS = 1.0
 """How long what a worker has sent before it exited may take to reach its client."""

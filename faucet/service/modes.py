@@ -22,7 +22,7 @@ from faucet.pods.discovery.choose import choose
 from faucet.pods.fleet import Pods
 from faucet.pods.gate import Gate
 from faucet.proxy.server import Proxy
-from faucet.service.replicas import replica
+from faucet.service.replicas import looking_for_others, replica
 from faucet.settings import DemoSettings, K8sSettings, Span, SshSettings
 from faucet.ssh.secrets import Secrets
 from faucet.workers.cpus import available_cpus
@@ -128,7 +128,10 @@ def pods_site(url: ServiceUrl, settings: K8sSettings, secrets: Secrets) -> Site:
         )  # fmt: skip
 
     described = f"{url} through {' or '.join(map(str, settings.via_ssh))}" if settings.via_ssh else str(url)
-    return Site(str(url), "its pods", "k8s", described, far if settings.via_ssh else near)
+    if settings.via_ssh:
+        return Site(str(url), "its pods", "k8s", described, far)
+    alone = _alone if settings.ha else lambda _: looking_for_others(url, settings)
+    return Site(str(url), "its pods", "k8s", described, near, alone)
 
 
 def _tls(url: ServiceUrl, settings: K8sSettings) -> ssl.SSLContext | None:

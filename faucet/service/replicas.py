@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from secrets import token_hex
 
+from faucet import tasks
 from faucet.fleet import StartFailed
 from faucet.ha.election import Election
 from faucet.ha.identity import identity_of
 from faucet.ha.lease_client import LeaseClient
+from faucet.ha.record import Identity
 from faucet.ha.replica import Replica
 from faucet.ha.timing import Timing
 from faucet.net.address import is_address
 from faucet.net.service_url import ServiceUrl
-from faucet.pods.discovery.endpoint_slices import service_of
+from faucet.pods.discovery.endpoint_slices import ApiError, service_of
+from faucet.pods.discovery.endpoints import Unusable
 from faucet.pods.discovery.in_cluster import InCluster, in_cluster
 from faucet.pods.fleet import Pods
 from faucet.proxy.server import Proxy
 from faucet.settings import K8sSettings
+
+_log = logging.getLogger("faucet")
 
 MakePods = Callable[[Proxy, Replica], Pods]
 
 OUTSIDE = (
     "--ha needs the Kubernetes API, as a pod with a service account has it: run Faucet in the cluster, and see "
     "docs/kubernetes.md for the Role"
+)
+
+ANOTHER = (
+    "%s serves the same pods (Lease %s), and this Faucet does not know which of them are busy: a pod may get two "
+    "requests at once. Start this one with --ha, or end one of both"
 )
 
 
@@ -58,3 +71,32 @@ def lease_of(url: ServiceUrl, settings: K8sSettings, api: InCluster, timing: Tim
         return LeaseClient(api, api.namespace, settings.lease, timing)
     service = service_of(url.host, api.namespace)
     return LeaseClient(api, service.namespace, settings.lease or f"faucet-{service.name}", timing)
+
+
+@contextlib.asynccontextmanager
+async def looking_for_others(
+    url: ServiceUrl, settings: K8sSettings, api: InCluster | None = None
+) -> AsyncIterator[None]:
+    """Without --ha: warn if another Faucet serves the same pods, as far as its Lease may be read."""
+    task = tasks.start(_warn_of_others(url, settings, api or in_cluster()), "look for another Faucet")
+    try:
+        yield
+    finally:
+        await tasks.end(task)
+
+
+async def _warn_of_others(url: ServiceUrl, settings: K8sSettings, api: InCluster | None) -> None:
+    """A Lease that is renewed within its duration has a holder that is alive."""
+    if api is None or (is_address(url.host) and settings.lease is None):
+        return
+    lease = lease_of(url, settings, api, Timing())
+    with contextlib.suppress(OSError, TimeoutError, ApiError, Unusable):  # it may not be read, and that is all right
+        first = await lease.read()
+        if first is None or not first.record.holder:
+            return
+        await asyncio.sleep(first.record.lease_duration)
+        second = await lease.read()
+        if second is not None and second.record.holder and second.version != first.version:
+            identity = Identity.parse(second.record.holder)
+            name = identity.name if identity is not None else second.record.holder
+            _log.warning(ANOTHER, name, lease)

@@ -57,8 +57,8 @@ class Supervised:
 
     def _status(self) -> str:
         dispatcher = self._runtime.proxy.pool.dispatcher
-        notice = self._runtime.fleet.notice()
+        service = self._runtime.service()
         return (
-            f"{self._runtime.service().state} with {self._runtime.fleet.described()}, {dispatcher.locked} busy, "
-            f"{dispatcher.waiting} waiting" + (f"; {notice}" if notice else "")
+            f"{service.state} with {self._runtime.fleet.described()}, {dispatcher.locked} busy, "
+            f"{dispatcher.waiting} waiting" + (f"; {service.notice}" if service.notice else "")
         )

@@ -7,11 +7,11 @@ The same keys make a `[[limit]]` table of `faucet.toml`.
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass
 from typing import Any
 
+from faucet.text import LOOSELY, did_you_mean
 from faucet.units import format_duration, parse_duration
 
 MOST_PRIORITY = 9
@@ -97,9 +97,8 @@ def _known(key: str) -> str:
     """Return the field that is meant. Raises ValueError."""
     name = key.replace("_", "-")
     if name not in _VALUES:
-        close = difflib.get_close_matches(name, _VALUES, 1)
-        hint = f"did you mean {close[0]}?" if close else f"expected {', '.join(_VALUES)}"
-        raise ValueError(f"a limit has no {key!r}; {hint}")
+        hint = did_you_mean(name, _VALUES, LOOSELY) or f"; expected {', '.join(_VALUES)}"
+        raise ValueError(f"a limit has no {key!r}{hint}")
     return name.replace("-", "_")
 
 

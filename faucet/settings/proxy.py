@@ -8,7 +8,7 @@ from typing import Literal
 
 from faucet.http1.forwarded import Trust
 from faucet.settings.limit import EXAMPLE, Limit
-from faucet.settings.option import KIB, MESSAGES, MIB, QUEUE, option
+from faucet.settings.option import KIB, LOG, MESSAGES, MIB, QUEUE, option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +163,15 @@ class ProxySettings:
     )
     request_id: bool = option(
         False, "Add a Faucet-Request-Uuid to requests that have none; it is in the log, too.", MESSAGES
+    )
+    otel_endpoint: str | None = option(
+        None,
+        "Send traces and metrics to this OpenTelemetry collector, by OTLP over HTTP.",
+        LOG,
+        unit="otlp",
+        shown="off, or as OTEL_EXPORTER_OTLP_ENDPOINT says",
+        example="http://localhost:4318",
+        detail="It needs two packages: [operations.md](operations.md#traces-by-opentelemetry).",
     )
     max_body: int | None = option(
         None, "Longest request body; a longer one gets 413.", MESSAGES, unit="size", shown="none", example="50MiB"

@@ -17,16 +17,17 @@ from typing import Any
 from faucet import __version__
 from faucet.fleet import Fleet, Refused
 from faucet.log.recent import Entry, RecentLog
-from faucet.proxy.pool import Holder
+from faucet.proxy.holders import Holder
 from faucet.proxy.record import Account, describe
 from faucet.proxy.server import Proxy
 from faucet.proxy.stats import Record
 from faucet.status.endpoints import Endpoints
 from faucet.status.history import WINDOW, History, Window, counters_of
 from faucet.status.limits import limit_rows
+from faucet.status.notices import LogLoss, Queue, State, is_pressed, notices
 from faucet.status.quantiles import figure
 from faucet.status.rows import epoch, moment, worker_details, worker_row
-from faucet.status.snapshot import LogRow, RequestRow, SecondRow, Service, Totals, WaitingRow, WorkerRow
+from faucet.status.snapshot import LogRow, Notice, RequestRow, SecondRow, Service, Totals, WaitingRow, WorkerRow
 
 _log = logging.getLogger("faucet")
 
@@ -35,6 +36,9 @@ SNAPSHOT_AGE = 0.02
 
 REFUSALS_SECONDS = 10.0
 """Seconds between two events about refused requests."""
+
+REFUSING_SECONDS = 10
+"""Seconds for which a refused request says that the queue is under pressure."""
 
 QUEUE_ROWS = 200
 """Queued requests in a snapshot; `Totals.waiting` counts all of them."""
@@ -60,10 +64,13 @@ class Runtime:
     ask_active: Callable[[dict[str, Any]], Any] | None = None
     """Asks the active of several Faucets a command; None: this is the only one."""
     owned: bool = False
+    black_box: str = ""
     state: str = "starting"
     started: float = 0.0
     endpoints: Endpoints = field(default_factory=Endpoints)
     """Up to a second old, but for `follow`."""
+    _pressed_since: float | None = None
+    _log_loss: LogLoss | None = None
     history: History = field(default_factory=lambda: History(now()))
     _numbered: int = 0
     _refusals_told: int = 0
@@ -84,7 +91,7 @@ class Runtime:
             version=__version__,
             mode=self.mode,
             owned=self.owned,
-            notice=self.fleet.notice(),
+            notice=self.fleet.notice() or next((notice.text for notice in self.notices()), ""),
             resolved_by=origin.resolved_by,
             resolved=moment(origin.resolved),
             trouble=origin.trouble,
@@ -94,11 +101,12 @@ class Runtime:
             link_detail=origin.link_detail,
             actions=tuple(self.fleet.actions),
             template=origin.template,
+            black_box=self.black_box,
             group=origin.group,
         )
 
     def readiness(self) -> tuple[bool, str]:
-        """Return whether it should get requests, and why: a worker takes some, or it relays to another Faucet."""
+        """Return whether it should get requests, and why: a worker takes them, or would be started, or an active is."""
         rows, service = self.workers(), self.service()
         ready = sum(row.state in ("ready", "busy") for row in rows)
         words = f"{service.state}: {ready} of {self.fleet.count} workers ready"
@@ -121,6 +129,38 @@ class Runtime:
         self.history.tick(self.proxy.stats, dispatcher.locked, dispatcher.waiting, now())
         self.endpoints.follow(self.proxy.stats)
         self._tell_refusals()
+        self._watch_queue()
+        self._watch_log()
+
+    def _watch_queue(self) -> None:
+        """Take note of when the queue comes under pressure, and when that is over."""
+        self._pressed_since = (self._pressed_since or monotonic()) if is_pressed(self._queue_state()) else None
+
+    def _watch_log(self) -> None:
+        """Take note of lines that the log has lost."""
+        why, lost = self.recent_log.trouble(), self.recent_log.lost()
+        since = self._log_loss.since if self._log_loss is not None else monotonic()
+        self._log_loss = LogLoss(since, why, lost) if why else None
+
+    def _queue_state(self) -> Queue:
+        dispatcher = self.proxy.pool.dispatcher
+        excused = self.proxy.pool.draining or self.proxy.pool.outage
+        refused = counters_of(self.proxy.stats).refused - self.window(REFUSING_SECONDS).since.refused
+        oldest = dispatcher.oldest
+        return Queue(
+            waiting=dispatcher.waiting,
+            limit=dispatcher.queue_limit,
+            oldest=monotonic() - oldest if oldest is not None else 0.0,
+            timeout=dispatcher.queue_timeout or 0.0,
+            refused=0 if excused else refused,
+            since=self._pressed_since,
+            held_by=tuple(describe(lease.holder.account) for lease in dispatcher.leases()),
+        )
+
+    def notices(self) -> list[Notice]:
+        """Return what is wrong, the worst first."""
+        state = State(monotonic(), self.fleet.count, self.fleet.faults(), self._queue_state(), self._log_loss)
+        return [notice._replace(since=epoch(notice.since)) for notice in notices(state)]
 
     def window(self, seconds: float = WINDOW) -> Window:
         """Return the history of the last `seconds`, up to now."""
@@ -139,8 +179,9 @@ class Runtime:
         self._refusals_told += refused
         self._tell_next = monotonic() + REFUSALS_SECONDS
 
-    def totals(self, window: Window) -> Totals:
+    def totals(self, window: Window | None = None) -> Totals:
         """Return the totals of the window and of now."""
+        window = window or self.window()
         stats, dispatcher = self.proxy.stats, self.proxy.pool.dispatcher
         times, after, before = window.times(), counters_of(stats), window.since
         return Totals(
@@ -218,6 +259,7 @@ class Runtime:
             "queue": self.queue(),
             "seconds": self.seconds(),
             "limits": limit_rows(self.proxy.pool),
+            "notices": self.notices(),
         }
 
     def shared_snapshot(self, seconds: float = WINDOW) -> dict[str, Any]:

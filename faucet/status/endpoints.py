@@ -88,7 +88,7 @@ class Endpoints:
         """Count these requests, which ended in this order."""
         groups: dict[tuple[int, str], list[Record]] = {}
         for record in records:
-            key = int(record.ended // STEP), self._admitted(record)
+            key = int(record.ended // STEP), self.name_of(record)
             group = groups.get(key)
             if group is None:
                 group = groups[key] = []
@@ -124,7 +124,7 @@ class Endpoints:
                 self._size -= _size(self._slices.popleft())
         return self._slices[-1][1]
 
-    def _admitted(self, record: Record) -> str:
+    def name_of(self, record: Record) -> str:
         """Return the name that a request is counted under.
 
         A client may ask for anything. Only what a worker has answered, and not with 4xx, has a name of its own.

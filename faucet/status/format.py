@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from faucet.status.snapshot import LogRow, RequestRow
+from faucet.status.columns import format_age
+from faucet.status.snapshot import LogRow, Notice, RequestRow
 from faucet.units import format_duration, format_size
 
 
@@ -18,6 +19,12 @@ def log_prefix(row: LogRow) -> str:
     if row.source in ("out", "err"):
         return f"worker {row.worker} {row.source} | "
     return "" if row.source == "info" else f"{row.source}: "
+
+
+def notice_line(notice: Notice, now: float, ascii_only: bool) -> str:
+    """Return a notice as a line: a sign, what is wrong, and for how long."""
+    sign = "x" if ascii_only else "✖"
+    return f"{sign if notice.level == 'error' else '!'} {notice.text} (for {format_age(now - notice.since)})"
 
 
 def request_text(row: RequestRow) -> str:

@@ -13,7 +13,7 @@ from faucet.status.quantiles import figure
 from faucet.status.snapshot import WorkerRow
 
 if TYPE_CHECKING:
-    from faucet.proxy.pool import PoolLease
+    from faucet.proxy.holders import PoolLease
     from faucet.proxy.server import Proxy
 
 EPOCH = time() - monotonic()
@@ -58,6 +58,8 @@ def worker_row(status: WorkerStatus, proxy: Proxy, window: Window) -> WorkerRow:
         **_figures(status.counted_as, proxy, window),
         restarts=status.restarts,
         address=status.address,
+        exited=0.0 if status.last_exit is None else epoch(status.last_exit.when),
+        exit="" if status.last_exit is None else status.last_exit.text,
     )
 
 
@@ -65,7 +67,10 @@ def worker_details(details: WorkerDetails, proxy: Proxy, window: Window) -> dict
     """Return all details of a worker: its row, what its fleet knows, and its latest service times in seconds."""
     stats = proxy.stats.workers.get(details.status.counted_as, NOTHING)
     row = worker_row(details.status, proxy, window)
-    return {"row": row, **details.values, "durations": [seconds for _, seconds in stats.recent]}
+    values = dict(details.values)
+    if "exits" in values:
+        values["exits"] = [(epoch(ended.when), ended.text) for ended in values["exits"]]
+    return {"row": row, **values, "durations": [seconds for _, seconds in stats.recent]}
 
 
 def _state(status: WorkerStatus, locked: bool) -> tuple[str, str]:

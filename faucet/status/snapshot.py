@@ -31,7 +31,7 @@ class Service(NamedTuple):
     owned: bool
     """Whether it ends with the monitor that started it."""
     notice: str
-    """A sentence about what is happening, e.g. a rolling restart; may be empty."""
+    """A sentence about what is happening, e.g. a rolling restart, or else about what is wrong; may be empty."""
     resolved_by: str
     resolved: float
     trouble: str
@@ -44,6 +44,8 @@ class Service(NamedTuple):
     """Commands that its workers can be given, as in `fleet.Fleet`."""
     group: Group | None = None
     """The Faucets of the service; None: this is the only one."""
+    black_box: str = ""
+    """Where the last hour is recorded: a path and its limit in bytes, as a text; empty if nowhere."""
     template: int = -1
     """As in `fleet.Origin`."""
 
@@ -86,6 +88,26 @@ class WorkerRow(NamedTuple):
     """`10.244.1.11:8000`; empty for a worker on this machine."""
     left: float = 0.0
     """When the client of the request that holds the lock left; 0: it has not."""
+    exited: float = 0.0
+    """When its process ended last though nobody had asked for that; 0: it never has."""
+    exit: str = ""
+    """How: `crashed (SIGSEGV) while serving GET /segv from 10.0.0.7 after 1.4s, 124MiB`."""
+
+
+class Notice(NamedTuple):
+    """Something that is wrong until further notice."""
+
+    kind: str
+    """`start`, `reload`, `pods`, `queue`, `crashes` or `log`."""
+    level: str
+    """`error` or `warning`."""
+    since: float
+    text: str
+    """What is wrong, in one line."""
+    detail: str = ""
+    """All that is known of it, in lines: what R has written."""
+    command: str = ""
+    """A command that repairs it; empty if none is known."""
 
 
 class WaitingRow(NamedTuple):

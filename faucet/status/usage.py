@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
+from faucet.units import format_size
+
 if TYPE_CHECKING:
     import psutil
 
@@ -20,6 +22,12 @@ class Usage(NamedTuple):
     """The same, with each page that it shares divided among those that share it; 0: not measured."""
     uss: int = 0
     """What is its own, and would be free without it; 0: not measured."""
+
+    @property
+    def text(self) -> str:
+        """`CPU 3 %, memory 410MiB, 20MiB of it its own`."""
+        own = f", {format_size(self.uss)} of it its own" if self.uss else ""
+        return f"CPU {self.cpu:.0f} %, memory {format_size(self.rss)}{own}"
 
 
 def sample_usage(pids: Mapping[int, object], seen: dict[int, object], shared: bool = False) -> dict[int, Usage]:

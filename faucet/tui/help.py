@@ -24,6 +24,7 @@ Log, requests, queue, events, lanes, endpoints
   w                 wrap long lines              ← →     scroll sideways
   m                 insert a mark                c       clear
   y                 copy the line (OSC 52)       S       save all lines to a file
+                    in the workers: copy the command in the banner, if there is one
   ⏎                 details of a request or line
   n  p              next or previous error       C       copy a request as a curl command
 
@@ -42,6 +43,7 @@ Endpoints (6): which take the workers' time
   s                 sort by the next column      ⏎       only its requests, esc for all of them again
 
 General
+  N  click banner   all that is known of what is wrong; y copies the command that repairs it
   space             pause the screen             ctrl+p  all commands and themes
   q  ctrl+c         detach or stop; ctrl+c again selects the next answer
   ?                 this help

@@ -8,7 +8,17 @@ from typing import Any
 
 from faucet.control.protocol import Message
 from faucet.status.history import SECONDS
-from faucet.status.snapshot import LimitRow, LogRow, RequestRow, SecondRow, Service, Totals, WaitingRow, WorkerRow
+from faucet.status.snapshot import (
+    LimitRow,
+    LogRow,
+    Notice,
+    RequestRow,
+    SecondRow,
+    Service,
+    Totals,
+    WaitingRow,
+    WorkerRow,
+)
 from faucet.tui.holds import Holds
 
 LINES = 5000
@@ -31,6 +41,8 @@ class Model:
         self.totals: Totals | None = None
         self.workers: dict[str, WorkerRow] = {}
         self.queue: list[WaitingRow] = []
+        self.notices: list[Notice] = []
+        """What is wrong, the worst first."""
         self.seconds: deque[SecondRow] = deque(maxlen=SECONDS)
         self.limits: list[LimitRow] = []
         self.log: deque[LogItem] = deque(maxlen=LINES)
@@ -129,6 +141,8 @@ class Model:
         self.holds.see(self.workers.values(), now)
         if "queue" in sections:
             self.queue = [WaitingRow(*values) for values in sections["queue"]]
+        if "notices" in sections:
+            self.notices = [Notice(*values) for values in sections["notices"]]
         if "seconds" in sections:
             self.seconds.extend(SecondRow(*values) for values in sections["seconds"])
         if "limits" in sections:

@@ -113,6 +113,7 @@ def worker_details(details: dict[str, Any], usage: Callable[[int], str], width: 
     since = f", in service since {clock(row.since)}" if details["took"] and row.since else ""
     reason = f": {visible(row.reason)}" if row.reason else ""
     requests = [request_line(RequestRow(**request)).text for request in details["requests"]]
+    exits = [f"{clock(when)}  {text}" for when, text in details["exits"]] if "exits" in details else None
     lines = [
         f"state        {row.state}{since}{reason}",
         f"lock         {visible(lock)}",
@@ -127,7 +128,7 @@ def worker_details(details: dict[str, Any], usage: Callable[[int], str], width: 
         *(_command(details) if "command" in details else ()),
         "",
         *_latencies(details["durations"], width, plain),
-        *_section("Latest exits of its processes:", details.get("exits"), "none yet"),
+        *_section("Latest exits of its processes:", exits, "none yet"),
         *_section("Latest requests:", requests, "none yet"),
         *_section("Last lines of output:", details.get("last_lines"), "none"),
     ]

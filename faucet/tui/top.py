@@ -66,14 +66,16 @@ class HeaderLine(PaintedLines):
         glyph, paint = GLYPHS.get(service.state, ("?", "warning"))
         name, title = " faucet ", visible(_short(service.title, width, plain))
         where = f"  {service.url if width >= ROOMY else f':{service.port}'}"
-        state = f"  {'*' if plain else glyph} {service.state}"
+        old = any(notice.kind == "reload" for notice in model.notices)
+        state = f"  {'*' if plain else glyph} {service.state}{' OLD CODE' if old else ''}"
+        paint = "warning" if old and paint == "ok" else paint
         most = max(width - len(name + where + state) - 1, 0)  # the state is never cut
         if cell_len(title) > most:
             title = fit(title, most, plain=plain)
         left: list[tuple[str, str]] = [(name, "strong"), (f" {title}", "text"), (where, "title"), (state, paint)]
         room = max(width - sum(len(text) for text, _ in left) - 3, 0)
-        own_trouble = service.trouble if not service.resolved_by else ""  # has a line of its own
-        notice = remark or (service.notice if service.notice != own_trouble else "")
+        in_banner = any(notice.text == service.notice for notice in model.notices)
+        notice = remark or ("" if in_banner else service.notice)
         age = f"up {format_age(model.now() - service.started)}  pid {service.pid}"
         load = _load(model.totals)
         if load and len(load) + len(age) + 2 <= room:
@@ -100,17 +102,12 @@ def _short(title: str, width: int, plain: bool) -> str:
 
 
 class OriginLine(PaintedLines):
-    """For pods: how they are discovered and reached. For local workers: what is wrong, as long as it is."""
+    """For pods: how they are discovered and reached."""
 
     def show_service(self, service: Service | None, now: float, plain: bool) -> None:
         """Show the line, or hide it if there is nothing to show."""
-        self.display = service is not None and bool(service.resolved_by or service.trouble)
+        self.display = service is not None and bool(service.resolved_by)
         if service is None or not self.display:
-            return
-        if not service.resolved_by:
-            text = f" {'x' if plain else '✖'} {visible(service.trouble)}"
-            # Its own width is 0 until it is displayed.
-            self.show([[(fit(text, self.app.size.width, plain=plain), "error")]])
             return
         parts: list[tuple[str, str]] = [(" ", "text")]
         if group := group_of(service.group):

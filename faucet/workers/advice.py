@@ -10,7 +10,7 @@ from typing import NamedTuple
 from faucet.workers.layouts import text_of
 from faucet.workers.near_misses import ANNOTATION
 from faucet.workers.ports import PLUMBER_PORTS
-from faucet.workers.program import INSTALL_PACKAGE, INSTALL_PLUMBER, Program, uses_renv
+from faucet.workers.program import INSTALL_COMMAND, INSTALL_PACKAGE, INSTALL_PLUMBER, Program, uses_renv
 
 _PACKAGE = r"[‘'\"“]?(?P<package>[A-Za-z0-9.]+)"
 
@@ -47,6 +47,15 @@ class Advice(NamedTuple):
     """What is wrong, in the few characters of a table's cell, the telling word first."""
     text: str = ""
     """One sentence with the next step in it."""
+    command: str = ""
+    """The command in it that repairs it; empty if none does."""
+
+
+class _Step(NamedTuple):
+    """A sentence, and the command in it."""
+
+    text: str
+    command: str = ""
 
 
 NONE = Advice()
@@ -58,93 +67,87 @@ def advice(last_lines: Sequence[str], program: Program) -> Advice:
     for pattern, advise, fact in _ADVICE:
         if matches := list(pattern.finditer(text)):
             match = matches[-1]
-            return Advice(fact.format(**match.groupdict()), advise(match, text, program))
+            return Advice(fact.format(**match.groupdict()), *advise(match, text, program))
     return NONE
 
 
-def _missing(match: re.Match[str], text: str, program: Program) -> str:
+def _missing(match: re.Match[str], text: str, program: Program) -> _Step:
     package = match["package"]
     parent = _NEEDED_BY.search(text)
     needed = f", which {parent['parent']} needs," if parent and parent["parent"] != package else ""
-    return f"The R package {package}{needed} is missing; {_install(package, program)}"
+    return _install(f"The R package {package}{needed} is missing", package, program)
 
 
-def _install(package: str, program: Program) -> str:
+def _install(fault: str, package: str, program: Program, then: str = "; ") -> _Step:
     """How to get a package. What renv has recorded is installed in the versions that the project was made with."""
     if package != "renv" and uses_renv(program.directory):
-        return (
-            "install what this renv project has recorded: "
-            f"cd {shlex.quote(str(program.directory))} && {_rscript(program)} -e 'renv::restore()'"
-        )
-    text = INSTALL_PLUMBER if package == "plumber" else INSTALL_PACKAGE
-    return text.format(package=package, rscript=_rscript(program))
+        command = f"cd {shlex.quote(str(program.directory))} && {_rscript(program)} -e 'renv::restore()'"
+        return _Step(f"{fault}{then}install what this renv project has recorded: {command}", command)
+    template = INSTALL_PLUMBER if package == "plumber" else INSTALL_PACKAGE
+    text = template.format(package=package, rscript=_rscript(program))
+    return _Step(f"{fault}{then}{text}", INSTALL_COMMAND.format(package=package, rscript=_rscript(program)))
 
 
 def _rscript(program: Program) -> str:
     return shlex.quote(program.rscript or "Rscript")
 
 
-def _too_old(match: re.Match[str], text: str, program: Program) -> str:
-    return f"The R package {match['package']} has to be {match['wanted']}; {_install(match['package'], program)}"
+def _too_old(match: re.Match[str], text: str, program: Program) -> _Step:
+    return _install(f"The R package {match['package']} has to be {match['wanted']}", match["package"], program)
 
 
-def _broken(match: re.Match[str], text: str, program: Program) -> str:
+def _broken(match: re.Match[str], text: str, program: Program) -> _Step:
     package = match["package"]
-    return (
-        f"The R package {package} does not find a library of the system that it was built with, e.g. after an upgrade "
-        f"of the system; {_install(package, program)}"
-    )
+    fault = f"The R package {package} does not find a library of the system that it was built with"
+    return _install(f"{fault}, e.g. after an upgrade of the system", package, program)
 
 
-def _engine(match: re.Match[str], text: str, program: Program) -> str:
+def _engine(match: re.Match[str], text: str, program: Program) -> _Step:
     package = match["package"]
-    return (
-        f"The version of {package} that is installed cannot serve a _server.yml, or it is no engine; a newer one may: "
-        f"{_install(package, program)}"
-    )
+    fault = f"The version of {package} that is installed cannot serve a _server.yml, or it is no engine"
+    return _install(f"{fault}; a newer one may", package, program, ": ")
 
 
-def _no_api(match: re.Match[str], text: str, program: Program) -> str:
+def _no_api(match: re.Match[str], text: str, program: Program) -> _Step:
     """Ask for the list in R."""
     package = match["package"]
-    return (
-        f"{package} has no API called {match['name']}; list those it has: "
-        f"""{_rscript(program)} -e 'plumber::plumb_api("{package}")'"""
-    )
+    command = f"""{_rscript(program)} -e 'plumber::plumb_api("{package}")'"""
+    return _Step(f"{package} has no API called {match['name']}; list those it has: {command}", command)
 
 
-def _port(match: re.Match[str], text: str, program: Program) -> str:
-    return (
+def _port(match: re.Match[str], text: str, program: Program) -> _Step:
+    return _Step(
         f"plumber 1.3 and later listens on ports {PLUMBER_PORTS[0]} to {PLUMBER_PORTS[-1]} only, without those that "
         "browsers call unsafe. Let the API use the port in FAUCET_PORT; if that is such a port, leave out --child-port"
     )
 
 
-def _no_server(match: re.Match[str], text: str, program: Program) -> str:
+def _no_server(match: re.Match[str], text: str, program: Program) -> _Step:
     file = match["file"]
     if ANNOTATION.search(text_of(program.directory / file)):
-        return f"{file} has Plumber's annotations; that is a plumber.R: {_rename(program, file, 'plumber.R')}"
+        command = _rename(program, file, "plumber.R")
+        return _Step(f"{file} has Plumber's annotations; that is a plumber.R: {command}", command)
     run = 'pr_run(port = as.integer(Sys.getenv("FAUCET_PORT")))'
-    return f"Let the last line of the file be the router, or run it: {run}"
+    return _Step(f"Let the last line of the file be the router, or run it: {run}")
 
 
-def _runs_itself(match: re.Match[str], text: str, program: Program) -> str:
-    return "Leave out pr_run() in the file, e.g. in its @plumber block: Faucet runs the router"
+def _runs_itself(match: re.Match[str], text: str, program: Program) -> _Step:
+    return _Step("Leave out pr_run() in the file, e.g. in its @plumber block: Faucet runs the router")
 
 
-def _no_address(match: re.Match[str], text: str, program: Program) -> str:
-    return f'httpuv takes numeric addresses only: write host = "127.0.0.1" in place of "{match["host"]}".'
+def _no_address(match: re.Match[str], text: str, program: Program) -> _Step:
+    return _Step(f'httpuv takes numeric addresses only: write host = "127.0.0.1" in place of "{match["host"]}".')
 
 
-def _no_temporary(match: re.Match[str], text: str, program: Program) -> str:
-    return "R has no directory for temporary files; name a writable one in TMPDIR"
+def _no_temporary(match: re.Match[str], text: str, program: Program) -> _Step:
+    return _Step("R has no directory for temporary files; name a writable one in TMPDIR")
 
 
 def _rename(program: Program, name: str, to: str) -> str:
     return shlex.join(["mv", str(program.directory / name), str(program.directory / to)])
 
 
-_Advise = Callable[[re.Match[str], str, Program], str]
+_Advise = Callable[[re.Match[str], str, Program], _Step]
 
 _ADVICE: tuple[tuple[re.Pattern[str], _Advise, str], ...] = (
     (_NO_TEMPORARY, _no_temporary, "no TMPDIR"),

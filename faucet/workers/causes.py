@@ -30,6 +30,10 @@ class Reason(Enum):
     """It is not replaced, so the metric never has this one."""
 
 
+UNASKED = frozenset({Reason.EXIT, Reason.OUT_OF_MEMORY, Reason.HUNG})
+"""Reasons of ends that nobody has asked for."""
+
+
 class Cause(NamedTuple):
     """Why this process is ended or replaced."""
 

@@ -7,7 +7,7 @@ import asyncio
 from faucet import pauses
 from faucet.http1 import BadResponse
 from faucet.net.descriptors import is_shortage
-from faucet.proxy.pool import Holder
+from faucet.proxy.holders import Holder
 from faucet.proxy.record import Account
 from faucet.proxy.server import Proxy
 from faucet.proxy.upstream import Backend

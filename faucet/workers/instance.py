@@ -16,7 +16,7 @@ from enum import Enum
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from faucet import tasks
+from faucet import pauses, tasks
 from faucet.net.connect import connect_tcp
 from faucet.proxy.failures import RETRY_GRACE
 from faucet.proxy.record import Account, serving
@@ -38,7 +38,7 @@ from faucet.workers.template import TemplateError
 from faucet.workers.warmup import WarmupFailed, warm_up
 
 if TYPE_CHECKING:
-    from faucet.proxy.pool import PoolLease
+    from faucet.proxy.holders import PoolLease
 
 STOP_GRACE = 5.0
 """Seconds from the first signal to SIGKILL; what comes in between is in `process.py`."""
@@ -71,6 +71,8 @@ class Instance:
         self.state = State.STARTING
         self.port = 0
         self.began = monotonic()
+        self.loaded = self.began
+        """When it has begun to load the API; a forked one, when its template has."""
         self.ready_at = 0.0
         self.jitter = random.uniform(1 - JITTER, 1)
         """Share of the limits of its age and requests at which it is replaced: not all at the same time."""
@@ -168,7 +170,7 @@ class Instance:
         flood = Flood(context.settings.log_worker_rate, lambda text: self._log.warning("%s", text))
         if context.preload is not None:
             template = await context.preload.template()
-            self.began = monotonic()
+            self.began, self.loaded = monotonic(), template.began
             return await template.fork(self.port, number, name, self._on_line, flood)
         return await ChildProcess.start(
             context.program.argv(self.port),
@@ -303,7 +305,8 @@ class Instance:
         try:
             since = self._slow[1] if self._slow is not None and self._slow[0] is work else None
             with contextlib.suppress(TimeoutError):
-                seen = await asyncio.wait_for(asyncio.to_thread(doing, process.pid, self.port), LOOK_SECONDS)
+                async with pauses.timeout(LOOK_SECONDS):
+                    seen = await asyncio.to_thread(doing, process.pid, self.port)
                 what = seen.text(since) if seen is not None else ""
         finally:
             process.kill()

@@ -24,7 +24,9 @@ MINIMAL_PLUMBER = """\
 
 INSTALL_R = "install R (Debian, Ubuntu: apt-get install r-base-core r-cran-plumber), or name it with --rscript"
 
-INSTALL_PACKAGE = """install it with: {rscript} -e 'install.packages("{package}")'"""
+INSTALL_COMMAND = """{rscript} -e 'install.packages("{package}")'"""
+
+INSTALL_PACKAGE = f"install it with: {INSTALL_COMMAND}"
 
 INSTALL_PLUMBER = INSTALL_PACKAGE + " (Debian, Ubuntu: apt-get install r-cran-plumber)"
 

@@ -10,7 +10,7 @@ from time import monotonic, time
 from typing import Protocol
 
 from faucet.log.r_errors import HALTED, UNFINISHED, is_error
-from faucet.proxy.pool import PoolLease
+from faucet.proxy.holders import PoolLease
 from faucet.proxy.stats import Record, Stats
 
 LIMIT = 500

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
-from time import strftime
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import NamedTuple
 
 from faucet.fleet import Refused
 from faucet.workers.causes import Cause, Reason
@@ -22,6 +23,7 @@ class Progress:
     total: int
     result: asyncio.Future[str]
     """What came of it, in a sentence; Refused if it was stopped."""
+    began: float = field(default_factory=monotonic)
     done: int = 0
     current: str = ""
     """The workers whose replacements are being started; empty while that which they are forked from is."""
@@ -35,6 +37,16 @@ class Progress:
             self.result.set_result(outcome)
 
 
+class FailedRoll(NamedTuple):
+    """A rolling restart that has failed. Moments are readings of the monotonic clock."""
+
+    began: float
+    when: float
+    cause: str
+    """`rolling restart by SIGHUP`"""
+    error: ReplaceError
+
+
 class RollingRestarts:
     """The rolling restarts of one pool, of at most `batch` workers at the same time; one after the other."""
 
@@ -43,8 +55,8 @@ class RollingRestarts:
         """Of the one in progress."""
         self.begun = 0
         """How many have begun."""
-        self.failure = ""
-        """Why the latest one failed; empty if it did not."""
+        self.failed: FailedRoll | None = None
+        """The latest one, if it has failed."""
         self._pool = pool
         self._batch = batch
         self._next = ""  # who has requested another one meanwhile
@@ -80,7 +92,7 @@ class RollingRestarts:
                 outcome = await self._replace_all(progress, cause)
             if isinstance(outcome, str):
                 _log.info("%s", outcome)
-                self.failure = ""
+                self.failed = None
             progress.end(outcome)
         except ReplaceError as error:
             stopped = "rolling restart stopped"
@@ -89,8 +101,7 @@ class RollingRestarts:
             why = error.sentence[:1].upper() + error.sentence[1:]
             text = f"{stopped}; the old workers stay. {why}"
             _log.error("%s", text)
-            at = strftime("%H:%M:%S")
-            self.failure = f"rolling restart failed: {error.short}; the old workers stay ({cause.text}, at {at})"
+            self.failed = FailedRoll(progress.began, monotonic(), cause.text, error)
             progress.end(Refused(text))
         finally:
             self.progress = None

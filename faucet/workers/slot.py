@@ -17,9 +17,12 @@ from time import monotonic
 from typing import Protocol
 
 from faucet.backoff import Backoff
+from faucet.fleet import Exit
+from faucet.log.r_errors import why_failed
+from faucet.proxy.record import describe
 from faucet.units import format_duration
 from faucet.workers.advice import NONE, Advice, advice
-from faucet.workers.causes import Cause, Reason
+from faucet.workers.causes import UNASKED, Cause, Reason
 from faucet.workers.context import Context, SlotLog
 from faucet.workers.instance import Instance, State
 from faucet.workers.repeats import StartOutput
@@ -42,11 +45,13 @@ LINES_SHOWN = 5
 class ReplaceError(Exception):
     """The replacement of a worker, or of the template, did not become ready. The old one goes on."""
 
-    def __init__(self, text: str, advice: Advice = NONE, subject: str = "the replacement ") -> None:
+    def __init__(self, text: str, advice: Advice = NONE, said: str = "", subject: str = "the replacement ") -> None:
+        """`said` is the error that it wrote. The `subject` goes before the text, where that is to be a sentence."""
         super().__init__(text)
         self.sentence = subject + text
-        self.short = advice.text or self.sentence.partition("\n")[0]
+        self.short = advice.text or said or self.sentence.partition("\n")[0]
         """Why, in one line."""
+        self.command = advice.command
 
 
 class Observer(Protocol):
@@ -58,6 +63,10 @@ class Observer(Protocol):
 
     def start_failed(self, slot: Slot, failure: str) -> None:
         """Called when a start has failed; `failure` says how, with the worker as its subject."""
+        ...
+
+    def ended(self, exit: Exit) -> None:
+        """Called when a process that was in service has ended, though nobody has asked for that."""
         ...
 
     def short_of(self, slot: Slot, resource: str, failure: str) -> None:
@@ -84,8 +93,10 @@ class Slot:
         self.failed = False
         """It has failed to start too often in a row: tried again now and then only."""
         self.restarts = 0
-        self.exits: deque[str] = deque(maxlen=EXITS_REMEMBERED)
+        self.exits: deque[Exit] = deque(maxlen=EXITS_REMEMBERED)
         """How its latest processes ended, newest last."""
+        self.last_exit: Exit | None = None
+        """The latest of those that were in service and that nobody has asked to end."""
         self.last_lines: list[str] = []
         """The last lines of the process that ended last."""
         self.advice = NONE
@@ -94,6 +105,7 @@ class Slot:
         """When it is tried again, while it waits for that (monotonic)."""
         self.failures = 0  # in a row, without having been healthy between
         self.failed_starts = 0  # in a row, without having been ready between
+        self.failing_since = 0.0  # when the first of them failed
         self.shortages = 0  # starts in a row that this machine had not the means for
         self._observer = observer
         self._failed_output: StartOutput | None = None  # of the latest start, if that failed
@@ -195,10 +207,15 @@ class Slot:
 
     def _remember_end(self, instance: Instance, level: int | None = None) -> None:
         if instance.process is not None:
-            self.exits.append(instance.outcome)
+            work = instance.served_last
+            ended = Exit(monotonic(), str(self), instance.outcome, describe(work) if work is not None else "")
+            self.exits.append(ended)
             self.last_lines = list(instance.process.last_lines)
             if level is not None:
-                self.log.tell(level, instance.outcome)
+                self.log.tell(level, ended.text)
+            if instance.backend is not None and instance.reason in UNASKED:
+                self.last_exit = ended
+                self._observer.ended(ended)
 
     def _failed_to_start(self, instance: Instance) -> None:
         self.instance = None
@@ -212,6 +229,7 @@ class Slot:
         self._failed_output = instance.output
         self._remember_end(instance)
         self.failures += 1
+        self.failing_since = self.failing_since if self.failed_starts else monotonic()
         self.failed_starts += 1
         self.log.warning("%s", instance.failure)
         if self.failed_starts >= self.context.settings.max_restarts and not self.failed:
@@ -279,7 +297,8 @@ class Slot:
         before = self._attempts
         await self._until(lambda: self.stopping or self._attempts > before)
         if not self.stopping and not self._has_backend:
-            raise ReplaceError(self.exits[-1] if self.exits else "could not be started", self.advice)
+            text = self.exits[-1].text if self.exits else "could not be started"
+            raise ReplaceError(text, self.advice, why_failed(self.last_lines))
 
     async def _succeed(self, cause: Cause) -> None:
         successor = self.successor = self._new_instance()
@@ -297,7 +316,7 @@ class Slot:
             lines = list(successor.process.last_lines) if successor.process is not None else []
             hint = advice(lines, self.context.program)
             reason = successor.failure or "was not ready: its port was taken by another process"
-            raise ReplaceError(with_last_lines(reason, lines, hint), hint)
+            raise ReplaceError(with_last_lines(reason, lines, hint), hint, why_failed(lines))
         else:
             await self._take_over(successor, cause)
 

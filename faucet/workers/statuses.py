@@ -45,13 +45,14 @@ def _status(
         since=None if instance is None else instance.ready_at or instance.began,
         next_try=next_try,
         restarts=slot.restarts,
+        last_exit=slot.last_exit if counted_as else None,
     )
 
 
 def _state(slot: Slot) -> tuple[str, str]:
     """Return the worker's state, and why it is not ready (empty if it is)."""
     instance = slot.instance
-    last = slot.exits[-1] if slot.exits else ""
+    last = slot.exits[-1].text if slot.exits else ""
     if instance is None and slot.stopping:
         return "draining", "ended"
     if instance is None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any
 
 from faucet import tasks
-from faucet.fleet import Action, Answer, Origin, Refused, StartFailed, WorkerDetails, WorkerStatus
+from faucet.fleet import Action, Answer, Exit, Faults, Origin, Refused, StartFailed, WorkerDetails, WorkerStatus
+from faucet.log.r_errors import why_failed
 from faucet.proxy.server import Proxy
 from faucet.settings import MOST_WORKERS, Span, WorkerSettings
 from faucet.units import counted
@@ -17,6 +19,7 @@ from faucet.workers.advice import advice
 from faucet.workers.autoscale import Autoscaler, first
 from faucet.workers.causes import Cause, Reason
 from faucet.workers.context import Context
+from faucet.workers.faults import failed_reload, failed_starts
 from faucet.workers.health import watch_health
 from faucet.workers.instance import STOP_GRACE
 from faucet.workers.ports import accepted_by_plumber, child_ports, free_port, is_free
@@ -40,6 +43,8 @@ NOT_OFFERED = {  # see Fleet
     "drop": "`drop` is for pods; a worker that Faucet has started is restarted or killed",
     "retry": "`retry` is for pods; `restart` starts a worker at once that waits for its next try",
 }
+
+EXITS_REMEMBERED = 100
 
 TICK = 1.0
 """Seconds between two looks at whether workers are to be replaced, and whether there are enough."""
@@ -84,6 +89,7 @@ class Supervisor:
         self._ending = False
         self._settings = settings
         self._advice_told = ""
+        self._exits: deque[Exit] = deque(maxlen=EXITS_REMEMBERED)
         self._recycler = Recycler(self)
         self._autoscaler = Autoscaler(self)
         self._ticking: asyncio.TimerHandle | None = None
@@ -224,6 +230,10 @@ class Supervisor:
         text += f"\nIts last lines:{lines}" if lines else "\nIt wrote nothing."
         return f"{text}\n{slot.advice.text}" if slot.advice.text else text
 
+    def ended(self, exit: Exit) -> None:
+        """Remember it."""
+        self._exits.append(exit)
+
     def short_of(self, slot: Slot, resource: str, failure: str) -> None:
         """Give up if no worker could ever be started, though that is the machine's fault."""
         self.proxy.stats.count_start_shortage(resource)
@@ -260,18 +270,14 @@ class Supervisor:
         return counted(least, "worker") if least == most else f"{least} to {most} workers"
 
     def origin(self) -> Origin:
-        """Return what is wrong until further notice; Faucet itself has started the workers."""
+        """Return nothing: Faucet itself has started the workers."""
         preload = self.context.preload
-        return Origin(trouble=self._trouble(), template=-1 if preload is None else preload.pid)
+        return Origin(template=-1 if preload is None else preload.pid)
 
-    def _trouble(self) -> str:
-        """Return what is wrong with all workers; empty if nothing is."""
-        if self.failing:
-            slot = self.slots[-1]
-            fact = slot.advice.text or f"worker {slot} {slot.exits[-1] if slot.exits else 'failed'}"
-            return f"no worker can be started: {fact}"
-        preload = self.context.preload
-        return self.rolling.failure or (preload.failure if preload is not None else "")
+    def faults(self) -> Faults:
+        """Return what is wrong with the workers."""
+        failed = self.rolling.failed
+        return Faults(failed_reload(self.slots, failed), failed_starts(self.slots), exits=tuple(self._exits))
 
     @property
     def failing(self) -> bool:
@@ -283,9 +289,10 @@ class Supervisor:
         return [status for slot in self._all_slots for status in slot_statuses(slot)]
 
     def notice(self) -> str:
-        """Return how far a rolling restart is, or else what is wrong; an empty text if nothing is."""
+        """Return how far a rolling restart is, or that there are no workers; an empty text if nothing is going on."""
         asleep = "" if self.slots else "no worker runs, since no request came; the next one starts one"
-        return self.rolling.notice() or self._trouble() or asleep
+        preload = self.context.preload
+        return self.rolling.notice() or asleep or (preload.failure if preload is not None else "")
 
     def details(self, worker: str) -> WorkerDetails:
         """Return all details of one worker. Raises Refused if there is no such worker."""
@@ -387,7 +394,9 @@ class Supervisor:
                 except TemplateError as error:
                     lines = list(error.process.last_lines) if error.process is not None else []
                     hint = advice(lines, self.context.program)
-                    raise ReplaceError(with_last_lines(str(error), lines, hint), hint, subject="") from error
+                    raise ReplaceError(
+                        with_last_lines(str(error), lines, hint), hint, why_failed(lines), subject=""
+                    ) from error
             yield
 
     def scale(self, count: int, who: str) -> str:

@@ -18,6 +18,7 @@ local(envir = preload, {
   Sys.unsetenv(c("FAUCET_TEMPLATE", "FAUCET_TEMPLATE_FDS"))
   # What the API starts now has a mark that the workers do not have: it ends with the template, and they do not.
   Sys.setenv(FAUCET_INSTANCE = paste0(Sys.getenv("FAUCET_INSTANCE"), ".t"))
+  options(faucet.preload = TRUE)  # for the API, which may open connections later then
   libc <- NULL
   in_worker <- FALSE
   between_was_killed <- FALSE

@@ -149,7 +149,6 @@ class Template:
         orders_read, self._orders = os.pipe()
         reports, reports_write = os.pipe()
         ours = {
-            "FAUCET_PRELOAD": "1",
             "FAUCET_TEMPLATE": str(TEMPLATE_R),
             "FAUCET_TEMPLATE_FDS": f"{orders_read} {reports_write}",
         }

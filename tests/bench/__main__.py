@@ -19,7 +19,7 @@ import psutil
 
 import faucet.templates.demo
 from faucet.http1 import fields, parse_request
-from tests.bench import limits, load, monitor, peers, preload, through_ssh
+from tests.bench import limits, load, monitor, peers, preload, relay, through_ssh
 from tests.support.queue_cost import operations
 from tests.support.running import python_worker
 
@@ -261,6 +261,7 @@ ALL = {
     "preload": preload.report,
     "monitor": lambda: monitor.report(table, ROUNDS),
     "ssh": lambda: through_ssh.report(table, rounds),
+    "relay": lambda: relay.report(table, rounds),
 }
 
 

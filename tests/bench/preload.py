@@ -22,7 +22,7 @@ from tests.support.running import Faucet
 
 WORKERS = 8
 REQUESTS = 80
-KILLS = 5
+KILLS = 3
 MB = 1 << 20
 
 MODELS = {
@@ -120,19 +120,17 @@ def pss(service: Faucet) -> float:
 
 
 def report() -> None:
-    """A table for each figure, of all models."""
-    rows: dict[str, tuple[Figures, Figures]] = {}
+    """A table with a row for each model."""
+    print(f"\n### --preload: {WORKERS} workers; each figure without and with it")
+    print("\n| | PSS of all | after a gc() in each | first answer | all ready | back after a kill | rolling restart |")
+    print("| --- | --- | --- | --- | --- | --- | --- |", flush=True)
     for name, (model, expression) in MODELS.items():
         with tempfile.TemporaryDirectory() as text:
             directory = Path(text)
             (directory / "plumber.R").write_text(API.format(expression=expression))
             code = f'model <- {model}; saveRDS(model, "model.rds", compress = FALSE)'
             subprocess.run(["Rscript", "-e", code], cwd=directory, check=True)
-            rows[name] = asyncio.run(measure(directory)), asyncio.run(measure(directory, "--preload"))
-    print(f"\n### --preload: {WORKERS} workers; each figure without and with it")
-    print("\n| | PSS of all | after a gc() in each | first answer | all ready | back after a kill | rolling restart |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
-    for name, (alone, forked) in rows.items():
+            alone, forked = asyncio.run(measure(directory)), asyncio.run(measure(directory, "--preload"))
         pairs = (alone.memory, forked.memory), (alone.collected, forked.collected)
         sizes = [f"{a:,.0f} / {f:,.0f} MB" for a, f in pairs]
         times = [f"{a:.2f} / {f:.2f} s" for a, f in zip(alone, forked, strict=True)]

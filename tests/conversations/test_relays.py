@@ -289,3 +289,20 @@ async def test_lanes_that_were_not_needed_lately_are_closed(monkeypatch: pytest.
         async with asyncio.timeout(5):
             while both.relay.proxy.pool.dispatcher.size > 1:
                 await asyncio.sleep(0.01)
+
+
+async def test_many_requests_at_an_active_that_dies_are_sent_again_once() -> None:
+    async with pair(workers=1) as both:
+        clients = [await both.relay.client() for _ in range(8)]
+        for client in clients:
+            await client.send(GET)
+        await queued(both.active, 7)
+        worker = await both.active.worker.connection()
+        await worker.read_head()
+        for connection in both.connections:
+            connection.cut()
+        served = [asyncio.ensure_future(client.expect(OK)) for client in clients]
+        await worker.send(OK)
+        for _ in clients:
+            await answer_next(worker)
+        await asyncio.gather(*served)

@@ -276,3 +276,22 @@ async def test_connection_close_of_the_client(scripted: OpenStage) -> None:
     await client.expect_gone()
     await worker.expect_gone()
     await lock_is_given_back(stage)
+
+
+TRACED = (
+    b"GET / HTTP/1.1\r\nHost: a\r\ntraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n"
+    b"TraceState: rojo=00f067aa0ba902b7 , congo=t61rcWkgMzE\r\nbaggage: a=1;b\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize("settings", [{}, {"otel_endpoint": "http://127.0.0.1:9"}], ids=["plain", "with traces"])
+async def test_the_fields_of_a_trace_go_through_untouched(scripted: OpenStage, settings: dict[str, str]) -> None:
+    stage = await scripted(**settings)
+    client = await stage.client()
+    await client.send(TRACED)
+    worker = await stage.worker.connection()
+    await worker.expect(TRACED)
+    await worker.send(OK)
+    await client.expect(OK)
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01" if settings else ""
+    assert (await stage.outcome()).trace == trace

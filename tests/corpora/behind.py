@@ -81,7 +81,7 @@ def recipe() -> Row:
     with contextlib.ExitStack() as stack:
         names = stack.enter_context(name_server(PODS))
         options = ("--service-url", f"http://pods.test:{port}", "--dns", f"127.0.0.1:{names}", *LIMITS)
-        rig = Rig("toxiproxy-pods", *options, pods=True)
+        rig = Rig("toxiproxy-pods", *options, probed=False, pods=True)
         stack.enter_context(rig.prepared())
         upstreams = stack.enter_context(workers(rig.directory, len(PODS)))
         way = stack.enter_context(toxiproxy({(pod, port): to for pod, to in zip(PODS, upstreams, strict=True)}))

@@ -112,11 +112,14 @@ class Row:
 class Rig:
     """A service with workers of a kind, and its books; use it as a context manager, then read `row`."""
 
-    def __init__(self, name: str, *options: str, command: str = BOOKED, workers: int = 2, pods: bool = False) -> None:
-        """With `pods`, which are not Faucet's and may be cut off, there is neither `command` nor probe."""
+    def __init__(
+        self, name: str, *options: str, command: str = BOOKED, workers: int = 2, probed: bool = True, pods: bool = False
+    ) -> None:
+        """`pods`: there is no `command`; they are none of Faucet's, and what is sent to them may be lost."""
         self.row = Row(name)
         self._pods = pods
         self._options = ("k8s", *options) if pods else (*options, "--command", command, "-w", str(workers))
+        self._probed = probed
         self.directory = Path()
         self.service: Faucet
         self.probe: Probe
@@ -144,13 +147,13 @@ class Rig:
             self._close()
             raise
         self.probe = Probe(self.service.port)
-        if not self._pods:
+        if self._probed:
             self.probe.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         try:
-            if not self._pods:
+            if self._probed:
                 self.probe.end()
             if kind is None:
                 self._check()
@@ -242,7 +245,7 @@ class Rig:
                 self.wrong(f"at the end, {totals[what]} {what}")
         if files := self.spool_files():
             self.wrong(f"at the end, {files} spool files are open")
-        self.row.probe = "" if self._pods else self.probe.told()
+        self.row.probe = self.probe.told() if self._probed else ""
         self.row.wrong += [f"{count} times: {text}" for text, count in self.probe.wrong.items()]
         book = self.book()
         self.row.handed = book["request"] + book["offence"]

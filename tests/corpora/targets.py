@@ -129,7 +129,7 @@ class Control:
 
             def _watch(self, message: dict[str, Any]) -> str:
                 """All of it but the timer, which is the loop's."""
-                self._subscriber = cast("Any", True)
+                self._subscriber = cast("Any", SimpleNamespace())
                 return super()._watch(message)
 
         self.sent: list[bytes] = []

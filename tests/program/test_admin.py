@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -36,6 +37,19 @@ COUNTING = python_worker("counting")
 @pytest.fixture
 def admin_port() -> int:
     return consecutive_ports(1)[0]  # not one that the kernel may give to somebody else meanwhile
+
+
+def test_clients_of_the_admin_pages_that_say_nothing_keep_nobody_out(faucet: Start, admin_port: int) -> None:
+    """They took the file descriptors of the clients of the API, and counted as the service's own for minutes."""
+    few = ("sh", "-c", 'ulimit -n 120; exec "$@"', "sh")
+    service = faucet("--command", COUNTING, "-w", "1", "--admin", f"127.0.0.1:{admin_port}", wrapper=few)
+    service.wait_workers(1)
+    with contextlib.ExitStack() as idle:
+        for _ in range(90):
+            idle.enter_context(socket.create_connection(("127.0.0.1", admin_port), timeout=10))
+        assert get(admin_port, "/livez") == (200, "ok\n")
+        assert get(service.port, "/")[0] == 200
+        assert "file descriptors" not in service.output
 
 
 async def test_pages_while_every_worker_is_busy(faucet: Start, admin_port: int) -> None:

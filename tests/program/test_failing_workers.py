@@ -94,7 +94,7 @@ async def test_what_is_wrong_is_told_to_whoever_looks(faucet: Start, tmp_path: P
     await asyncio.to_thread(service.wait_line, "The R package nosuch is missing; install it with")
     client = await Client.connect(tmp_path / "s")
     status = await until(client, "failing", lambda s: s["service"]["state"] == "failing")
-    assert status["service"]["notice"].startswith("no worker can be started: The R package nosuch is missing; install")
+    assert status["service"]["notice"].startswith("no worker can start: The R package nosuch is missing; install")
     assert all(row["reason"].startswith("nosuch is missing") for row in status["workers"])
     details = await client.ask("details", worker="1")
     assert details["facts"][0][1].startswith("The R package nosuch is missing; install it with")
@@ -110,10 +110,16 @@ async def test_what_is_wrong_is_told_to_whoever_looks(faucet: Start, tmp_path: P
         await client.ask("rolling-restart", wait=True, patience=20)
     status = await client.ask("status")
     assert status["service"]["state"] == "serving"
-    assert status["service"]["notice"].startswith("rolling restart failed: The R package nosuch is missing")
+    assert status["service"]["notice"].startswith("reload failed: The R package nosuch is missing; install it with: ")
+    assert status["service"]["notice"].endswith("; 2 old workers still serve OLD CODE")
+    (notice,) = status["notices"]
+    assert (notice["kind"], notice["level"]) == ("reload", "error")
+    assert said in notice["detail"]
+    assert notice["command"].endswith("""-e 'install.packages("nosuch")'""")
     broken.unlink()
     await client.ask("rolling-restart", wait=True, patience=20)
-    assert (await client.ask("status"))["service"]["notice"] == ""
+    status = await client.ask("status")
+    assert (status["service"]["notice"], status["notices"]) == ("", [])
     await client.close()
 
 

@@ -92,7 +92,7 @@ async def test_a_roll_stops_where_a_replacement_fails_and_the_old_workers_stay(f
         load = Load(service.port, 2)
         broken.touch()
         await client.ask("rolling-restart", **WHO)
-        await until(client, "stopped", lambda s: s["service"]["notice"].startswith("rolling restart failed: "))
+        await until(client, "stopped", lambda s: s["service"]["notice"].startswith("reload failed: "))
         assert {int(name): pid for name, pid in pids(await client.ask("status")).items()} == before
         await load.end()
         service.wait_line(
@@ -101,7 +101,7 @@ async def test_a_roll_stops_where_a_replacement_fails_and_the_old_workers_stay(f
         await client.ask("restart", worker="2", **WHO)
         service.wait_line("worker 2: not replaced: the replacement exited with code 3")
         details = await client.ask("details", worker="2")
-        assert details["exits"][-1].startswith("exited with code 3")
+        assert details["exits"][-1][1].startswith("exited with code 3")
         broken.unlink()
         await client.ask("restart", worker="2", **WHO)
         await until(client, "replaced", lambda s: pids(s).get("2") not in (None, before[2]))

@@ -15,6 +15,7 @@ import pytest
 
 from faucet.cli.main import app
 from faucet.settings import K8sSettings, LocalSettings
+from tests.corpora.__main__ import recipes as corpora_recipes
 from tests.support.checkout import ROOT
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -29,6 +30,12 @@ OTHERS = {
     "--follow",
     "--last",
     "--once",
+    "--svg",
+    "--view",
+    "--size",
+    "--web",
+    "--web-write",
+    "--web-token",
     "--trust-config",
     "--help",
     "--help-all",
@@ -102,6 +109,17 @@ def test_links_and_options(page: Path) -> None:
     for option in re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", text):
         known = option in OPTIONS | OTHERS or option.startswith("--roll")
         assert known or option in PROGRAMS | CONTAINERS | NEIGHBOURS, option
+
+
+def test_what_shows_an_attack_is_there() -> None:
+    """The tests and recipes that docs/attacks.md names."""
+    directory, text = "", (ROOT / "docs" / "attacks.md").read_text()
+    recipes = [*corpora_recipes(), *re.findall(r"^([a-z]+)", (ROOT / "justfile").read_text(), re.MULTILINE)]
+    for name in re.findall(r"`(tests/[^`]+|test_[^`]+)`", text):
+        directory = name.rpartition("/")[0] or directory
+        assert (ROOT / directory / name.rpartition("/")[2]).exists(), name
+    for recipe in re.findall(r"`just (?:corpora )?([^`]+)`", text):
+        assert any(each.startswith(recipe) for each in recipes), recipe
 
 
 MESSAGES = (

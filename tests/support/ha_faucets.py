@@ -143,11 +143,11 @@ class Faucets:
     def __init__(self, api: KubeApi, source: InCluster, pods: list[CountingPod]) -> None:
         self.api, self.pods = api, pods
         self.them: list[HaFaucet] = []
-        self._source = source
+        self.source = source
 
     async def start(self, name: str, **options: object) -> HaFaucet:
         """One more, or again."""
-        faucet = HaFaucet(self._source, name, self.pods, **options)
+        faucet = HaFaucet(self.source, name, self.pods, **options)
         self.them.append(faucet)
         await faucet.start()
         return faucet

@@ -39,13 +39,14 @@ def is_here() -> bool:
 class RealKube:
     """`async with RealKube(directory) as kube:`; `kube.admin` may do all, `kube.faucet` what its Role says."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, address: str = "127.0.0.1") -> None:
         self.directory = directory
+        self.address = address
         self.port = free_port()
         self._etcd_port, self._etcd_peer_port = free_port(), free_port()
         self._processes: list[subprocess.Popen[bytes]] = []
         self._authority = make_ca(directory)
-        self._certificate = self._authority.issue("127.0.0.1")
+        self._certificate = self._authority.issue(address)
         self.admin = self._client("admin", ADMIN)
         self.faucet = self._client("faucet", FAUCET)
 
@@ -55,7 +56,7 @@ class RealKube:
         (account / "ca.crt").write_text(self._authority.ca_file.read_text())
         (account / "token").write_text(token)
         (account / "namespace").write_text("default")
-        return InCluster("127.0.0.1", self.port, account)
+        return InCluster(self.address, self.port, account)
 
     async def __aenter__(self) -> Self:
         self._write_files()
@@ -108,7 +109,7 @@ class RealKube:
         """Start the API server; `stop_server` before a second time."""
         here = self.directory
         self.server = self._start(
-            str(binary()), f"--etcd-servers=http://127.0.0.1:{self._etcd_port}", "--bind-address=127.0.0.1",
+            str(binary()), f"--etcd-servers=http://127.0.0.1:{self._etcd_port}", f"--bind-address={self.address}",
             "--advertise-address=10.99.0.1", f"--secure-port={self.port}", f"--cert-dir={here / 'certs'}",
             f"--tls-cert-file={self._certificate.chain}", f"--tls-private-key-file={self._certificate.key}",
             f"--service-account-key-file={here / 'sa.key'}", f"--service-account-signing-key-file={here / 'sa.key'}",
@@ -145,9 +146,12 @@ class RealKube:
         await self.admin.send("POST", path, json.dumps(thing).encode())
 
     async def allow_leases(self, verbs: list[str]) -> None:
+        """Give `faucet` a Role for Leases."""
+        await self.allow([{"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": verbs}])
+
+    async def allow(self, rules: list[dict[str, Any]]) -> None:
         """Give `faucet` a Role."""
         rbac, meta = "/apis/rbac.authorization.k8s.io/v1/namespaces/default", {"name": "faucet", "namespace": "default"}
-        rules = [{"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": verbs}]
         group = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": meta}
         await self.create(f"{rbac}/roles", {**group, "kind": "Role", "rules": rules})
         role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "faucet"}

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from faucet.control.client import Greeting, NoRuntime, Refusal
 from faucet.control.protocol import decode, encode
-from faucet.status.snapshot import EndpointRow, LogRow, RequestRow, SecondRow, Service, Totals, WaitingRow, WorkerRow
+from faucet.status.snapshot import (
+    EndpointRow,
+    LogRow,
+    Notice,
+    RequestRow,
+    SecondRow,
+    Service,
+    Totals,
+    WaitingRow,
+    WorkerRow,
+)
 
 NOW = 1_800_000_000.0
 """The moment at which all pictures are taken: 2027-01-15 08:00:00 UTC."""
@@ -79,6 +90,22 @@ LOG = [
 ]
 
 
+_INSTALL = "Rscript -e 'install.packages(\"forecast\")'"
+
+NOTICES = [
+    Notice("start", "error", NOW - 61,
+           f"1 of 8 workers cannot start: The R package forecast is missing; install it with: {_INSTALL}",
+           "worker 8 exited with code 1 after 2.1s\n"
+           "  | Error in library(forecast) : there is no package called ‘forecast’\n  | Execution halted", _INSTALL),
+    Notice("reload", "error", NOW - 14,
+           "reload failed: plumber.R:9:11: unexpected '{'; 2 old workers still serve OLD CODE",
+           "rolling restart by a change of plumber.R: exited with code 1 after 0.9s\n"
+           "  | plumber.R:9:11: unexpected '{'"),
+    Notice("queue", "warning", NOW - 5, "900 of 1024 places in the queue are taken; held up by 4 x GET /sleep"),
+]  # fmt: skip
+"""What may be wrong, the worst first."""
+
+
 def snapshot(**changes: Any) -> dict[str, Any]:
     """A whole picture, with some sections changed."""
     sections = {
@@ -91,7 +118,8 @@ def snapshot(**changes: Any) -> dict[str, Any]:
 DETAILS: dict[str, Any] = {
     "row": WORKERS[0]._asdict(), "now": NOW, "command": ["Rscript", "entrypoint.R"], "directory": "/srv/models/api",
     "environment": {"FAUCET_PORT": "43101", "FAUCET_WORKER_ID": "1"}, "took": 1.3,
-    "exits": ["was ended by SIGKILL after 12.6s"], "durations": [0.2] * 50 + [1.4] * 3,
+    "exits": [(NOW - 60, "crashed (SIGSEGV) while serving GET /segv from 10.0.0.7 after 1.4s, 124MiB")],
+    "durations": [0.2] * 50 + [1.4] * 3,
     "last_lines": ["Warning message: [bold]NAs[/]"], "requests": [REQUESTS[0]._asdict()],
 }  # fmt: skip
 
@@ -119,6 +147,7 @@ class StagedRuntime:
         self.closed: asyncio.Future[None]
         self.on_message: Any = None
         self.connections = 0
+        self.history: Callable[[int, float], list[Any]] = lambda by, since: []
 
     async def connect(self) -> StagedRuntime:
         """Come up."""
@@ -144,6 +173,8 @@ class StagedRuntime:
             raise Refusal(self.refuse)
         if do == "stop":
             self.closed.set_result(None)
+        if do == "history":
+            return {"by": arguments["by"], "rows": self.history(arguments["by"], arguments["since"])}
         answers = {"details": DETAILS, "endpoints": ENDPOINTS, "logs": [row._asdict() for row in self.logs]}
         return answers.get(do, f"{do} will happen")
 

@@ -5,7 +5,12 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from tests.support.ha_faucets import HaFaucet, ha_faucets
+import pytest
+
+from faucet.fleet import Refused
+from faucet.service.replicas import looking_for_others
+from faucet.settings import K8sSettings
+from tests.support.ha_faucets import URL, HaFaucet, ha_faucets
 from tests.support.ha_player import when
 
 
@@ -84,3 +89,26 @@ async def test_while_nobody_is_active_requests_wait_at_a_relay(tmp_path: Path) -
         assert (await waiting)[0] == 200, "b takes over after the lease duration, and quarantine"
         assert b.replica.role == "active"
         assert faucets.offences == 0
+
+
+async def test_without_ha_another_faucet_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with ha_faucets(tmp_path, "a") as faucets:
+        settings = K8sSettings(service_url=URL)
+        async with looking_for_others(URL, settings, faucets.source):
+            await when(lambda: "Start this one with --ha" in caplog.text)
+        assert "a serves the same pods (Lease default/faucet-plumber)" in caplog.text
+
+
+async def test_a_command_reaches_the_active_from_any_of_them(tmp_path: Path) -> None:
+    async with ha_faucets(tmp_path, "ab") as faucets:
+        a, b = faucets.them
+        a.replica.run_command = lambda command: {"did": command["do"], "at": "a"}
+        assert await b.replica.ask_active({"do": "status"}) == {"did": "status", "at": "a"}
+        assert a.replica.ask_active({"do": "status"}) == {"did": "status", "at": "a"}
+
+        def refuse(_: object) -> None:
+            raise Refused("not now")
+
+        a.replica.run_command = refuse
+        with pytest.raises(Refused, match="not now"):
+            await b.replica.ask_active({"do": "handover"})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from faucet.log.r_errors import gist, is_error
+from faucet.log.r_errors import gist, is_error, why_failed
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,14 @@ def test_errors_are_recognised(text: str, found: bool) -> None:
 )  # fmt: skip
 def test_the_gist_of_an_error(text: str, message: str) -> None:
     assert gist(text) == message
+
+
+def test_why_a_start_failed() -> None:
+    syntax = ["Error in parse(file) : ", "  plumber.R:19:16: unexpected '{'", "19: x <- function( {",
+              "Error in parseUTF8(file) : Error sourcing plumber.R", "Execution halted"]  # fmt: skip
+    assert why_failed(syntax) == "plumber.R:19:16: unexpected '{'"
+    assert why_failed(["Error in library(readr) : ", "  there is no package called ‘readr’", "Execution halted"]) == (
+        "Error: there is no package called ‘readr’"
+    )
+    assert why_failed(["Error: the first", "Error: the last"]) == "Error: the last"
+    assert why_failed(["hello", "Execution halted"]) == ""

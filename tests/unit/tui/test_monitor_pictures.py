@@ -7,7 +7,7 @@ import pytest
 from faucet.tui.screens import WorkerScreen
 from tests.support.goldens import compare
 from tests.support.screen import Open, drawn, keys, redrawn, screen_text
-from tests.support.stage_picture import NOW, SERVICE, snapshot, worker
+from tests.support.stage_picture import NOTICES, NOW, SERVICE, snapshot, worker
 
 
 @pytest.mark.parametrize(("name", "size"), [("120x36", (120, 36)), ("80x24", (80, 24)), ("50x12", (50, 12))])
@@ -33,25 +33,21 @@ async def test_picture_in_ascii(opened: Open, monkeypatch: pytest.MonkeyPatch) -
 
 
 async def test_a_picture_of_workers_that_cannot_be_started(opened: Open) -> None:
-    """What is wrong has a line of its own, and the table names it first."""
-    trouble = (
-        "no worker can be started: The R package forecast is missing; install it with: "
-        "Rscript -e 'install.packages(\"forecast\")'"
-    )
-    service = SERVICE._replace(state="failing", trouble=trouble, notice=trouble)
+    """The banner says what is wrong, and the table names it first."""
+    service = SERVICE._replace(state="failing", notice=NOTICES[0].text)
     reason = "forecast is missing (R package); next try at 08:00:04"
     rows = [worker(name, "failed", reason=reason, pid=0, port=0, since=0.0, restarts=5) for name in ("1", "2")]
     async with opened((80, 24)) as (app, pilot, runtime):
-        runtime.tell(snapshot(service=service, workers={row.key: row for row in rows}))
+        runtime.tell(snapshot(service=service, workers={row.key: row for row in rows}, notices=NOTICES[:1]))
         await drawn(app, pilot)
-        text = screen_text(app)
-        assert "The R package forecast is missing" in text
-        compare("failing-80x24", text)
-        runtime.tell(snapshot(service=SERVICE._replace(notice="rolling restart: 0 of 2, worker 1", trouble=trouble)))
+        compare("failing-80x24", screen_text(app))
+        runtime.tell(
+            snapshot(service=SERVICE._replace(notice="rolling restart: 0 of 2, worker 1"), notices=NOTICES[:1])
+        )
         await drawn(app, pilot)
         assert "rolling restart: 0" in screen_text(app)
-        assert "The R package forecast is missing" in screen_text(app), "until the next success"
-        runtime.tell(snapshot())
+        assert "1 of 8 workers cannot start" in screen_text(app), "until the next success"
+        runtime.tell(snapshot(notices=[]))
         await drawn(app, pilot)
         assert "forecast" not in screen_text(app)
 
@@ -76,6 +72,7 @@ FAR = SERVICE._replace(
 async def test_pods_through_a_bastion(opened: Open, size: tuple[int, int]) -> None:
     async with opened(size) as (app, pilot, runtime):
         runtime.tell(snapshot(service=FAR, workers=PODS))
+        await drawn(app, pilot)  # the footer is made anew for what pods can be told
         compare(f"pods-{size[0]}x{size[1]}", await redrawn(app, pilot))
         await keys(app, pilot, "d", "t")
         assert [asked for asked, _ in runtime.asked] == ["drop", "retry"]

@@ -104,7 +104,8 @@ async def test_a_template_that_fails_leaves_everything_as_it_was() -> None:
     with pytest.raises(Refused, match=why):
         await restarts.start("a test").result
     assert pool.events == []
-    assert restarts.failure.startswith("rolling restart failed: the template exited with code 1 before the API")
+    assert restarts.failed is not None
+    assert restarts.failed.error.short == "the template exited with code 1 before the API listened"
 
 
 async def test_the_old_template_is_back_after_a_failure() -> None:
@@ -122,11 +123,13 @@ async def test_a_failure_stops_it_and_is_known_until_one_succeeds() -> None:
     with pytest.raises(Refused, match=r"at worker 2; the old workers stay\. The replacement exited with code 1"):
         await restarts.start("a test").result
     assert pool.events == ["1", "2"]
-    assert restarts.failure.startswith("rolling restart failed: the replacement exited with code 1; ")
-    assert "(rolling restart by a test, at " in restarts.failure
+    assert restarts.failed is not None
+    assert (restarts.failed.error.short, restarts.failed.cause) == (
+        "the replacement exited with code 1", "rolling restart by a test"
+    )  # fmt: skip
     pool.broken = set()
     await restarts.start("a test").result
-    assert not restarts.failure
+    assert restarts.failed is None
 
 
 async def test_one_that_is_requested_meanwhile_follows() -> None:

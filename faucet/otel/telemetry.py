@@ -1,0 +1,125 @@
+"""The thread that sends traces and metrics. A slow or missing collector costs telemetry, never a request."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import logging
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING
+
+from faucet import pauses
+from faucet.fleet import StartFailed
+from faucet.machine import OTEL, install_command
+from faucet.proxy.pool import Pool
+from faucet.proxy.stats import Record
+
+if TYPE_CHECKING:
+    from faucet.otel.sender import Sender
+
+_log = logging.getLogger("faucet")
+
+KEPT = 10_000
+"""Finished requests that wait to be sent; of more, the oldest are dropped."""
+
+SEND_SECONDS = 1.0
+"""Between two batches."""
+
+FIGURES_SECONDS = 5.0
+"""Between two looks at the queue and the locks."""
+
+END_SECONDS = 3.0
+"""How long the end of the service waits for the last batch."""
+
+ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+"""Variables that say where to send traces. OpenTelemetry itself reads these, and many others."""
+
+
+def destination(endpoint: str | None, environ: Mapping[str, str]) -> str | None:
+    """Return where telemetry is sent: `endpoint`, an empty text for what the variables say, or None for nowhere.
+
+    Raises StartFailed if `endpoint`, which is an option, is named, and packages are missing.
+    """
+    named = next((name for name in ENDPOINTS if environ.get(name)), "")
+    if not (endpoint or named) or environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return None
+    if _is_installed():
+        return endpoint or ""
+    text = f"needs packages that are not installed. Install them with: {install_command(OTEL)}"
+    if endpoint:
+        raise StartFailed(f"--otel-endpoint {text}")
+    _log.warning("%s is set, but telemetry %s", named, text)  # it may be meant for the workers only
+    return None
+
+
+def _is_installed() -> bool:
+    try:
+        packages = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
+        return all(importlib.util.find_spec(name) is not None for name in packages)
+    except ModuleNotFoundError:  # of a package above it
+        return False
+
+
+class Telemetry:
+    """Takes finished requests, and sends them to `endpoint`; if that is empty, to where the variables say."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.dropped = 0
+        """Requests of which nothing was sent, since too many waited."""
+        self.figures = (0, 0, 0)
+        """Queued requests, locks that are held, and workers: a moment ago."""
+        self._endpoint = endpoint
+        self._records: deque[Record] = deque(maxlen=KEPT)
+        self._stopping = threading.Event()
+
+    def record(self, record: Record) -> None:
+        """Take a request that has ended. Called in the thread of the loop, once per request."""
+        self.dropped += len(self._records) == KEPT
+        self._records.append(record)
+
+    @contextlib.asynccontextmanager
+    async def running(self, pool: Pool) -> AsyncIterator[None]:
+        """Send, as long as the block runs."""
+        loop = asyncio.get_running_loop()
+        ended = loop.create_future()
+        thread = threading.Thread(target=self._run, args=(loop, ended), name="faucet-otel", daemon=True)
+        thread.start()
+        timer = loop.call_soon(lambda: None)
+
+        def look() -> None:
+            nonlocal timer
+            self.figures = pool.dispatcher.waiting, pool.dispatcher.locked, pool.dispatcher.size
+            timer = loop.call_later(FIGURES_SECONDS, look)
+
+        look()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            self._stopping.set()
+            with contextlib.suppress(TimeoutError):
+                async with pauses.timeout(END_SECONDS):
+                    await asyncio.shield(ended)
+            if self.dropped:
+                _log.warning("OpenTelemetry: %d requests were not sent, since the collector was too slow", self.dropped)
+
+    def _run(self, loop: asyncio.AbstractEventLoop, ended: asyncio.Future[None]) -> None:
+        try:
+            from faucet.otel.sender import Sender
+
+            sender = Sender(self._endpoint, lambda: self.figures)
+            while not self._stopping.wait(SEND_SECONDS):
+                self._send(sender)
+            self._send(sender)
+            sender.close()
+        except Exception:  # a bug there must not end the service, nor be silent
+            _log.exception("OpenTelemetry: telemetry has ended")
+        with contextlib.suppress(RuntimeError):  # the loop may be closed: nobody waits for the end any more
+            loop.call_soon_threadsafe(ended.set_result, None)
+
+    def _send(self, sender: Sender) -> None:
+        while self._records:
+            sender.send([self._records.popleft() for _ in range(min(len(self._records), sender.BATCH))])

@@ -1,0 +1,155 @@
+"""What is wrong until further notice: facts in, notices out. Pure; the same for the monitor, `ctl status` and JSON.
+
+A notice stays for as long as its cause does. Its text has no ages, which its readers add, so that it changes only when
+something has changed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from faucet.fleet import Exit, Fault, Faults
+from faucet.status.columns import format_age
+from faucet.status.endpoint import endpoint_of
+from faucet.status.snapshot import Notice
+from faucet.units import counted
+
+CRASHES, CRASH_SECONDS = 2, 600.0
+"""So many ends of workers during requests of one endpoint, in so many seconds, are no accident."""
+
+FULL, CALM = 0.8, 0.5
+"""Shares of the queue limit from which the queue is under pressure, and below which it is not any more."""
+
+LATE, SOON = 0.5, 0.25
+"""The same of the queue timeout, for the request that has waited longest."""
+
+ERROR, WARNING = "error", "warning"
+
+
+class Queue(NamedTuple):
+    """The queue, and what is in its way. Durations are in seconds."""
+
+    waiting: int
+    limit: int
+    oldest: float = 0.0
+    """How long the first request has waited."""
+    timeout: float = 0.0
+    """How long a request may wait; 0: as long as it takes."""
+    refused: int = 0
+    """Requests refused in the last seconds."""
+    since: float | None = None
+    """Since when it is under pressure (monotonic); None: it is not."""
+    held_by: tuple[str, ...] = ()
+    """The requests that hold locks: `GET /sleep?t=3`."""
+
+
+class LogLoss(NamedTuple):
+    """The log cannot be written, or not fast enough."""
+
+    since: float
+    why: str
+    lost: int
+    """Lines, since the start."""
+
+
+class State(NamedTuple):
+    """What is known of a service. Moments are readings of the monotonic clock."""
+
+    now: float
+    workers: int
+    """How many there should be."""
+    faults: Faults
+    queue: Queue = Queue(0, 0)
+    log: LogLoss | None = None
+
+
+def is_pressed(queue: Queue) -> bool:
+    """Return whether the queue is under pressure now. It takes more to come into that state than to stay in it."""
+    was = queue.since is not None
+    full = queue.limit and queue.waiting >= queue.limit * (CALM if was else FULL)
+    late = queue.timeout and queue.oldest >= queue.timeout * (SOON if was else LATE)
+    return bool(queue.refused or (queue.waiting and (full or late)))
+
+
+def notices(state: State) -> list[Notice]:
+    """Return what is wrong, the worst first; `since` of each is a reading of the monotonic clock."""
+    faults = state.faults
+    found = [
+        _start(faults.start, state.workers),
+        _reload(faults.reload),
+        _unreachable(faults.unreachable),
+        _queue(state.queue),
+        *_crashes(faults.exits, state.now),
+        _log(state.log),
+    ]
+    return [notice for notice in found if notice is not None]
+
+
+def _start(fault: Fault | None, count: int) -> Notice | None:
+    if fault is None:
+        return None
+    none = fault.workers >= count
+    who = "no worker can start" if none else f"{fault.workers} of {counted(count, 'worker')} cannot start"
+    return _of("start", ERROR, fault, f"{who}: {fault.fact}")
+
+
+def _reload(fault: Fault | None) -> Notice | None:
+    if fault is None:
+        return None
+    who = f"{counted(fault.workers, 'old worker')} still serve{'s' if fault.workers == 1 else ''} OLD CODE"
+    return _of("reload", ERROR, fault, f"reload failed: {fault.fact}; {who}")
+
+
+def _unreachable(fault: Fault | None) -> Notice | None:
+    return None if fault is None else _of("pods", ERROR, fault, fault.fact)
+
+
+def _of(kind: str, level: str, fault: Fault, text: str) -> Notice:
+    return Notice(kind, level, fault.since, text, fault.detail, fault.command)
+
+
+def _queue(queue: Queue) -> Notice | None:
+    if queue.since is None:
+        return None
+    parts = [f"{queue.waiting} of {queue.limit} places in the queue are taken"]
+    if queue.waiting and queue.timeout:
+        parts.append(f"the first request has waited {format_age(queue.oldest)} of {format_age(queue.timeout)}")
+    if queue.refused:
+        parts.append(f"{counted(queue.refused, 'request')} got 503 just now")
+    if queue.held_by:
+        held = Counter(endpoint_of(*_method_and_target(request)) for request in queue.held_by).most_common(2)
+        parts.append("held up by " + ", ".join(f"{count} x {name}" for name, count in held))
+    detail = (
+        "More workers (faucet ctl scale +1), a faster endpoint, or a limit for the slow one (--limit) help. "
+        "`faucet ctl queue` shows who waits, `faucet ctl endpoints` who takes the time."
+    )
+    return Notice("queue", ERROR if queue.refused else WARNING, queue.since, "; ".join(parts), detail)
+
+
+def _crashes(exits: Sequence[Exit], now: float) -> list[Notice]:
+    """Return the endpoints whose requests have ended several workers, the one first that has ended most."""
+    by_endpoint: dict[str, list[Exit]] = defaultdict(list)
+    for ended in exits:
+        if ended.request and now - ended.when < CRASH_SECONDS:
+            by_endpoint[endpoint_of(*_method_and_target(ended.request))].append(ended)
+    return [
+        Notice("crashes", ERROR, ends[0].when,
+               f"{name} has ended {len(ends)} workers; the latest {ends[-1].text}",
+               "\n".join(f"worker {ended.worker} {ended.text}" for ended in ends))
+        for name, ends in sorted(by_endpoint.items(), key=lambda item: -len(item[1]))
+        if len(ends) >= CRASHES
+    ]  # fmt: skip
+
+
+def _method_and_target(request: str) -> tuple[str, str]:
+    method, _, target = request.partition(" ")
+    return method, target
+
+
+def _log(loss: LogLoss | None) -> Notice | None:
+    if loss is None:
+        return None
+    text = f"the log loses lines ({loss.why}), {loss.lost} until now"
+    return Notice("log", ERROR, loss.since, text, "The latest lines are kept in memory: faucet ctl logs.")
