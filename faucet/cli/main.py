@@ -39,6 +39,7 @@ from faucet.settings import (
     DemoSettings,
     K8sSettings,
     LocalSettings,
+    ReplaySettings,
     ServeSettings,
     TopSettings,
 )
@@ -233,12 +234,23 @@ def _threads(settings: LocalSettings) -> list[tuple[str, str, str]]:
     return lines
 
 
+def replay(settings: ReplaySettings) -> int:
+    """Show a recording in the monitor: of `attach --record`, or what `--black-box` has kept."""
+    from faucet.tui.start import replay as replay_recording
+
+    if settings.file is None:
+        print_error("which recording? For example: faucet replay incident.jsonl")
+        return EXIT_USAGE
+    return replay_recording(settings.file, settings, settings.begin)
+
+
 app.default(with_options(local, LocalSettings))
 app.command(with_options(local, LocalSettings), name=("local", "start"))
 app.command(with_options(demo, DemoSettings), name="demo")
 app.command(with_options(k8s, K8sSettings), name="k8s")
 app.command(with_options(attach, AttachSettings), name="attach")
 app.command(with_options(top, TopSettings), name="top")
+app.command(with_options(replay, ReplaySettings), name="replay")
 app.command(with_options(config, LocalSettings), name="config")
 
 

@@ -11,7 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from faucet.doctor.findings import Finding
-from faucet.machine import RELOAD, SSH, install_command
+from faucet.machine import OTEL, RELOAD, SSH, install_command
+from faucet.otel.telemetry import is_installed
 from faucet.settings import K8sSettings, LocalSettings
 
 AGENT_PATIENCE = 2.0
@@ -27,6 +28,15 @@ def watchfiles(settings: LocalSettings) -> list[Finding]:
     if settings.reload:
         return [Finding("broken", "watchfiles", "is not installed, and --reload needs it", install_command(RELOAD))]
     return [Finding("unused", "watchfiles", "is not installed; only --reload needs it", install_command(RELOAD))]
+
+
+def otel(settings: LocalSettings | K8sSettings) -> list[Finding]:
+    """For --otel-endpoint, if it is set."""
+    if not settings.otel_endpoint:
+        return []
+    if is_installed():
+        return [Finding("ok", "OpenTelemetry", f"{version('opentelemetry-sdk')}, for --otel-endpoint")]
+    return [Finding("broken", "OpenTelemetry", "is not installed, and --otel-endpoint needs it", install_command(OTEL))]
 
 
 def ssh(settings: LocalSettings | K8sSettings) -> list[Finding]:

@@ -183,7 +183,7 @@ class AttachSettings(TopSettings):
         None, "With --once: write the screen to this file as a picture, in SVG.", MONITOR, shown="none",
         example="incident.svg",
     )  # fmt: skip
-    view: Literal["log", "requests", "queue", "events", "lanes", "endpoints"] = option(
+    view: Literal["log", "requests", "queue", "events", "lanes", "endpoints", "heat"] = option(
         "log", "With --once: what is shown below the workers.", MONITOR, example="queue"
     )
     size: tuple[int, int] = option(
@@ -208,6 +208,35 @@ class AttachSettings(TopSettings):
         example="auto",
     )
     web_write: bool = option(False, "Let keys in the browser change something.", MONITOR)
+    record: Path | None = option(
+        None,
+        "Record to this new file what the monitor is told; `faucet replay FILE` shows it again.",
+        MONITOR,
+        shown="off",
+        example="incident.jsonl",
+        detail="It grows by 1 to 30 kB a second, and has the addresses of clients and the targets of requests in it.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplaySettings(MonitorSettings):
+    """`faucet replay`: the monitor of a recording."""
+
+    file: Path | None = option(
+        None,
+        "A recording of `faucet attach --record`, or of `--black-box`.",
+        MONITOR,
+        shown="required",
+        positional="only",
+        example="incident.jsonl",
+    )
+    begin: str | None = option(
+        None,
+        "Begin at this time of day, paused: `03:00`, `03:00:30`.",
+        MONITOR,
+        shown="its beginning",
+        example="03:00",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from typing import Any
 from faucet.backoff import Backoff
 from faucet.control.client import Client, NoRuntime, Refusal
 from faucet.control.protocol import Message
+from faucet.control.recording import Recording, Writer
 from faucet.status.history import WINDOW
 from faucet.tui.model import Model
 
@@ -25,6 +26,11 @@ class Feed:
     def __init__(self, model: Model, connect: Connect, hz: float, reconnect: bool) -> None:
         self.model = model
         self.client: Client | None = None
+        self.recording = Recording()
+        """The last quarter of an hour."""
+        self.on_message: Callable[[Message], None] = lambda message: None
+        """Called with each message, too: to record it to a file."""
+        self._writer = Writer()
         self._connect = connect
         self._hz = hz
         self.window = WINDOW
@@ -53,7 +59,7 @@ class Feed:
     async def _watch(self) -> None:
         client = self.client = await self._connect()
         self.model.forget()
-        client.on_message = self._hear
+        client.on_message = self._take
         try:
             await client.ask("watch", hz=self._hz, window=self.window)
             self.model.link = ""
@@ -63,8 +69,10 @@ class Feed:
             self.client = None
             await client.close()
 
-    def _hear(self, message: Message) -> None:
+    def _take(self, message: Message) -> None:
         self.model.apply(message)
+        self.recording.add(self._writer.lines(message))
+        self.on_message(message)
         if "snapshot" in message:
             self.heard.set()
 

@@ -14,12 +14,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple, TypeVar
 
 from faucet.control.client import Client, Greeting, NoRuntime
 from faucet.control.find import Place, find
-from faucet.control.protocol import MESSAGE_LIMIT
+from faucet.control.protocol import MESSAGE_LIMIT, Message
+from faucet.control.recording import RecordFile, RecordingError, load, moment_of
 from faucet.log.handler import print_error
 from faucet.settings import MonitorSettings, Which
 from faucet.ssh.secrets import VARIABLE as SECRETS_VARIABLE
@@ -192,8 +194,10 @@ def _after(runtime: subprocess.Popen[bytes], outcome: _Outcome, errors: IO[bytes
     return code if code >= 0 else 1
 
 
-def attach(which: Which | None, settings: MonitorSettings, read_only: bool, place: Place) -> int:
-    """Run the monitor on a running service. Return the exit code."""
+def attach(
+    which: Which | None, settings: MonitorSettings, read_only: bool, place: Place, record: Path | None = None
+) -> int:
+    """Run the monitor on a running service, and record what it is told. Return the exit code."""
     problem = "" if in_browser() else no_monitor_because()
     if problem:
         print_error(f"the monitor cannot run here: {problem}; use `faucet ctl status` instead")
@@ -205,15 +209,52 @@ def attach(which: Which | None, settings: MonitorSettings, read_only: bool, plac
         return await find(which, place)
 
     try:
-        asyncio.run(_try(which, place))
+        asyncio.run(try_to_connect(which, place))
     except NoRuntime as error:
         print_error(str(error))
         return 1
-    outcome = _show(Monitor(connect, settings, owner=False, read_only=read_only, layout=memory.load()))
+    monitor = Monitor(connect, settings, owner=False, read_only=read_only, layout=memory.load())
+    with contextlib.ExitStack() as stack:
+        if record is not None:
+            try:
+                file = stack.enter_context(contextlib.closing(RecordFile(record)))
+            except OSError as error:
+                print_error(f"cannot record to {record}: {error.strerror}; name a new file with --record")
+                return 1
+            monitor.feed.on_message = partial(_record, monitor, file)
+        outcome = _show(monitor)
     return EXIT_GONE if outcome == GONE else 1 if outcome == LOST else 0
 
 
-async def _try(which: Which | None, place: Place) -> None:
+def _record(monitor: Monitor, file: RecordFile, message: Message) -> None:
+    """Record a message; the first that cannot be written is the last that is tried."""
+    try:
+        file.take(message)
+    except OSError as error:
+        monitor.feed.on_message = lambda message: None
+        monitor.notify(f"recording has ended: {error.strerror}", severity="error", markup=False, timeout=10)
+
+
+def replay(path: Path, settings: MonitorSettings, begin: str | None) -> int:
+    """Run the monitor on a recording, from a time of day on. Return the exit code."""
+    problem = no_monitor_because()
+    if problem:
+        print_error(f"the monitor cannot run here: {problem}")
+        return 1
+    try:
+        recording = load(path)
+        start = moment_of(begin, recording) if begin is not None else recording.start
+    except (RecordingError, OSError) as error:
+        print_error(str(error) if isinstance(error, RecordingError) else f"cannot read {path}: {error.strerror}")
+        return 1
+    from faucet.tui.app import Monitor
+    from faucet.tui.leaving import GONE
+
+    monitor = Monitor(None, settings, owner=False, read_only=True, recording=recording, start=start)
+    return EXIT_GONE if _show(monitor) == GONE else 0
+
+
+async def try_to_connect(which: Which | None, place: Place) -> None:
     """Connect once before the screen is taken over. Raises NoRuntime."""
     try:
         client = await find(which, place)

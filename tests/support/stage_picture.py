@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from faucet.control.client import Greeting, NoRuntime, Refusal
@@ -100,7 +101,7 @@ NOTICES = [
            "reload failed: plumber.R:9:11: unexpected '{'; 2 old workers still serve OLD CODE",
            "rolling restart by a change of plumber.R: exited with code 1 after 0.9s\n"
            "  | plumber.R:9:11: unexpected '{'"),
-    Notice("queue", "warning", NOW - 5, "900 of 1024 places in the queue are taken; held up by 4 x GET /sleep"),
+    Notice("queue", "warning", NOW - 5, "queue 900 of 1024; held up by 4 x GET /sleep"),
 ]  # fmt: skip
 """What may be wrong, the worst first."""
 
@@ -146,6 +147,7 @@ class StagedRuntime:
         self.closed: asyncio.Future[None]
         self.on_message: Any = None
         self.connections = 0
+        self.history: Callable[[int, float], list[Any]] = lambda by, since: []
 
     async def connect(self) -> StagedRuntime:
         """Come up."""
@@ -171,6 +173,8 @@ class StagedRuntime:
             raise Refusal(self.refuse)
         if do == "stop":
             self.closed.set_result(None)
+        if do == "history":
+            return {"by": arguments["by"], "rows": self.history(arguments["by"], arguments["since"])}
         answers = {"details": DETAILS, "endpoints": ENDPOINTS, "logs": [row._asdict() for row in self.logs]}
         return answers.get(do, f"{do} will happen")
 
