@@ -104,6 +104,7 @@ def test_a_tour(terminal: Open, port: int, plumber: str) -> None:
     window.keys("h")
     window.wait("1 ○ ready")
     window.keys("1", "/")
+    window.wait("filter lines by")
     window.type("sleep")
     window.keys("Enter")
     assert "Running swagger" not in window.wait("/sleep/")
