@@ -72,7 +72,7 @@ def _known_hosts(path: Path) -> Finding:
         if os.access(file, os.R_OK) and file.is_file():
             return Finding("ok", subject, str(file))
     advice = "ssh USER@BASTION, once, and compare the fingerprint that it shows"
-    return Finding("unused", subject, "there is none, and --via-ssh trusts nobody who is not in it", advice)
+    return Finding("unused", subject, "does not exist, and --via-ssh trusts only hosts that are in it", advice)
 
 
 def _agent(path: str) -> Finding:

@@ -296,11 +296,12 @@ class Pool:
         if self._awaited or self.draining:
             self._lock_is_free(lease.worker)
 
-    def keep_locked(self, lease: PoolLease) -> None:
+    def keep_locked(self, lease: PoolLease, at_most: float) -> None:
         """Whoever holds it has no connection to the worker any more, which may be at work on that for a while.
 
         How long is a guess, from what requests took lately: twice the longest. Not longer than the lock grace; for a
         worker of ours, LEAST_GRACE, since its process is watched, and most that close a connection are done with it.
+        And not longer than `at_most` seconds.
         """
         if self.refusing:
             self.release(lease)  # nobody here will use it
@@ -308,8 +309,8 @@ class Pool:
         most = lease.worker.lock_grace or LEAST_GRACE
         recent = time() - RECENT_SECONDS
         took = [span for served in self.stats.workers.values() for when, span in served.recent if when > recent]
-        guess = 2 * max(took) - (monotonic() - lease.since) if took else most
-        CutOff(self, lease, min(max(guess, LEAST_GRACE), most))
+        guess = max(2 * max(took) - (monotonic() - lease.since), LEAST_GRACE) if took else most
+        CutOff(self, lease, min(guess, most, at_most))
 
     def _let_wait(self, holder: Holder) -> None:
         self._wake()
