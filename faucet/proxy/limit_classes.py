@@ -9,6 +9,7 @@ from typing import Any, Generic
 from urllib.parse import unquote_to_bytes
 
 from faucet.proxy.deadlines import Item, Timeouts
+from faucet.proxy.error_responses import QUEUE_FULL
 from faucet.proxy.limits import LimitedDispatcher, RequestClass
 from faucet.proxy.locks import Dispatcher, Ticket
 from faucet.settings import ProxySettings
@@ -72,7 +73,7 @@ class LimitClasses(Generic[Ticket]):
 def why_full(kind: RequestClass[Any]) -> str:
     """Return why a request of this class may not even wait, as a sentence for its client."""
     if not kind.name:
-        return "All workers are busy and the queue is full."
+        return QUEUE_FULL
     if kind.has_room:
         most = counted(kind.places, "request")
         return f"All workers are busy, and at most {most} for {kind.name} may wait (--limit)."
