@@ -27,7 +27,7 @@ from faucet.units import format_size
 _log = logging.getLogger("faucet")
 
 LINES = "\t\n"
-"""What may stand in a message of several lines, e.g. a traceback."""
+"""Control characters that a message of several lines may contain, e.g. a traceback."""
 
 _DIM, _RED, _YELLOW, _GREEN, _CYAN, _RESET = "\x1b[2m", "\x1b[31m", "\x1b[33m", "\x1b[32m", "\x1b[36m", "\x1b[0m"
 
@@ -176,7 +176,7 @@ class Log(logging.Handler):
         self._quiet = quiet
         self._in_file = settings.log_file is not None
         self._for_people = settings.log_format == "text"
-        self._on_stderr = False  # the file cannot be written
+        self._on_stderr = False  # the file is not writable
         self._parting_words = ""
         output = Output(2)
         if settings.log_file is not None:

@@ -26,10 +26,10 @@ def parse_span(text: str) -> Span:
     """`4`, `2..8`, or `0..4`. Raises ValueError."""
     least, dots, most = text.strip().partition("..")
     if not (least.isascii() and least.isdigit() and (most.isascii() and most.isdigit() if dots else True)):
-        raise ValueError(f"{text!r} is no number of workers: write 4, or 2..8")
+        raise ValueError(f"invalid number of workers {text!r}; expected one like 4, or 2..8")
     span = Span(int(least), int(most if dots else least))
     if not (span.least <= span.most <= MOST_WORKERS and span.most):
-        raise ValueError(f"{text!r} is no number of workers: from 1 to {MOST_WORKERS}, the smaller one first")
+        raise ValueError(f"invalid number of workers {text!r}; expected 1 to {MOST_WORKERS}, the smaller one first")
     return span
 
 
