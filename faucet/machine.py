@@ -70,6 +70,9 @@ SSH = "asyncssh bcrypt"
 """For --via-ssh. Without bcrypt, encrypted keys are passed over in silence."""
 
 
+WEB = "textual-serve"
+"""What --web needs: the packages of the extra `web`, as pip is given them."""
+
 RELOAD = "watchfiles"
 """For --reload."""
 

@@ -21,6 +21,7 @@ Commands (faucet COMMAND --help has examples):
   demo            serve a small API that comes with Faucet
   k8s             serve the pods of a Kubernetes service in the same way
   attach, top     open the monitor for a running Faucet; list all that run
+  replay          show a recording in the monitor
   ctl             control a running Faucet: status, restart, logs, stop, ...
   doctor          check what DIR needs, and say what to do
   init            write a small API to start from
@@ -60,7 +61,14 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "attach": (
         ("faucet attach", "the one that runs here"),
         ("faucet attach 8080", "the one on port 8080, if several run"),
+        ("faucet attach --record incident.jsonl", "and keep what it shows"),
         ("faucet attach --read-only --via-ssh ops@server", "one on a server, without changing it"),
+        ("faucet attach --web 127.0.0.1:8081", "in a browser"),
+        ("faucet attach --once --svg incident.svg", "a picture for a report"),
+    ),
+    "replay": (
+        ("faucet replay incident.jsonl", "what faucet attach --record has kept"),
+        ("faucet replay /var/lib/faucet/box --begin 03:00", "the black box, from three in the morning"),
     ),
     "top": (
         ("faucet top", "all that run here"),

@@ -18,6 +18,7 @@ from cyclopts import App, CycloptsError
 
 from faucet import machine
 from faucet.cli import doctor
+from faucet.cli.attach import attach
 from faucet.cli.ctl import app as ctl
 from faucet.cli.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
 from faucet.cli.help import SHORT, add_help, is_short
@@ -38,6 +39,7 @@ from faucet.settings import (
     DemoSettings,
     K8sSettings,
     LocalSettings,
+    ReplaySettings,
     ServeSettings,
     TopSettings,
 )
@@ -232,18 +234,14 @@ def _threads(settings: LocalSettings) -> list[tuple[str, str, str]]:
     return lines
 
 
-def attach(settings: AttachSettings) -> int:
-    """Open the monitor for a Faucet that is running."""
-    from faucet.cli.ssh_login import place_of
-    from faucet.fleet import StartFailed
-    from faucet.tui.start import attach as attach_monitor
+def replay(settings: ReplaySettings) -> int:
+    """Show a recording in the monitor: of `attach --record`, or what `--black-box` has kept."""
+    from faucet.tui.start import replay as replay_recording
 
-    try:
-        place = place_of(settings)
-    except StartFailed as error:
-        print_error(str(error))
-        return EXIT_FAILED
-    return attach_monitor(settings.which, settings, settings.read_only, place)
+    if settings.file is None:
+        print_error("which recording? For example: faucet replay incident.jsonl")
+        return EXIT_USAGE
+    return replay_recording(settings.file, settings, settings.begin)
 
 
 app.default(with_options(local, LocalSettings))
@@ -252,6 +250,7 @@ app.command(with_options(demo, DemoSettings), name="demo")
 app.command(with_options(k8s, K8sSettings), name="k8s")
 app.command(with_options(attach, AttachSettings), name="attach")
 app.command(with_options(top, TopSettings), name="top")
+app.command(with_options(replay, ReplaySettings), name="replay")
 app.command(with_options(config, LocalSettings), name="config")
 
 

@@ -25,13 +25,14 @@ from cyclopts import (
 
 from faucet.cli.exit_codes import EXIT_USAGE
 from faucet.cli.synonyms import NOT_NEEDED, OPTIONS, TLS
-from faucet.settings import AttachSettings, K8sSettings, LocalSettings, Option, TopSettings
+from faucet.settings import AttachSettings, K8sSettings, LocalSettings, Option, ReplaySettings, TopSettings
 from faucet.text import closest
 
 if TYPE_CHECKING:
     from cyclopts import Token
 
-OWNERS = (("local", LocalSettings), ("k8s", K8sSettings), ("attach", AttachSettings), ("top", TopSettings))
+OWNERS = (("local", LocalSettings), ("k8s", K8sSettings), ("attach", AttachSettings), ("top", TopSettings),
+          ("replay", ReplaySettings))  # fmt: skip
 """Commands, and the options that they have."""
 
 _OF_CTL = {"--at", "--json", "--now", "--follow", "--last"}

@@ -79,6 +79,15 @@ def _name(text: str) -> str:
     return text
 
 
+def parse_screen(text: str) -> tuple[int, int]:
+    """Return the columns and lines of a screen: `120x36`. Raises ValueError."""
+    match = re.fullmatch(r"([0-9]{1,3})x([0-9]{1,3})", text.strip())
+    columns, lines = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not (20 <= columns <= 500 and 3 <= lines <= 200):
+        raise ValueError(f"invalid size {text!r}; expected columns x lines from 20x3 to 500x200: 120x36")
+    return columns, lines
+
+
 def whole_number(_type: Any, tokens: Sequence[Token]) -> int:
     """Convert the value of an option: cyclopts itself would round 1.5. Raises ValueError."""
     return _count(tokens[0].value)
@@ -132,6 +141,7 @@ _UNITS: dict[str, Callable[[str], Any]] = {
     "globs": _glob,
     "names": _name,
     "signal": units.parse_stop_signal,
+    "screen": parse_screen,
     "control": parse_control,
     "which": parse_which,
     "limit": parse_limit,
@@ -154,6 +164,7 @@ METAVARS = {
     "globs": "GLOB",
     "names": "NAMES",
     "signal": "SIGNAL",
+    "screen": "SIZE",
     "control": "PATH",
     "limit": "LIMIT",
     "warmup": "REQUEST",
@@ -195,6 +206,8 @@ def show(option: Option, value: Any) -> str:
         return ",".join(f"{name}={key}" for name, key in value.items())
     if isinstance(value, UnixAddress) and value.mode is not None:
         return f"{value}?mode={value.mode:03o}"
+    if option.unit == "screen":
+        return "x".join(map(str, value))
     if value == 0 and not isinstance(value, bool):
         return "0"  # of whatever unit
     return _SHOWN.get(option.unit, str)(value)

@@ -46,6 +46,8 @@ def _service(service: Any, now: float) -> list[str]:
         lines.append(f"pods from {service['resolved_by']}, resolved {resolved}")
     if group := group_of(service["group"]):
         lines += group_lines(group, now)
+    if service["black_box"]:
+        lines.append(f"black box: {service['black_box']}")
     return lines
 
 

@@ -16,7 +16,7 @@ from faucet.machine import NO_CWD, has_cwd
 from faucet.text import LOOSELY, closest
 from faucet.workers import near_misses
 
-OWN = ("demo", "k8s", "attach", "top", "doctor", "init", "config", "example", "completion")
+OWN = ("demo", "k8s", "attach", "top", "replay", "doctor", "init", "config", "example", "completion")
 """Commands in the order in which people need them; `ctl` has its own."""
 
 

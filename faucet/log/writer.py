@@ -105,12 +105,15 @@ class FileOutput(Output):
                 self._replace_descriptor()
                 self._reopen.clear()
             if self._max_size and self._regular and self._size and self._size + len(batch) > self._max_size:
-                self._rotate()
+                self.rotate()
         super().write(batch)
         self._size += len(batch)
 
-    def _rotate(self) -> None:
-        """Rotate the files. The current one is moved first: if that fails, no older one has been touched."""
+    def rotate(self) -> None:
+        """Rotate the files. The current one is moved first: if that fails, no older one has been touched.
+
+        Raises OSError.
+        """
         with contextlib.suppress(FileNotFoundError):  # it was deleted
             if self._keep:
                 aside = self._path.with_name(f"{self._path.name}.0")

@@ -19,12 +19,14 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 from faucet import pauses
+from faucet.control.black_box import BlackBox
 from faucet.control.commands import Commands
 from faucet.control.paths import socket_path
 from faucet.control.server import ControlError, ControlServer
 from faucet.fleet import StartFailed
 from faucet.ha.replica import Replica
 from faucet.log.handler import Log, print_error
+from faucet.log.redact import redactor
 from faucet.net.address import Address, AddressError, UnixAddress
 from faucet.net.descriptors import Descriptors, is_shortage
 from faucet.net.listener import Listener, Listeners
@@ -37,7 +39,7 @@ from faucet.service.supervised import Supervised
 from faucet.service.systemd import SystemdError, inherited_sockets
 from faucet.settings import ServeSettings
 from faucet.status.collect import Runtime, now
-from faucet.units import counted, format_duration
+from faucet.units import counted, format_duration, format_size
 from faucet.workers import orphans
 from faucet.workers.shortages import remedy, shortage
 from faucet.workers.spawn import raise_file_limit
@@ -112,13 +114,13 @@ async def _serve(
     try:
         end = await service.run(owner, notice, hints)
     except BaseException:
-        service.control.close()
+        service.close()
         raise
     finally:
         await service.tear_down()
         reaper.stop()
     log.announce(end.words, logging.WARNING if end.code else logging.INFO)
-    service.control.close()
+    service.close()
     await _let_transports_close()
     return end.code
 
@@ -139,6 +141,7 @@ class _Service:
         self._settings = settings
         self._log = log
         self._companions = contextlib.AsyncExitStack()
+        self.black_box: BlackBox | None = None
         self.listener = Listeners(settings.host, inherited_sockets(os.environ))
         self.admin = Listener(settings.admin) if settings.admin else None
         self._telemetry = None if settings.otel_endpoint is None else Telemetry(settings.otel_endpoint)
@@ -180,6 +183,7 @@ class _Service:
     async def run(self, owner: int | None, notice: str, hints: Hints | None) -> _End:
         """Serve until asked to end. Raises AddressError, ControlError or StartFailed."""
         await self._open_control(owner)
+        self._open_black_box()
         for line in notice.splitlines():
             _log.info("%s", line)
         await self._open_admin()
@@ -213,6 +217,27 @@ class _Service:
         if owner is not None:
             await self.control.own(owner)
         self.control.start_ticking()
+
+    def _open_black_box(self) -> None:
+        """Raises StartFailed."""
+        path, size = self._settings.black_box, self._settings.black_box_size
+        if path is None:
+            return
+        runtime = self.control.runtime
+        runtime.black_box = f"{path.absolute()}, at most {format_size(size)}"
+        try:
+            self.black_box = BlackBox(runtime, path, size, redactor(self._settings.log_redact))
+        except OSError as error:
+            raise StartFailed(
+                f"cannot write the black box to {path}: {error.strerror}; name another file with --black-box"
+            ) from error
+
+    def close(self) -> None:
+        """Close the control socket and the black box, once both have told of the end."""
+        self.control.close()
+        if self.black_box is not None:
+            self.black_box.close()
+            self.black_box = None
 
     async def _open_usual_control(self) -> None:
         """At the usual place; if that is taken (another network, the same port), beside it; if need be, not at all."""

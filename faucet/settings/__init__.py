@@ -11,7 +11,7 @@ from __future__ import annotations
 from faucet.settings.control import Which, parse_control, parse_which
 from faucet.settings.limit import Limit, differing, parse_limit
 from faucet.settings.option import ACTIONS, CONFIG_NAME, KIB, MIB, MOST_WORKERS, Option
-from faucet.settings.pods import AttachSettings, K8sSettings, SshSettings, TopSettings
+from faucet.settings.pods import AttachSettings, K8sSettings, ReplaySettings, SshSettings, TopSettings
 from faucet.settings.proxy import ProxySettings
 from faucet.settings.serving import LogSettings, MonitorSettings, ServeSettings
 from faucet.settings.warmup import Warmup, parse_warmup
@@ -20,6 +20,6 @@ from faucet.settings.workers import DemoSettings, LocalSettings, PackageApi, Spa
 __all__ = [
     "ACTIONS", "CONFIG_NAME", "KIB", "MIB", "MOST_WORKERS", "AttachSettings", "DemoSettings", "K8sSettings",
     "Limit", "LocalSettings", "LogSettings", "MonitorSettings", "Option", "PackageApi", "ProxySettings",
-    "ServeSettings", "Span", "SshSettings", "TopSettings", "Warmup", "Which", "WorkerSettings", "differing",
-    "parse_api", "parse_control", "parse_limit", "parse_span", "parse_warmup", "parse_which",
+    "ReplaySettings", "ServeSettings", "Span", "SshSettings", "TopSettings", "Warmup", "Which", "WorkerSettings",
+    "differing", "parse_api", "parse_control", "parse_limit", "parse_span", "parse_warmup", "parse_which",
 ]  # fmt: skip

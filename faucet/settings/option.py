@@ -23,6 +23,7 @@ Unit = Literal[
     "globs",
     "names",
     "signal",
+    "screen",
     "control",
     "which",
     "limit",
@@ -74,7 +75,8 @@ CONFIG_NAME = "faucet.toml"
 ACTIONS = (
     "details", "restart", "rolling-restart", "scale-up", "scale-down", "hold", "kill", "cancel", "drop", "retry",
     "filter", "follow", "only", "source", "wrap", "mark", "clear", "copy", "save", "sort", "invert", "pause",
-    "log", "requests", "queue", "events", "lanes", "endpoints", "longer", "shorter",
-    "next-error", "previous-error", "curl", "notices", "help", "quit",
+    "log", "requests", "queue", "events", "lanes", "endpoints", "heat", "what-if", "longer", "shorter",
+    "back", "on", "minute-back", "minute-on", "oldest", "newest", "next-error", "previous-error", "curl",
+    "notices", "help", "quit",
 )  # fmt: skip
 """What keys can be given to. The same as in the monitor, which is too heavy to be asked."""

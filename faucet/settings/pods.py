@@ -178,6 +178,65 @@ class AttachSettings(TopSettings):
         positional="only",
         example="3838",
     )
+    once: bool = option(False, "Print the screen once as text, and exit. It needs no terminal.", MONITOR)
+    svg: Path | None = option(
+        None, "With --once: write the screen to this file as a picture, in SVG.", MONITOR, shown="none",
+        example="incident.svg",
+    )  # fmt: skip
+    view: Literal["log", "requests", "queue", "events", "lanes", "endpoints"] = option(
+        "log", "With --once: what is shown below the workers.", MONITOR, example="queue"
+    )
+    size: tuple[int, int] = option(
+        (120, 36), "With --once: columns and lines of the screen.", MONITOR, unit="screen", shown="120x36",
+        example="160x50",
+    )  # fmt: skip
+    web: Address | None = option(
+        None,
+        "Serve the monitor to browsers on this address, instead of opening it here. Read only, without --web-write.",
+        MONITOR,
+        unit="admin",
+        shown="off",
+        example="127.0.0.1:8081",
+        detail="It needs the extra `web`, and has no TLS: [monitor.md](monitor.md#in-a-browser).",
+    )
+    web_token: str | None = option(
+        None,
+        "What a browser has to know, at least 16 characters; `auto` makes one, and prints it. Needed if other machines "
+        "can reach --web.",
+        MONITOR,
+        shown="none",
+        example="auto",
+    )
+    web_write: bool = option(False, "Let keys in the browser change something.", MONITOR)
+    record: Path | None = option(
+        None,
+        "Record to this new file what the monitor is told; `faucet replay FILE` shows it again.",
+        MONITOR,
+        shown="off",
+        example="incident.jsonl",
+        detail="It grows by 1 to 30 kB a second, and has the addresses of clients and the targets of requests in it.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplaySettings(MonitorSettings):
+    """`faucet replay`: the monitor of a recording."""
+
+    file: Path | None = option(
+        None,
+        "A recording of `faucet attach --record`, or of `--black-box`.",
+        MONITOR,
+        shown="required",
+        positional="only",
+        example="incident.jsonl",
+    )
+    begin: str | None = option(
+        None,
+        "Begin at this time of day, paused: `03:00`, `03:00:30`.",
+        MONITOR,
+        shown="its beginning",
+        example="03:00",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Literal
 
 from faucet.net.address import DEFAULT_PORT, Address, UnixAddress
 from faucet.settings.control import ControlPath
-from faucet.settings.option import LOG, MONITOR, SERVICE, option
+from faucet.settings.option import LOG, MIB, MONITOR, SERVICE, option
 from faucet.settings.proxy import ProxySettings
 
 
@@ -46,6 +46,18 @@ class LogSettings:
         shown="none",
         example="token,api_key",
     )
+    black_box: Path | None = option(
+        None,
+        "Keep the last hour of the service in this file, for `faucet replay FILE`: all that the monitor shows.",
+        LOG,
+        shown="off",
+        example="/var/lib/faucet/my-api.box",
+        detail="Older parts are FILE.1 to FILE.8. The directory has to exist. `--log-redact` hides values in it, too.",
+    )
+    black_box_size: int = option(
+        64 * MIB, "Bytes that all parts of the black box take at most; then it is less than an hour.", LOG,
+        unit="size", minimum=MIB, example="256MiB", shown="64MiB",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

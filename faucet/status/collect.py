@@ -64,6 +64,7 @@ class Runtime:
     ask_active: Callable[[dict[str, Any]], Any] | None = None
     """Asks the active of several Faucets a command; None: this is the only one."""
     owned: bool = False
+    black_box: str = ""
     state: str = "starting"
     started: float = 0.0
     endpoints: Endpoints = field(default_factory=Endpoints)
@@ -99,6 +100,7 @@ class Runtime:
             link_since=moment(origin.link_since),
             link_detail=origin.link_detail,
             actions=tuple(self.fleet.actions),
+            black_box=self.black_box,
             group=origin.group,
         )
 
@@ -176,8 +178,9 @@ class Runtime:
         self._refusals_told += refused
         self._tell_next = monotonic() + REFUSALS_SECONDS
 
-    def totals(self, window: Window) -> Totals:
+    def totals(self, window: Window | None = None) -> Totals:
         """Return the totals of the window and of now."""
+        window = window or self.window()
         stats, dispatcher = self.proxy.stats, self.proxy.pool.dispatcher
         times, after, before = window.times(), counters_of(stats), window.since
         return Totals(

@@ -44,6 +44,8 @@ class Service(NamedTuple):
     """Commands that its workers can be given, as in `fleet.Fleet`."""
     group: Group | None = None
     """The Faucets of the service; None: this is the only one."""
+    black_box: str = ""
+    """Where the last hour is recorded: a path and its limit in bytes, as a text; empty if nowhere."""
 
 
 class WorkerRow(NamedTuple):

@@ -18,6 +18,7 @@ from textual.screen import Screen
 from textual.widgets import ContentSwitcher, Footer, Input
 
 from faucet.control.client import NoRuntime
+from faucet.control.recording import Recording
 from faucet.settings import MonitorSettings
 from faucet.status.columns import COLUMNS, Cell
 from faucet.status.snapshot import RequestRow
@@ -25,6 +26,8 @@ from faucet.status.usage import Usage, sample_usage
 from faucet.tui.actions import COMMANDS, ON_A_WORKER
 from faucet.tui.banner import Banner
 from faucet.tui.feed import Connect, Feed
+from faucet.tui.heat_tab import HISTORY_SECONDS, HistoryRows
+from faucet.tui.heat_view import HeatView
 from faucet.tui.help import help_text
 from faucet.tui.items import SOURCES, event_line, log_line, request_line
 from faucet.tui.lane_view import LaneView
@@ -37,9 +40,12 @@ from faucet.tui.paint import ascii_only
 from faucet.tui.queue_view import QueueHead
 from faucet.tui.queue_view import key_of as queued_key
 from faucet.tui.ranking import ENDPOINTS_SECONDS, key_of
+from faucet.tui.replay_feed import ReplayFeed
 from faucet.tui.screens import TextScreen, WorkerScreen
 from faucet.tui.spans import LIMITED
 from faucet.tui.table import WorkerTable
+from faucet.tui.terminal import in_browser
+from faucet.tui.time_line import TimeLine
 from faucet.tui.top import HeaderLine, OriginLine, TabLine, Tiles
 from faucet.tui.worst import WorstLine
 from faucet.units import format_size
@@ -56,16 +62,20 @@ LOW = 13
 IDLE_SECONDS = 1.0
 """Seconds after which the screen is redrawn even without an update: ages grow."""
 
-TABS = ("log", "requests", "queue", "events", "lanes", "endpoints")
+TABS = ("log", "requests", "queue", "events", "lanes", "endpoints", "heat")
 
-WITHOUT_LINES = ("lanes",)
+WITHOUT_LINES = ("lanes", "heat")
 """Views that are not lists of lines."""
 
-COVERING = ("queue", "lanes", "endpoints")
+COVERING = ("queue", "lanes", "endpoints", "heat")
 """Views that have the keys at once, and no newest line to follow."""
 
 ON_LINES = ("filter", "follow", "wrap", "clear", "copy", "save")
 """Actions on a list of lines."""
+
+
+ON_THIS_MACHINE = ("save", "screenshot", "suspend_process")
+"""Actions that would change the machine that serves the monitor to a browser, not that of who looks at it."""
 
 
 class Monitor(Noticing):
@@ -104,27 +114,38 @@ class Monitor(Noticing):
 
     def __init__(
         self,
-        connect: Connect,
+        connect: Connect | None,
         settings: MonitorSettings,
         owner: bool,
         read_only: bool = False,
         layout: Layout | None = None,
+        recording: Recording | None = None,
+        start: float | None = None,
     ) -> None:
-        """Create the monitor. `owner`: the service ends with this monitor, unless it detaches."""
+        """Create the monitor. `owner`: the service ends with this monitor, unless it detaches.
+
+        Without a connection it shows a `recording`, from `start` on.
+        """
         super().__init__()
         self.settings = settings
         self.owner = owner
         self.read_only = read_only
         self._remembered = layout
+        self._start = start
         self.model = Model()
-        self.feed = Feed(self.model, connect, settings.refresh, reconnect=not owner)
-        self.plain = ascii_only()
+        if connect is None:
+            self.feed: Feed = ReplayFeed(self.model, recording or Recording(), settings.refresh)
+        else:
+            self.feed = Feed(self.model, connect, settings.refresh, reconnect=not owner)
+        self.in_browser = in_browser()
+        self.plain = ascii_only() and not self.in_browser
         self.paused = False
         self.tab = "log"
         self.only: str | None = None
         self.source = SOURCES[0]
         self.filters = dict.fromkeys(TABS, "")
         self.endpoint_rows = []
+        self.history = HistoryRows()
         self._usage: dict[int, Usage] = {}
         self._sampled: dict[int, object] = {}
         self._offered: Sequence[str] = ()
@@ -138,6 +159,7 @@ class Monitor(Noticing):
         """Called by Textual."""
         yield HeaderLine("header")
         yield Banner("banner")
+        yield TimeLine("moment")
         yield OriginLine("origin")
         yield Tiles("tiles")
         with Horizontal(id="middle"):
@@ -153,6 +175,7 @@ class Monitor(Noticing):
             yield LineView(lambda item: self.limited(item, event_line(item, plain)), "no events yet", "events", plain)
             yield LaneView("lanes", self.settings.slow, plain)
             yield LineView(self.endpoint_item, "no requests yet", "endpoints", plain, follow=False, key=key_of)
+            yield HeatView("heat", plain)
         yield Input(placeholder="filter lines by a regular expression; empty: show all", id="filter", compact=True,
                     select_on_focus=False)  # fmt: skip
         yield WorstLine("worst")
@@ -164,8 +187,11 @@ class Monitor(Noticing):
         self.set_class(self.plain, "-plain")
         self.query_one("#filter", Input).display = False
         self.set_interval(1 / self.settings.refresh, self._refresh)
-        self.set_interval(USAGE_SECONDS, self._sample_usage)
+        self.set_interval(USAGE_SECONDS, self.sample_usage)
         self.set_interval(ENDPOINTS_SECONDS, self.fetch_endpoints)
+        self.set_interval(HISTORY_SECONDS, self.fetch_history)
+        if self.replaying:
+            self.call_after_refresh(self.go_to, self.feed.recording.start if self._start is None else self._start)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
@@ -192,7 +218,8 @@ class Monitor(Noticing):
     # -- drawing -----------------------------------------------------------------------------------------------
 
     def _refresh(self) -> None:
-        if self.paused or not self.screen_stack or not self.behind.query(HeaderLine):
+        self.play()
+        if self.paused or self.replaying or not self.screen_stack or not self.behind.query(HeaderLine):
             return  # without a screen the app is closing: its timers end after its screens
         model = self.model
         clock_runs = bool(model.queue) or any(row.locked for row in model.workers.values())
@@ -200,20 +227,32 @@ class Monitor(Noticing):
             return
         self._drawn, self._draw_again = model.version, monotonic() + IDLE_SECONDS
         with self.batch_update():
-            self._draw()
+            self.draw()
 
-    def _draw(self) -> None:
+    def draw_now(self) -> None:
+        """Draw, whether or not something has changed. While paused at what was shown last, that stays."""
+        if self.paused and self.player is None:
+            self.draw_hints()
+        elif self.screen_stack and self.behind.query(HeaderLine):
+            with self.batch_update():
+                self.draw()
+
+    def draw(self) -> None:
+        """Draw everything."""
         model = self.model
         model.settle()
         now = model.now()
-        remark = "read only" if self.read_only else ""
+        remark = "recording" if self.replaying else "read only" if self.read_only else ""
         self.behind.query_one(HeaderLine).show_model(
             model, "paused, press space to resume" if self.paused else remark, self.plain
         )
         self.draw_banner()
+        self.draw_past()
         self.behind.query_one(OriginLine).show_service(model.service, now, self.plain)
         self.behind.query_one(Tiles).show_model(model, self.plain)
-        cells = [Cell(row, now, self._usage.get(row.pid), self.plain) for row in model.rows]
+        cells = [
+            Cell(row, now, self._usage.get(row.pid) if self.player is None else None, self.plain) for row in model.rows
+        ]
         self.behind.query_one(WorkerTable).show_kind(self.mode)
         offered = model.service.actions if model.service is not None else ()
         if offered != self._offered:
@@ -227,6 +266,7 @@ class Monitor(Noticing):
         if self.size.height < LOW:
             self.behind.query_one(WorstLine).show_model(model, self.settings.slow, self.plain)
         self._draw_lanes()
+        self.draw_heat()
         self.fit_endpoints()
         self.draw_hints()
 
@@ -249,7 +289,7 @@ class Monitor(Noticing):
         log = "Log" if self.only is None else f"Log of worker {self.only}"
         labels = {"log": log, "requests": "Requests", "queue": f"Queue {waiting}",
                   "events": f"Events {len(self.model.events)}", "lanes": "Lanes",
-                  "endpoints": "Endpoints"}  # fmt: skip
+                  "endpoints": "Endpoints", "heat": "Heat"}  # fmt: skip
         view = self.view
         hints = [f"/{self.filters[self.tab]}/ {view.count} lines" if self.filters[self.tab] else ""]
         hints.append(f"{self.source} only" if self.tab == "log" and self.source != SOURCES[0] else "")
@@ -272,12 +312,14 @@ class Monitor(Noticing):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Called by Textual: whether an action is available."""
+        if action in ON_THIS_MACHINE and self.in_browser:
+            return False
         return super().check_action(action, parameters) and (action not in ON_LINES or self.tab not in WITHOUT_LINES)
 
-    def _sample_usage(self) -> None:
+    def sample_usage(self) -> None:
         """Sample CPU and memory of the workers, if they are on this machine."""
         service = self.model.service
-        if service is None or service.mode != "local" or self.paused:
+        if service is None or service.mode != "local" or self.paused or self.replaying:
             return
         pids = {row.pid: row for row in self.model.rows if row.pid}
         self._usage = sample_usage(pids, self._sampled)
@@ -314,7 +356,7 @@ class Monitor(Noticing):
 
     def action_tab(self, name: str) -> None:
         """Show the log, the requests, the queue, the events, the lock lanes or the endpoints."""
-        focus_lines = isinstance(self.focused, LineView | LaneView) or name in COVERING
+        focus_lines = isinstance(self.focused, LineView | LaneView | HeatView) or name in COVERING
         self.tab = name
         self.query_one(ContentSwitcher).current = name
         self.screen.set_class(name != TABS[0], "-covering")
@@ -322,11 +364,8 @@ class Monitor(Noticing):
         if focus_lines:
             self.query_one(f"#{name}").focus()
         self.fetch_endpoints()
-        self._draw_now()
-
-    def _draw_now(self) -> None:
-        self._drawn = -1
-        self._refresh()
+        self.fetch_history()
+        self.draw_now()
 
     def action_filter(self) -> None:
         """Show only the lines that match a regular expression."""
@@ -357,11 +396,11 @@ class Monitor(Noticing):
             field.value = self.filters[self.tab] = ""
             self.view.filter("")
             self._filter_done()
-            self._draw_now()
+            self.draw_now()
             event.stop()
         elif event.key == "escape" and self.span_hint:
             self.limit(None, None)
-            self._draw_now()
+            self.draw_now()
             event.stop()
         elif self.focused is field and event.is_printable and event.character:
             # It was sent to the widget that had the focus before.
@@ -390,10 +429,10 @@ class Monitor(Noticing):
         self.notify("long lines are wrapped" if self.view.wrap() else "long lines are cut; ← and → scroll")
 
     def action_mark(self) -> None:
-        """Insert a mark with the time after the newest line; on lock lanes, begin or end a span."""
-        if isinstance(self.focused, LaneView):
+        """Insert a mark with the time after the newest line; on lock lanes and heat maps, begin or end a span."""
+        if isinstance(self.focused, LaneView | HeatView):
             if not self.focused.mark():
-                self.notify("select a request first, with the arrow keys", severity="warning", timeout=3)
+                self.notify("select a request or a time first, with the arrow keys", severity="warning", timeout=3)
             return
         dashes = "----" if self.plain else "────"
         self.view.mark(Line([(f"{dashes} {strftime('%H:%M:%S')} {dashes}", "warning")]))
@@ -426,11 +465,6 @@ class Monitor(Noticing):
             table = self.query_one(WorkerTable)
             table.sort_by(table.order.invert())
 
-    def action_pause(self) -> None:
-        """Pause the screen, or resume it."""
-        self.paused = not self.paused
-        self._draw()
-
     def action_help(self) -> None:
         """Show all keys."""
         self.push_screen(TextScreen("Help", help_text(self.plain)))
@@ -448,7 +482,8 @@ class Monitor(Noticing):
     def get_system_commands(self, screen: Screen[Any]) -> Any:
         """Called by Textual: the commands of the palette. Textual's own are left out: its `Quit` would not ask."""
         yield SystemCommand("Theme", "Change the colours", self.action_change_theme)
-        yield SystemCommand("Screenshot", "Save the screen as an SVG image", self.action_screenshot)
+        if not self.in_browser:
+            yield SystemCommand("Screenshot", "Save the screen as an SVG image", self.action_screenshot)
         for binding in own_bindings():
             if isinstance(binding, Binding) and binding.id and self.check_action(binding.action.partition("(")[0], ()):
                 action: Callable[[], Any] = partial(self.run_action, binding.action)

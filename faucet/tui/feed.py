@@ -9,6 +9,8 @@ from typing import Any
 
 from faucet.backoff import Backoff
 from faucet.control.client import Client, NoRuntime, Refusal
+from faucet.control.protocol import Message
+from faucet.control.recording import Recording, Writer
 from faucet.status.history import WINDOW
 from faucet.tui.model import Model
 
@@ -24,11 +26,18 @@ class Feed:
     def __init__(self, model: Model, connect: Connect, hz: float, reconnect: bool) -> None:
         self.model = model
         self.client: Client | None = None
+        self.recording = Recording()
+        """The last quarter of an hour."""
+        self.on_message: Callable[[Message], None] = lambda message: None
+        """Called with each message, too: to record it to a file."""
+        self._writer = Writer()
         self._connect = connect
         self._hz = hz
         self.window = WINDOW
         """Seconds that figures are of; `watch` tells the runtime."""
         self.reconnect = reconnect
+        self.heard = asyncio.Event()
+        """Set when the first snapshot has come."""
 
     async def run(self) -> None:
         """Run until the connection is lost for good. Raises NoRuntime if the first attempt to connect fails."""
@@ -50,7 +59,7 @@ class Feed:
     async def _watch(self) -> None:
         client = self.client = await self._connect()
         self.model.forget()
-        client.on_message = self.model.apply
+        client.on_message = self._take
         try:
             await client.ask("watch", hz=self._hz, window=self.window)
             self.model.link = ""
@@ -59,6 +68,13 @@ class Feed:
             self.model.link = "connection lost"
             self.client = None
             await client.close()
+
+    def _take(self, message: Message) -> None:
+        self.model.apply(message)
+        self.recording.add(self._writer.lines(message))
+        self.on_message(message)
+        if "snapshot" in message:
+            self.heard.set()
 
     async def watch(self) -> None:
         """Ask for updates with figures of the window, if there is a connection."""

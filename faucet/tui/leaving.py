@@ -7,7 +7,7 @@ from textual import work
 from faucet.control.client import NoRuntime, Refusal
 from faucet.status.snapshot import Service, Totals
 from faucet.tui.question import Answer, Question
-from faucet.tui.ranking import Ranking
+from faucet.tui.travel import Travelling
 from faucet.units import counted
 
 LEFT, STOPPED, LOST, GONE = "left", "stopped", "lost", "gone"
@@ -34,7 +34,7 @@ def leave_question(service: Service | None, totals: Totals | None, owner: bool) 
     ])  # fmt: skip
 
 
-class Leaving(Ranking):
+class Leaving(Travelling):
     """The half of the monitor that ends it."""
 
     owner: bool

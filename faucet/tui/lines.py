@@ -121,6 +121,12 @@ class LineView(Widget, can_focus=True):
         self._ring, self._seen = ring, total
         self._add(islice(ring, len(ring) - count, None))
 
+    def begin_anew(self) -> None:
+        """Show another ring from its beginning, with the next `feed`."""
+        self._ring, self._seen = (), 0
+        self._lines, self._rows, self._cursor = [], [], -1
+        self.refresh()
+
     def replace(self, items: list[Any]) -> None:
         """Show these items instead of all earlier ones."""
         self._ring = items

@@ -14,18 +14,20 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple, TypeVar
 
 from faucet.control.client import Client, Greeting, NoRuntime
 from faucet.control.find import Place, find
-from faucet.control.protocol import MESSAGE_LIMIT
+from faucet.control.protocol import MESSAGE_LIMIT, Message
+from faucet.control.recording import RecordFile, RecordingError, load, moment_of
 from faucet.log.handler import print_error
 from faucet.settings import MonitorSettings, Which
 from faucet.ssh.secrets import VARIABLE as SECRETS_VARIABLE
 from faucet.ssh.secrets import Secrets
 from faucet.tui import memory
-from faucet.tui.terminal import EXIT_GONE, draw_on_a_terminal, follow_its_size, watch_terminal
+from faucet.tui.terminal import EXIT_GONE, draw_on_a_terminal, follow_its_size, in_browser, watch_terminal
 from faucet.workers import orphans
 
 if TYPE_CHECKING:
@@ -138,15 +140,16 @@ def _show(app: Monitor) -> str | None:
     try:
         return run_on_terminal(app.run, app.terminal_is_gone)
     finally:
-        if app.left_with is not None:
+        if app.left_with is not None and not in_browser():
             memory.save(app.left_with)
 
 
 def run_on_terminal(run: Callable[[], T], terminal_is_gone: Callable[[], None]) -> T:
     """Return what `run` returns, which draws on the terminal. `terminal_is_gone` ends it, called from a thread."""
     _lower_priority()
-    draw_on_a_terminal()
-    follow_its_size()
+    if not in_browser():
+        draw_on_a_terminal()
+        follow_its_size()
     ended = watch_terminal(terminal_is_gone)
     try:
         return run()
@@ -191,9 +194,11 @@ def _after(runtime: subprocess.Popen[bytes], outcome: _Outcome, errors: IO[bytes
     return code if code >= 0 else 1
 
 
-def attach(which: Which | None, settings: MonitorSettings, read_only: bool, place: Place) -> int:
-    """Run the monitor on a running service. Return the exit code."""
-    problem = no_monitor_because()
+def attach(
+    which: Which | None, settings: MonitorSettings, read_only: bool, place: Place, record: Path | None = None
+) -> int:
+    """Run the monitor on a running service, and record what it is told. Return the exit code."""
+    problem = "" if in_browser() else no_monitor_because()
     if problem:
         print_error(f"the monitor cannot run here: {problem}; use `faucet ctl status` instead")
         return 1
@@ -208,8 +213,45 @@ def attach(which: Which | None, settings: MonitorSettings, read_only: bool, plac
     except NoRuntime as error:
         print_error(str(error))
         return 1
-    outcome = _show(Monitor(connect, settings, owner=False, read_only=read_only, layout=memory.load()))
+    monitor = Monitor(connect, settings, owner=False, read_only=read_only, layout=memory.load())
+    with contextlib.ExitStack() as stack:
+        if record is not None:
+            try:
+                file = stack.enter_context(contextlib.closing(RecordFile(record)))
+            except OSError as error:
+                print_error(f"cannot record to {record}: {error.strerror}; name a new file with --record")
+                return 1
+            monitor.feed.on_message = partial(_record, monitor, file)
+        outcome = _show(monitor)
     return EXIT_GONE if outcome == GONE else 1 if outcome == LOST else 0
+
+
+def _record(monitor: Monitor, file: RecordFile, message: Message) -> None:
+    """Record a message; the first that cannot be written is the last that is tried."""
+    try:
+        file.take(message)
+    except OSError as error:
+        monitor.feed.on_message = lambda message: None
+        monitor.notify(f"recording has ended: {error.strerror}", severity="error", markup=False, timeout=10)
+
+
+def replay(path: Path, settings: MonitorSettings, begin: str | None) -> int:
+    """Run the monitor on a recording, from a time of day on. Return the exit code."""
+    problem = no_monitor_because()
+    if problem:
+        print_error(f"the monitor cannot run here: {problem}")
+        return 1
+    try:
+        recording = load(path)
+        start = moment_of(begin, recording) if begin is not None else recording.start
+    except (RecordingError, OSError) as error:
+        print_error(str(error) if isinstance(error, RecordingError) else f"cannot read {path}: {error.strerror}")
+        return 1
+    from faucet.tui.app import Monitor
+    from faucet.tui.leaving import GONE
+
+    monitor = Monitor(None, settings, owner=False, read_only=True, recording=recording, start=start)
+    return EXIT_GONE if _show(monitor) == GONE else 0
 
 
 async def _try(which: Which | None, place: Place) -> None:

@@ -25,6 +25,11 @@ EXIT_GONE = 129
 """Exit code when the terminal is gone: as a shell reports a program killed by SIGHUP."""
 
 
+def in_browser() -> bool:
+    """Whether this process is the monitor of a browser: `web` has started it, and reads what it draws."""
+    return os.environ.get("TEXTUAL_DRIVER", "").endswith(":WebDriver")
+
+
 def draw_on_a_terminal() -> None:
     """Make Textual draw on standard output if standard error, its default, is not a terminal."""
     if sys.__stderr__ is None or not sys.__stderr__.isatty():
@@ -38,7 +43,10 @@ def follow_its_size() -> None:
 
 
 def watch_terminal(ask_to_end: Callable[[], None]) -> threading.Event:
-    """Call `ask_to_end` from a thread when the terminal is gone; exit unless the returned event is set soon after."""
+    """Call `ask_to_end` from a thread when the terminal is gone; exit unless the returned event is set soon after.
+
+    In a browser, the terminal is a pipe from the server.
+    """
     ended = threading.Event()
     silence_dead_output()
     threading.Thread(target=_watch, args=(ask_to_end, ended), name="faucet-terminal", daemon=True).start()
@@ -60,6 +68,8 @@ def is_gone(seconds: float = 0.0) -> bool:
     poller.register(0, 0)
     if any(state & (select.POLLHUP | select.POLLERR) for _, state in poller.poll(seconds * 1000)):
         return True
+    if in_browser():
+        return False
     try:
         termios.tcgetattr(0)
     except termios.error:

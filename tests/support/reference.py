@@ -21,6 +21,7 @@ from faucet.settings import (
     K8sSettings,
     LocalSettings,
     Option,
+    ReplaySettings,
     TopSettings,
 )
 
@@ -32,6 +33,7 @@ COMMANDS: dict[str, type[Any]] = {
     "k8s": K8sSettings,
     "attach": AttachSettings,
     "top": TopSettings,
+    "replay": ReplaySettings,
 }
 """The commands that take options of the settings. `faucet` alone is short for `faucet local`."""
 
@@ -62,7 +64,7 @@ class Entry:
     @property
     def in_file(self) -> bool:
         """Whether `faucet.toml` may set it."""
-        return self.name != "config" and bool({*self.commands} - {"attach", "top"})
+        return self.name != "config" and bool({*self.commands} - {"attach", "top", "replay"})
 
     @property
     def switch(self) -> bool:
@@ -147,6 +149,7 @@ UNITS = {
     "globs": "patterns, separated by commas",
     "names": "names, separated by commas",
     "signal": "name of a signal",
+    "screen": "columns x lines, such as `120x36`",
     "limit": "limit: a match and `key=value`",
     "otlp": "URL",
     "control": "path, or `none`",

@@ -8,15 +8,10 @@ from contextlib import AbstractAsyncContextManager
 from textual.pilot import Pilot
 
 from faucet.tui.app import Monitor
+from faucet.tui.once import screen_text as screen_text  # noqa: PLC0414
 from tests.support.stage_picture import StagedRuntime
 
 Open = Callable[..., AbstractAsyncContextManager[tuple[Monitor, Pilot[str], StagedRuntime]]]
-
-
-def screen_text(app: Monitor) -> str:
-    """What is on the screen, as text."""
-    strips = app.screen._compositor.render_strips()
-    return "\n".join(strip.text.rstrip() for strip in strips) + "\n"
 
 
 async def drawn(app: Monitor, pilot: Pilot[str]) -> None:

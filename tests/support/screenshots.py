@@ -1,4 +1,4 @@
-"""Makes `screenshots/`: the real monitor, watching the real demo under a real load. `just screenshots`.
+"""Makes `screenshots/`: the real monitor, watching a real API under a real load. `just screenshots`.
 
 With names as arguments it makes only these.
 """
@@ -6,6 +6,7 @@ With names as arguments it makes only these.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import random
 import shutil
@@ -13,15 +14,23 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import cast
 
 from textual.pilot import Pilot
 
-from faucet.control.find import find
+from faucet.control.find import HERE, find
+from faucet.control.hosts import Found, Host
 from faucet.settings import MonitorSettings
 from faucet.tui.app import Monitor
+from faucet.tui.hosts_app import HostsApp
+from faucet.tui.table import WorkerTable
+from faucet.tui.table_columns import Order
 from tests.bench import peers
+from tests.support.browser import CHROMIUM, chromium
 from tests.support.checkout import ROOT
 from tests.support.load import fetch
+from tests.support.stage_hosts import other_services
 
 PLACE = ROOT / "screenshots"
 
@@ -49,12 +58,14 @@ class Load:
             await fetch(self._port, target, "POST" if body else "GET", body)
 
     def _choose(self, slow: float) -> tuple[str, bytes]:
-        if self._source.random() < slow:
-            return f"/sleep?t={self._source.uniform(0.5, 6):.1f}", b""
-        return self._source.choice(
-            [(f"/hello?name=user{self._source.randrange(1000)}", b""), ("/mean?x=1,2,3,4", b"x=1"),
-             ("/large?bytes=40000", b""), (f"/sleep?t={self._source.uniform(0, 0.2):.2f}", b""),
-             ("/hello", b""), ("/hello", b""), ("/error" if self._source.random() < 0.1 else "/hello", b"")]
+        source = self._source
+        if source.random() < slow:
+            slow_ones = (f"/predict?x={source.uniform(0.4, 2.5):.1f}", f"/report.pdf?pages={source.randrange(2, 7)}")
+            return source.choice(slow_ones), b""
+        return source.choice(
+            [(f"/sales/{source.randrange(1000)}", b""), ("/score", b"x=1"),
+             (f"/predict?x={source.uniform(0.05, 0.3):.2f}", b""), (f"/sales/{source.randrange(1000)}", b""),
+             ("/stock" if source.random() < 0.1 else "/score", b"x=1")]
         )  # fmt: skip
 
     async def stop(self) -> None:
@@ -72,7 +83,7 @@ async def main_view(app: Monitor, pilot: Pilot[str], port: int) -> None:
 
 async def under_pressure(app: Monitor, pilot: Pilot[str], port: int) -> None:
     """The queue, with many waiting."""
-    await pilot.press("3")
+    await pilot.press("3", "down", "down")
 
 
 async def details(app: Monitor, pilot: Pilot[str], port: int) -> None:
@@ -83,7 +94,7 @@ async def details(app: Monitor, pilot: Pilot[str], port: int) -> None:
 
 async def filtered(app: Monitor, pilot: Pilot[str], port: int) -> None:
     """Only some lines."""
-    await pilot.press("1", "slash", *"sleep.t=[2-6]", "enter")
+    await pilot.press("1", "slash", *"report.*[3-6]", "enter")
 
 
 async def rolling(app: Monitor, pilot: Pilot[str], port: int) -> None:
@@ -105,6 +116,23 @@ async def endpoints(app: Monitor, pilot: Pilot[str], port: int) -> None:
     await pilot.pause(3)
 
 
+async def killing(app: Monitor, pilot: Pilot[str], port: int) -> None:
+    """The question before a busy worker is killed."""
+    table = app.query_one(WorkerTable)
+    busy = next((number for number, cell in enumerate(table.cells) if cell.row.locked), 0)
+    app.settings = dataclasses.replace(app.settings, confirm=True)
+    await pilot.press(*["down"] * busy, "K")
+    await pilot.pause(0.5)
+
+
+async def crash(app: Monitor, pilot: Pilot[str], port: int) -> None:
+    """What ended a worker, and during which request."""
+    await fetch(port, "/train")
+    await pilot.press("4", "o")
+    await pilot.pause(4)
+    await pilot.press("4")
+
+
 async def nothing(app: Monitor, pilot: Pilot[str], port: int) -> None:
     """As it is."""
 
@@ -118,6 +146,8 @@ SCENES: dict[str, tuple[tuple[int, int], str, float, int, Scene]] = {
     "small": ((80, 24), "textual-dark", 0.2, 8, nothing),
     "lanes": ((120, 36), "textual-dark", 0.3, 4, lanes),
     "endpoints": ((120, 36), "textual-dark", 0.12, 8, endpoints),
+    "kill": ((100, 30), "textual-dark", 0.4, 8, killing),
+    "crash": ((120, 36), "textual-dark", 0.2, 6, crash),
     "wide": ((200, 50), "textual-dark", 0.2, 5, lanes),
     "tiny": ((50, 12), "textual-dark", 0.2, 8, nothing),
     "light": ((120, 36), "textual-light", 0.12, 8, main_view),
@@ -143,6 +173,59 @@ async def take(name: str, port: int) -> None:
     convert(name)
 
 
+async def all_services(port: int) -> None:
+    """`faucet top`: this service, two that are not there, and one that does not answer."""
+    load = Load(port)
+    load.start(8, 0.3)
+    app = HostsApp([Host(HERE), cast("Host", Elsewhere())], Order("host"))
+    async with app.run_test(size=(120, 12)) as pilot:
+        await pilot.pause(6)
+        app.save_screenshot("top.svg", str(PLACE))
+    await load.stop()
+    convert("top")
+
+
+class Elsewhere:
+    """Other machines, as `faucet top` would find them."""
+
+    async def look(self) -> list[Found]:
+        """See Host."""
+        return other_services()
+
+    async def close(self) -> None:
+        """See Host."""
+
+
+async def in_a_browser(port: int) -> None:
+    """The monitor in a real Chromium."""
+    if CHROMIUM is None:
+        print("Chromium is not installed: no picture of it")
+        return
+    load = Load(port)
+    load.start(8, 0.3)
+    command = [sys.executable, "-m", "faucet", "attach", str(port), "--web", "127.0.0.1:0"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout is not None
+        line = await asyncio.to_thread(server.stdout.readline)
+        async with chromium(1200, 700) as page:
+            await page.open(line.partition(" at ")[2].partition(" ")[0])
+            await page.until("document.body.classList.contains('-first-byte')")
+            await asyncio.sleep(8)
+            await page.click(300, 300)
+            await page.type("5")
+            await asyncio.sleep(12)
+            (PLACE / "web.png").write_bytes(await page.picture())
+    finally:
+        server.terminate()
+        server.wait(15)
+    await load.stop()
+
+
+OTHERS: dict[str, Callable[[int], Awaitable[None]]] = {"top": all_services, "web": in_a_browser}
+"""Pictures of something else than the monitor in a terminal."""
+
+
 def convert(name: str) -> None:
     """To PNG, where that can be done. The font that the SVG asks for may not be here; DejaVu is."""
     if shutil.which("rsvg-convert") is None:
@@ -158,12 +241,13 @@ def main() -> None:
     PLACE.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="fct-") as runtime:
         os.environ["XDG_RUNTIME_DIR"] = runtime
-        with peers.faucet(
-            "Faucet", peers.consecutive_ports(WORKERS), "--dir", str(ROOT / "faucet/templates/demo")
-        ) as running:
-            for name in sys.argv[1:] or SCENES:
+        api = Path(runtime) / "srv/sales"
+        api.mkdir(parents=True)
+        shutil.copy(ROOT / "tests/support/screenshots_api.R", api / "plumber.R")
+        with peers.faucet("Faucet", peers.consecutive_ports(WORKERS), "--dir", str(api)) as running:
+            for name in sys.argv[1:] or (*SCENES, *OTHERS):
                 print(name, flush=True)
-                asyncio.run(take(name, running.port))
+                asyncio.run(OTHERS[name](running.port) if name in OTHERS else take(name, running.port))
 
 
 if __name__ == "__main__":

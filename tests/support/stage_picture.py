@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from faucet.control.client import Greeting, NoRuntime, Refusal
@@ -146,6 +147,7 @@ class StagedRuntime:
         self.closed: asyncio.Future[None]
         self.on_message: Any = None
         self.connections = 0
+        self.history: Callable[[int, float], list[Any]] = lambda by, since: []
 
     async def connect(self) -> StagedRuntime:
         """Come up."""
@@ -171,6 +173,8 @@ class StagedRuntime:
             raise Refusal(self.refuse)
         if do == "stop":
             self.closed.set_result(None)
+        if do == "history":
+            return {"by": arguments["by"], "rows": self.history(arguments["by"], arguments["since"])}
         answers = {"details": DETAILS, "endpoints": ENDPOINTS, "logs": [row._asdict() for row in self.logs]}
         return answers.get(do, f"{do} will happen")
 

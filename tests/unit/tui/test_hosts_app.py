@@ -3,36 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
 from faucet.control.find import HERE
-from faucet.control.hosts import Found, Host, Summary
+from faucet.control.hosts import Found, Host
 from faucet.tui.hosts_app import HostsApp
 from faucet.tui.hosts_columns import SUMMARIES, arranged, remark_of
 from faucet.tui.table_columns import Order
 from tests.support.goldens import compare
-from tests.support.stage_picture import NOW, SERVICE, TOTALS
-
-
-class Far:
-    """Another machine."""
-
-    where = "on ops@server"
-
-
-def found(port: int, place: Any = HERE, **more: Any) -> Found:
-    service = SERVICE._replace(port=port, title=f"/srv/api-{port}", **more.pop("service", {}))
-    return Found(place, Path(f"/run/{port}.sock"), Summary(service, TOTALS._replace(**more), NOW))
-
+from tests.support.screen import screen_text
+from tests.support.stage_hosts import FAR, found
 
 SERVICES = [
     found(3838),
     found(3839, waiting=0, oldest=0.0, locked=0, p95=None, errors=0),
     Found(HERE, Path("/run/3840.sock"), None, "the service (pid 7) is Faucet 0.1 with control protocol 2"),
-    found(3838, Far(), rps=0.2, waiting=40, refused=7, service={"state": "failing", "trouble": "no worker starts"}),
-    Found(cast("Any", Far()), None, None, "cannot connect to ops@server"),
+    found(3838, FAR, rps=0.2, waiting=40, refused=7, service={"state": "failing", "trouble": "no worker starts"}),
+    Found(FAR, None, None, "cannot connect to ops@server"),
 ]
 
 
@@ -54,17 +43,13 @@ def app_of(services: list[Found]) -> HostsApp:
     return HostsApp([cast("Host", Staged(services))], Order("host"))
 
 
-def text_of(app: HostsApp) -> str:
-    return "\n".join(strip.text.rstrip() for strip in app.screen._compositor.render_strips()) + "\n"
-
-
 @pytest.mark.parametrize("size", [(120, 12), (80, 12), (50, 12)])
 async def test_pictures(monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]) -> None:
     monkeypatch.setattr("faucet.tui.hosts_app.ascii_only", lambda: size[0] == 80)
     app = app_of(SERVICES)
     async with app.run_test(size=size) as pilot:
         await pilot.pause()
-        text = text_of(app)
+        text = screen_text(app)
         assert "2 services" not in text
         assert "3 services  busy 6/15  queue 43" in text
         if size[0] == 80:
@@ -79,7 +64,7 @@ async def test_keys() -> None:
         for _ in range(5):
             await pilot.press("s")
         assert app.order == Order("queue")
-        assert "QUEUE" in text_of(app)
+        assert "QUEUE" in screen_text(app)
         await pilot.press("down", "enter")
     assert app.return_value is SERVICES[3], "the longest queue comes first"
 
@@ -99,7 +84,7 @@ async def test_nothing_runs() -> None:
     app = app_of([])
     async with app.run_test(size=(80, 12)) as pilot:
         await pilot.pause()
-        assert "No Faucet is running here" in text_of(app)
+        assert "No Faucet is running here" in screen_text(app)
 
 
 @pytest.mark.parametrize("column", ["host", *(column.id for column in SUMMARIES)])

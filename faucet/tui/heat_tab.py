@@ -1,0 +1,98 @@
+"""The part of the monitor about the past as a whole: heat maps. The history is asked for only while they are shown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from textual import on
+
+from faucet.control.client import NoRuntime, Refusal
+from faucet.status.format import format_span
+from faucet.status.snapshot import HistoryRow
+from faucet.tui.heat import SPANS, step_of
+from faucet.tui.heat_view import HeatView
+from faucet.tui.ranking import Ranking
+
+HISTORY_SECONDS = 2.0
+"""Seconds between two requests for the history, while it is shown."""
+
+
+class HistoryRows:
+    """The rows of the history that have come, by the step that they are of and by their beginning."""
+
+    def __init__(self) -> None:
+        self._rows: dict[int, dict[float, HistoryRow]] = {}
+
+    def add(self, step: int, rows: list[list[Any]]) -> None:
+        """Add rows; those that were not over are replaced."""
+        known = self._rows.setdefault(step, {})
+        for values in rows:
+            row = HistoryRow(*values)
+            known[row.when] = row
+        most = int((SPANS[1] if step < 60 else SPANS[-1]) // step) + 2
+        for when in sorted(known)[:-most]:
+            del known[when]
+
+    def of(self, step: int) -> list[HistoryRow]:
+        """Return the rows of a step, in order."""
+        return [row for _, row in sorted(self._rows.get(step, {}).items())]
+
+    def newest(self, step: int) -> float:
+        """Return when the newest row begins; 0 without any. It may not be over."""
+        return max(self._rows.get(step, ()), default=0.0)
+
+    def clear(self) -> None:
+        """Forget all rows: another service may have come."""
+        self._rows.clear()
+
+
+class Heating(Ranking):
+    """The heat maps."""
+
+    history: HistoryRows
+    forecast = ""
+    """What other numbers of workers would change, as a sentence."""
+
+    def fetch_history(self) -> None:
+        """Ask for what is new in the history, if it is shown."""
+        if self.tab == "heat" and not self.paused:
+            self.run_worker(self._fetch_history(), group="history", exclusive=True, exit_on_error=False)
+
+    async def _fetch_history(self) -> None:
+        """Ask until nothing is left: an answer has only so many rows."""
+        step = step_of(self.behind.query_one(HeatView).span)
+        since = -1.0
+        while since < (newest := self.history.newest(step)):
+            since = newest
+            try:
+                data = await self.feed.ask("history", by=step, since=since)
+            except (Refusal, NoRuntime):
+                return  # the header says so; what was there before stays
+            self.history.add(step, data["rows"])
+        await self.foretell()
+        self.draw_heat()
+
+    async def foretell(self) -> None:
+        """Renew the sentence below the heat maps."""
+        raise NotImplementedError
+
+    def draw_heat(self) -> None:
+        """Draw the heat maps, if they are shown."""
+        if self.tab == "heat":
+            view = self.behind.query_one(HeatView)
+            view.show(self.history.of(step_of(view.span)), self.model.now(), self.forecast)
+
+    def action_zoom(self, by: int) -> None:
+        """Show a longer or a shorter time: in the heat maps; else on the lock lanes, and of all figures."""
+        if self.tab != "heat":
+            super().action_zoom(by)
+            return
+        span = self.behind.query_one(HeatView).zoom(by)
+        self.draw_heat()
+        self.fetch_history()
+        self.notify(f"heat maps of the last {format_span(span)}", timeout=2)
+
+    @on(HeatView.Spanned)
+    def _heat_spanned(self, event: HeatView.Spanned) -> None:
+        self.limit((event.start, event.end), self.endpoint)
+        self.action_tab("requests")
