@@ -73,7 +73,7 @@ chaos seconds="300" *seed:
 fresh suite *options:
     python3 -m tests.support.fresh {{ suite }} {{ options }}
 
-# Compare with nginx and HAProxy: all, or plumber fast upload standard mix limits queue parser monitor ssh
+# Compare with nginx and HAProxy: all, or plumber fast upload standard mix limits queue parser preload monitor ssh
 bench *names:
     {{ bin }}/python -m tests.bench {{ names }}
 

@@ -46,7 +46,7 @@ def destination(endpoint: str | None, environ: Mapping[str, str]) -> str | None:
     named = next((name for name in ENDPOINTS if environ.get(name)), "")
     if not (endpoint or named) or environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return None
-    if _is_installed():
+    if is_installed():
         return endpoint or ""
     text = f"needs packages that are not installed. Install them with: {install_command(OTEL)}"
     if endpoint:
@@ -55,7 +55,8 @@ def destination(endpoint: str | None, environ: Mapping[str, str]) -> str | None:
     return None
 
 
-def _is_installed() -> bool:
+def is_installed() -> bool:
+    """Return whether the packages of OpenTelemetry are here that are needed."""
     try:
         packages = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
         return all(importlib.util.find_spec(name) is not None for name in packages)
@@ -121,5 +122,6 @@ class Telemetry:
             loop.call_soon_threadsafe(ended.set_result, None)
 
     def _send(self, sender: Sender) -> None:
-        while self._records:
-            sender.send([self._records.popleft() for _ in range(min(len(self._records), sender.BATCH))])
+        records = [self._records.popleft() for _ in range(len(self._records))]
+        if records:
+            sender.send(records)

@@ -48,7 +48,7 @@ class Travelling(Forecasting):
     player: Player | None = None
     """The past that is shown; None: what is."""
     _played: float | None = None
-    _endpoints_until = -1.0
+    _endpoints_until = _foretold = -1.0
 
     @property
     def replaying(self) -> bool:
@@ -156,6 +156,13 @@ class Travelling(Forecasting):
             step = step_of(self.behind.query_one(HeatView).span)
             self.history = HistoryRows()
             self.history.add(step, [list(row) for row in history_of(requests_of(player.model, 0.0), step)])
+        if self.tab == "heat" and self.paused and self._foretold != player.at:
+            self._foretold = player.at
+            self.run_worker(self._foretell_past(), group="history", exclusive=True, exit_on_error=False)
+
+    async def _foretell_past(self) -> None:
+        await self.foretell()
+        self.draw_heat()
 
     def draw(self) -> None:
         """Draw everything."""

@@ -136,6 +136,8 @@ class Trial:
         self._gone.add(number)
         self.them[number].kill()
         self.them[number].wait()
+        with contextlib.suppress(ValueError):
+            self.clients.targets.remove(host_address(number))
 
     async def freeze(self) -> None:
         """The active does not run for half a minute."""
@@ -226,7 +228,7 @@ def cut_off(failure: str) -> bool:
 
 SCENARIOS: dict[str, tuple[Callable[[str], bool], float]] = {
     "rolling_update": (never, 3.0),
-    "kill_and_restart": (with_its_host, 8.0),
+    "kill_and_restart": (with_its_host, 20.0),
     "kill": (with_its_host, 20.0),
     "freeze": (with_its_host, 45.0),
     "api_gone": (never, 3.0),

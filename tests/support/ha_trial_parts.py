@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import random
 import time
 from collections import Counter
@@ -25,8 +24,13 @@ class Span(NamedTuple):
 
 
 def overlaps(history: Sequence[Span]) -> list[tuple[Span, Span]]:
-    """Neighbours of which the second had begun before the first had ended."""
-    return [(one, other) for one, other in itertools.pairwise(sorted(history)) if other.began < one.ended]
+    """Pairs of which the second had begun before the first, of all before it the last to end, had ended."""
+    found, last = [], Span(0.0, 0.0, "")
+    for span in sorted(history):
+        if span.began < last.ended:
+            found.append((last, span))
+        last = max(last, span, key=lambda one: one.ended)
+    return found
 
 
 class Pod:
