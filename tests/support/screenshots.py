@@ -143,9 +143,9 @@ async def heat(app: Monitor, pilot: Pilot[str], port: int) -> None:
 
 async def replay(app: Monitor, pilot: Pilot[str], port: int) -> None:
     """Paused, and some seconds back."""
-    await pilot.press("5", "space")
-    await pilot.pause(0.5)
-    await pilot.press("left", "left", "left")
+    await pilot.press("5")
+    await pilot.pause(20)
+    await pilot.press("space", *["comma"] * 15)
     await pilot.pause(1)
 
 
@@ -169,12 +169,12 @@ SCENES: dict[str, tuple[tuple[int, int], str, float, int, Scene]] = {
     "endpoints": ((120, 20), "textual-dark", 0.12, 8, endpoints),
     "kill": ((100, 30), "textual-dark", 0.4, 8, killing),
     "crash": ((120, 24), "textual-dark", 0.2, 6, crash),
-    "heat": ((120, 36), "textual-dark", 0.4, 8, heat),
-    "replay": ((120, 36), "textual-dark", 0.3, 6, replay),
+    "replay": ((120, 26), "textual-dark", 0.3, 6, replay),
     "what-if": ((120, 30), "textual-dark", 0.5, 8, what_if),
     "wide": ((200, 50), "textual-dark", 0.2, 5, lanes),
     "tiny": ((50, 12), "textual-dark", 0.4, 10, nothing),
     "light": ((120, 36), "textual-light", 0.12, 8, main_view),
+    "heat": ((120, 36), "textual-dark", 0.4, 8, heat),
     "rolling": ((120, 24), "textual-dark", 0.12, 8, rolling),
 }
 """Size, theme, share of slow requests, clients, and what is done first."""
