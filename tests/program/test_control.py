@@ -160,10 +160,10 @@ def test_no_messages(line: bytes) -> None:
 
 
 def test_encoding_survives_any_text() -> None:
-    message = {"text": "a\nb\u2028\ud800\x1b", "row": WorkerRow(*range(18))}  # type: ignore[arg-type]
+    message = {"text": "a\nb\u2028\ud800\x1b", "row": WorkerRow(*range(len(WorkerRow._fields)))}  # type: ignore[arg-type]
     line = encode(message)
     assert line.count(b"\n") == 1
-    assert decode(line)["row"][:18] == list(range(18))
+    assert decode(line)["row"] == list(range(len(WorkerRow._fields)))
 
 
 def test_newest() -> None:
