@@ -96,7 +96,10 @@ def only_line(result: subprocess.CompletedProcess[str], code: int) -> str:
         ("api --config secret", "secret: permission denied"),
         ("api --config denied/x.toml", "--config: denied/x.toml: permission denied"),
         ("api --headless --command true --log-file api", "Is a directory; name another file with --log-file"),
-        ("api --headless --command true --control denied/x.sock", "denied/x.sock: Permission denied; choose another"),
+        (
+            "api --headless --host 127.0.0.1:0 --command true --control denied/x.sock",
+            "denied/x.sock: Permission denied; choose another",
+        ),
         (
             "api --headless --command true --host unix:denied/x.sock",
             "denied; choose another path with --host",
