@@ -36,6 +36,10 @@ class NotBegun(LinkDown):
     """A request was not begun, and never will be by whoever has it now: it may go elsewhere, whatever its method."""
 
 
+class WorkerBusy(NotBegun):
+    """A Faucet in a pod has another request for its worker already."""
+
+
 class LinkLost(ConnectionResetError):
     """The link to a backend was lost during use; the backend may still be busy with the request."""
 

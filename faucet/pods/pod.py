@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from faucet import tasks
 from faucet.backoff import Backoff
 from faucet.fleet import Fault, WorkerDetails, WorkerStatus
-from faucet.net.connect import Connector, LinkDown, LinkLost, why_not
+from faucet.net.connect import Connector, LinkDown, LinkLost, WorkerBusy, why_not
 from faucet.pods.discovery.endpoints import Endpoint
 from faucet.pods.gate import Gate, GatedBackend
 from faucet.proxy.holders import PoolLease
@@ -31,6 +31,9 @@ _log = logging.getLogger("faucet")
 
 BACKOFF = Backoff(1.0, 30.0)
 """Pauses before an unreachable pod is retried, in seconds."""
+
+REST = 0.2
+"""Seconds before a pod gets a request again that was busy for somebody else."""
 
 FORGIVEN_AFTER = 30.0
 """Seconds without a failure after which earlier ones no longer count."""
@@ -80,6 +83,7 @@ class Pod:
         self._failed_at = 0.0
         self._retrying: asyncio.Task[None] | None = None
         self._at_once = asyncio.Event()
+        self._resting: asyncio.TimerHandle | None = None
         self._gate = gate
         self.backend = (
             Backend(name, endpoint.host, endpoint.port, connector, timeout, grace)
@@ -102,7 +106,8 @@ class Pod:
 
     def settle(self) -> None:
         """Resume or hold its backend, as its state demands."""
-        if self.listed and self.linked and not self.held and self._retrying is None and not self._why_closed():
+        free = self.listed and self.linked and not self.held and self._retrying is None and self._resting is None
+        if free and not self._why_closed():
             self._proxy.pool.resume(self.backend)
         else:
             self._proxy.pool.hold(self.backend)
@@ -141,6 +146,8 @@ class Pod:
         """Forget the pod, and close its connection whatever is in progress."""
         if self._retrying is not None:
             self._retrying.cancel()
+        if self._resting is not None:
+            self._resting.cancel()
         self._proxy.pool.remove(self.backend)
         self.backend.close(whatever=False)
 
@@ -148,6 +155,9 @@ class Pod:
 
     def _unreachable(self, error: Exception) -> None:
         """Start retrying after a failed connection. The proxy holds the backend already."""
+        if isinstance(error, WorkerBusy):
+            self._rest()
+            return
         if isinstance(error, LinkDown | LinkLost):
             self.settle()  # not the pod's fault
             return
@@ -157,6 +167,16 @@ class Pod:
         if self._retrying is None:
             self._retrying = tasks.start(self._retry(), f"retry of pod {self}")
         self._on_trouble()
+
+    def _rest(self) -> None:
+        """It is busy for somebody else: leave it alone for a moment."""
+        if self._resting is None:
+            self.log.info("is busy with a request of another Faucet")
+            self._resting = asyncio.get_running_loop().call_later(REST, self._rested)
+
+    def _rested(self) -> None:
+        self._resting = None
+        self.settle()
 
     def _failed(self, error: Exception) -> None:
         if self._retrying is None:

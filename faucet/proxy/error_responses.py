@@ -22,6 +22,12 @@ _PROXY_ERRORS = {
 }
 """RFC 9209, 2.3: the error types that fit each status; `http_request_error` fits all others."""
 
+QUEUE_FULL = "All workers are busy and the queue is full."
+
+NOT_BEGUN = b'error=connection_limit_reached; details="not begun"\r\n'
+"""In the Proxy-Status field of an answer that says so: another Faucet in front may send the request elsewhere, whatever
+its method."""
+
 
 def answer(
     status: int, detail: str, *, method: bytes = b"GET", close: bool = True, retry_after: int | None = None
@@ -39,6 +45,8 @@ def answer(
         f"Content-Length: {len(content)}",
         f"Proxy-Status: faucet; error={_PROXY_ERRORS.get(status, 'http_request_error')}",
     ]
+    if detail == QUEUE_FULL:
+        fields[-1] += '; details="not begun"'  # RFC 9209, 2.1.4
     if retry_after is not None:
         fields.append(f"Retry-After: {retry_after}")
     if close:

@@ -19,9 +19,10 @@ from typing import cast
 
 from faucet import pauses, tasks
 from faucet.http1 import IDEMPOTENT, BadResponse, Body, ResponseHead, ResponseReader, UntilCloseBody
-from faucet.net.connect import Connector, LinkLost
+from faucet.net.connect import Connector, LinkLost, WorkerBusy
 from faucet.net.descriptors import is_shortage
 from faucet.net.tls import ended_by_peer
+from faucet.proxy.error_responses import NOT_BEGUN
 from faucet.proxy.exchange import Exchange
 from faucet.proxy.failures import Loss
 from faucet.proxy.record import Account
@@ -385,6 +386,10 @@ class BackendConnection(asyncio.Protocol):
         rest = data
         while parsed := self._reader.feed(rest):
             self._head, rest = parsed
+            if self._head.status == 503 and self._backend.lock_grace is not None and NOT_BEGUN in self._head.raw:
+                self.close()
+                exchange.not_begun(self._backend, WorkerBusy("The pod is busy with a request of another Faucet."))
+                return
             if self._head.status >= 200:
                 if exchange.head.minor == 0:
                     self._head = self._head.for_older_client(exchange.head)

@@ -6,9 +6,11 @@ import contextlib
 import json
 import signal
 from collections.abc import AsyncIterator
+from importlib.resources import files
 
 import pytest
 import pytest_asyncio
+import yaml
 
 from faucet.ha import clock
 from faucet.ha.decisions import Began, Ended
@@ -109,3 +111,21 @@ async def until_renewed(player: Player) -> None:
     assert term is not None
     now = clock.now()
     await when(lambda: term.renewed_at > now)
+
+
+PATHS = {
+    "Deployment": "/apis/apps/v1", "Service": "/api/v1", "ServiceAccount": "/api/v1",
+    "Role": "/apis/rbac.authorization.k8s.io/v1", "RoleBinding": "/apis/rbac.authorization.k8s.io/v1",
+    "PodDisruptionBudget": "/apis/policy/v1", "NetworkPolicy": "/apis/networking.k8s.io/v1",
+}  # fmt: skip
+
+
+async def test_the_manifests_of_two_faucets_apply_as_they_are(kube: RealKube) -> None:
+    """By the server's own schemas and defaults; what it warns of, such as an unknown field, is an error."""
+    manifests = files("faucet.templates.examples").joinpath("kubernetes-ha.yaml").read_text()
+    for thing in yaml.safe_load_all(manifests):
+        kind = thing["kind"]
+        if kind in ("Role", "RoleBinding"):
+            thing["metadata"]["name"] = "faucet-as-written"  # the fixture has made its own
+        plural = "networkpolicies" if kind == "NetworkPolicy" else f"{kind.lower()}s"
+        await kube.create(f"{PATHS[kind]}/namespaces/default/{plural}?fieldValidation=Strict", thing)

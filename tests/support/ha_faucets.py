@@ -18,6 +18,7 @@ from faucet.pods.discovery.endpoints import Answer, Endpoint, Found
 from faucet.pods.discovery.in_cluster import InCluster, in_cluster
 from faucet.pods.fleet import Pods
 from faucet.pods.gate import Gate
+from faucet.proxy.error_responses import QUEUE_FULL, answer
 from faucet.proxy.server import Proxy
 from faucet.proxy.stats import Record as Served
 from faucet.service.replicas import replica
@@ -37,6 +38,9 @@ class CountingPod:
         self.name = name
         self.busy = 0
         self.offences = 0
+        self.refuses = False
+        """Whether it refuses what comes meanwhile, as `faucet local -w 1 --queue-limit 0` does, which is no offence."""
+        self.refused = 0
         self.served: list[str] = []
         self.port = 0
         self._server: asyncio.Server
@@ -50,6 +54,10 @@ class CountingPod:
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             while head := await reader.readuntil(b"\r\n\r\n"):
                 target = head.split(b" ")[1].decode()
+                if self.refuses and self.busy:
+                    self.refused += 1
+                    writer.write(answer(503, QUEUE_FULL))
+                    break
                 self.offences += self.busy > 0
                 self.busy += 1
                 await asyncio.sleep(float(target.split("/")[1] or 0))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import random
 import time
 from collections import Counter
@@ -25,8 +24,13 @@ class Span(NamedTuple):
 
 
 def overlaps(history: Sequence[Span]) -> list[tuple[Span, Span]]:
-    """Neighbours of which the second had begun before the first had ended."""
-    return [(one, other) for one, other in itertools.pairwise(sorted(history)) if other.began < one.ended]
+    """Pairs of which the second had begun before the first, of all before it the last to end, had ended."""
+    found, last = [], Span(0.0, 0.0, "")
+    for span in sorted(history):
+        if span.began < last.ended:
+            found.append((last, span))
+        last = max(last, span, key=lambda one: one.ended)
+    return found
 
 
 class Pod:
@@ -63,7 +67,8 @@ class Clients:
     targets: list[str] = field(default_factory=list)
     failures: Counter[str] = field(default_factory=Counter)
     served: int = 0
-    worst: float = 0.0
+    worst: tuple[float, str] = (0.0, "")
+    """Seconds, and which request it was."""
     _number: int = 0
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -89,7 +94,7 @@ class Clients:
         outcome = await self._outcome(method, number, random.choice(self.targets))
         if outcome == "200":
             self.served += 1
-            self.worst = max(self.worst, time.monotonic() - began)
+            self.worst = max(self.worst, (time.monotonic() - began, f"/{number}"))
         else:
             self.failures[f"{method} {outcome}"] += 1
 
@@ -110,4 +115,4 @@ class Clients:
     def begin(self) -> None:
         """Count anew."""
         self.failures.clear()
-        self.served, self.worst = 0, 0.0
+        self.served, self.worst = 0, (0.0, "")

@@ -112,3 +112,15 @@ async def test_a_command_reaches_the_active_from_any_of_them(tmp_path: Path) -> 
         a.replica.run_command = refuse
         with pytest.raises(Refused, match="not now"):
             await b.replica.ask_active({"do": "handover"})
+
+
+async def test_a_pod_that_refuses_a_second_request_itself_is_left_alone_for_a_moment(tmp_path: Path) -> None:
+    async with ha_faucets(tmp_path, "a", pods=1) as faucets:
+        (pod,) = faucets.pods
+        pod.refuses = True
+        pod.busy = 1  # with a request of an active that was frozen
+        waiting = asyncio.ensure_future(faucets.active.ask("/0", "POST"))
+        await when(lambda: pod.refused == 2)
+        pod.busy = 0
+        assert (await waiting)[0] == 200
+        assert faucets.offences == 0
