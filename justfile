@@ -73,11 +73,11 @@ chaos seconds="300" *seed:
 fresh suite *options:
     python3 -m tests.support.fresh {{ suite }} {{ options }}
 
-# Compare with nginx and HAProxy: all, or plumber fast upload standard mix limits queue parser monitor ssh
+# Compare with nginx and HAProxy: all, or plumber fast upload standard mix limits queue parser preload monitor ssh
 bench *names:
     {{ bin }}/python -m tests.bench {{ names }}
 
-# Make screenshots/ anew: the real monitor on the real demo, under load (needs R; rsvg-convert for PNG)
+# Make screenshots/ anew: the real monitor on a real API, under load (needs R; rsvg-convert for PNG, Chromium for that of a browser)
 screenshots:
     {{ bin }}/python -m tests.support.screenshots
     {{ bin }}/python -m tests.support.screenshots_pods

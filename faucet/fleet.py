@@ -207,6 +207,8 @@ class Origin(NamedTuple):
     """Since when; None if there is no link."""
     link_detail: str = ""
     """Cipher and round trip."""
+    template: int = -1
+    """The pid of the R that workers are forked from; 0: there is none now; -1: they are not forked."""
     group: Group | None = None
     """The Faucets of the service; None: this is the only one."""
 

@@ -42,15 +42,31 @@ def memory(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgr
     return total
 
 
-def _limits(root: Path, own: Path) -> list[Path]:
-    """Files with limits that count for us, whether they exist or not: version 1, version 2, a systemd unit's."""
-    limits = [root / "memory/memory.limit_in_bytes", root / "memory.max"]
+def own_cgroups(root: Path, own: Path) -> tuple[list[Path], list[Path]]:
+    """Return the directories of our cgroup, whether they exist or not: of version 2, and of version 1 for memory.
+
+    A container sees its own cgroup as the root, and may still be told its path on the host: so the root is one of them.
+    """
+    unified, memory = [root], [root / "memory"]
     with contextlib.suppress(OSError):
         for line in own.read_text().splitlines():
-            if line.startswith("0::/"):
-                path = root / line[4:]
-                limits += [parent / "memory.max" for parent in (path, *path.parents) if root in parent.parents]
-    return limits
+            _, controllers, path = line.split(":", 2)
+            if not controllers:
+                unified.insert(0, root / path.lstrip("/"))
+            elif "memory" in controllers.split(","):
+                memory.insert(0, root / "memory" / path.lstrip("/"))
+    return unified, memory
+
+
+def _limits(root: Path, own: Path) -> list[Path]:
+    """Files with limits that count for us, whether they exist or not: of our cgroup, and of all above it."""
+    unified, memory = own_cgroups(root, own)
+    return [
+        directory / name
+        for path, name in ((unified[0], "memory.max"), (memory[0], "memory.limit_in_bytes"))
+        for directory in (path, *path.parents)
+        if directory.is_relative_to(root)
+    ]
 
 
 def buffer_total(available: int) -> int:

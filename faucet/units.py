@@ -15,7 +15,7 @@ def parse_duration(text: str) -> float:
     """Seconds. A number without a unit is seconds. Raises ValueError."""
     match = _DURATION.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"{text!r} is no duration: write 500ms, 30s, 5m or 1h")
+        raise ValueError(f"invalid duration {text!r}; expected one like 500ms, 30s, 5m or 1h")
     return float(match[1]) * _DURATION_UNITS[match[2]]
 
 
@@ -24,7 +24,7 @@ def parse_size(text: str) -> int:
     match = _SIZE.fullmatch(text.strip())
     unit = (match[2] or "B").lower() if match else ""
     if match is None or (unit == "b" and "." in match[1]):
-        raise ValueError(f"{text!r} is no size: write 500, 64KiB, 1MiB or 2GiB")
+        raise ValueError(f"invalid size {text!r}; expected one like 500, 64KiB, 1MiB or 2GiB")
     return int(float(match[1]) * _SIZE_UNITS[unit])
 
 

@@ -127,6 +127,8 @@ class Metrics(Collector):
             "purpose", "faucet_descriptor_shortages", "File descriptors that were missing for a connection.",
             proxy.pool.descriptors.shortages,
         )  # fmt: skip
+        kept = self._runtime.history.size + self._runtime.endpoints.size
+        yield GaugeMetricFamily("faucet_history_bytes", "Memory of the history that figures are made of.", kept)
         yield CounterMetricFamily(
             "faucet_log_lines_lost", "Log lines that could not be written.", self._runtime.recent_log.lost()
         )

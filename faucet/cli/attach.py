@@ -9,7 +9,6 @@ import secrets
 import shlex
 import socket
 import sys
-from pathlib import Path
 
 from faucet.cli.exit_codes import EXIT_FAILED, EXIT_USAGE
 from faucet.control.client import Client, NoRuntime
@@ -47,12 +46,13 @@ def attach(settings: AttachSettings) -> int:
 
 def _draw_once(settings: AttachSettings, place: Place) -> int:
     from faucet.tui.once import draw_once
+    from faucet.tui.start import try_to_connect
 
     async def connect() -> Client:
         return await find(settings.which, place)
 
     try:
-        asyncio.run(_try(settings.which, place))
+        asyncio.run(try_to_connect(settings.which, place))
         drawn = draw_once(connect, settings)
     except NoRuntime as error:
         print_error(str(error))
@@ -68,20 +68,12 @@ def _draw_once(settings: AttachSettings, place: Place) -> int:
     return 0
 
 
-async def _try(which: int | Path | None, place: Place) -> None:
-    """Connect once, before the screen or a port is taken. Raises NoRuntime."""
-    try:
-        client = await find(which, place)
-        await client.close()
-    finally:
-        await place.close()
-
-
 def _serve_browsers(settings: AttachSettings, place: Place) -> int:
     """Serve the monitor to browsers until a signal. Each browser gets a process with the same command line."""
     if importlib.util.find_spec("textual_serve") is None:
         print_error(f"--web needs the package textual-serve. Install it with: {install_command(WEB)}")
         return EXIT_FAILED
+    from faucet.tui.start import try_to_connect
     from faucet.web.gate import Gate, is_loopback
     from faucet.web.server import MonitorServer, serve
 
@@ -95,7 +87,7 @@ def _serve_browsers(settings: AttachSettings, place: Place) -> int:
         print_error(f"other machines can reach {address}: add --web-token auto, or listen on 127.0.0.1")
         return EXIT_USAGE
     try:
-        asyncio.run(_try(settings.which, place))
+        asyncio.run(try_to_connect(settings.which, place))
     except NoRuntime as error:
         print_error(str(error))
         return EXIT_FAILED

@@ -188,20 +188,21 @@ def workers(*, at: At = None, as_json: Json = False) -> int:
 
 async def _print_workers(data: Any) -> None:
     rows = [WorkerRow(**row) for row in data["workers"]]
-    usage = await _usage(rows) if data["service"]["mode"] == "local" else {}
+    service = Service(**data["service"])
+    usage = await _usage(rows, service.kind == "preload") if service.mode == "local" else {}
     cells = [Cell(row, data["now"], usage.get(row.pid), ascii_only()) for row in rows]
-    columns = columns_of(data["service"]["mode"])
+    columns = columns_of(service.kind)
     print_table([(column.title, column.right) for column in columns],
                  [[column.text(cell) for column in columns] for cell in cells])  # fmt: skip
 
 
-async def _usage(rows: list[WorkerRow]) -> dict[int, Usage]:
+async def _usage(rows: list[WorkerRow], shared: bool) -> dict[int, Usage]:
     """CPU over a fifth of a second, and memory."""
     pids = {row.pid: row for row in rows if row.pid}
     seen: dict[int, object] = {}
     sample_usage(pids, seen)
     await asyncio.sleep(0.2)
-    return sample_usage(pids, seen)
+    return sample_usage(pids, seen, shared)
 
 
 @app.command

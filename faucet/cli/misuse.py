@@ -263,7 +263,7 @@ def _wrong_value(error: CoercionError | ValidationError) -> str:
     why = error.exception_message if isinstance(error, ValidationError) else str(error.msg or "")
     if not why:  # cyclopts' own words, which name the choices
         why = str(error).strip().partition(". ")[2] or _bool_only(argument)
-    if not why.startswith("'"):
+    if not why.startswith(("'", "invalid ")):
         why = f"{token.value!r} is invalid: {why[:1].lower()}{why[1:]}"
     return f"{_place(token, argument.name)}: {why.rstrip('.')}"
 

@@ -34,7 +34,7 @@ def _listened(text: str) -> Address | UnixAddress:
 
 
 def _address(text: str) -> Address | None:
-    """Raises ValueError. Nothing is no address, as of an empty variable; alone it would mean all interfaces."""
+    """Parse an address; None for an empty text, as of an empty variable. Raises ValueError."""
     try:
         return parse_address(text) if text.strip() else None
     except AddressError as error:
@@ -44,7 +44,7 @@ def _address(text: str) -> Address | None:
 def _target(text: str) -> str:
     """`text`, if it can be asked for. Raises ValueError."""
     if text and not re.fullmatch(r"/[!-~]*", text):
-        raise ValueError(f"{text!r} is no path: write /health")
+        raise ValueError(f"invalid path {text!r}; expected one like /health")
     return text
 
 
@@ -98,7 +98,7 @@ def _count(text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise ValueError(f"{text!r} is no whole number") from None
+        raise ValueError(f"invalid number {text!r}; expected a whole number") from None
 
 
 def which_service(_type: Any, tokens: Sequence[Token]) -> Which | None:

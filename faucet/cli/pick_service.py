@@ -1,4 +1,4 @@
-"""Which services a remote cluster has, for somebody who has not named one: listed by kubectl on the bastion."""
+"""Lets the user choose one of the services of a remote cluster, as kubectl on the bastion lists them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LIST = ("kubectl", "get", "services", "--all-namespaces", "--output", "json")
 
 
 class NoChoice(StartFailed):
-    """There is nothing to choose from, or nobody to choose. The text is for the user."""
+    """There is no service to choose from, or no terminal to choose on. The text is for the user."""
 
 
 def headless_urls(services: dict[str, Any]) -> list[str]:
@@ -36,7 +36,7 @@ def headless_urls(services: dict[str, Any]) -> list[str]:
 
 
 def _port(port: dict[str, Any]) -> str:
-    """Pods are dialled themselves, so it is theirs; one that is told by a name is in the SRV records."""
+    """Return the pods' own port, since pods are connected to directly; a named one is in the SRV records."""
     target = port.get("targetPort", port["port"])
     return f":{target}" if isinstance(target, int) else ""
 

@@ -41,6 +41,8 @@ def _service(service: Any, now: float) -> list[str]:
         detail = f" ({service['link_detail']})" if service["link_detail"] else ""
         age = format_age(now - service["link_since"])
         lines.append(f"through {service['link']}, {service['link_state']} for {age}{detail}")
+    if service["template"] >= 0:
+        lines.append(f"forked from the template, pid {service['template'] or '- (none now)'}")
     if service["resolved_by"]:
         resolved = f"{format_age(now - service['resolved'])} ago" if service["resolved"] else "not yet"
         lines.append(f"pods from {service['resolved_by']}, resolved {resolved}")

@@ -1,4 +1,4 @@
-"""Standard input, output and error as they may be: closed, full, or a pipe that nobody reads any more.
+"""Copes with standard input, output and error that are closed, full, or a pipe without a reader.
 
 Descriptors 0 to 2 are occupied first of all. Otherwise the next socket or file would become one of them, and what is
 printed would go to a client.

@@ -1,6 +1,6 @@
 """`faucet.toml`: the same names as the flags. It fills what neither a flag nor a variable has set.
 
-Found in the directory of the API, or named by --config. A key that is no option is an error, with a suggestion.
+Found in the directory of the API, or named by --config. An unknown key is an error, with a suggestion.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def _must_be_a_file(path: Path, option: str = "") -> None:
 
 
 def is_directory(path: Path) -> bool:
-    """Whether `path` is one, as far as that can be told; one that may not be looked at is told apart later."""
+    """Return whether `path` is a directory; True if that cannot be determined: an unreadable one is reported later."""
     try:
         return stat.S_ISDIR(path.stat().st_mode)
     except PermissionError:
@@ -136,7 +136,7 @@ def _text(path: Path, key: str, value: Any) -> str:
         return ",".join(value)
     if isinstance(value, str | int | float):
         return str(value)
-    raise ConfigError(f"{path}: {key} has to be one value")
+    raise ConfigError(f"{path}: {key} must be a single value")
 
 
 def _limit(path: Path, item: Any) -> str:

@@ -14,7 +14,7 @@ from faucet.control.hosts import Found, Host, look_at
 from faucet.control.neighbours import others
 from faucet.log.handler import print_error
 from faucet.settings import TopSettings
-from faucet.text import to_json
+from faucet.text import to_json, visible
 
 Once = Annotated[bool, Parameter("--once", help="Print the list once, and exit.", negative=())]
 Json = Annotated[bool, Parameter(("--json", "-j"), help="JSON for programs.", negative=())]
@@ -46,8 +46,13 @@ def _print_once(places: list[Place], as_json: bool) -> int:
     elif found:
         from faucet.tui.hosts_columns import SUMMARIES, cells_of, remark_of, titles_of
 
-        titles = [*titles_of(SUMMARIES), ("", False)]
-        print_table(titles, [[*cells_of(each, SUMMARIES), remark_of(each)] for each in found])
+        answered = [each for each in found if each.summary is not None]
+        if answered:
+            titles = [*titles_of(SUMMARIES), ("", False)]
+            print_table(titles, [[*cells_of(each, SUMMARIES), remark_of(each)] for each in answered])
+        for each in found:
+            if each.summary is None:
+                print(f"{visible(each.host)}: {remark_of(each)}")
     else:
         print(f"No Faucet is running here. Start one with `faucet`.{asyncio.run(others(()))}")
     return 0 if any(each.summary for each in found) else EXIT_FAILED

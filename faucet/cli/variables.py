@@ -15,7 +15,7 @@ from faucet.settings import AttachSettings, K8sSettings, LocalSettings
 from faucet.text import closest
 
 OTHERS = {"FAUCET_PORT", "FAUCET_WORKER_ID", "FAUCET_INSTANCE", "FAUCET_OWNER", "FAUCET_SECRETS", "FAUCET_ASCII"}
-"""What workers are told (Faucet may be a worker's child), what a monitor tells its runtime, and what it heeds."""
+"""Set for workers (Faucet may be a worker's child), by a monitor for its runtime, or read by the monitor."""
 
 _LINK_NAME = re.compile(
     r"FAUCET(_[A-Z0-9_]+?)??_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"

@@ -1,4 +1,4 @@
-"""A word that is no command: what was meant by it, and the command that does that."""
+"""Explains a word that is not a command: what was probably meant, and the command that does it."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def _as_address(word: str) -> str:
 
 
 def _file(path: Path, chain: Sequence[str]) -> str:
-    """What to do with something that is there, but is no directory."""
+    """Return what to do with a path that exists, but is not a directory."""
     where = [*chain, *([] if path.parent == Path() else [str(path.parent)])]
     if not path.exists():
         return f"{path} is a symbolic link to nothing ({path.readlink()}); name the directory of your API"
@@ -176,7 +176,7 @@ def _similar(path: Path, chain: Sequence[str] = ()) -> str:
 
 
 def _unknown(word: str, app: App) -> str:
-    """A word that nobody knows: what is like it, and what there is."""
+    """Return the message for an unknown word: similar commands, and all commands."""
     names, ctl = _names(app), _names(app["ctl"])
     close = closest(word.lower(), dict.fromkeys((*COMMANDS, *ctl, *names)))
     hint = f"; did you mean {_meant(close, (), app) or _line(close)}?" if close else _similar(Path(word))

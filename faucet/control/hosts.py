@@ -82,9 +82,12 @@ class Host:
         await self.place.close()
 
 
-def summary_of(data: dict[str, Any]) -> Summary:
-    """Return the answer to the command `summary`."""
-    return Summary(Service(**data["service"]), Totals(**data["totals"]), data["now"])
+def summary_of(data: Any) -> Summary:
+    """Return the answer to the command `summary`. Raises NoRuntime if it is of another version."""
+    try:
+        return Summary(Service(**data["service"]), Totals(**data["totals"]), float(data["now"]))
+    except (TypeError, KeyError, ValueError) as error:
+        raise NoRuntime("it is another version of Faucet: use the same one on both sides") from error
 
 
 async def look_at(hosts: list[Host]) -> list[Found]:

@@ -38,6 +38,7 @@ def _local_checks(variables: dict[str, str]) -> tuple[tuple[str, Check], ...]:
         ("terminal", machine.terminal),
         ("control", machine.control),
         ("watchfiles", tools.watchfiles),
+        ("OpenTelemetry", tools.otel),
         ("ssh", tools.ssh),
         ("kubectl", tools.kubectl),
     )
@@ -47,6 +48,7 @@ POD_CHECKS: tuple[tuple[str, Check], ...] = (
     ("Python", machine.python),
     ("service", lambda settings: _in_time("service", lambda: pods.service(settings), RESOLVE_PATIENCE)),
     ("TLS", pods.tls),
+    ("OpenTelemetry", tools.otel),
     ("ssh", tools.ssh),
     ("kubectl", tools.kubectl),
     ("address", lambda settings: _in_time("address", lambda: machine.address(settings), RESOLVE_PATIENCE)),

@@ -1,4 +1,4 @@
-"""What was found, and how it is told: a table for people, JSON for programs, an exit code for scripts.
+"""Findings and their presentation: a table for people, JSON for programs, an exit code for scripts.
 
 Each level has a glyph and a word, so that nothing depends on colour, or on UTF-8. Text that comes from elsewhere (R's
 messages, names of files) cannot steer the terminal.
@@ -48,7 +48,7 @@ _LOOKS: dict[Level, _Look] = {
 }
 
 PIPE_WIDTH = 1000
-"""Cells of a line for whoever reads this in a pipe, and wants all of it."""
+"""Width of a line, in cells, where the output is not a terminal: nothing is cut."""
 
 
 def report(findings: Sequence[Finding], as_json: bool = False) -> int:

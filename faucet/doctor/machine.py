@@ -48,7 +48,7 @@ def python(_: ServeSettings) -> list[Finding]:
 
 
 def address(settings: ServeSettings) -> list[Finding]:
-    """Whether each can be bound, --admin's too. Nothing listens: nobody could connect meanwhile."""
+    """Check that each address can be bound, --admin's too, without listening on it."""
     if problem := twice(settings.host, settings.admin):
         what, _, advice = problem.partition("; ")
         return [Finding("broken", "address", what, advice)]
@@ -178,5 +178,5 @@ def _misplaced(path: Path, usual: bool) -> tuple[str, str]:
         return f"{where} is not yours", f"set XDG_RUNTIME_DIR to a directory of your own; or {elsewhere}"
     there = next(parent for parent in path.parents if os.path.lexists(parent))
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        return f"{there} is no directory that you may write to", elsewhere
+        return f"{there} is not a directory that you may write to", elsewhere
     return "", ""

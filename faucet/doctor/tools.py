@@ -11,7 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from faucet.doctor.findings import Finding
-from faucet.machine import RELOAD, SSH, install_command
+from faucet.machine import OTEL, RELOAD, SSH, install_command
+from faucet.otel.telemetry import is_installed
 from faucet.settings import K8sSettings, LocalSettings
 
 AGENT_PATIENCE = 2.0
@@ -27,6 +28,15 @@ def watchfiles(settings: LocalSettings) -> list[Finding]:
     if settings.reload:
         return [Finding("broken", "watchfiles", "is not installed, and --reload needs it", install_command(RELOAD))]
     return [Finding("unused", "watchfiles", "is not installed; only --reload needs it", install_command(RELOAD))]
+
+
+def otel(settings: LocalSettings | K8sSettings) -> list[Finding]:
+    """For --otel-endpoint, if it is set."""
+    if not settings.otel_endpoint:
+        return []
+    if is_installed():
+        return [Finding("ok", "OpenTelemetry", f"{version('opentelemetry-sdk')}, for --otel-endpoint")]
+    return [Finding("broken", "OpenTelemetry", "is not installed, and --otel-endpoint needs it", install_command(OTEL))]
 
 
 def ssh(settings: LocalSettings | K8sSettings) -> list[Finding]:
@@ -62,7 +72,7 @@ def _known_hosts(path: Path) -> Finding:
         if os.access(file, os.R_OK) and file.is_file():
             return Finding("ok", subject, str(file))
     advice = "ssh USER@BASTION, once, and compare the fingerprint that it shows"
-    return Finding("unused", subject, "there is none, and --via-ssh trusts nobody who is not in it", advice)
+    return Finding("unused", subject, "does not exist, and --via-ssh trusts only hosts that are in it", advice)
 
 
 def _agent(path: str) -> Finding:

@@ -159,7 +159,7 @@ def _network(word: str) -> IPv4Network | IPv6Network:
             raise ValueError("ip_network takes a zone, but compares none")
         network = ip_network(word)
     except ValueError as error:
-        raise ValueError(f"{word!r} is no network to trust: write {_meant(word)}") from error
+        raise ValueError(f"invalid network {word!r}; expected {_meant(word)}") from error
     mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
     # Addresses are compared as IPv4 where they are that; within ::ffff:0:0/96 so must networks be.
     return network if mapped is None or network.prefixlen < 96 else IPv4Network((mapped, network.prefixlen - 96))

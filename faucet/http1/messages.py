@@ -254,7 +254,7 @@ def _bad_chunk(status: int, detail: str) -> BadResponse:
 def _check_target(method: bytes, target: bytes, fields: RequestFields) -> None:
     """RFC 9112, 3.2: the forms other than origin-form."""
     if method == b"CONNECT":
-        raise BadRequest(501, "This is no tunnel: CONNECT is not implemented.")
+        raise BadRequest(501, "CONNECT is not implemented: Faucet is not a tunnel.")
     if target == b"*":
         if method != b"OPTIONS":
             raise BadRequest(400, "The target `*` goes with OPTIONS only.")

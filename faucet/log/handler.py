@@ -27,7 +27,7 @@ from faucet.units import format_size
 _log = logging.getLogger("faucet")
 
 LINES = "\t\n"
-"""What may stand in a message of several lines, e.g. a traceback."""
+"""Control characters that a message of several lines may contain, e.g. a traceback."""
 
 _DIM, _RED, _YELLOW, _GREEN, _CYAN, _RESET = "\x1b[2m", "\x1b[31m", "\x1b[33m", "\x1b[32m", "\x1b[36m", "\x1b[0m"
 
@@ -75,7 +75,7 @@ class TextFormat:
 
     def output(self, worker: int, stream: str, line: str) -> str:
         """Return a line of a worker's output."""
-        return f"{self._time(time())} {self._paint(f'worker {worker} {stream} |', _DIM)} {escaped(line)}"
+        return f"{self._time(time())} {self._paint(f'{_source(worker)} {stream} |', _DIM)} {escaped(line)}"
 
     def message(self, level: int, text: str, worker: str | None) -> str:
         """Return a message of Faucet; its text names the worker already."""
@@ -125,7 +125,7 @@ class JsonFormat:
 
     def output(self, worker: int, stream: str, line: str) -> str:
         """Return a line of a worker's output: `event` is `output`."""
-        return self._line(time(), "info", "output", worker=str(worker), stream=stream, text=line)
+        return self._line(time(), "info", "output", worker=_name(worker), stream=stream, text=line)
 
     def message(self, level: int, text: str, worker: str | None) -> str:
         """Return a message of Faucet: `event` is `message`."""
@@ -135,6 +135,15 @@ class JsonFormat:
     def _line(when: float, level: str, event: str, **fields: object) -> str:
         stamp = datetime.fromtimestamp(when).astimezone().isoformat(timespec="milliseconds")
         return to_json({"time": stamp, "level": level, "event": event, **fields})
+
+
+def _name(worker: int) -> str:
+    """Return what writes: workers count from 1; 0 is the template that they are forked from (--preload)."""
+    return str(worker) if worker else "template"
+
+
+def _source(worker: int) -> str:
+    return f"worker {worker}" if worker else "template"
 
 
 class RedactedFormat:
@@ -167,7 +176,7 @@ class Log(logging.Handler):
         self._quiet = quiet
         self._in_file = settings.log_file is not None
         self._for_people = settings.log_format == "text"
-        self._on_stderr = False  # the file cannot be written
+        self._on_stderr = False  # the file is not writable
         self._parting_words = ""
         output = Output(2)
         if settings.log_file is not None:
@@ -237,7 +246,7 @@ class Log(logging.Handler):
 
     def output(self, worker: int, stream: str, line: str) -> None:
         """Log a line of a worker's output."""
-        self.recent_log.add(time(), stream, str(worker), line)
+        self.recent_log.add(time(), stream, _name(worker), line)
         if self._informative and self._sink is not None:
             self._sink.write(self._format.output(worker, stream, line))
 

@@ -39,7 +39,7 @@ class RecentLog:
         self.trouble: Callable[[], str] = str
         """Returns why lines cannot be written to the log; empty if they can."""
         self.lost: Callable[[], int] = int
-        """Returns the number of lines that could not be written to the log. They are in here, while there is room."""
+        """Returns the number of lines that could not be written to the log. `entries` has the latest of them."""
 
     def add(self, when: float, source: str, worker: str, text: str) -> None:
         """Add one entry."""

@@ -1,4 +1,4 @@
-"""Hides the values of query parameters that hold secrets, in all that is written: `GET /x?token=***`."""
+"""Hides the values of query parameters that contain secrets, in every line of the log: `GET /x?token=***`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ HIDDEN = "***"
 def redactor(names: Iterable[str]) -> Callable[[str], str] | None:
     """Return a function that hides the values of the query parameters `names` in a line; None without names.
 
-    A line is a whole one of the log: the parameter may be in a request's target, in a message that quotes one, or in
-    what a worker prints of it. Letters may be of either case. A value ends where RFC 3986 ends it, or at a quote.
+    It is applied to whole lines of the log, since the parameter may be in the target of a request, in a message, or in
+    a worker's output. Names are matched in upper and lower case. A value ends where RFC 3986 ends it, or at a quote.
     """
     choice = "|".join(re.escape(name) for name in names if name)
     if not choice:

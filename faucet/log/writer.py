@@ -33,11 +33,11 @@ CLOSE_SECONDS = 2.0
 
 
 UNWRITABLE = frozenset({errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT})
-"""Errors of the file system, not of a mistyped name: they may go away."""
+"""Errors of the file system that may be temporary, unlike a mistyped name."""
 
 
 MODE = 0o640
-"""Permissions of a new log file, before the umask: targets of requests may hold secrets, so it is not for all users."""
+"""Permissions of a new log file, before the umask. Not readable by all users, since URLs may contain secrets."""
 
 
 class Output:
@@ -138,7 +138,7 @@ class FileOutput(Output):
 
 
 class Sink(Generic[Entry]):
-    """Takes lines, and entries that `line_of` formats, and writes them in order through a thread."""
+    """Writes lines, and entries that `line_of` formats, in their order, by a thread."""
 
     def __init__(
         self, output: Output, line_of: Callable[[Entry], str] = str, on_trouble: Callable[[str], None] = lambda _: None
@@ -149,11 +149,11 @@ class Sink(Generic[Entry]):
         self._in_trouble = False
         self._line_of = line_of
         self._lines: list[str] = []
-        self._entries: list[Entry | str] = []  # to come behind the lines; not formatted yet, where they are no lines
+        self._entries: list[Entry | str] = []  # to be appended to the lines; entries are not formatted yet
         self._timer: asyncio.TimerHandle | None = None
         self._batches: queue.SimpleQueue[tuple[bytes, int] | None] = queue.SimpleQueue()
-        # Bytes handed to the thread, and bytes it is done with. Two numbers, each changed by one thread only: `+=` on
-        # one that both change is two steps, and would drift a little with each that falls between the other's.
+        # Bytes passed to the thread, and bytes it has dealt with. One thread only changes each counter, since `+=` is
+        # not atomic: a counter that both change would drift.
         self._handed = self._done = 0
         self._dropped = 0  # lines that never got to the thread
         self._failed = 0  # lines that the thread could not write
@@ -167,8 +167,10 @@ class Sink(Generic[Entry]):
         self._add(line)
 
     def add(self, entry: Entry) -> None:
-        """Add one entry. It is formatted together with others, which is cheaper, and not while a request waits. What
-        is learned of it until then is in its line, too."""
+        """Add one entry, which is formatted later, together with others: that is cheaper, and delays no request.
+
+        Changes to the entry until then are in its line, too.
+        """
         self._add(entry)
 
     def _add(self, entry: Entry | str) -> None:
@@ -206,7 +208,7 @@ class Sink(Generic[Entry]):
         lines, self._lines = self._lines, []
         if not lines:
             return
-        self._tell_trouble()
+        self._report_trouble()
         if self.pending > BACKLOG_LIMIT:
             self._dropped += len(lines)
             return
@@ -228,7 +230,7 @@ class Sink(Generic[Entry]):
             return self._failure
         return "the output is stuck" if self._dropped else ""
 
-    def _tell_trouble(self) -> None:
+    def _report_trouble(self) -> None:
         trouble = self._failed > 0
         if trouble != self._in_trouble:
             self._in_trouble = trouble

@@ -7,6 +7,7 @@ import contextlib
 import importlib.util
 import logging
 import threading
+import traceback
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING
@@ -46,7 +47,7 @@ def destination(endpoint: str | None, environ: Mapping[str, str]) -> str | None:
     named = next((name for name in ENDPOINTS if environ.get(name)), "")
     if not (endpoint or named) or environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return None
-    if _is_installed():
+    if is_installed():
         return endpoint or ""
     text = f"needs packages that are not installed. Install them with: {install_command(OTEL)}"
     if endpoint:
@@ -55,7 +56,8 @@ def destination(endpoint: str | None, environ: Mapping[str, str]) -> str | None:
     return None
 
 
-def _is_installed() -> bool:
+def is_installed() -> bool:
+    """Return whether the packages of OpenTelemetry are here that are needed."""
     try:
         packages = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
         return all(importlib.util.find_spec(name) is not None for name in packages)
@@ -85,20 +87,12 @@ class Telemetry:
         """Send, as long as the block runs."""
         loop = asyncio.get_running_loop()
         ended = loop.create_future()
-        thread = threading.Thread(target=self._run, args=(loop, ended), name="faucet-otel", daemon=True)
-        thread.start()
-        timer = loop.call_soon(lambda: None)
-
-        def look() -> None:
-            nonlocal timer
-            self.figures = pool.dispatcher.waiting, pool.dispatcher.locked, pool.dispatcher.size
-            timer = loop.call_later(FIGURES_SECONDS, look)
-
-        look()
+        threading.Thread(target=self._run, args=(loop, ended), name="faucet-otel", daemon=True).start()
+        self._look(loop, pool)
         try:
             yield
         finally:
-            timer.cancel()
+            self._timer.cancel()
             self._stopping.set()
             with contextlib.suppress(TimeoutError):
                 async with pauses.timeout(END_SECONDS):
@@ -106,20 +100,31 @@ class Telemetry:
             if self.dropped:
                 _log.warning("OpenTelemetry: %d requests were not sent, since the collector was too slow", self.dropped)
 
+    def _look(self, loop: asyncio.AbstractEventLoop, pool: Pool) -> None:
+        self.figures = pool.dispatcher.waiting, pool.dispatcher.locked, pool.dispatcher.size
+        self._timer = loop.call_later(FIGURES_SECONDS, self._look, loop, pool)
+
     def _run(self, loop: asyncio.AbstractEventLoop, ended: asyncio.Future[None]) -> None:
+        """Run in the thread. Only the loop's own thread may write to the log."""
+
+        def complain(text: str) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the service has ended
+                loop.call_soon_threadsafe(_log.warning, "OpenTelemetry: %s", text)
+
         try:
             from faucet.otel.sender import Sender
 
-            sender = Sender(self._endpoint, lambda: self.figures)
+            sender = Sender(self._endpoint, lambda: self.figures, complain)
             while not self._stopping.wait(SEND_SECONDS):
                 self._send(sender)
             self._send(sender)
             sender.close()
         except Exception:  # a bug there must not end the service, nor be silent
-            _log.exception("OpenTelemetry: telemetry has ended")
-        with contextlib.suppress(RuntimeError):  # the loop may be closed: nobody waits for the end any more
+            complain(f"nothing is sent any more: {traceback.format_exc()}")
+        with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(ended.set_result, None)
 
     def _send(self, sender: Sender) -> None:
-        while self._records:
-            sender.send([self._records.popleft() for _ in range(min(len(self._records), sender.BATCH))])
+        records = [self._records.popleft() for _ in range(len(self._records))]
+        if records:
+            sender.send(records)

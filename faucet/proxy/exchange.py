@@ -10,6 +10,7 @@ is kept until it has finished saying it.
 from __future__ import annotations
 
 import asyncio
+import math
 from time import monotonic
 
 from faucet.http1 import IDEMPOTENT, INTERIM_LIMIT, BadResponse, Body, RequestHead, ResponseHead
@@ -436,8 +437,8 @@ class Exchange(Holder):
         """Carry out what becomes of the lock."""
         if lock is Lock.RELEASE:
             self._release()
-        elif lock is Lock.KEEP:
-            self._keep_locked(await_turn=fate is Fate.WAIT)
+        elif lock in (Lock.KEEP, Lock.KEEP_BRIEFLY):
+            self._keep_locked(lock is Lock.KEEP_BRIEFLY, await_turn=fate is Fate.WAIT)
         elif lock is Lock.AWAIT_EXIT:
             self._await_exit(told=fate is not Fate.WAIT)
         elif lock is Lock.HEAR_OUT:
@@ -447,10 +448,10 @@ class Exchange(Holder):
         elif lock is Lock.REPLACE:
             self._replace_worker()
 
-    def _keep_locked(self, await_turn: bool) -> None:
+    def _keep_locked(self, brief: bool, await_turn: bool) -> None:
         lease, self.lease = self.lease, None
         if lease is not None:
-            self.pool.keep_locked(lease)
+            self.pool.keep_locked(lease, self._loss.refused_for if brief else math.inf)
         if await_turn:
             self._retry = self.pool.loop.call_soon(self._exit_known)
 

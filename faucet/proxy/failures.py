@@ -24,6 +24,9 @@ RETRY_GRACE = 0.05
 """Seconds between a worker's connection ending without an answer and the next use of that worker. The exit of a
 process is known a few milliseconds after its connections have ended."""
 
+BRIEF_FACTOR = 20
+"""How many times as long a worker stays locked as it had a request that it has refused, most likely, without a word."""
+
 STALE_SECONDS = 1.0
 """A kept connection that the other side had closed before it was used tells so within a round trip. One that ends
 later was in use, and the request may be the reason."""
@@ -75,6 +78,13 @@ class Loss(NamedTuple):
     """We had told the worker that no more comes: it closed because it was done with that."""
     link: bool = False
     """It is the way to the worker that was lost, not the worker."""
+    held: float = 0.0
+    """Seconds that the worker had the request."""
+
+    @property
+    def refused_for(self) -> float:
+        """Seconds for which a worker stays locked, at most, that has refused the request."""
+        return BRIEF_FACTOR * self.held
 
     @property
     def detail(self) -> str:
@@ -135,6 +145,7 @@ class Lock(Enum):
     AWAIT_EXIT = "free when the worker is known to live"
     HEAR_OUT = "held until the worker has answered or closed"
     KEEP = "held for a while, since the worker may be at work"
+    KEEP_BRIEFLY = "held for twenty times as long as the worker had the request, which it has refused most likely"
     GRACE = "held until the worker has answered or closed, or for the lock grace"
     REPLACE = "gone with the worker, which is ended and replaced"
 
@@ -191,8 +202,14 @@ def _may_repeat(facts: Facts) -> bool:
 
 
 def _of_the_living(facts: Facts) -> Lock:
-    """The lock of a worker that has ended a connection, and lives. It may still be at work on what it has read."""
-    return Lock.RELEASE if facts.loss.unread or facts.loss.request_ended else Lock.KEEP
+    """The lock of a worker that has ended a connection, and lives. It may still be at work on what it has read.
+
+    But any client can send what a worker refuses without a word, as httpuv does with methods it does not know. That
+    takes it a millisecond, and must not cost others a worker for a minute.
+    """
+    if facts.loss.unread or facts.loss.request_ended:
+        return Lock.RELEASE
+    return Lock.KEEP if facts.loss.begun else Lock.KEEP_BRIEFLY
 
 
 def _exit_known(facts: Facts) -> Verdict:

@@ -10,8 +10,8 @@ from urllib.parse import unquote_to_bytes
 
 from faucet.proxy.deadlines import Item, Timeouts
 from faucet.proxy.error_responses import QUEUE_FULL
-from faucet.proxy.limits import RequestClass
-from faucet.proxy.locks import Ticket
+from faucet.proxy.limits import LimitedDispatcher, RequestClass
+from faucet.proxy.locks import Dispatcher, Ticket
 from faucet.settings import ProxySettings
 from faucet.units import counted
 
@@ -19,8 +19,11 @@ from faucet.units import counted
 class LimitClasses(Generic[Ticket]):
     """The classes of requests: one for each limit, and one for all requests that no limit is for."""
 
-    def __init__(self, settings: ProxySettings) -> None:
+    def __init__(self, settings: ProxySettings, class_of: Callable[[Ticket], RequestClass[Ticket]]) -> None:
+        """`class_of` tells the class of a request, as `of` has found it before."""
         timeout = settings.queue_timeout
+        self.any = bool(settings.limit)
+        """There are limits. If not, no request costs anything for them, and none has a class."""
         self.others: RequestClass[Ticket] = RequestClass("", settings.queue_limit, timeout or None)
         self.limited: list[RequestClass[Ticket]] = [
             RequestClass(
@@ -32,18 +35,26 @@ class LimitClasses(Generic[Ticket]):
             )
             for limit in settings.limit
         ]
-        self.timeouts: dict[object, float] = {
-            kind: limit.timeout
-            for kind, limit in zip(self.limited, settings.limit, strict=True)
-            if limit.timeout is not None
-        }
-        """The request timeouts of those classes that have their own, in seconds."""
+        self._class_of = class_of
+        self._settings = settings
         # The number of the group that matches is the number of the limit.
         self._pattern = re.compile(b"|".join(b"(%s)" % limit.pattern for limit in settings.limit))
 
-    def all(self) -> list[RequestClass[Ticket]]:
-        """Return all classes."""
-        return [*self.limited, self.others]
+    def dispatcher(self) -> Dispatcher[Ticket, Any]:
+        """Return the locks and the queue for these classes."""
+        if self.any:
+            return LimitedDispatcher([*self.limited, self.others], self._class_of)
+        return Dispatcher(self.others.places, self.others.queue_timeout)
+
+    def timeouts(
+        self, loop: asyncio.AbstractEventLoop, expired: Callable[[Ticket], None], paused: Callable[[float], float]
+    ) -> Timeouts[Ticket]:
+        """Return the request timeouts of these classes; the arguments are as for Timeouts."""
+        pairs = zip(self.limited, self._settings.limit, strict=True)
+        own = {kind: limit.timeout for kind, limit in pairs if limit.timeout is not None}
+        if own:
+            return ClassTimeouts(loop, self._settings.request_timeout, expired, paused, own, self._class_of)
+        return Timeouts(loop, self._settings.request_timeout, expired, paused)
 
     def of(self, method: bytes, target: bytes) -> RequestClass[Ticket]:
         """Return the class of a request: that of the first limit that matches it.
@@ -87,8 +98,8 @@ class ClassTimeouts(Timeouts[Item]):
         seconds: float,
         expired: Callable[[Item], None],
         paused: Callable[[float], float],
-        own: Mapping[object, float],
-        class_of: Callable[[Item], object],
+        own: Mapping[RequestClass[Any], float],
+        class_of: Callable[[Item], RequestClass[Any]],
     ) -> None:
         """The items of a class in `own` have so many seconds, all others `seconds`."""
         super().__init__(loop, seconds, expired, paused)

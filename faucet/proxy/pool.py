@@ -18,10 +18,9 @@ from typing import NamedTuple
 from faucet.net.descriptors import Descriptors
 from faucet.pauses import EARLIEST, Pauses
 from faucet.proxy.deadlines import Timeouts
-from faucet.proxy.error_responses import QUEUE_FULL
 from faucet.proxy.holders import Holder, PoolLease, Upstream
-from faucet.proxy.limit_classes import ClassTimeouts, LimitClasses, why_expired, why_full
-from faucet.proxy.limits import LimitedDispatcher
+from faucet.proxy.limit_classes import LimitClasses, why_expired, why_full
+from faucet.proxy.limits import RequestClass
 from faucet.proxy.locks import Dispatcher, QueueFull
 from faucet.proxy.record import Account
 from faucet.proxy.stats import Record, Stats
@@ -102,11 +101,10 @@ class Pool:
         self.loop = asyncio.get_running_loop()
         self.settings = settings
         self.descriptors = Descriptors()
-        self.limits: LimitClasses[Holder] | None = LimitClasses(settings) if settings.limit else None
-        """None: there are no limits, and no request costs anything for them."""
-        self.dispatcher = self._make_dispatcher()
+        self.limits: LimitClasses[Holder] = LimitClasses(settings, attrgetter("request_class"))
+        self.dispatcher: Dispatcher[Holder, Upstream] = self.limits.dispatcher()
         self.pauses = Pauses(self.loop)
-        self.requests = self._make_timeouts()
+        self.requests: Timeouts[Holder] = self.limits.timeouts(self.loop, _timed_out, self.pauses.since)
         """Those that hold a lock."""
         self.draining = False
         """The service ends."""
@@ -128,18 +126,6 @@ class Pool:
         self._expiry: asyncio.TimerHandle | None = None
         self._awaited: dict[Upstream, asyncio.Future[None]] = {}
         self._interruption: Interruption | None = None
-
-    def _make_dispatcher(self) -> Dispatcher[Holder, Upstream]:
-        if self.limits is not None:
-            return LimitedDispatcher(self.limits.all(), attrgetter("request_class"))
-        return Dispatcher(self.settings.queue_limit, self.settings.queue_timeout or None)
-
-    def _make_timeouts(self) -> Timeouts[Holder]:
-        seconds, since = self.settings.request_timeout, self.pauses.since
-        if self.limits is not None:
-            kind = attrgetter("request_class")
-            return ClassTimeouts(self.loop, seconds, _timed_out, since, self.limits.timeouts, kind)
-        return Timeouts(self.loop, seconds, _timed_out, since)
 
     @property
     def stats(self) -> Stats:
@@ -213,10 +199,10 @@ class Pool:
 
     def submit(self, holder: Holder) -> None:
         """A request is in hand: lock a worker for it, or let it wait, or refuse it."""
+        if self.limits.any:
+            holder.request_class = self.limits.of(holder.account.method, holder.account.target)
         if self._refused_for_all(holder):
             return
-        if self.limits is not None:
-            holder.request_class = self.limits.of(holder.account.method, holder.account.target)
         try:
             lease = self.dispatcher.acquire(holder, holder.account.waiting_since)
         except QueueFull:
@@ -258,24 +244,22 @@ class Pool:
             self.on_wake()
 
     def _refuse_one_too_many(self, holder: Holder) -> None:
-        if self.limits is None:
-            self.refuse(holder, "queue_full", QUEUE_FULL)
-        else:
-            kind = holder.request_class
-            self._refuse_limited(holder, "limit_full" if kind.name else "queue_full", why_full(kind))
+        kind = self._class_of(holder)
+        self._refuse_queued(holder, "limit_full" if kind.name else "queue_full", why_full(kind))
 
     def _refuse_too_late(self, holder: Holder) -> None:
-        if self.limits is None:
-            seconds = f"{self.settings.queue_timeout:g} s"
-            self.refuse(holder, "queue_timeout", f"No worker became free within {seconds}.")
-        else:
-            self._refuse_limited(holder, "queue_timeout", why_expired(holder.request_class))
+        self._refuse_queued(holder, "queue_timeout", why_expired(self._class_of(holder)))
 
-    def _refuse_limited(self, holder: Holder, reason: str, detail: str) -> None:
-        kind = holder.request_class
-        kind.refused += 1
+    def _class_of(self, holder: Holder) -> RequestClass[Holder]:
+        return holder.request_class if self.limits.any else self.limits.others
+
+    def _refuse_queued(self, holder: Holder, reason: str, detail: str) -> None:
+        if not self.limits.any:
+            self.refuse(holder, reason, detail)
+            return
+        holder.request_class.refused += 1
         self.stats.count_refusal(reason)
-        holder.refuse(503, detail, _whole_seconds(kind.expected_wait(self.dispatcher.size)))
+        holder.refuse(503, detail, _whole_seconds(holder.request_class.expected_wait(self.dispatcher.size)))
 
     def cancel(self, holder: Holder) -> None:
         """End the waiting of a request, because an operator asks for that."""
@@ -312,11 +296,12 @@ class Pool:
         if self._awaited or self.draining:
             self._lock_is_free(lease.worker)
 
-    def keep_locked(self, lease: PoolLease) -> None:
+    def keep_locked(self, lease: PoolLease, at_most: float) -> None:
         """Whoever holds it has no connection to the worker any more, which may be at work on that for a while.
 
         How long is a guess, from what requests took lately: twice the longest. Not longer than the lock grace; for a
         worker of ours, LEAST_GRACE, since its process is watched, and most that close a connection are done with it.
+        And not longer than `at_most` seconds.
         """
         if self.refusing:
             self.release(lease)  # nobody here will use it
@@ -324,15 +309,15 @@ class Pool:
         most = lease.worker.lock_grace or LEAST_GRACE
         recent = time() - RECENT_SECONDS
         took = [span for served in self.stats.workers.values() for when, span in served.recent if when > recent]
-        guess = 2 * max(took) - (monotonic() - lease.since) if took else most
-        CutOff(self, lease, min(max(guess, LEAST_GRACE), most))
+        guess = max(2 * max(took) - (monotonic() - lease.since), LEAST_GRACE) if took else most
+        CutOff(self, lease, min(guess, most, at_most))
 
     def _let_wait(self, holder: Holder) -> None:
         self._wake()
         holder.has_to_wait()
         if self._expiry is None:
             self._arm_expiry()
-        elif self.limits is not None and len(holder.request_class.queue) == 1:
+        elif self.limits.any and len(holder.request_class.queue) == 1:
             self.rearm_expiry()  # its class may have less patience than those that wait already
 
     def _pass_on(self, lease: PoolLease | None) -> None:

@@ -332,6 +332,7 @@ class BackendConnection(asyncio.Protocol):
             supervised=self._backend.supervised,
             request_ended=self._request_ended,
             link=lost and self._backend.lock_grace is not None,
+            held=monotonic() - exchange.account.granted_at,
         )
 
     def _reset_after_end(self) -> bool:

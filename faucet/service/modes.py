@@ -27,6 +27,7 @@ from faucet.settings import DemoSettings, K8sSettings, Span, SshSettings
 from faucet.ssh.secrets import Secrets
 from faucet.workers.cpus import available_cpus
 from faucet.workers.environment import threads_per_worker
+from faucet.workers.preload import check_preload
 from faucet.workers.program import Program
 from faucet.workers.reload import reload_on_change, require
 from faucet.workers.supervisor import Supervisor
@@ -60,6 +61,8 @@ def local_site(program: Program, settings: DemoSettings) -> Site:
     """The API in a directory. Raises StartFailed if what --reload or --warmup needs is not there."""
     if settings.reload:
         require()
+    if settings.preload:
+        check_preload(program)
     for path in missing_files(settings.warmup, program.directory):
         raise StartFailed(f"--warmup: there is no file {path}; files are looked for in the directory of the API")
     span = settings.workers or Span(available_cpus(), available_cpus())

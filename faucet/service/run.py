@@ -1,7 +1,7 @@
 """Puts the parts together, starts them in order, and ends them in the opposite one.
 
 The address is bound first, so that it is known to be free before anything is started; the workers are started; the
-first that is ready opens the address. At the end: no new connections, what is in hand is finished, the workers end,
+first that is ready opens the address. At the end: no new connections, requests in flight are finished, the workers end,
 the log is written. Whatever happens in between, the same end is reached.
 """
 
@@ -47,13 +47,13 @@ from faucet.workers.spawn import raise_file_limit
 _log = logging.getLogger("faucet")
 
 EXIT_OK = 0
-"""Ended by a signal, with everything in hand finished."""
+"""Ended by a signal; all requests in flight were finished."""
 
 EXIT_FAILED = 1
 """The service could not be started."""
 
 EXIT_CUT = 3
-"""Ended by a signal, but requests in hand were cut: by a second signal, or by the shutdown timeout."""
+"""Ended by a signal, but requests in flight were cut: by a second signal, or by the shutdown timeout."""
 
 TURNS_TO_CLOSE = 3
 """Turns of the loop in which transports that were aborted tell their protocols so."""
@@ -253,7 +253,7 @@ class _Service:
         _log.warning("%s", problem)
 
     async def _finish(self) -> _End:
-        """Finish what is in hand, unless a second signal says not to."""
+        """Finish requests in flight, unless a second signal comes."""
         proxy, signals = self.proxy, self.signals
         self.supervised.stopping()
         self.workers.prepare_to_end()
@@ -261,7 +261,7 @@ class _Service:
         in_hand = proxy.pool.dispatcher.locked
         patience = self._settings.shutdown_timeout
         if in_hand:
-            _log.info("%s: stopping; %s in hand may take %s more, a second signal ends it all now",
+            _log.info("%s: stopping; %s in flight may take %s more; a second signal ends them now",
                       signals.name, counted(in_hand, "request"), format_duration(patience))  # fmt: skip
         else:
             _log.info("%s: stopping", signals.name)
@@ -272,9 +272,9 @@ class _Service:
         cut = 0 if finished else proxy.abandon("The service ended before the worker had answered.")
         cut += proxy.clients.cut_while_draining
         if not cut:
-            what = "every request in hand was finished" if finished else "nobody was waiting for what was still in hand"
+            what = "every request in flight was finished" if finished else "no client was waiting for those in flight"
             return _End(EXIT_OK, f"stopped; {what}")
-        return _End(EXIT_CUT, f"stopped; {counted(cut, 'request in hand was', 'requests in hand were')} cut")
+        return _End(EXIT_CUT, f"stopped; {counted(cut, 'request in flight was', 'requests in flight were')} cut")
 
     async def _drain(self, seconds: float) -> bool:
         """Accept nothing new, and finish what is there; whether `seconds` were enough for both."""
@@ -321,7 +321,7 @@ async def _let_transports_close() -> None:
 
 
 def _unhandled(descriptors: Descriptors, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """What asyncio itself complains of. That it cannot accept a connection is told once in a while only."""
+    """Log an error that asyncio reports; that it cannot accept a connection is logged once in a while only."""
     if is_shortage(context.get("exception")):
         descriptors.note("client")
     else:

@@ -1,4 +1,4 @@
-"""What asks a runtime to end: signals, and whoever may steer it."""
+"""Requests to end a service, by a signal or by a command."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Signals:
     """SIGTERM and SIGINT as events: the first asks for an end, the second for an end now.
 
     SIGHUP is what a closed terminal sends: with one, it asks for an end, too. Without one it asks for a rolling
-    restart, as it does of other services. Under nohup it is ignored, and stays so. SIGUSR1 opens the log anew.
+    restart, as it does of other services. Under nohup it is ignored, and stays so. SIGUSR1 reopens the log.
     """
 
     def __init__(self, reopen: Callable[[], None], roll: Callable[[str], None]) -> None:
@@ -42,7 +42,7 @@ class Signals:
             self._roll("SIGHUP")
 
     def ask(self, who: str, at_once: bool) -> None:
-        """Somebody asks for an end, or for one `at_once`."""
+        """End the service, or end it `at_once`."""
         self.name = who
         self.first.set()
         if at_once:

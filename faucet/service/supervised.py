@@ -1,4 +1,4 @@
-"""Under systemd, or anything that speaks its protocol: it is told what we do, and that we live."""
+"""Reports readiness, progress and a heartbeat to systemd, or to anything else that speaks its protocol."""
 
 from __future__ import annotations
 

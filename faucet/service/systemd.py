@@ -120,7 +120,7 @@ def _status(text: str) -> str:
 
 def _number(name: str, text: str) -> int:
     if not _NUMBER.fullmatch(text):
-        raise SystemdError(f"{name} is no number: {text!r}")
+        raise SystemdError(f"invalid {name} {text!r}; expected a number")
     return int(text)
 
 
@@ -128,7 +128,7 @@ def _listening_socket(descriptor: int, described: str) -> socket.socket:
     try:
         sock = socket.socket(fileno=descriptor)
     except OSError as error:
-        raise SystemdError(f"{described} is no open socket: {error.strerror}") from error
+        raise SystemdError(f"{described} is not an open socket: {error.strerror}") from error
     try:
         _check(sock, described)
         sock.set_inheritable(False)

@@ -183,7 +183,7 @@ class AttachSettings(TopSettings):
         None, "With --once: write the screen to this file as a picture, in SVG.", MONITOR, shown="none",
         example="incident.svg",
     )  # fmt: skip
-    view: Literal["log", "requests", "queue", "events", "lanes", "endpoints"] = option(
+    view: Literal["log", "requests", "queue", "events", "lanes", "endpoints", "heat"] = option(
         "log", "With --once: what is shown below the workers.", MONITOR, example="queue"
     )
     size: tuple[int, int] = option(

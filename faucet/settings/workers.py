@@ -26,10 +26,10 @@ def parse_span(text: str) -> Span:
     """`4`, `2..8`, or `0..4`. Raises ValueError."""
     least, dots, most = text.strip().partition("..")
     if not (least.isascii() and least.isdigit() and (most.isascii() and most.isdigit() if dots else True)):
-        raise ValueError(f"{text!r} is no number of workers: write 4, or 2..8")
+        raise ValueError(f"invalid number of workers {text!r}; expected one like 4, or 2..8")
     span = Span(int(least), int(most if dots else least))
     if not (span.least <= span.most <= MOST_WORKERS and span.most):
-        raise ValueError(f"{text!r} is no number of workers: from 1 to {MOST_WORKERS}, the smaller one first")
+        raise ValueError(f"invalid number of workers {text!r}; expected 1 to {MOST_WORKERS}, the smaller one first")
     return span
 
 
@@ -123,7 +123,12 @@ class WorkerSettings:
     )
     max_age: float = option(0.0, "Replace a worker of this age. 0: never.", WORKERS, unit="duration", example="24h")
     max_rss: int = option(
-        0, "Replace a worker whose process has this much memory. 0: never.", WORKERS, unit="size", example="1GiB"
+        0,
+        "Replace a worker whose process has this much memory. 0: never.",
+        WORKERS,
+        unit="size",
+        example="1GiB",
+        detail="With --preload, what is its own counts, and not what it shares.",
     )
     health_path: str = option(
         "",
@@ -136,6 +141,12 @@ class WorkerSettings:
     )
     health_interval: float = option(
         10.0, "Time between two health checks of a worker.", WORKERS, unit="duration", minimum=1, example="30s"
+    )
+    preload: bool = option(
+        False,
+        "Load the API once, and fork all workers from that: they share its memory, and start in milliseconds.",
+        WORKERS,
+        detail="Linux only, for APIs in R. What is shared, and what must not be: [preload.md](preload.md).",
     )
     reload: bool = option(
         False,

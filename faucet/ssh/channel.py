@@ -1,7 +1,7 @@
 """An SSH channel as an asyncio transport, with the same events in the same order as TCP.
 
-asyncssh's own channel is nearly that. These differences, each measured with asyncssh 2.24 and OpenSSH 9.2, are evened
-out: an exception in a callback would end the whole connection with every channel; an abort after a close does nothing;
+asyncssh's own channel is almost that. This class removes the differences, each measured with asyncssh 2.24 and OpenSSH
+9.2: an exception in a callback would end the whole connection with every channel; an abort after a close does nothing;
 a close with unsent bytes waits for ever for a peer that does not read; a write after the end raises; `connection_lost`
 comes when the far side confirms, which may be never; errors are not OSErrors. One difference stays: a reset by the far
 side looks like EOF.

@@ -1,4 +1,4 @@
-"""Runs programs on the bastion. Each ends with us: otherwise a remote command survives its connection."""
+"""Runs programs on the bastion. They end when the connection does, which remote commands by themselves do not."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ async def _denied(attempt: Attempt) -> SshError:
         tried.append("the password")
     text = f"{attempt.where} refused {attempt.user}."
     text += f" It accepts: {', '.join(methods)}." if methods else ""
-    text += f" Tried: {', '.join(tried) or 'nothing, there is no agent and no key'}."
+    text += f" Tried: {', '.join(tried) or 'nothing: there is neither an agent nor a key'}."
     if attempt.skipped:
         first = attempt.skipped[0]
         skipped = ", ".join(str(path) for path in attempt.skipped)

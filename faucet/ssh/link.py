@@ -2,8 +2,8 @@
 
     CONNECTING ──▶ UP ⇄ SUSPECT ──▶ DOWN ──▶ UP …      `on_change` is called at each arrow
 
-A link that looks up may have died silently: then connections to different pods time out while nothing comes from the
-bastion. It is *suspect* until something does, or until keepalive gives up, and no request uses it meanwhile.
+A link can die silently: then connections to different pods time out while no data comes from the bastion. The link is
+*suspect* until data comes, or until keepalive gives up. Meanwhile no request uses it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ FAILURES_PER_TARGET = 2
 FIRST_EXEC_PATIENCE = 10.0
 
 PROBE_PORT = 9
-"""`discard`: no process listens there, and the refusal proves that the bastion is alive."""
+"""The `discard` port, on which usually no process listens: the refusal proves that the bastion is alive."""
 
 NAMED_TCP_INFO = {"last_data_recv": 52, "rtt": 68}
 """Offsets in Linux' struct tcp_info, in bytes: milliseconds since the last data, microseconds of round trip."""
@@ -97,7 +97,7 @@ class Link:
         if first.done():
             first.result()
         else:
-            self._task.result()  # a bug of ours: let the caller know
+            self._task.result()  # an unexpected error: raise it
 
     async def close(self) -> None:
         """Close the link for good."""

@@ -1,6 +1,6 @@
 """TLS inside SSH channels, by asyncio's own TLS protocol.
 
-That is not public, but there is no other way: `loop.start_tls` takes transports of the loop's own only.
+SSLProtocol is not public API, but `loop.start_tls` accepts only transports of the event loop itself.
 """
 
 from __future__ import annotations

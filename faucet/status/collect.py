@@ -100,6 +100,7 @@ class Runtime:
             link_since=moment(origin.link_since),
             link_detail=origin.link_detail,
             actions=tuple(self.fleet.actions),
+            template=origin.template,
             black_box=self.black_box,
             group=origin.group,
         )

@@ -73,6 +73,14 @@ def _rate(rate: float) -> str:
     return f"{rate:.0f}" if rate >= 100 else f"{rate:.1f}"
 
 
+def _size(size: int) -> str:
+    return format_size(size) if size else "-"
+
+
+def _used(cell: Cell) -> Usage:
+    return cell.usage or Usage(0.0, 0)
+
+
 def _name_order(cell: Cell) -> Any:
     """Sort by number; a starting or draining process comes after the one in service: `2`, `2+`, `10`."""
     number = cell.row.name.rstrip("+-")
@@ -99,6 +107,20 @@ COLUMNS = (
     Column("up", "UP", 6, lambda c: _age(c.row.since, c.now), lambda c: c.row.since),
 )  # fmt: skip
 
+PRELOAD_COLUMNS = tuple(
+    other
+    for column in COLUMNS
+    for other in (
+        [
+            Column("pss", "PSS", 7, lambda c: _size(_used(c).pss), lambda c: -_used(c).pss),
+            Column("uss", "USS", 7, lambda c: _size(_used(c).uss), lambda c: -_used(c).uss),
+        ]
+        if column.id == "rss"
+        else [column]
+    )
+)
+"""Of workers that share memory: their share of it, and what is their own. RSS would count what they share for each."""
+
 _OURS = {"name", "pid", "port", "cpu", "rss", "restarts"}
 """Columns about processes on this machine."""
 
@@ -109,6 +131,9 @@ POD_COLUMNS = (
 )  # fmt: skip
 
 
+ALL_COLUMNS = (*COLUMNS, *PRELOAD_COLUMNS, *POD_COLUMNS)
+
+
 def columns_of(mode: str) -> tuple[Column, ...]:
-    """Return all columns for workers of the kind `mode`: `local` or `k8s`."""
-    return COLUMNS if mode == "local" else POD_COLUMNS
+    """Return all columns for workers of the kind `mode`: `local`, `preload` or `k8s`."""
+    return {"local": COLUMNS, "preload": PRELOAD_COLUMNS}.get(mode, POD_COLUMNS)

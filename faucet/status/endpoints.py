@@ -76,6 +76,11 @@ class Endpoints:
         self._names: dict[tuple[bytes, bytes], str] = {}
         self._seen = 0
 
+    @property
+    def size(self) -> int:
+        """Bytes of the slices that are kept, about."""
+        return self._size + (_size(self._slices[-1]) if self._slices else 0)
+
     def follow(self, stats: Stats) -> None:
         """Count the requests that have ended since the last call."""
         stats.settle()

@@ -131,6 +131,11 @@ class History:
         self._second: list[float] = []  # service times since the last tick
         self._ticked = self._followed = Counters()
 
+    @property
+    def size(self) -> int:
+        """Bytes of the times that are kept, about."""
+        return self._size + self.slices[-1].size
+
     def follow(self, stats: Stats, now: float) -> None:
         """Take the times of the requests that have ended since the last call."""
         stats.settle()

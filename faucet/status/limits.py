@@ -27,7 +27,7 @@ def limit_rows(pool: Pool) -> list[LimitRow]:
             held=round(kind.mean_held, 6),
             refused=kind.refused,
         )
-        for kind in (pool.limits.limited if pool.limits is not None else ())
+        for kind in (pool.limits.limited)
     ]
 
 

@@ -113,14 +113,14 @@ def _of(kind: str, level: str, fault: Fault, text: str) -> Notice:
 def _queue(queue: Queue) -> Notice | None:
     if queue.since is None:
         return None
-    parts = [f"{queue.waiting} of {queue.limit} places in the queue are taken"]
-    if queue.waiting and queue.timeout:
-        parts.append(f"the first request has waited {format_age(queue.oldest)} of {format_age(queue.timeout)}")
-    if queue.refused:
-        parts.append(f"{counted(queue.refused, 'request')} got 503 just now")
+    parts = [f"queue {queue.waiting} of {queue.limit}"]
     if queue.held_by:
         held = Counter(endpoint_of(*_method_and_target(request)) for request in queue.held_by).most_common(2)
         parts.append("held up by " + ", ".join(f"{count} x {name}" for name, count in held))
+    if queue.refused:
+        parts.append(f"{counted(queue.refused, 'request')} got 503 just now")
+    if queue.waiting and queue.timeout:
+        parts.append(f"the first waits {format_age(queue.oldest)} of {format_age(queue.timeout)}")
     detail = (
         "More workers (faucet ctl scale +1), a faster endpoint, or a limit for the slow one (--limit) help. "
         "`faucet ctl queue` shows who waits, `faucet ctl endpoints` who takes the time."

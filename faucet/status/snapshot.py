@@ -46,6 +46,13 @@ class Service(NamedTuple):
     """The Faucets of the service; None: this is the only one."""
     black_box: str = ""
     """Where the last hour is recorded: a path and its limit in bytes, as a text; empty if nowhere."""
+    template: int = -1
+    """As in `fleet.Origin`."""
+
+    @property
+    def kind(self) -> str:
+        """Which table its workers have: as `mode`, or `preload` where they are forked."""
+        return self.mode if self.template < 0 else "preload"
 
 
 class WorkerRow(NamedTuple):

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from faucet.units import format_size
+
+if TYPE_CHECKING:
+    import psutil
 
 
 class Usage(NamedTuple):
@@ -13,10 +18,24 @@ class Usage(NamedTuple):
     """Per cent of one core."""
     rss: int
     """Resident memory in bytes."""
+    pss: int = 0
+    """The same, with each page that it shares divided among those that share it; 0: not measured."""
+    uss: int = 0
+    """What is its own, and would be free without it; 0: not measured."""
+
+    @property
+    def text(self) -> str:
+        """`CPU 3 %, memory 410MiB, 20MiB of it its own`."""
+        own = f", {format_size(self.uss)} of it its own" if self.uss else ""
+        return f"CPU {self.cpu:.0f} %, memory {format_size(self.rss)}{own}"
 
 
-def sample_usage(pids: Mapping[int, object], seen: dict[int, object]) -> dict[int, Usage]:
-    """Return usage by pid: CPU since the last call with the same `seen`, memory now. Unreadable pids are left out."""
+def sample_usage(pids: Mapping[int, object], seen: dict[int, object], shared: bool = False) -> dict[int, Usage]:
+    """Return usage by pid: CPU since the last call with the same `seen`, memory now. Unreadable pids are left out.
+
+    With `shared`, also what of the memory is shared: the kernel looks at each page for that, some milliseconds for each
+    100 MB.
+    """
     import psutil
 
     usage = {}
@@ -26,9 +45,16 @@ def sample_usage(pids: Mapping[int, object], seen: dict[int, object]) -> dict[in
             assert isinstance(process, psutil.Process)
             seen[pid] = process
             with process.oneshot():
-                usage[pid] = Usage(process.cpu_percent(), process.memory_info().rss)
+                usage[pid] = Usage(process.cpu_percent(), *_memory(process, shared))
         except psutil.Error:
             seen.pop(pid, None)
     for gone in seen.keys() - pids.keys():
         del seen[gone]
     return usage
+
+
+def _memory(process: psutil.Process, shared: bool) -> tuple[int, int, int]:
+    if not shared:
+        return process.memory_info().rss, 0, 0
+    memory = process.memory_full_info()
+    return memory.rss, getattr(memory, "pss", 0), memory.uss

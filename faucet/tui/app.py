@@ -48,7 +48,6 @@ from faucet.tui.terminal import in_browser
 from faucet.tui.time_line import TimeLine
 from faucet.tui.top import HeaderLine, OriginLine, TabLine, Tiles
 from faucet.tui.worst import WorstLine
-from faucet.units import format_size
 
 USAGE_SECONDS = 2.0
 """Seconds between two samples of CPU and memory, which cost 0.2 ms per worker."""
@@ -253,7 +252,7 @@ class Monitor(Noticing):
         cells = [
             Cell(row, now, self._usage.get(row.pid) if self.player is None else None, self.plain) for row in model.rows
         ]
-        self.behind.query_one(WorkerTable).show_kind(self.mode)
+        self.behind.query_one(WorkerTable).show_kind(model.service.kind if model.service is not None else "local")
         offered = model.service.actions if model.service is not None else ()
         if offered != self._offered:
             self._offered = offered
@@ -322,11 +321,11 @@ class Monitor(Noticing):
         if service is None or service.mode != "local" or self.paused or self.replaying:
             return
         pids = {row.pid: row for row in self.model.rows if row.pid}
-        self._usage = sample_usage(pids, self._sampled)
+        self._usage = sample_usage(pids, self._sampled, shared=service.kind == "preload")
 
     def _usage_text(self, pid: int) -> str:
         usage = self._usage.get(pid)
-        return f", CPU {usage.cpu:.0f} %, memory {format_size(usage.rss)}" if usage else ""
+        return f", {usage.text}" if usage else ""
 
     # -- views -------------------------------------------------------------------------------------------------
 
@@ -336,12 +335,9 @@ class Monitor(Noticing):
         if name is not None:
             self.show_worker(name)
 
-    def show_worker(self, name: str) -> None:
-        """Show the details of a worker."""
-        self._show_worker(name)
-
     @work(group="details", exclusive=True)
-    async def _show_worker(self, name: str) -> None:
+    async def open_worker(self, name: str) -> None:
+        """Show the details of a worker, until the screen is closed."""
         actions = [(action, title) for action, title in ON_A_WORKER if self.check_action(action, ())]
         screen = WorkerScreen(
             name, partial(self.feed.ask, "details", worker=name), actions, self._usage_text, self.plain

@@ -16,8 +16,8 @@ Workers
   d  t  r           pods: drop the connection; retry now; delete the pod (asks first)
   s  click header   sort by the next column, or by this one; I  click again    invert the order
 
-Log, requests, queue, events, lanes, endpoints
-  1 … 6  click      switch the view              tab     focus the lines, or the workers
+Log, requests, queue, events, lanes, endpoints, heat maps
+  1 … 7  click      switch the view              tab     focus the lines, or the workers
   /                 filter by a regular expression       esc   clear the filter
   o                 log of the selected worker only      v     everything, output, requests, trouble
   f                 follow the newest line, or stay      end   go to the newest line
@@ -41,6 +41,16 @@ Lock lanes (5; beside the workers from 160 columns)
 
 Endpoints (6): which take the workers' time
   s                 sort by the next column      ⏎       only its requests, esc for all of them again
+
+Heat maps (7): how many requests took how long, and waited how long, and when
+  ← →  click        what was then                ⏎       go there, if the monitor has seen it
+  [ ]               from 5 minutes to 24 hours   m drag  only the requests of that span
+  W                 what if: the same requests with one worker less, or one or two more
+
+Time travel
+  space             pause, and then:             < >     a minute back, or on
+  ← →  , .          a second back, or on (, and . on lanes and heat maps, where the arrows select)
+  home end  click   the oldest, the newest or any moment of the last 15 minutes         space   resume
 
 General
   N  click banner   all that is known of what is wrong; y copies the command that repairs it

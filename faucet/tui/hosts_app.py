@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from rich.cells import cell_len
-from textual import on, work
+from textual import on
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import Footer
 
-from faucet.control.hosts import Found, Host, look_at
+from faucet.control.hosts import Found, Host
 from faucet.tui.hosts_columns import SUMMARIES, HostColumn, arranged, cells_of, columns_in, remark_of, titles_of
 from faucet.tui.lines import Heading, Line, LineView
 from faucet.tui.paint import ascii_only, fit
@@ -24,13 +24,22 @@ from faucet.units import counted
 LOOK_SECONDS = 2.0
 """Seconds between two looks at all services."""
 
-Item = Found | Heading
+
+class Remark(NamedTuple):
+    """The line below a service: what is wrong with it, or happens to it."""
+
+    found: Found
+
+
+Item = Found | Remark | Heading
 
 PAINT_OF_STATE = {"serving": "ok", "failing": "error"}
 
 
 def key_of(item: Item) -> object:
     """Return what stays the same of a service while its figures change."""
+    if isinstance(item, Remark):
+        return item.found.host, item.found.path, "remark"
     return (item.host, item.path) if isinstance(item, Found) else item
 
 
@@ -52,8 +61,7 @@ class HostsApp(App[Found]):
         super().__init__()
         self._hosts = hosts
         self.order = order
-        self._found: list[Found] = []
-        self._looked = False
+        self._found: dict[Host, list[Found]] = {}
         self._widths: list[int] = []
         self._columns: Sequence[HostColumn] = SUMMARIES
         self._plain = ascii_only()
@@ -69,20 +77,19 @@ class HostsApp(App[Found]):
         """Called by Textual."""
         self.set_class(self._plain, "-plain")
         self.query_one(LineView).focus()
-        self._watch()
+        for host in self._hosts:
+            self.run_worker(self._watch(host), group="hosts")
 
-    @work(exclusive=True)
-    async def _watch(self) -> None:
+    async def _watch(self, host: Host) -> None:
+        """Look at one machine again and again: one that is slow to answer delays no other."""
         try:
             while True:
-                self._found = await look_at(self._hosts)
-                self._looked = True
+                self._found[host] = await host.look()
                 self._draw()
                 await asyncio.sleep(LOOK_SECONDS)
         finally:
-            for host in self._hosts:
-                with contextlib.suppress(OSError):
-                    await host.close()
+            with contextlib.suppress(OSError):
+                await host.close()
 
     def on_resize(self) -> None:
         """Called by Textual."""
@@ -90,14 +97,19 @@ class HostsApp(App[Found]):
 
     def _draw(self) -> None:
         """Lay the columns out for what is there, and draw it."""
+        everything = self.found
         self._columns = columns_in(self.size.width - 2, lambda columns: sum(self._fitted(columns)) + len(columns))
         self._widths = self._fitted(self._columns)
-        rows: list[Item] = list(arranged(self._found, self.order))
+        rows: list[Item] = []
+        for found in arranged(everything, self.order):
+            rows.append(found)
+            if found.summary is not None and remark_of(found):
+                rows.append(Remark(found))
         view = self.query_one(LineView)
         view.replace([Heading(), *rows] if rows else [])
-        if self._looked and not rows:
+        if len(self._found) == len(self._hosts) and not rows:
             view.say("No Faucet is running here. Start one with `faucet`.")
-        answered = [found.summary for found in self._found if found.summary is not None]
+        answered = [found.summary for found in everything if found.summary is not None]
         waiting = sum(summary.totals.waiting for summary in answered)
         busy = f"{sum(s.totals.locked for s in answered)}/{sum(s.totals.workers for s in answered)}"
         self.query_one(PaintedLines).show([[
@@ -106,12 +118,20 @@ class HostsApp(App[Found]):
             (f"{sum(summary.totals.rps for summary in answered):.1f} requests/s", "dim"),
         ]])  # fmt: skip
 
+    @property
+    def found(self) -> list[Found]:
+        """The services that are known, of all machines."""
+        return [found for host in self._hosts for found in self._found.get(host, ())]
+
     def _fitted(self, columns: Sequence[HostColumn]) -> list[int]:
         """Return the widths that these columns need."""
-        texts = [[title for title, _ in titles_of(columns)], *(cells_of(found, columns) for found in self._found)]
+        texts = [[title for title, _ in titles_of(columns)], *(cells_of(found, columns) for found in self.found)]
         return [max(map(cell_len, column)) + 1 for column in zip(*texts, strict=True)]  # 1: the arrow of the order
 
     def _line(self, item: Item) -> Line:
+        if isinstance(item, Remark):
+            indent = " " * (self._widths[0] + 2)
+            return Line([("", "text"), (f"{indent}{remark_of(item.found)}", "warning")], item)
         titles = titles_of(self._columns)
         ids = ["host", *(column.id for column in self._columns)]
         if isinstance(item, Heading):
@@ -124,14 +144,14 @@ class HostsApp(App[Found]):
         for text, paint, width, (_, right) in zip(texts, paints, self._widths, titles, strict=True):
             parts += [(fit(text, width, right, self._plain), paint), (" ", "text")]
         if isinstance(item, Found) and item.summary is None:
-            parts = parts[:3]
-        parts.append((f" {remark_of(item)}" if isinstance(item, Found) else "", "warning"))
+            parts = [*parts[:3], (f" {remark_of(item)}", "warning")]
         return Line(parts, item)
 
     @on(LineView.Picked)
     def _picked(self, event: LineView.Picked) -> None:
-        if isinstance(event.item, Found) and event.item.summary is not None:
-            self.exit(event.item)
+        chosen = event.item.found if isinstance(event.item, Remark) else event.item
+        if isinstance(chosen, Found) and chosen.summary is not None:
+            self.exit(chosen)
         elif isinstance(event.item, Heading):
             self.action_sort()
 

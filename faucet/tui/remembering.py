@@ -6,7 +6,7 @@ from typing import Any
 
 from textual.widgets import ContentSwitcher
 
-from faucet.status.columns import COLUMNS, POD_COLUMNS
+from faucet.status.columns import ALL_COLUMNS
 from faucet.status.endpoint_columns import endpoint_columns
 from faucet.tui.lanes import SPANS
 from faucet.tui.lines import LineView
@@ -41,7 +41,7 @@ class Remembering(Queueing):
         """Take over a layout, as far as it is known here: another version may have written it."""
         if layout.theme in self.available_themes:
             self.theme = layout.theme
-        columns = {column.id for column in (*COLUMNS, *POD_COLUMNS)}
+        columns = {column.id for column in ALL_COLUMNS}
         if layout.sorted_by in columns:
             self.behind.query_one(WorkerTable).sort_by(Order(layout.sorted_by, layout.inverted))
         if layout.endpoints_by in {column.id for column in endpoint_columns()}:

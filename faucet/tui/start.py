@@ -209,7 +209,7 @@ def attach(
         return await find(which, place)
 
     try:
-        asyncio.run(_try(which, place))
+        asyncio.run(try_to_connect(which, place))
     except NoRuntime as error:
         print_error(str(error))
         return 1
@@ -254,7 +254,7 @@ def replay(path: Path, settings: MonitorSettings, begin: str | None) -> int:
     return EXIT_GONE if _show(monitor) == GONE else 0
 
 
-async def _try(which: Which | None, place: Place) -> None:
+async def try_to_connect(which: Which | None, place: Place) -> None:
     """Connect once before the screen is taken over. Raises NoRuntime."""
     try:
         client = await find(which, place)

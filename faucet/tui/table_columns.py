@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len
 
-from faucet.status.columns import COLUMNS, POD_COLUMNS, Cell, Column
+from faucet.status.columns import ALL_COLUMNS, COLUMNS, Cell, Column
 
-DROPPED_FIRST = ("address", "port", "up", "requests", "rps", "p50", "rss", "cpu", "restarts", "pid", "errors", "p95")
+DROPPED_FIRST = (
+    "address", "port", "up", "requests", "rps", "p50", "rss", "pss", "uss", "cpu", "restarts", "pid", "errors", "p95",
+)  # fmt: skip
 """Columns that a narrow terminal hides, in this order."""
 
 LEAST_REQUEST = 18
@@ -51,7 +53,7 @@ class Order:
 
 def sorted_cells(cells: Iterable[Cell], order: Order) -> list[Cell]:
     """Return the workers in this order; equal ones by their names."""
-    column = next((column for column in (*COLUMNS, *POD_COLUMNS) if column.id == order.column), COLUMNS[0])
+    column = next((column for column in ALL_COLUMNS if column.id == order.column), COLUMNS[0])
     return sorted(sorted(cells, key=COLUMNS[0].order), key=column.order, reverse=order.inverted)
 
 

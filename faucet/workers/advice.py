@@ -104,7 +104,7 @@ def _broken(match: re.Match[str], text: str, program: Program) -> _Step:
 
 def _engine(match: re.Match[str], text: str, program: Program) -> _Step:
     package = match["package"]
-    fault = f"The version of {package} that is installed cannot serve a _server.yml, or it is no engine"
+    fault = f"The installed version of {package} cannot serve a _server.yml, or it is not an engine"
     return _install(f"{fault}; a newer one may", package, program, ": ")
 
 
@@ -154,7 +154,7 @@ _ADVICE: tuple[tuple[re.Pattern[str], _Advise, str], ...] = (
     (_NO_PACKAGE, _missing, "{package} is missing (R package)"),
     (_TOO_OLD, _too_old, "{package} is too old (R package)"),
     (_NO_LIBRARY, _broken, "{package} lacks a library (R package)"),
-    (_NO_ENGINE, _engine, "{package} is no engine"),
+    (_NO_ENGINE, _engine, "{package} is not an engine"),
     (_NO_API, _no_api, "{package} has no API {name}"),
     (_PORT, _port, "plumber refuses the port"),
     (_NO_SERVER, _no_server, "{file} starts no server"),

@@ -10,6 +10,7 @@ from typing import Any
 from faucet.proxy.server import Proxy
 from faucet.settings import WorkerSettings
 from faucet.workers.kernel_kills import KernelKills
+from faucet.workers.preload import Preload
 from faucet.workers.program import Program
 from faucet.workers.reaper import Reaper
 
@@ -28,6 +29,8 @@ class Context:
     """Called with a worker's number, `out` or `err`, and each line of output."""
     choose_port: Callable[[int], int]
     """Returns a port for a process in the slot with this number. Raises OSError."""
+    preload: Preload | None = None
+    """What workers are forked from; None: each starts the program."""
     ports_taken: set[int] = field(default_factory=set)
     """Ports that other programs took before a worker could."""
     kernel_kills: KernelKills = field(default_factory=KernelKills)

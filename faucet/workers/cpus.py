@@ -18,7 +18,7 @@ def available_cpus(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
 
 
 def _quota(cgroup: Path) -> float | None:
-    """CPUs that the cgroup grants, version 2 or 1; None if there is no limit to be seen."""
+    """Return the CPUs that the cgroup (version 2 or 1) allows; None without a limit."""
     try:
         quota, period = (cgroup / "cpu.max").read_text().split()
     except (OSError, ValueError):

@@ -14,7 +14,7 @@ from faucet.workers.kin import (
     END_SECONDS,
     KILL_SECONDS,
     LOOKS,
-    NOBODY,
+    NONE_KNOWN,
     QUIET_SECONDS,
     Process,
     Targets,
@@ -60,7 +60,7 @@ class Watch:
 
 
 async def end_family(
-    watch: Watch, mark: str, leaders: dict[int, int], known: set[tuple[int, int]] = NOBODY
+    watch: Watch, mark: str, leaders: dict[int, int], known: set[tuple[int, int]] = NONE_KNOWN
 ) -> list[int]:
     """Send SIGTERM to all that belongs to a process which has exited, SIGKILL a moment later, until nothing is left.
 

@@ -15,7 +15,7 @@ def failed_reload(slots: Sequence[Slot], failed: FailedRoll | None) -> Fault | N
     if failed is None:
         return None
     old = sum(
-        slot.instance is not None and slot.instance.in_service and slot.instance.began < failed.began for slot in slots
+        slot.instance is not None and slot.instance.in_service and slot.instance.loaded < failed.began for slot in slots
     )
     error = failed.error
     return Fault(failed.when, error.short, old, f"{failed.cause}: {error}", error.command) if old else None

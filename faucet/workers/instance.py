@@ -25,7 +25,7 @@ from faucet.units import format_duration
 from faucet.workers.causes import Cause, Reason
 from faucet.workers.context import Context, SlotLog
 from faucet.workers.doing import Mark, cpu_mark, doing
-from faucet.workers.endings import Ending, by_a_stranger, exit_text
+from faucet.workers.endings import Ending, by_a_stranger
 from faucet.workers.flood import Flood
 from faucet.workers.ports import HOST, is_free
 from faucet.workers.process import ChildProcess
@@ -34,6 +34,7 @@ from faucet.workers.repeats import StartOutput
 from faucet.workers.request_errors import RequestErrors
 from faucet.workers.shortages import shortage
 from faucet.workers.stopping import Manner
+from faucet.workers.template import TemplateError
 from faucet.workers.warmup import WarmupFailed, warm_up
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ class Instance:
         self.state = State.STARTING
         self.port = 0
         self.began = monotonic()
+        self.loaded = self.began
+        """When it has begun to load the API; a forked one, when its template has."""
         self.ready_at = 0.0
         self.jitter = random.uniform(1 - JITTER, 1)
         """Share of the limits of its age and requests at which it is replaced: not all at the same time."""
@@ -139,6 +142,11 @@ class Instance:
             self.shortage = shortage(error)
             self.failure = f"could not be started: {error.strerror or error}{_of(error.filename)}"
             return False
+        except TemplateError as error:
+            self.state = State.OVER
+            self.process, self._exited_at = error.process, monotonic()  # its last lines tell why
+            self.failure = "" if self._stopping else f"was not forked: {error}"
+            return False
         process.exited.add_done_callback(lambda _: self._exit_noted(process))
         readiness = Readiness(process, self.port, self._context, self._log, lambda: self._stopping)
         self.readiness = readiness
@@ -157,15 +165,21 @@ class Instance:
         return ready
 
     async def _spawn(self) -> ChildProcess:
-        context, number = self._context, self.number
+        """Raises OSError or TemplateError."""
+        context, number, name = self._context, self.number, f"worker-{self.number}"
+        flood = Flood(context.settings.log_worker_rate, lambda text: self._log.warning("%s", text))
+        if context.preload is not None:
+            template = await context.preload.template()
+            self.began, self.loaded = monotonic(), template.began
+            return await template.fork(self.port, number, name, self._on_line, flood)
         return await ChildProcess.start(
             context.program.argv(self.port),
             context.program.directory,
             context.program.environment(self.port, number),
             context.reaper,
             self._on_line,
-            f"worker-{number}",
-            Flood(context.settings.log_worker_rate, lambda text: self._log.warning("%s", text)),
+            name,
+            flood,
         )
 
     async def _warm_up(self, process: ChildProcess) -> bool:
@@ -189,7 +203,7 @@ class Instance:
             return False
         if process.exited.done():
             await process.output_ended()
-            self.failure = f"{_how_it_ended(process)} during its warm-up"
+            self.failure = f"{process.how_it_ended} during its warm-up"
         elif isinstance(error, WarmupFailed):
             self.failure = str(error)
             self.ending = self.ending or Cause(Reason.EXIT, f"it {error}")
@@ -209,7 +223,7 @@ class Instance:
         if not process.exited.done():
             return readiness.why_not()
         await process.output_ended()
-        how = _how_it_ended(process)
+        how = process.how_it_ended
         if self.ending:
             return f"{how} ({self.ending.text})"
         if is_free(self.port):
@@ -381,12 +395,7 @@ class Instance:
         assert process is not None
         held = self._exited_at - work.granted_at if work is not None else 0.0
         why = self.ending.text if self.ending is not None else ""
-        return Ending(_how_it_ended(process), self._exited_at - self.began, work, held, process.peak, why).text
-
-
-def _how_it_ended(process: ChildProcess) -> str:
-    """Return `stopped` if `stop` ended it, else as `exit_text`. To be called once it has exited."""
-    return "stopped" if process.stopped else exit_text(process.exited.result(), process.signals)
+        return Ending(process.how_it_ended, self._exited_at - self.began, work, held, process.peak, why).text
 
 
 def _of(path: object) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from time import monotonic
 from typing import NamedTuple
 
-from faucet.machine import memory
+from faucet.machine import memory, own_cgroups
 from faucet.units import format_size
 
 RECENT = 3.0
@@ -39,19 +39,9 @@ class Counter(NamedTuple):
 
 def counters(root: Path, own: Path, vmstat: Path) -> list[Counter]:
     """Return where the kernel may count, the most telling first; whether it exists or not."""
-    paths = []
-    try:
-        groups = [line.split(":", 2) for line in own.read_text().splitlines()]
-    except OSError:
-        groups = []
-    for _, controllers, path in groups:
-        if not controllers:
-            paths.append(root / path.lstrip("/") / "memory.events")
-        elif "memory" in controllers.split(","):
-            # A container sees its own cgroup as the root, and may still be told its path on the host.
-            mounted = root / "memory"
-            paths += [mounted / path.lstrip("/") / "memory.oom_control", mounted / "memory.oom_control"]
-    return [*(Counter(path, True) for path in paths), Counter(vmstat, False)]
+    unified, memory_groups = own_cgroups(root, own)
+    files = [path / "memory.events" for path in unified] + [path / "memory.oom_control" for path in memory_groups]
+    return [*(Counter(path, True) for path in files), Counter(vmstat, False)]
 
 
 class KernelKills:
@@ -61,6 +51,7 @@ class KernelKills:
         self, root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup"),
         vmstat: Path = Path("/proc/vmstat"),
     ) -> None:  # fmt: skip
+        self._where = root, own
         self._counter = next((found for found in counters(root, own, vmstat) if found.read() is not None), None)
         self._count = self._read()
         self._risen_at = -inf
@@ -87,5 +78,5 @@ class KernelKills:
         if not self.out_of_memory:
             return "not by Faucet, and not for want of memory"
         if self._counter.ours:
-            return f"by the kernel: out of memory, the limit is {format_size(memory())}"
+            return f"by the kernel: out of memory, the limit is {format_size(memory(*self._where))}"
         return "by the kernel, most likely: this machine was out of memory"

@@ -7,14 +7,14 @@ A process belongs to a worker if one of these is true:
   the death of their parents;
 - it is a child of a process that belongs to the worker.
 
-Here is where that ends. A process escapes if it has left the group and the session, has lost its parent before anybody
-looked, *and* shows no mark: it was started with an empty environment (`env -i`), has overwritten its own
-(setproctitle), or runs as another user, who may not be looked at, nor killed. Faucet looks before it stops a
-worker: then only daemons without a mark escape; when a worker crashes, all its children without a mark.
+Limits: a process is not found if it has left the group and the session, if its parent has exited before the process
+table was read, *and* if its environment has no mark. That is so if it was started with an empty environment (`env -i`),
+has overwritten it (setproctitle), or runs as another user. Faucet reads the process table before it stops a worker, so
+only daemons without a mark are missed; when a worker crashes, all its children without a mark are.
 
-Each signal goes through a pidfd that was opened before the process was looked at again, so a number that was given to
-another process in between is never hit. The reaper runs this code too, in a Python of its own without Faucet: only the
-standard library, and of that only what loads in a millisecond.
+Signals are sent through a pidfd that is opened before the process is checked once more: a pid that has been reused is
+never signalled. The reaper runs this file too, in a Python without Faucet: import only the standard library, and of
+that only modules that load in a millisecond.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ import sys
 import time
 
 VARIABLE = "FAUCET_INSTANCE"
-"""Names the services and processes that a process belongs to: `service.number`, and more of them, if Faucet is itself
-a worker's child, with commas between."""
+"""Environment variable with the mark of a process: `service.number`. If Faucet itself is a worker's child, the mark of
+the outer worker precedes it, with a comma between."""
 
 KILL_SECONDS = 1.0
-"""How long to wait for the end of what got SIGKILL before looking again."""
+"""How long to wait after SIGKILL before the process table is read again."""
 
 END_SECONDS = 5.0
-"""Seconds after which processes that still exist (in an uninterruptible sleep, say) are left to themselves."""
+"""Seconds after which Faucet gives up on processes that still exist, e.g. in an uninterruptible sleep."""
 
-NOBODY: set[tuple[int, int]] = set()
+NONE_KNOWN: set[tuple[int, int]] = set()
 
 QUIET_SECONDS = 0.03
-"""Seconds between two looks at whether really no process is left."""
+"""Seconds between two scans that confirm that no process is left."""
 
 LOOKS = 4
-"""Looks that have to find no process, as long as one might be about to execute its program."""
+"""Scans in a row that must find no process while one may be about to execute its program (see Process.veiled)."""
 
 _KERNEL = 2
-"""The parent of the kernel's threads, which have no environment."""
+"""Pid of kthreadd, the parent of kernel threads, which have no environment."""
 
 
 class Process:
@@ -59,10 +59,10 @@ class Process:
         self.group = group
         self.session = session
         self.start = start
-        """In clock ticks since boot; with the pid it names the process for ever. 0 where the system does not tell."""
+        """Start time in clock ticks since boot; identifies the process together with the pid. 0 if unknown."""
         self.marks: tuple[str, ...] = ()
         self.veiled = False
-        """Its environment is empty. It has none, or it is just being executed: the mark is to be seen in a moment."""
+        """Its environment is empty: it has none, or it executes its program, and the mark will appear in a moment."""
 
 
 # -- the process table -----------------------------------------------------------------------------------------
@@ -71,7 +71,7 @@ class Process:
 def read_process(pid: int) -> Process | None:
     """Return the process `pid`; None if there is none, or no /proc. Raises OSError if there are no descriptors left."""
     text = _read(f"/proc/{pid}/stat") or b""
-    fields = text.rpartition(b")")[2].split()  # the name before may contain anything
+    fields = text.rpartition(b")")[2].split()  # the name in parentheses may contain anything
     if len(fields) < 20:
         return None
     return Process(pid, fields[0].decode(), int(fields[1]), int(fields[2]), int(fields[3]), int(fields[19]))
@@ -128,7 +128,7 @@ def _read(path: str) -> bytes | None:
 
 
 def _scan_by_ps() -> dict[int, Process]:
-    """Return all processes as macOS has them: no start times, no sessions, the environment behind the command line."""
+    """Return all processes by `ps`, for macOS: without start times and sessions, the environment after the command."""
     import subprocess
 
     words = ["ps", "-A", "-E", "-ww", "-o", "pid=,ppid=,pgid=,stat=,command="]
@@ -153,13 +153,13 @@ def parse_ps(text: str) -> dict[int, Process]:
 
 
 def family(
-    table: dict[int, Process], mark: str, leaders: dict[int, int], known: set[tuple[int, int]] = NOBODY
+    table: dict[int, Process], mark: str, leaders: dict[int, int], known: set[tuple[int, int]] = NONE_KNOWN
 ) -> list[Process]:
-    """Return the living processes with `mark` (a service's, or one process's), of the groups and sessions of `leaders`,
-    those that were `known` to belong to them before, and the descendants of all these.
+    """Return the running processes of a family, without zombies.
 
-    `leaders` are start times by pid, `known` pids and start times: a number that has another start time now belongs to
-    another process, not to ours.
+    They are those with `mark` (of a service, or of one worker process), those in the groups and sessions of `leaders`
+    (start times by pid), those in `known` (pids and start times from an earlier scan), and all their descendants. A pid
+    with another start time has been reused and is not one of them.
     """
     spared = {0, 1, os.getpid()}
     true = {pid: start for pid, start in leaders.items() if pid not in table or table[pid].start == start}
@@ -182,7 +182,7 @@ def family(
 
 
 def veiled(table: dict[int, Process]) -> bool:
-    """Return whether there may be a process that `family` cannot know yet."""
+    """Return whether some process may have a mark that cannot be read yet."""
     return any(process.veiled for process in table.values())
 
 
@@ -198,13 +198,13 @@ def _carries(process: Process, mark: str) -> bool:
 
 
 class Targets:
-    """Processes about to be signalled; each is certainly the one that was found. Use it as a context manager."""
+    """Processes to signal, held by pidfd so that a reused pid is never hit. Use it as a context manager."""
 
     def __init__(self, found: list[Process]) -> None:
         self._pidfds: dict[int, int] = {}
         self._by_number: dict[int, int] = {}  # start times, where there is no pidfd
         self.untouchable: set[tuple[int, int]] = set()
-        """Pid and start time of those that are not ours to signal."""
+        """Pid and start time of processes that we may not signal."""
         self._found = {process.pid: process for process in found}
         for process in found:
             self._hold(process)
@@ -230,7 +230,7 @@ class Targets:
             os.close(self._pidfds.popitem()[1])
 
     def send(self, number: int) -> None:
-        """Send a signal to all of them that still live."""
+        """Send a signal to those that are still running."""
         for pid in [*self._pidfds, *self._by_number]:
             try:
                 if pid in self._pidfds:
@@ -243,7 +243,7 @@ class Targets:
                 self.untouchable.add((pid, self._found[pid].start))
 
     def wait(self, seconds: float) -> bool:
-        """Wait until all that can be signalled have exited; return whether they have."""
+        """Wait at most `seconds` until all that we may signal have exited; return whether they have."""
         deadline = time.monotonic() + seconds
         poller = select.poll()
         left = {pid: fd for pid, fd in self._pidfds.items() if (pid, self._found[pid].start) not in self.untouchable}
@@ -263,7 +263,7 @@ class Targets:
 
 
 def _still(pid: int, start: int) -> bool:
-    """Return whether `pid` is (still) the process that was started then, and has not exited."""
+    """Return whether `pid` is still the process with that start time, and has not exited."""
     if sys.platform == "darwin":
         try:
             os.kill(pid, 0)
@@ -278,9 +278,9 @@ def _still(pid: int, start: int) -> bool:
 
 
 def end_service(mark: str, leaders: dict[int, int], looks: int, since: int = 0) -> None:
-    """Kill everything of a service that was started at `since` or later, until `looks` looks in a row find none.
+    """Kill all processes of a service that were started at `since` or later, until `looks` scans in a row find none.
 
-    More looks, if some process is veiled.
+    At least LOOKS scans if some process is veiled. Gives up after END_SECONDS.
     """
     deadline = time.monotonic() + END_SECONDS
     quiet = 0

@@ -158,23 +158,27 @@ local(envir = .faucet, {
   }
 
   hide_ourselves()
+  if (nzchar(Sys.getenv("FAUCET_TEMPLATE"))) sys.source(Sys.getenv("FAUCET_TEMPLATE"), environment())
   if (what == "script") read()
   # R would compile the loop below as a whole, and load its compiler for that.
   jit <- if (what == "script") .Internal(enableJIT(0L))
 })
 
-if (.faucet$what == "script") {
-  while (.faucet$another()) {
-    .faucet.value <<- .Internal(withVisible(.faucet.step))
-    .faucet$show()
+# One expression: a worker that is forked in it must not read on, since it shares the place in this file with others.
+{
+  if (.faucet$what == "script") {
+    while (.faucet$another()) {
+      .faucet.value <<- .Internal(withVisible(.faucet.step))
+      .faucet$show()
+    }
+  } else if (.faucet$what != "server") {
+    library(plumber)  # as those who wrote the file had it: plumb() and forward() are found
   }
-} else if (.faucet$what != "server") {
-  library(plumber)  # as those who wrote the file had it: plumb() and forward() are found
-}
 
-switch(.faucet$what,
-  script = .faucet$finish(),
-  plumber = .faucet$run(plumber::plumb(.faucet$file)),
-  server = .faucet$launch_server(.faucet$arguments[[3]]),
-  package = .faucet$run(plumber::plumb_api(.faucet$file, .faucet$arguments[[3]]))
-)
+  switch(.faucet$what,
+    script = .faucet$finish(),
+    plumber = .faucet$run(plumber::plumb(.faucet$file)),
+    server = .faucet$launch_server(.faucet$arguments[[3]]),
+    package = .faucet$run(plumber::plumb_api(.faucet$file, .faucet$arguments[[3]]))
+  )
+}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 class Kind(Enum):
-    """How an API is described, and so how it is started. The value is what `launch.R` calls it."""
+    """How an API is laid out, and so how it is started. The value is the name that `launch.R` uses."""
 
     SCRIPT = "script"
     """entrypoint.R: runs a server, or returns a router."""

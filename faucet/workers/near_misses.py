@@ -1,4 +1,4 @@
-"""What is in a directory that is no API as it is, but nearly: which file, and the command that serves it.
+"""Finds what in a directory is almost an API: which file, and the command that serves it.
 
 `near_misses` only reads files. Each finding ends with something to type.
 """
@@ -32,7 +32,7 @@ USE_THE_PORT = 'Let it read its port: port = as.integer(Sys.getenv("FAUCET_PORT"
 NO_SHINY = "Faucet serves Plumber APIs; Shiny Server, ShinyProxy and Posit Connect serve Shiny apps"
 
 MOST_FILES = 200
-"""Files that are read: whoever serves a home directory by mistake does not wait for long."""
+"""Most files that are read, so that serving a home directory by mistake does not take long."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
@@ -51,6 +52,13 @@ class Pool(Protocol):
 
     def reload(self, why: str) -> None:
         """Have a rolling restart, after the one in progress if there is one."""
+        ...
+
+    def renewed(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """What workers are started from is loaded again, for the body and afterwards; if the body fails, it stays.
+
+        Raises ReplaceError before the body.
+        """
         ...
 
     def act(self, coroutine: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:

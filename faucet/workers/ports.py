@@ -1,4 +1,4 @@
-"""Ports for workers: free ones that every server in R accepts, or those asked for with --child-port."""
+"""Chooses ports for workers: free ones that every server in R accepts, or those given by --child-port."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 HOST = "127.0.0.1"
-"""Where workers listen. Nobody but Faucet should reach them."""
+"""The address that workers listen on. Only Faucet should be able to connect to them."""
 
 PLUMBER_PORTS = range(1024, 49152)
 """plumber 1.3 and later refuses to listen on any other port."""
@@ -20,14 +20,14 @@ REFUSED_PORTS = frozenset((2049, 3659, 4045, 6000, *range(6665, 6670), 6697))
 of httpuv 1.6.15."""
 
 DEFAULT_PORTS = range(20000, 32768)
-"""Below the ports that Linux gives to outgoing connections (32768 to 60999, unless somebody has changed that): none of
-them can take a port between our look and the worker's bind."""
+"""Below the ports that Linux uses for outgoing connections (32768 to 60999 by default), so that no such connection can
+take a port between our check and the worker's bind."""
 
 OTHER_PORTS = range(7000, 49152)
-"""Where to look if the kernel gives DEFAULT_PORTS to outgoing connections."""
+"""Used if the kernel uses DEFAULT_PORTS for outgoing connections."""
 
 ENOUGH = 4000
-"""Ports to choose from. Up to 1000 workers, and as many successors, must find one; other programs have theirs, too."""
+"""Least number of ports to choose from: enough for 1000 workers, their successors, and other programs."""
 
 _LOCAL_PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
@@ -46,11 +46,11 @@ def is_free(port: int) -> bool:
 
 
 def free_port(used: AbstractSet[int], candidates: Sequence[int] | None = None) -> int:
-    """Return a free port that plumber accepts, and that is none of `used`: those may not be listened on yet.
+    """Return a free port that plumber accepts and that is not in `used` (those of workers that do not listen yet).
 
-    Nobody else may have it in any way: not bound either, as the address that Faucet itself is about to listen on. The
-    search starts anywhere in the range, so two Faucets on one machine seldom try the same ports. Raises OSError if
-    there are no descriptors left, or no port is free.
+    No other process may even have bound it: Faucet binds its own address before it listens on it. The search starts at
+    a random port, so that two Faucets on one machine rarely try the same ones. Raises OSError if no file descriptors
+    are left, or no port is free.
     """
     ports = port_candidates(outgoing_ports()) if candidates is None else candidates
     start = random.randrange(len(ports))
@@ -62,12 +62,11 @@ def free_port(used: AbstractSet[int], candidates: Sequence[int] | None = None) -
 
 
 def port_candidates(outgoing: range) -> list[int]:
-    """Return the ports to choose from, where the kernel gives `outgoing` to outgoing connections.
+    """Return the ports to choose from, given those that the kernel uses for outgoing connections.
 
-    Where administrators have widened that range (1024 to 65535 is common on busy proxies), what it leaves of
-    DEFAULT_PORTS may be too little; then any other port does that plumber accepts. If it leaves nothing at all, the
-    defaults are used: an outgoing connection may then take a port before the worker listens on it, which is rare, and
-    noticed: the worker is started again on another port.
+    If administrators have widened that range (1024 to 65535 is common on busy proxies), too few of DEFAULT_PORTS may be
+    left; then any other port that plumber accepts is used. If none is left at all, the defaults are used. An outgoing
+    connection may then take a port before the worker listens on it: the worker is started again on another port.
     """
     for ports in (DEFAULT_PORTS, OTHER_PORTS):
         left = [port for port in ports if port not in outgoing and accepted_by_plumber(port)]
@@ -129,9 +128,9 @@ def _suggestion(most: int) -> str:
 
 
 def _can_bind(port: int, *, beside_others: bool) -> bool:
-    """Whether it can be bound; `beside_others`: though there are connections on it, or sockets that do not listen.
+    """Return whether the port can be bound. `beside_others`: even if connections or non-listening sockets use it.
 
-    Raises OSError if there are no descriptors left.
+    Raises OSError if no file descriptors are left.
     """
     with socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, int(beside_others))

@@ -13,17 +13,17 @@ import errno
 import logging
 import os
 import signal
-import subprocess
 import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import monotonic
-from typing import IO
+from typing import IO, Protocol
 
 from faucet import tasks
 from faucet.workers import orphans
+from faucet.workers.endings import exit_text
 from faucet.workers.family import end_family
 from faucet.workers.flood import Flood
 from faucet.workers.kin import family
@@ -55,12 +55,29 @@ LineCallback = Callable[[str, str], None]
 """Called with `out` or `err`, and a line."""
 
 
-class ChildProcess:
-    """A running program. Make it with `start`."""
+UNKNOWN_EXIT = 255
+"""The code of a process whose exit another part of this program has seen, and reaped: see orphans.py."""
 
-    def __init__(self, popen: subprocess.Popen[bytes], reaper: Reaper, mark: str, home: str) -> None:
+
+class Child(Protocol):
+    """A child of this process: a Popen, or what a template has forked."""
+
+    pid: int
+    stdout: IO[bytes] | None
+    stderr: IO[bytes] | None
+    returncode: int | None
+
+    def wait(self) -> int:
+        """Wait for its exit, if it was not reaped."""
+        ...
+
+
+class ChildProcess:
+    """A running program. Make it with `start`, or `watch`."""
+
+    def __init__(self, child: Child, reaper: Reaper, mark: str, home: str) -> None:
         loop = asyncio.get_running_loop()
-        self.pid = popen.pid
+        self.pid = child.pid
         self.exited: asyncio.Future[int] = loop.create_future()
         """Its return code, negative for a signal, once it has exited."""
         self.gone: asyncio.Future[None] = loop.create_future()
@@ -74,10 +91,10 @@ class ChildProcess:
         """Its TMPDIR; empty if it has none of its own."""
         self.stop_signals: list[signal.Signals] = []
         """The signals that `stop` has sent, in order."""
-        self._popen = popen
+        self._child = child
         self._reaper = reaper
         self._mark = mark
-        self._start = reaper.remember(popen.pid)
+        self._start = reaper.remember(child.pid)
         self._remembering = False
         self._known: set[tuple[int, int]] = set()
         self._outputs: list[Output] = []
@@ -89,20 +106,25 @@ class ChildProcess:
     ) -> ChildProcess:  # fmt: skip
         """Start a program; both of its outputs share `flood`. Raises OSError."""
         reaper.check()
-        mark = reaper.new_mark()
-        home = reaper.scratch.make(f"{name}-{mark.rpartition('.')[2]}")
-        own = {"TMPDIR": home} if home else {}
+        mark, home = new_home(reaper, name)
         try:
-            popen = spawn(argv, directory, {**environment, **own, **marked(mark)})
+            popen = spawn(argv, directory, {**environment, **own_environment(mark, home)})
         except BaseException:
             reaper.scratch.remove(home)
             raise
-        orphans.ours.add(popen.pid)
-        self = cls(popen, reaper, mark, home)
+        return await cls.watch(popen, reaper, mark, home, on_line, flood)
+
+    @classmethod
+    async def watch(
+        cls, child: Child, reaper: Reaper, mark: str, home: str, on_line: LineCallback, flood: Flood | None = None
+    ) -> ChildProcess:
+        """Look after a process that was just started, with this `mark` and TMPDIR. Raises OSError; then it is ended."""
+        orphans.ours.add(child.pid)
+        self = cls(child, reaper, mark, home)
         self._watch_exit()
         try:
-            await self._read_output("out", popen.stdout, on_line, flood)
-            await self._read_output("err", popen.stderr, on_line, flood)
+            await self._read_output("out", child.stdout, on_line, flood)
+            await self._read_output("err", child.stderr, on_line, flood)
         except BaseException:  # out of descriptors, say: its output would never be read
             self.kill()
             await self.output_ended()
@@ -173,6 +195,11 @@ class ChildProcess:
             self.exited.result() >= 0 or -self.exited.result() in set(self.stop_signals) - {signal.SIGKILL}
         )
 
+    @property
+    def how_it_ended(self) -> str:
+        """Return `stopped` if `stop` ended it, else as `exit_text`. To be called once it has exited."""
+        return "stopped" if self.stopped else exit_text(self.exited.result(), self.signals)
+
     # -- its end -----------------------------------------------------------------------------------------------
 
     def _watch_exit(self) -> None:
@@ -187,7 +214,7 @@ class ChildProcess:
         def exited() -> None:
             loop.remove_reader(descriptor)
             os.close(descriptor)
-            self._left(_exit_code(os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)))
+            self._left(_exit_code(self.pid))
 
         loop.add_reader(descriptor, exited)
 
@@ -197,18 +224,15 @@ class ChildProcess:
             threading.Thread(target=self._wait_in_thread, args=(loop,), name=f"wait-{self.pid}", daemon=True).start()
         except RuntimeError as error:
             self.kill()
-            for pipe in (self._popen.stdout, self._popen.stderr):
+            for pipe in (self._child.stdout, self._child.stderr):
                 if pipe is not None:
                     pipe.close()
-            self._left(self._popen.wait())
+            self._left(self._child.wait())
             raise OSError(errno.EAGAIN, "no more threads can be started") from error
 
     def _wait_in_thread(self, loop: asyncio.AbstractEventLoop) -> None:
         """Waits without reaping, where the system can (macOS from Python 3.13), so that the group is killed first."""
-        if hasattr(os, "waitid"):
-            code = _exit_code(os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT))
-        else:
-            code = self._popen.wait()
+        code = _exit_code(self.pid) if hasattr(os, "waitid") else self._child.wait()
         with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
             loop.call_soon_threadsafe(self._left, code)
 
@@ -237,9 +261,9 @@ class ChildProcess:
         try:
             _, status, usage = os.wait4(self.pid, 0)
         except ChildProcessError:  # a thread has reaped it (macOS)
-            self._popen.wait()
+            self._child.wait()
         else:
-            self._popen.returncode = os.waitstatus_to_exitcode(status)
+            self._child.returncode = os.waitstatus_to_exitcode(status)
             self.peak = usage.ru_maxrss * RSS_UNIT
 
     async def output_ended(self) -> None:
@@ -270,7 +294,25 @@ class ChildProcess:
         self._outputs.append(output)
 
 
-def _exit_code(result: os.waitid_result | None) -> int:
-    """As Popen.returncode."""
+def new_home(reaper: Reaper, name: str) -> tuple[str, str]:
+    """Return a mark for a process, and a new directory to be its TMPDIR; that is empty if there can be none.
+
+    Raises OSError if there are no descriptors left.
+    """
+    mark = reaper.new_mark()
+    return mark, reaper.scratch.make(f"{name}-{mark.rpartition('.')[2]}")
+
+
+def own_environment(mark: str, home: str) -> dict[str, str]:
+    """Return what the environment of the process with this `mark` and TMPDIR has beside that of its program."""
+    return {**({"TMPDIR": home} if home else {}), **marked(mark)}
+
+
+def _exit_code(pid: int) -> int:
+    """Wait for the exit of a child without reaping it; return its code as Popen.returncode."""
+    try:
+        result = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    except ChildProcessError:
+        return UNKNOWN_EXIT
     assert result is not None
     return result.si_status if result.si_code == os.CLD_EXITED else -result.si_status

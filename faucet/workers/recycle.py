@@ -6,11 +6,12 @@ decided about one worker is a pure function of what is known about it: `judge_si
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from dataclasses import dataclass
 from enum import Enum
 from time import monotonic
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 from faucet.settings import WorkerSettings
 from faucet.units import counted, format_duration, format_size
@@ -31,6 +32,9 @@ TOO_LARGE_IN_A_ROW = 2
 RSS_IS_HOPELESS = """\
 --max-rss %s is less than a fresh worker needs: this one has %s, %s after its start, %s. Workers are not replaced for \
 their size any more. Raise --max-rss, or make the API smaller and begin a rolling restart: then sizes count again."""
+
+OWN_EVERY = 5.0
+"""Seconds between two measurements of what is a worker's own."""
 
 PAUSE_AFTER_FAILURE = 60.0
 """Seconds after a replacement that did not become ready in which no other is tried."""
@@ -94,6 +98,35 @@ def why_replace(worker: Condition, limits: WorkerSettings) -> Cause | None:
     return None
 
 
+class OwnMemory:
+    """What workers that share memory (--preload) have of their own: bytes that would be free without them.
+
+    The kernel looks at each page for that, some milliseconds for each 100 MB: it is asked in a thread, and not often.
+    """
+
+    def __init__(self) -> None:
+        self._known: WeakKeyDictionary[Instance, int] = WeakKeyDictionary()
+        self._next = 0.0
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to measure again."""
+        return monotonic() >= self._next
+
+    def of(self, instance: Instance) -> int:
+        """Return the latest measurement; 0 if there is none."""
+        return self._known.get(instance, 0)
+
+    async def measure(self, instances: list[Instance]) -> None:
+        """Measure those that live."""
+        self._next = monotonic() + OWN_EVERY
+        for instance in instances:
+            if instance.process is not None and instance.alive:
+                size = await asyncio.to_thread(_own, instance.process.pid)
+                if instance.alive:
+                    self._known[instance] = size
+
+
 class Recycler:
     """Replaces the workers of one pool. Call `look` once a second: ages could be timers, sizes cannot."""
 
@@ -107,6 +140,7 @@ class Recycler:
         self._judged: WeakSet[Instance] = WeakSet()  # are counted in that, if they were too large
         self._fitted: WeakSet[Instance] = WeakSet()  # were seen within the limit
         self._hopeless = False
+        self._own = OwnMemory() if self._settings.preload else None
 
     def code_changed(self) -> None:
         """Look at sizes again: workers may be smaller from now on."""
@@ -115,6 +149,7 @@ class Recycler:
 
     def look(self) -> None:
         """Begin to replace the next worker that has to be, unless that has to wait."""
+        self._measure_own()
         pool, dispatcher = self._pool, self._pool.context.proxy.pool.dispatcher
         busy = self._replacing or pool.is_rolling or any(slot.being_replaced for slot in pool.slots)
         if busy or monotonic() < self._not_before or dispatcher.runnable > dispatcher.size:
@@ -138,9 +173,21 @@ class Recycler:
         age = monotonic() - instance.ready_at
         served = self._pool.context.served(slot.number) - instance.served_before
         measured = self._settings.max_rss and age > RSS_SETTLES and not self._hopeless
-        rss = _resident(instance) if measured else 0
+        rss = self._memory(instance) if measured else 0
         size = self._judge_size(slot, instance, rss, served)
         return Condition(instance.healthy, age, served, instance.jitter, rss, size)
+
+    def _measure_own(self) -> None:
+        if self._own is not None and self._settings.max_rss and self._own.due:
+            instances = [slot.instance for slot in self._pool.slots if slot.instance is not None]
+            self._pool.act(self._own.measure(instances), "measurement of memory")
+
+    def _memory(self, instance: Instance) -> int:
+        """Return the bytes of memory that count; 0 if that is not known."""
+        rss = _resident(instance)
+        if self._own is None or rss <= self._settings.max_rss:
+            return rss  # what is its own is no more than that
+        return self._own.of(instance)
 
     def _judge_size(self, slot: Slot, instance: Instance, rss: int, served: int) -> Size:
         """Judge the size of a worker, and take note of it for the next ones."""
@@ -178,4 +225,14 @@ def _resident(instance: Instance) -> int:
         if instance.process is not None and instance.alive:
             size: int = psutil.Process(instance.process.pid).memory_info().rss
             return size
+    return 0
+
+
+def _own(pid: int) -> int:
+    """Return the bytes of memory that are this process's alone; 0 if that cannot be determined."""
+    import psutil
+
+    with contextlib.suppress(psutil.Error):
+        size: int = psutil.Process(pid).memory_full_info().uss
+        return size
     return 0

@@ -26,7 +26,7 @@ class Progress:
     began: float = field(default_factory=monotonic)
     done: int = 0
     current: str = ""
-    """The workers whose replacements are being started."""
+    """The workers whose replacements are being started; empty while that which they are forked from is."""
 
     def end(self, outcome: str | Refused) -> None:
         """Set the result."""
@@ -81,20 +81,28 @@ class RollingRestarts:
     def notice(self) -> str:
         """Return how far the one in progress is; empty if there is none."""
         progress = self.progress
-        return f"rolling restart: {progress.done} of {progress.total}, worker {progress.current}" if progress else ""
+        if progress is None:
+            return ""
+        current = f"worker {progress.current}" if progress.current else "a new template first"
+        return f"rolling restart: {progress.done} of {progress.total}, {current}"
 
     async def _run(self, progress: Progress, cause: Cause) -> None:
         try:
-            outcome = await self._replace_all(progress, cause)
+            async with self._pool.renewed():
+                outcome = await self._replace_all(progress, cause)
             if isinstance(outcome, str):
                 _log.info("%s", outcome)
                 self.failed = None
             progress.end(outcome)
         except ReplaceError as error:
-            text = f"rolling restart stopped at worker {progress.current}; the old workers stay. "
-            _log.error("%sThe replacement %s", text, error)
+            stopped = "rolling restart stopped"
+            if progress.current:
+                stopped = f"rolling restart stopped at worker {progress.current}"
+            why = error.sentence[:1].upper() + error.sentence[1:]
+            text = f"{stopped}; the old workers stay. {why}"
+            _log.error("%s", text)
             self.failed = FailedRoll(progress.began, monotonic(), cause.text, error)
-            progress.end(Refused(f"{text}The replacement {error}"))
+            progress.end(Refused(text))
         finally:
             self.progress = None
             if not progress.result.done():

@@ -1,8 +1,8 @@
-"""A temporary directory for each worker process, removed after it, however it ended.
+"""A temporary directory for each worker process, removed when the process has ended, however it ended.
 
-R keeps its session's files in a directory below TMPDIR, and leaves that behind for ever when it is killed. So each
-process gets a TMPDIR of its own: `/tmp/faucet-tmp-PID-…/worker-3-17`. What an earlier Faucet could not remove, since
-the power failed, say, is swept at the next start: only directories that are ours, without a lock or a living process.
+R keeps the files of its session in a directory below TMPDIR, and leaves it behind when it is killed. So each process
+gets its own TMPDIR: `/tmp/faucet-tmp-PID-…/worker-3-17`. Directories that an earlier Faucet could not remove, e.g.
+because of a power failure, are removed at the next start: only those of this user, without a lock or a running process.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Scratch:
 
     def __init__(self, service: str, on_made: Callable[[str], None]) -> None:
         self.root = ""
-        """The directory that the others are in; empty before it is needed, and where none can be made."""
+        """The directory that contains the others; empty until it is needed, and if none can be made."""
         self._service = service
         self._on_made = on_made
         self._lock = -1
@@ -49,7 +49,8 @@ class Scratch:
         self._removals: set[asyncio.Task[None]] = set()
 
     def make(self, name: str) -> str:
-        """A new directory; empty if there can be none, which is said once. Raises OSError without descriptors."""
+        """Make a directory and return its path; empty if that is impossible, which is logged once. Raises OSError if no
+        file descriptors are left."""
         problem: OSError | None = None
         for _ in range(2):
             try:
@@ -61,7 +62,7 @@ class Scratch:
                 if error.errno in _SHORTAGE:
                     raise
                 problem = error
-                self._forget_root()  # it was removed, or cannot be written any more
+                self._forget_root()  # it was removed, or is no longer writable
             else:
                 self._complained = False
                 return path
@@ -69,14 +70,14 @@ class Scratch:
             self._complained = True
             slots = ", ".join(temporary_directories()) or "nowhere"
             _log.warning(
-                "no temporary directory can be made (%s; tried %s): workers get no TMPDIR of their own. "
+                "cannot make a temporary directory (%s; tried %s): workers share TMPDIR. "
                 "Make one of these writable, or set TMPDIR to a directory that is",
                 problem.strerror if problem else "?", slots,
             )  # fmt: skip
         return ""
 
     def _make_root(self) -> None:
-        """Raises OSError."""
+        """Make the directory that contains the others. Raises OSError."""
         problem = OSError(errno.ENOENT, os.strerror(errno.ENOENT))
         for parent in temporary_directories():
             try:
@@ -98,13 +99,13 @@ class Scratch:
         raise problem
 
     def _own(self, path: str) -> None:
-        """Lock it, then write whose it is: a directory without that file is never swept. Raises OSError.
+        """Lock the directory, then write the name of the service into it: `sweep` needs that file. Raises OSError.
 
-        systemd-tmpfiles leaves directories alone that are locked.
+        The lock also keeps systemd-tmpfiles from cleaning the directory.
         """
         self._lock = os.open(path, _DIRECTORY)
         try:
-            with contextlib.suppress(OSError):  # not every file system has locks; without one it is never swept
+            with contextlib.suppress(OSError):  # not every file system supports locks
                 fcntl.flock(self._lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             owner = os.open(f"{path}/{OWNER}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
@@ -125,7 +126,7 @@ class Scratch:
             self._lock = -1
 
     def remove(self, path: str) -> None:
-        """Remove one, in a thread: there may be much in it."""
+        """Remove a directory in a thread, since that may take long."""
         if path:
             task = tasks.start(self._remove(path), f"removal of {path}")
             self._removals.add(task)
@@ -136,24 +137,24 @@ class Scratch:
             _log.warning("the temporary directory %s of a worker that has ended cannot be removed completely", path)
 
     async def removed(self) -> None:
-        """Wait until all is removed that is being removed."""
+        """Wait for all removals in progress."""
         while self._removals:
             await asyncio.wait(self._removals)
 
     def close(self) -> None:
-        """Give up the directory: the reaper has removed it, and all that is left in it."""
+        """Release the lock; the reaper has removed the directory with all that was left in it."""
         self._forget_root()
 
 
 def temporary_directories() -> list[str]:
-    """Where directories may be made, best first."""
+    """Return the directories to try, best first."""
     wanted = [os.environ.get(name, "") for name in ("TMPDIR", "TMP", "TEMP")]
     absolute = [path for path in [*wanted, "/tmp", "/var/tmp"] if path.startswith("/")]
     return list(dict.fromkeys(path.rstrip("/") or "/" for path in absolute))
 
 
 def sweep() -> list[str]:
-    """Remove what Faucets have left that were ended together with their reapers; the paths. May take a while."""
+    """Remove the directories of Faucets that were killed together with their reapers; return their paths. Blocks."""
     swept = []
     for parent in temporary_directories():
         with contextlib.suppress(OSError):
@@ -165,7 +166,7 @@ def sweep() -> list[str]:
 
 
 def _sweep_one(path: str) -> bool:
-    """Whether it was ours, abandoned, and is gone."""
+    """Remove a directory if it is ours and abandoned; return whether it was, and is gone."""
     try:
         descriptor = os.open(path, _DIRECTORY)
     except OSError:
@@ -181,7 +182,7 @@ def _sweep_one(path: str) -> bool:
         finally:
             os.close(owner)
         if not _SERVICE.fullmatch(service) or family(scan(), service, {}):
-            return False  # its workers have outlived it
+            return False  # its workers are still running
         return remove_tree(path)
     except OSError:
         return False

@@ -22,7 +22,7 @@ RESOURCES = tuple(_REMEDIES)
 
 
 def shortage(error: OSError) -> str:
-    """Which resource there is no more of; empty if the error has another reason."""
+    """Return the name of the resource that is exhausted; empty if the error has another reason."""
     return _RESOURCES.get(error.errno or 0, "")
 
 

@@ -43,13 +43,13 @@ LINES_SHOWN = 5
 
 
 class ReplaceError(Exception):
-    """The replacement of a worker did not become ready. The old one goes on."""
+    """The replacement of a worker, or of the template, did not become ready. The old one goes on."""
 
-    def __init__(self, text: str, advice: Advice = NONE, said: str = "") -> None:
-        """`said` is the error that it wrote."""
+    def __init__(self, text: str, advice: Advice = NONE, said: str = "", subject: str = "the replacement ") -> None:
+        """`said` is the error that it wrote. The `subject` goes before the text, where that is to be a sentence."""
         super().__init__(text)
-        first = text.partition("\n")[0]
-        self.short = advice.text or said or f"the replacement {first}"
+        self.sentence = subject + text
+        self.short = advice.text or said or self.sentence.partition("\n")[0]
         """Why, in one line."""
         self.command = advice.command
 
@@ -315,7 +315,8 @@ class Slot:
             self._remember_end(successor)
             lines = list(successor.process.last_lines) if successor.process is not None else []
             hint = advice(lines, self.context.program)
-            raise ReplaceError(_with_last_lines(successor, lines, hint), hint, why_failed(lines))
+            reason = successor.failure or "was not ready: its port was taken by another process"
+            raise ReplaceError(with_last_lines(reason, lines, hint), hint, why_failed(lines))
         else:
             await self._take_over(successor, cause)
 
@@ -380,8 +381,7 @@ class Slot:
         await asyncio.gather(*(instance.end(grace) for instance in self.instances))
 
 
-def _with_last_lines(instance: Instance, lines: list[str], hint: Advice) -> str:
-    """Return why it did not become ready, and its last lines: R writes there what is wrong."""
-    reason = instance.failure or "was not ready: its port was taken by another process"
+def with_last_lines(reason: str, lines: list[str], hint: Advice) -> str:
+    """Return why a process did not become ready, and its last lines: R writes there what is wrong."""
     text = "\n  | ".join([reason, *lines[-LINES_SHOWN:]])
     return f"{text}\n  {hint.text}" if hint.text else text

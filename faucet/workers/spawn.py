@@ -17,20 +17,24 @@ _DESCRIPTORS_TO_START = 16
 """Descriptors that are open for a moment while a process is started, generously."""
 
 
-def spawn(argv: Sequence[str], directory: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """Start a program that leads a session. Its outputs are pipes. Raises OSError.
+def spawn(
+    argv: Sequence[str], directory: Path, environment: Mapping[str, str], keep: Sequence[int] = ()
+) -> subprocess.Popen[bytes]:
+    """Start a program that leads a session. Its outputs are pipes; it gets the descriptors in `keep`. Raises OSError.
 
     A script without `#!` is run by sh, as a shell or execvp(3) would do.
     """
     try:
-        return _spawn(argv, directory, environment)
+        return _spawn(argv, directory, environment, keep)
     except OSError as error:
         if error.errno != errno.ENOEXEC:
             raise
-        return _spawn(["/bin/sh", *argv], directory, environment)
+        return _spawn(["/bin/sh", *argv], directory, environment, keep)
 
 
-def _spawn(argv: Sequence[str], directory: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+def _spawn(
+    argv: Sequence[str], directory: Path, environment: Mapping[str, str], keep: Sequence[int]
+) -> subprocess.Popen[bytes]:
     with as_batch_process(), with_original_file_limit():
         popen = subprocess.Popen(
             argv,
@@ -40,6 +44,7 @@ def _spawn(argv: Sequence[str], directory: Path, environment: Mapping[str, str])
             cwd=directory,
             env=environment,
             start_new_session=True,
+            pass_fds=keep,
         )
     _lower_file_limit(popen.pid)
     return popen

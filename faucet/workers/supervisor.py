@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any
 
 from faucet import tasks
 from faucet.fleet import Action, Answer, Exit, Faults, Origin, Refused, StartFailed, WorkerDetails, WorkerStatus
+from faucet.log.r_errors import why_failed
 from faucet.proxy.server import Proxy
 from faucet.settings import MOST_WORKERS, Span, WorkerSettings
 from faucet.units import counted
+from faucet.workers.advice import advice
 from faucet.workers.autoscale import Autoscaler, first
 from faucet.workers.causes import Cause, Reason
 from faucet.workers.context import Context
@@ -20,14 +23,16 @@ from faucet.workers.faults import failed_reload, failed_starts
 from faucet.workers.health import watch_health
 from faucet.workers.instance import STOP_GRACE
 from faucet.workers.ports import accepted_by_plumber, child_ports, free_port, is_free
+from faucet.workers.preload import Preload
 from faucet.workers.program import Program
 from faucet.workers.reaper import Reaper
 from faucet.workers.recycle import Recycler
 from faucet.workers.rolling import Progress, RollingRestarts
 from faucet.workers.scratch import sweep
 from faucet.workers.shortages import remedy
-from faucet.workers.slot import ReplaceError, Slot
+from faucet.workers.slot import ReplaceError, Slot, with_last_lines
 from faucet.workers.statuses import slot_details, slot_statuses
+from faucet.workers.template import REMEDY, TemplateError
 
 _log = logging.getLogger("faucet")
 
@@ -63,6 +68,8 @@ class Supervisor:
         self.proxy = proxy
         self.reaper = Reaper()
         self.context = Context(program, settings, proxy, self.reaper, on_line, self.choose_port)
+        if settings.preload:
+            self.context.preload = Preload(program, settings, self.reaper, on_line, self._any_port)
         self.slots = [Slot(number, self.context, self) for number in range(1, first(span, settings) + 1)]
         self.closing: list[Slot] = []
         """Slots that were scaled away, and whose requests in progress are not finished yet."""
@@ -128,6 +135,8 @@ class Supervisor:
         self.stopping = True
         self.prepare_to_end()
         await asyncio.gather(*(slot.end(grace) for slot in self._all_slots))
+        if self.context.preload is not None:
+            await self.context.preload.stop()
         while running := [*self._tasks.values(), *self._actions]:
             await asyncio.wait(running)
             self._tasks = {slot: task for slot, task in self._tasks.items() if not task.done()}
@@ -144,15 +153,23 @@ class Supervisor:
         Worker i gets the i-th; its replacement gets one behind those of all workers. Raises OSError if there are no
         descriptors left.
         """
-        used = self.context.ports_taken | {instance.port for slot in self._all_slots for instance in slot.instances}
         if not self._settings.child_port:
-            return free_port(used)
+            return self._any_port()
+        used = self._ports_in_use
         wanted = child_ports(self._settings.child_port, number, len(self._all_slots))
         for port in wanted:
             if port not in used and self._suits(port) and is_free(port):
                 return port
         _log.warning("worker %d: port %d is not free, taking another", number, wanted[0])
-        return free_port(used)
+        return self._any_port()
+
+    def _any_port(self) -> int:
+        """Raises OSError."""
+        return free_port(self._ports_in_use)
+
+    @property
+    def _ports_in_use(self) -> set[int]:
+        return self.context.ports_taken | {instance.port for slot in self._all_slots for instance in slot.instances}
 
     def _suits(self, port: int) -> bool:
         """Return whether R would listen on this port: with more workers than at first, some of them may get others."""
@@ -180,7 +197,12 @@ class Supervisor:
             self.proxy.pool.fail(f"No worker can be started; the last one to try, worker {slot}, {failure}")
             if self._settings.keep_trying and not self.first_ready.done():
                 self.first_ready.set_result(None)  # requests are answered with the reason
-        if not (self.first_ready.done() or self._settings.keep_trying) and slot.failures >= FIRST_TRIES:
+        if self.first_ready.done() or self._settings.keep_trying:
+            return
+        preload = self.context.preload
+        if preload is not None and preload.final:
+            self._give_up(f"no worker can be started: {preload.failure}. {REMEDY}")
+        elif slot.failures >= FIRST_TRIES:
             self._give_up(self._listening_elsewhere() or self._all_failed(slot, failure))
 
     def _advise(self, slot: Slot) -> None:
@@ -249,7 +271,8 @@ class Supervisor:
 
     def origin(self) -> Origin:
         """Return nothing: Faucet itself has started the workers."""
-        return Origin()
+        preload = self.context.preload
+        return Origin(template=-1 if preload is None else preload.pid)
 
     def faults(self) -> Faults:
         """Return what is wrong with the workers."""
@@ -268,7 +291,8 @@ class Supervisor:
     def notice(self) -> str:
         """Return how far a rolling restart is, or that there are no workers; an empty text if nothing is going on."""
         asleep = "" if self.slots else "no worker runs, since no request came; the next one starts one"
-        return self.rolling.notice() or asleep
+        preload = self.context.preload
+        return self.rolling.notice() or asleep or (preload.failure if preload is not None else "")
 
     def details(self, worker: str) -> WorkerDetails:
         """Return all details of one worker. Raises Refused if there is no such worker."""
@@ -356,6 +380,24 @@ class Supervisor:
     def is_rolling(self) -> bool:
         """Whether a rolling restart is in progress."""
         return self.rolling.progress is not None
+
+    @contextlib.asynccontextmanager
+    async def renewed(self) -> AsyncIterator[None]:
+        """With --preload, load the API again, for the body and afterwards; if the body fails, what was there stays.
+
+        Raises ReplaceError before the body if that fails.
+        """
+        async with contextlib.AsyncExitStack() as stack:
+            if self.context.preload is not None:
+                try:
+                    await stack.enter_async_context(self.context.preload.renewed())
+                except TemplateError as error:
+                    lines = list(error.process.last_lines) if error.process is not None else []
+                    hint = advice(lines, self.context.program)
+                    raise ReplaceError(
+                        with_last_lines(str(error), lines, hint), hint, why_failed(lines), subject=""
+                    ) from error
+            yield
 
     def scale(self, count: int, who: str) -> str:
         """Have `count` workers; those that are too many finish their requests in progress. Raises Refused."""

@@ -19,7 +19,7 @@ import psutil
 
 import faucet.templates.demo
 from faucet.http1 import fields, parse_request
-from tests.bench import limits, load, monitor, peers, relay, through_ssh
+from tests.bench import limits, load, monitor, peers, preload, relay, through_ssh
 from tests.support.queue_cost import operations
 from tests.support.running import python_worker
 
@@ -258,6 +258,7 @@ ALL = {
     "limits": lambda: limits.report(table),
     "queue": queue,
     "parser": parser,
+    "preload": preload.report,
     "monitor": lambda: monitor.report(table, ROUNDS),
     "ssh": lambda: through_ssh.report(table, rounds),
     "relay": lambda: relay.report(table, rounds),

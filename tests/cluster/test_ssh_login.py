@@ -88,7 +88,7 @@ def test_a_key_that_is_refused(fails: Callable[..., str], laptop: Cluster) -> No
 
 def test_an_encrypted_key_without_an_agent(fails: Callable[..., str], laptop: Cluster) -> None:
     said = fails(f"root@{WHERE}", "--ssh-key", str(laptop.ssh.encrypted_key), key=False)
-    assert "Tried: nothing, there is no agent and no key." in said
+    assert "Tried: nothing: there is neither an agent nor a key." in said
     assert f"Skipped, since encrypted: {laptop.ssh.encrypted_key} (ssh-add {laptop.ssh.encrypted_key}, or run" in said
 
 

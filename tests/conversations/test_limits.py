@@ -144,3 +144,25 @@ async def test_a_worker_that_cannot_be_reached_takes_nothing_of_the_limit(script
     await serve(other, first)
     await other.expect(REPORT)
     await serve(other, second)
+
+
+async def test_who_is_refused_for_another_reason_is_answered_too(scripted: OpenStage) -> None:
+    stage = await scripted(1, **one_at_once())
+    first, second, third = [await stage.client() for _ in range(3)]
+    await first.send(REPORT)
+    worker = await stage.worker.connection()
+    await worker.expect(REPORT)
+    await second.send(REPORT)
+    await stage.queued(1)
+    stage.proxy.pool.fail("No worker can be started.")
+    await third.send(REPORT)
+    for client in (second, third):
+        status, answer = await client.read_answer()
+        assert status == 503
+        assert b"No worker can be started." in answer
+    await serve(worker, first)
+    stage.proxy.pool.outage = ""
+    for client in (second, third):
+        await client.send(REPORT)  # the connection has stayed
+        await worker.expect(REPORT)
+        await serve(worker, client)

@@ -7,6 +7,7 @@ runs the program on uvloop.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
@@ -285,6 +286,7 @@ async def test_a_worker_that_ends_a_connection_in_the_middle_is_left_alone_for_a
     worker = await stage.worker.connection()
     await worker.expect(post(b"hello"))
     await waiting.send(GET)
+    await asyncio.sleep(0.1)  # it has been at work
     worker.close()
     assert (await client.read_answer())[0] == 502
     ended = asyncio.get_running_loop().time()
@@ -293,6 +295,23 @@ async def test_a_worker_that_ends_a_connection_in_the_middle_is_left_alone_for_a
     await second.expect(GET)
     await second.send(OK)
     await waiting.expect(OK)
+
+
+@pytest.mark.parametrize("request_", [GET.replace(b"GET", b"FOO"), post(b"hello").replace(b"POST", b"FOO")])
+@pytest.mark.parametrize("ending", [Peer.close, Peer.reset], ids=["closed", "reset"])
+async def test_a_worker_that_refuses_a_request_at_once_is_soon_free_again(
+    scripted: OpenStage, request_: bytes, ending: Callable[[Peer], None]
+) -> None:
+    """As httpuv refuses methods that it does not know. Or else anybody could keep a pod from others for a minute."""
+    stage = await scripted()
+    stage.worker.backend.lock_grace = 60.0
+    client = await stage.client()
+    await client.send(request_)
+    worker = await stage.worker.connection()
+    await worker.expect(request_)
+    ending(worker)
+    assert (await client.read_answer())[0] == 502
+    await lock_is_given_back(stage)
 
 
 @pytest.mark.parametrize("request_", [GET, post(b"hello").replace(b"POST", b"PUT")], ids=["GET", "PUT"])

@@ -183,7 +183,7 @@ def test_six_bytes_do_not_delay_the_end_of_the_program(faucet: Callable[..., Fau
         assert service.stop(seconds=15) == 0
         assert monotonic() - began < 10
         assert client.recv(1000).startswith(b"HTTP/1.1 503 ")
-    assert "every request in hand was finished" in service.output
+    assert "every request in flight was finished" in service.output
 
 
 def test_a_reader_that_does_not_read_is_cut_and_counted(faucet: Callable[..., Faucet]) -> None:
@@ -192,4 +192,4 @@ def test_a_reader_that_does_not_read_is_cut_and_counted(faucet: Callable[..., Fa
         client.sendall(b"GET /big?20000000 HTTP/1.1\r\nHost: a\r\n\r\n")
         assert client.recv(9) == b"HTTP/1.1 "
         assert service.stop(seconds=15) == 3
-    assert "1 request in hand was cut" in service.output
+    assert "1 request in flight was cut" in service.output

@@ -270,7 +270,7 @@ def test_a_second_signal_ends_at_once(faucet: Start) -> None:
     connection.request("GET", "/slow?20")
     threading.Event().wait(0.3)
     service.signal(signal.SIGINT)
-    service.wait_line("SIGINT: stopping; 1 request in hand")
+    service.wait_line("SIGINT: stopping; 1 request in flight")
     service.signal(signal.SIGINT)
     began = monotonic()
     assert service.wait_exit() == 3
@@ -282,7 +282,7 @@ def test_a_second_signal_ends_at_once(faucet: Start) -> None:
     assert len(requests_logged) == 1
     assert "503" in requests_logged[0]
     assert "worker=1 (The service ended before the worker had answered.)" in requests_logged[0]
-    assert service.lines[-1].endswith("warning: stopped; 1 request in hand was cut")
+    assert service.lines[-1].endswith("warning: stopped; 1 request in flight was cut")
 
 
 def test_the_shutdown_timeout(faucet: Start) -> None:
@@ -292,7 +292,7 @@ def test_the_shutdown_timeout(faucet: Start) -> None:
     threading.Event().wait(0.3)
     assert service.stop() == 3
     assert connection.getresponse().status == 503
-    assert service.lines[-1].endswith("warning: stopped; 1 request in hand was cut")
+    assert service.lines[-1].endswith("warning: stopped; 1 request in flight was cut")
     connection.close()
 
 
@@ -302,7 +302,7 @@ def test_a_second_signal_cuts_an_answer_that_had_begun_visibly(faucet: Start) ->
         client.sendall(b"GET /drip HTTP/1.1\r\nHost: a\r\n\r\n")
         assert client.recv(100)
         service.signal(signal.SIGTERM)
-        service.wait_line("SIGTERM: stopping; 1 request in hand")
+        service.wait_line("SIGTERM: stopping; 1 request in flight")
         service.signal(signal.SIGTERM)
         with pytest.raises(ConnectionResetError):
             b"".join(iter(lambda: client.recv(1000), b""))

@@ -206,7 +206,7 @@ async def test_as_process_1(faucet: Start, container: list[str]) -> None:
         await asyncio.to_thread(service.wait_line, "rolling restart: all 2 workers are replaced")
         os.kill(pid, signal.SIGTERM)
         assert await asyncio.to_thread(service.wait_exit) == 0
-    assert "stopped; every request in hand was finished" in service.output
+    assert "stopped; every request in flight was finished" in service.output
     service.lines[:] = [line for line in service.lines if "(pid " not in line]  # those are numbers of inside
 
 

@@ -182,7 +182,7 @@ async def test_it_serves(plumber: str, faucet: Start, tmp_path: Path) -> None:
     refused: list[dict[str, list[str]]] = [{"x": ["a"]}, {"x": []}, {}]
     for wrong in refused:
         answer = requests.post(url, json=wrong, timeout=10)
-        assert (answer.status_code, answer.json()) == (400, {"error": "x has to be a list of numbers"})
+        assert (answer.status_code, answer.json()) == (400, {"error": "x must be a list of numbers"})
     assert service.stop() == 0
 
 

@@ -435,17 +435,17 @@ def test_flag_then_variable_then_file_then_default(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("wrokers = 3", "faucet.toml: unknown option wrokers; did you mean workers?"),
-        ("workers = 0", "'0' is no number of workers"),
-        ('queue-timeout = "soon"', "'soon' is no duration"),
-        ("workers = [1, 2]", "faucet.toml: workers has to be one value"),
+        ("workers = 0", "invalid number of workers '0'"),
+        ('queue-timeout = "soon"', "invalid duration 'soon'"),
+        ("workers = [1, 2]", "faucet.toml: workers must be a single value"),
         ("workers = ", "faucet.toml cannot be read"),
         ('config = "x"', "unknown option config"),
-        ('health-path = "health"', "'health' is no path: write /health"),
+        ('health-path = "health"', "invalid path 'health'; expected one like /health"),
         ("refresh = nan", "must be at least"),
-        ("queue-limit = 1.5", "'1.5' is no whole number"),
+        ("queue-limit = 1.5", "invalid number '1.5'; expected a whole number"),
         ("queue-limit = -1", "must be at least 0"),
         ("queue-limit = 1\nqueue_limit = 2", "queue-limit is there twice"),
-        ('[keys]\nquit = ["a"]', "keys has to be one value"),
+        ('[keys]\nquit = ["a"]', "keys must be a single value"),
     ],
 )
 def test_a_file_that_is_wrong(tmp_path: Path, text: str, said: str) -> None:

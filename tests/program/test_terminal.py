@@ -145,7 +145,7 @@ def test_details_and_stop(terminal: Open, port: int) -> None:
     window.keys("C-c")
     window.wait("Stop, drain first")
     window.keys("C-c", "Enter")
-    window.wait("stopped; every request in hand was finished", "ended with 0")
+    window.wait("stopped; every request in flight was finished", "ended with 0")
     assert family(port) == {}
 
 
@@ -281,7 +281,7 @@ def test_without_a_monitor_one_line_says_so(terminal: Open, port: int, variable:
     window.run("--command", COUNTING, "-w", "1", "--host", f"127.0.0.1:{port}")
     window.wait("no monitor, since", because, "ready on port")
     window.keys("C-c")
-    window.wait("stopped; every request in hand was finished")
+    window.wait("stopped; every request in flight was finished")
 
 
 def test_headless_imports_neither_textual_nor_asyncssh_and_starts_quickly(tmp_path: Path) -> None:

@@ -44,6 +44,8 @@ OTHERS = {
     "--replicas",
     "--no-confirm",
     "--no-endpoint-metrics",
+    "--record",
+    "--begin",
 }
 NEIGHBOURS = {"--strategy"}
 """Options of the programs that docs/coming-from.md speaks of."""

@@ -97,7 +97,6 @@ WAITS = {
     "faucet.pods.discovery.polling": "how long to wait before the next look-up",
     "faucet.pods.pod": "how long to wait before the next try",
     "faucet.workers.slot": "how long to wait before the next start",
-    "faucet.workers.instance": "a look at a worker that hangs, for a message",
     "faucet.ssh.errors": "a look at the agent of this machine, for a message",
     "faucet.ha.elector": "a grant must not outlast the clock",
     "faucet.ha.replica": "others go on when its term is over, whether it runs or not",
@@ -178,8 +177,8 @@ def test_functions_stay_small_and_public_ones_are_documented(path: Path) -> None
                     assert ast.get_docstring(member), f"{node.name}.{member.name}"
 
 
-SEEN_FROM_OUTSIDE = {"client", "find", "hosts", "protocol", "paths", "remote"}
-"""What the monitor may know of the control socket: the other end of it."""
+SEEN_FROM_OUTSIDE = {"client", "find", "hosts", "protocol", "paths", "recording", "remote"}
+"""What the monitor may know of the control socket: the other end of it, and what was recorded of it."""
 
 
 def test_the_monitor_knows_nothing_of_the_service() -> None:

@@ -41,7 +41,8 @@ def test_what_is_in_them(built: Path) -> None:
         names = set(archive.namelist())
         metadata = archive.read(next(name for name in names if name.endswith("METADATA"))).decode()
     wanted = (
-        "py.typed", "tui/monitor.tcss", "workers/launch.R", "templates/demo/plumber.R", "templates/demo/index.html",
+        "py.typed", "tui/monitor.tcss", "workers/launch.R", "workers/template.R",
+        "templates/demo/plumber.R", "templates/demo/index.html",
         "templates/demo/favicon.svg", "templates/starter/plumber.R", "templates/starter/index.html",
         "templates/examples/kubernetes.yaml", "templates/examples/Containerfile.r",
     )  # fmt: skip

@@ -20,6 +20,7 @@ LOCKS = {
     Lock.RELEASE: "free at once",
     Lock.HEAR_OUT: "held until the worker has answered or closed",
     Lock.KEEP: "held for a while (1 s, or up to `--lock-grace`)",
+    Lock.KEEP_BRIEFLY: "held for 20 times as long as the worker had it (at most that while)",
     Lock.GRACE: "held until it has answered or closed, at most for `--lock-grace`",
     Lock.REPLACE: "gone: the worker is ended and replaced",
 }

@@ -62,10 +62,11 @@ class Load:
         if source.random() < slow:
             slow_ones = (f"/predict?x={source.uniform(0.4, 2.5):.1f}", f"/report.pdf?pages={source.randrange(2, 7)}")
             return source.choice(slow_ones), b""
+        if source.random() < 0.03:
+            return "/stock", b""
         return source.choice(
-            [(f"/sales/{source.randrange(1000)}", b""), ("/score", b"x=1"),
-             (f"/predict?x={source.uniform(0.05, 0.3):.2f}", b""), (f"/sales/{source.randrange(1000)}", b""),
-             ("/stock" if source.random() < 0.1 else "/score", b"x=1")]
+            [(f"/sales/{source.randrange(1000)}", b""), (f"/predict?x={source.uniform(0.05, 0.3):.2f}", b""),
+             ("/score", b"x=1")]
         )  # fmt: skip
 
     async def stop(self) -> None:
@@ -128,9 +129,28 @@ async def killing(app: Monitor, pilot: Pilot[str], port: int) -> None:
 async def crash(app: Monitor, pilot: Pilot[str], port: int) -> None:
     """What ended a worker, and during which request."""
     await fetch(port, "/train")
-    await pilot.press("4", "o")
-    await pilot.pause(4)
     await pilot.press("4")
+    await pilot.pause(4)
+
+
+async def heat(app: Monitor, pilot: Pilot[str], port: int) -> None:
+    """Heat maps of service time and of waiting."""
+    await pilot.press("7")
+    await pilot.pause(6)
+
+
+async def replay(app: Monitor, pilot: Pilot[str], port: int) -> None:
+    """Paused, and some seconds back."""
+    await pilot.press("5", "space")
+    await pilot.pause(0.5)
+    await pilot.press("left", "left", "left")
+    await pilot.pause(1)
+
+
+async def what_if(app: Monitor, pilot: Pilot[str], port: int) -> None:
+    """The waiting with fewer and with more workers."""
+    await pilot.press("W")
+    await pilot.pause(4)
 
 
 async def nothing(app: Monitor, pilot: Pilot[str], port: int) -> None:
@@ -147,7 +167,10 @@ SCENES: dict[str, tuple[tuple[int, int], str, float, int, Scene]] = {
     "lanes": ((120, 36), "textual-dark", 0.3, 4, lanes),
     "endpoints": ((120, 36), "textual-dark", 0.12, 8, endpoints),
     "kill": ((100, 30), "textual-dark", 0.4, 8, killing),
-    "crash": ((120, 36), "textual-dark", 0.2, 6, crash),
+    "crash": ((120, 24), "textual-dark", 0.2, 6, crash),
+    "heat": ((120, 36), "textual-dark", 0.4, 8, heat),
+    "replay": ((120, 36), "textual-dark", 0.3, 6, replay),
+    "what-if": ((120, 30), "textual-dark", 0.5, 8, what_if),
     "wide": ((200, 50), "textual-dark", 0.2, 5, lanes),
     "tiny": ((50, 12), "textual-dark", 0.2, 8, nothing),
     "light": ((120, 36), "textual-light", 0.12, 8, main_view),

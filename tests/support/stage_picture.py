@@ -101,7 +101,7 @@ NOTICES = [
            "reload failed: plumber.R:9:11: unexpected '{'; 2 old workers still serve OLD CODE",
            "rolling restart by a change of plumber.R: exited with code 1 after 0.9s\n"
            "  | plumber.R:9:11: unexpected '{'"),
-    Notice("queue", "warning", NOW - 5, "900 of 1024 places in the queue are taken; held up by 4 x GET /sleep"),
+    Notice("queue", "warning", NOW - 5, "queue 900 of 1024; held up by 4 x GET /sleep"),
 ]  # fmt: skip
 """What may be wrong, the worst first."""
 

@@ -16,7 +16,7 @@ def test_durations(text: str, seconds: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "s", "-1s", "1d", "1 2", "١s", "1e3", "inf", "nan"])
 def test_no_durations(text: str) -> None:
-    with pytest.raises(ValueError, match="no duration"):
+    with pytest.raises(ValueError, match="invalid duration"):
         parse_duration(text)
 
 
@@ -30,7 +30,7 @@ def test_sizes(text: str, size: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "x", "-1", "1 TiB", "1K"])
 def test_no_sizes(text: str) -> None:
-    with pytest.raises(ValueError, match="no size"):
+    with pytest.raises(ValueError, match="invalid size"):
         parse_size(text)
 
 

@@ -53,8 +53,8 @@ async def _kubernetes(url: ServiceUrl, dns: Address | None, interval: float) -> 
     resolver = await by_kubectl(url, LocalPrograms())
     if resolver is None:
         raise CannotResolve(
-            "--resolve kubernetes needs a pod with a service account, or kubectl; this is no such pod, and there is "
-            "no kubectl here. Install kubectl, or use --resolve dns"
+            "--resolve kubernetes needs a pod with a service account, or kubectl; this process is not in such a pod, "
+            "and there is no kubectl here. Install kubectl, or use --resolve dns"
         )
     return Fallback(resolver, _by_dns(url, dns, interval))
 

@@ -21,7 +21,7 @@ class StarterError(Exception):
 
 
 def write_starter(directory: Path) -> list[str]:
-    """Write the files of NAMES into `directory`, which is made if need be. Their paths. Raises StarterError."""
+    """Write the files in NAMES into `directory`, created if necessary; return their paths. Raises StarterError."""
     made: list[Path] = []
     try:
         _refuse_unless_directory(directory)
@@ -39,7 +39,7 @@ def write_starter(directory: Path) -> list[str]:
 
 
 def _refuse_unless_directory(directory: Path) -> None:
-    """Raises StarterError if `directory`, or what it is to be made in, is something else. Raises OSError."""
+    """Raise StarterError if `directory`, or one of its parents, exists and is not a directory. Raises OSError."""
     there = next((path for path in (directory, *directory.parents) if os.path.lexists(path)), None)
     if there is None or there.is_dir():
         return
@@ -51,7 +51,7 @@ def _refuse_unless_directory(directory: Path) -> None:
 
 
 def _make_directory(directory: Path, made: list[Path]) -> None:
-    """Those above it, too. Raises OSError."""
+    """Create `directory` and its parents. Raises OSError."""
     missing = [path for path in (directory, *directory.parents) if not path.exists()]
     for path in reversed(missing):
         path.mkdir()
@@ -59,7 +59,7 @@ def _make_directory(directory: Path, made: list[Path]) -> None:
 
 
 def _refuse_if_any(directory: Path) -> None:
-    """Raises StarterError. A link that leads nowhere counts, and so does Plumber.r: Faucet serves that, too."""
+    """Raise StarterError if one of the files exists: a dangling link too, and Plumber.r, which Faucet also serves."""
     ours = [name.lower() for name in NAMES]
     there = [name for name in os.listdir(directory) if name.lower() in ours]  # noqa: PTH208 (names are enough)
     there.sort(key=lambda name: ours.index(name.lower()))
@@ -69,7 +69,7 @@ def _refuse_if_any(directory: Path) -> None:
 
 
 def _write(path: Path, made: list[Path]) -> None:
-    """Raises OSError, FileExistsError if somebody was faster (O_EXCL)."""
+    """Write one file. Raises OSError: FileExistsError if it exists by now."""
     content = files("faucet.templates.starter").joinpath(path.name).read_bytes()
     with path.open("xb") as file:
         made.append(path)
@@ -77,7 +77,7 @@ def _write(path: Path, made: list[Path]) -> None:
 
 
 def _undo(made: list[Path]) -> None:
-    """Remove what was made, the latest first; a directory that is somebody's by now is left."""
+    """Remove what was created, in reverse order; directories that contain other files are kept."""
     for path in reversed(made):
         with contextlib.suppress(OSError):
             if path.is_dir() and not path.is_symlink():

@@ -1,9 +1,9 @@
-# How each worker is started: Faucet runs this file as it is, in this directory. Without it, it would serve plumber.R.
+# Starts a worker: Faucet runs this file in this directory. Without this file, Faucet serves plumber.R itself.
 
 library(plumber)
 
-# Each worker has a port of its own, in FAUCET_PORT. Without Faucet (Rscript entrypoint.R), the port is 8000; also if
-# FAUCET_PORT is not a number: next to a service named faucet, Kubernetes sets it to tcp://10.96.0.7:80.
+# Faucet sets FAUCET_PORT to the port of the worker. Without Faucet (Rscript entrypoint.R), this is port 8000; also if
+# FAUCET_PORT is not a number: for a service named faucet, Kubernetes sets it to tcp://10.96.0.7:80.
 port <- suppressWarnings(as.integer(Sys.getenv("FAUCET_PORT")))
 if (is.na(port)) port <- 8000L
 

@@ -1,13 +1,12 @@
 # Your API. A function below a comment with #* is an endpoint: https://www.rplumber.io
 #
-# Faucet runs this file in several R processes, each with a memory of its own, and gives each one request at a time.
-# What all requests have to share belongs in a file or a database, not in a variable.
+# Faucet runs this file in several R processes, which share no memory, and sends each process one request at a time.
+# Keep data that requests share in a file or a database, not in a variable.
 
-# What is written here, outside of functions, is done once in each process, before it gets requests:
-# load packages, models and data here.
+# Code outside of functions runs once in each process, before the first request. Load packages, models and data here.
 started <- Sys.time()
 
-#* The page that a browser shows: index.html, and which process has answered
+#* The start page: index.html, with the process that has answered
 #* @get /
 #* @serializer html
 function() {
@@ -16,14 +15,14 @@ function() {
   sub("{{program}}", program, sub("{{pid}}", Sys.getpid(), page, fixed = TRUE), fixed = TRUE)
 }
 
-#* Browsers ask for an icon by themselves
+#* The icon that browsers request
 #* @get /favicon.ico
 #* @serializer contentType list(type = "image/svg+xml")
 function() {
   '<svg xmlns="http://www.w3.org/2000/svg"><circle cx="50%" cy="50%" r="45%" fill="#2584e0"/></svg>'
 }
 
-#* Whether this process is well. Faucet asks for it, with health-path = "/health" in faucet.toml
+#* Health of this process. Faucet checks it if faucet.toml has health-path = "/health"
 #* @get /health
 #* @serializer unboxedJSON
 function() {
@@ -46,7 +45,7 @@ function(name = "world") {
 function(res, x) {
   if (missing(x) || !is.numeric(x) || length(x) == 0) {
     res$status <- 400
-    return(list(error = "x has to be a list of numbers"))
+    return(list(error = "x must be a list of numbers"))
   }
   list(mean = mean(x), n = length(x))
 }

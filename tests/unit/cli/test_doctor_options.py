@@ -65,7 +65,10 @@ def test_flags_still_count_if_the_file_is_wrong(monkeypatch: pytest.MonkeyPatch)
     Path("faucet.toml").write_text('workers = "many"\ncontrol = "none"\n')
     monkeypatch.setenv("FAUCET_HEADLESS", "true")
     findings = findings_of(*LOCAL, "--scale-up-after", "2s")
-    assert of(findings, "options").found == "faucet.toml: workers: 'many' is no number of workers: write 4, or 2..8"
+    assert (
+        of(findings, "options").found
+        == "faucet.toml: workers: invalid number of workers 'many'; expected one like 4, or 2..8"
+    )
     assert of(findings, "address").found == "any free port", "the flag"
     assert of(findings, "control").level != "unused", "nothing of the file"
     assert of(findings, "terminal").found != "no monitor is wanted (headless)", "no variable"
@@ -83,7 +86,7 @@ def test_the_directory_in_a_variable_counts_if_another_is_wrong(monkeypatch: pyt
     monkeypatch.setenv("FAUCET_DIR", "api")
     monkeypatch.setenv("FAUCET_WORKERS", "many")
     findings = findings_of(*LOCAL)
-    assert of(findings, "options").found.startswith("the variable FAUCET_WORKERS: 'many'")
+    assert of(findings, "options").found.startswith("the variable FAUCET_WORKERS: invalid number of workers 'many'")
     assert of(findings, "API").level == "ok"
 
 

@@ -16,6 +16,7 @@ import pytest
 from faucet import machine as packages
 from faucet.doctor import machine, tools
 from faucet.fleet import StartFailed
+from faucet.otel.telemetry import destination
 from faucet.service import modes as sites
 from faucet.settings import LocalSettings
 from faucet.workers import reload
@@ -23,9 +24,9 @@ from tests.support.checkout import ROOT
 
 INSTALLS = re.compile(r"\b(?:pip3?|pipx|uv(?: tool)?) (?:pip )?install\b([^\n`|\"]*)")
 
-CHECKOUT = re.compile(r"\.(\[(ssh|reload|dev)(,(ssh|reload))*\])?|PATH/TO/FAUCET")
+CHECKOUT = re.compile(r"\.(\[(ssh|reload|otel|dev)(,(ssh|reload|otel))*\])?|PATH/TO/FAUCET")
 WHEEL = re.compile(r"(\S*/)?faucet_r-\S*\.whl")
-OTHERS = set(f"{packages.SSH} {packages.RELOAD} uvloop".split())
+OTHERS = set(f"{packages.SSH} {packages.RELOAD} {packages.OTEL} uvloop".split())
 """What is on the package index under that name, and is what we mean."""
 
 VALUED = {"--python", "--wheel-dir", "--outdir", "-r"}
@@ -92,13 +93,17 @@ def test_the_command_names_this_interpreter(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_everything_that_misses_a_package_shows_it(monkeypatch: pytest.MonkeyPatch) -> None:
     find_spec = __import__("importlib.util").util.find_spec
-    missing = {"asyncssh", "watchfiles", "uvloop"}
+    missing = {"asyncssh", "watchfiles", "uvloop", "opentelemetry.sdk.trace"}
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name in missing else find_spec(name))
     monkeypatch.setitem(sys.modules, "watchfiles", None)
     settings = LocalSettings()
     assert tools.ssh(settings)[0].advice == packages.install_command(packages.SSH)
     for wanted in (settings, LocalSettings(reload=True)):
         assert tools.watchfiles(wanted)[0].advice == packages.install_command(packages.RELOAD)
+    assert tools.otel(settings) == []
+    assert tools.otel(LocalSettings(otel_endpoint="http://a"))[0].advice == packages.install_command(packages.OTEL)
+    with pytest.raises(StartFailed, match=re.escape(packages.install_command(packages.OTEL)) + "$"):
+        destination("http://a", {})
     assert machine.python(settings)[0].advice == packages.install_command("uvloop")
     with pytest.raises(StartFailed, match=re.escape(packages.install_command(packages.SSH)) + "$"):
         sites.require_asyncssh()
@@ -125,7 +130,11 @@ def test_the_extras_install_the_same_packages() -> None:
     """Those of a checkout, and those of the hints."""
     from importlib import metadata
 
-    wanted = [name for name in metadata.requires("faucet-r") or [] if "extra == 'ssh'" in name or "'reload'" in name]
-    assert sorted(re.split(r"[\[>]", name)[0] for name in wanted) == ["asyncssh", "watchfiles"]
+    wanted = [name for name in metadata.requires("faucet-r") or [] if re.search("extra == '(ssh|reload|otel)'", name)]
+    assert sorted(re.split(r"[\[>]", name)[0] for name in wanted) == [
+        "asyncssh",
+        *sorted(packages.OTEL.split()),
+        "watchfiles",
+    ]
     assert any(name.startswith("asyncssh[bcrypt]") for name in wanted)
     assert (packages.SSH, packages.RELOAD) == ("asyncssh bcrypt", "watchfiles")

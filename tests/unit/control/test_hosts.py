@@ -64,7 +64,7 @@ class FakeClient:
         assert do == "summary"
         if self.path.stem == "hangs":
             raise NoRuntime("Faucet (pid 8) does not answer")
-        return SUMMARY
+        return {"service": {"title": "x"}} if self.path.stem == "odd" else SUMMARY
 
     async def close(self) -> None:
         """Hang up."""
@@ -79,13 +79,14 @@ def clients(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 async def test_each_service_is_a_line_and_each_problem_too(clients: list[str]) -> None:
-    here, far = Machine("here", "3838", "stale", "old", "hangs"), Machine("on ops@b", "3838")
+    here, far = Machine("here", "3838", "stale", "old", "hangs", "odd"), Machine("on ops@b", "3838")
     hosts = [Host(here), Host(far)]
     found = await look_at(hosts)
     assert [(each.host, each.path and each.path.stem, each.problem) for each in found] == [
         ("here", "3838", ""),
         ("here", "old", "the service (pid 7) is Faucet 0.1 with control protocol 2"),
         ("here", "hangs", "Faucet (pid 8) does not answer"),
+        ("here", "odd", "it is another version of Faucet: use the same one on both sides"),
         ("ops@b", "3838", ""),
     ]
     assert found[0].summary is not None

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from math import ceil
+from typing import ClassVar
 
 import pytest
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExportResult
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
-from faucet.otel.sender import Spans, parent_of
+from faucet.otel.sender import MOST_TRACED, SPANS_AT_ONCE, Sender, Spans, parent_of
 from faucet.proxy.record import Account
 from faucet.proxy.stats import Record
 
@@ -81,6 +86,26 @@ def test_it_begins_when_the_request_was_in_hand() -> None:
     account.settle(200, "")
     begin, end = seconds(spans_of(account)["GET /sales/<n>"])
     assert 2.0 <= end - begin < 3.0
+
+
+def test_of_very_many_requests_only_some_are_traced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.1")  # nobody takes the metrics
+
+    class Kept(InMemorySpanExporter):
+        messages: ClassVar[list[int]] = []
+
+        def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+            self.messages.append(len(spans))
+            return super().export(spans)
+
+    sender, kept = Sender("http://127.0.0.1:9", lambda: (0, 0, 0), print), Kept()
+    sender.exporter.shutdown()
+    sender.exporter = kept
+    sender.send([record(waited=0.0)] * (2 * MOST_TRACED + 1))
+    spans = kept.get_finished_spans()
+    assert sum(span.parent is None for span in spans) == ceil((2 * MOST_TRACED + 1) / 3)
+    assert max(kept.messages) <= SPANS_AT_ONCE
+    sender.close()
 
 
 @pytest.mark.parametrize(

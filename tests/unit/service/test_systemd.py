@@ -168,19 +168,19 @@ def ours(**more: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("environ", "said"),
     [
-        (ours(LISTEN_PID=""), "LISTEN_PID is no number: ''"),
-        (ours(LISTEN_PID=f"+{ME}"), "LISTEN_PID is no number"),
-        (ours(LISTEN_PID=f" {ME}"), "LISTEN_PID is no number"),
-        (ours(LISTEN_FDS=""), "LISTEN_FDS is no number"),
-        (ours(LISTEN_FDS="-1"), "LISTEN_FDS is no number: '-1'"),
-        (ours(LISTEN_FDS="1_0"), "LISTEN_FDS is no number"),
-        (ours(LISTEN_FDS="１"), "LISTEN_FDS is no number"),
-        (ours(LISTEN_FDS="9" * 5000), "LISTEN_FDS is no number"),
+        (ours(LISTEN_PID=""), "invalid LISTEN_PID ''; expected a number"),
+        (ours(LISTEN_PID=f"+{ME}"), "invalid LISTEN_PID "),
+        (ours(LISTEN_PID=f" {ME}"), "invalid LISTEN_PID "),
+        (ours(LISTEN_FDS=""), "invalid LISTEN_FDS "),
+        (ours(LISTEN_FDS="-1"), "invalid LISTEN_FDS '-1'; expected a number"),
+        (ours(LISTEN_FDS="1_0"), "invalid LISTEN_FDS "),
+        (ours(LISTEN_FDS="１"), "invalid LISTEN_FDS "),
+        (ours(LISTEN_FDS="9" * 5000), "invalid LISTEN_FDS "),
         (ours(LISTEN_FDNAMES="a:b"), "LISTEN_FDNAMES has 2 names, and LISTEN_FDS is 1"),
         (ours(LISTEN_FDS="3", LISTEN_FDNAMES="a:b"), "LISTEN_FDNAMES has 2 names, and LISTEN_FDS is 3"),
-        (ours(), r"^socket 1 from systemd is no open socket: Bad file"),
-        (ours(LISTEN_FDS="9" * 19), r"^socket 1 from systemd is no open socket"),
-        (ours(LISTEN_FDNAMES="web"), r"^socket 1 \(web\) from systemd is no open socket"),
+        (ours(), r"^socket 1 from systemd is not an open socket: Bad file"),
+        (ours(LISTEN_FDS="9" * 19), r"^socket 1 from systemd is not an open socket"),
+        (ours(LISTEN_FDNAMES="web"), r"^socket 1 \(web\) from systemd is not an open socket"),
     ],
 )
 def test_nonsense(environ: dict[str, str], said: str, descriptor: int) -> None:
@@ -192,7 +192,7 @@ def test_nonsense(environ: dict[str, str], said: str, descriptor: int) -> None:
 def test_a_file_is_no_socket(descriptor: int, tmp_path: Path) -> None:
     with (tmp_path / "x").open("w") as file:
         os.dup2(file.fileno(), descriptor)
-    with pytest.raises(SystemdError, match="no open socket"):
+    with pytest.raises(SystemdError, match="not an open socket"):
         inherited_sockets(ours())
     os.close(descriptor)  # not ours to close: who knows what it is
 
@@ -377,11 +377,11 @@ def test_watchdog(environ: dict[str, str], seconds: float | None) -> None:
 @pytest.mark.parametrize(
     ("environ", "said"),
     [
-        ({"WATCHDOG_USEC": ""}, "WATCHDOG_USEC is no number: ''"),
+        ({"WATCHDOG_USEC": ""}, "invalid WATCHDOG_USEC ''; expected a number"),
         ({"WATCHDOG_USEC": "0"}, "WATCHDOG_USEC is 0"),
-        ({"WATCHDOG_USEC": "-1"}, "WATCHDOG_USEC is no number: '-1'"),
-        ({"WATCHDOG_USEC": "30s"}, "WATCHDOG_USEC is no number: '30s'"),
-        ({"WATCHDOG_USEC": "1", "WATCHDOG_PID": "me"}, "WATCHDOG_PID is no number: 'me'"),
+        ({"WATCHDOG_USEC": "-1"}, "invalid WATCHDOG_USEC '-1'; expected a number"),
+        ({"WATCHDOG_USEC": "30s"}, "invalid WATCHDOG_USEC '30s'; expected a number"),
+        ({"WATCHDOG_USEC": "1", "WATCHDOG_PID": "me"}, "invalid WATCHDOG_PID 'me'; expected a number"),
     ],
 )
 def test_no_watchdog(environ: dict[str, str], said: str) -> None:

@@ -39,7 +39,7 @@ def test_as_in_toml_with_underscores_and_in_any_order() -> None:
         ("/report at-once=0", "at-once=0: expected a whole number from 1"),
         ("/report at-once=1.5", "expected a whole number from 1"),
         ("/report at-once=1 at_once=2", "twice"),
-        ("/report timeout=soon", "timeout=soon: 'soon' is no duration"),
+        ("/report timeout=soon", "timeout=soon: invalid duration 'soon'"),
         ("/report priority=10", "from -9 to 9"),
     ],
 )

@@ -69,9 +69,10 @@ class Kernel:
 def test_the_counter_of_our_cgroup_tells(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, groups: str, path: str
 ) -> None:
-    monkeypatch.setattr(kernel_kills, "memory", lambda: 512 << 20)
     kernel = Kernel(tmp_path, groups)
     kernel.count(path, 3)
+    limit = "memory.max" if path.endswith("events") else "memory.limit_in_bytes"
+    (kernel.root / path).with_name(limit).write_text(str(512 << 20))
     kills = kernel.kills()
     kernel.vmstat.write_text("oom_kill 8\n")
     assert kills.why() == "not by Faucet, and not for want of memory", "which was elsewhere on the machine"

@@ -16,7 +16,7 @@ PARSE = ["Error in parse(file, keep.source = FALSE) : ", "  plumber.R:9:11: unex
 
 def slot(number: int, began: float | None = None, failed_starts: int = 0, **more: Any) -> Slot:
     """A slot; with a process in service since `began`."""
-    instance = None if began is None else SimpleNamespace(in_service=True, began=began)
+    instance = None if began is None else SimpleNamespace(in_service=True, loaded=began)
     known = {"failing_since": 50.0 + number, "advice": Advice(), "last_lines": [], "exits": [], **more}
     return cast("Slot", _Slot(number=number, instance=instance, in_service=instance is not None,
                               failed_starts=failed_starts, **known))  # fmt: skip

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from itertools import product
+from types import SimpleNamespace
+from typing import Any, cast
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from faucet.settings import WorkerSettings
 from faucet.workers.causes import Reason
-from faucet.workers.recycle import FEW_REQUESTS, TOO_LARGE_IN_A_ROW, Condition, Size, judge_size, why_replace
+from faucet.workers.recycle import FEW_REQUESTS, TOO_LARGE_IN_A_ROW, Condition, OwnMemory, Size, judge_size, why_replace
 
 MIB = 1 << 20
 FINE = Condition(healthy=True, age=60.0, served=5, jitter=1.0, rss=100 * MIB, size=Size.FITS)
@@ -85,3 +89,22 @@ def test_a_worker_that_fitted_before_is_never_worse_off(rss: int, limit: int, se
     order = [Size.UNKNOWN, Size.FITS, Size.GROWN, Size.TOO_LARGE, Size.HOPELESS]
     judged = [order.index(judge_size(rss, limit, served, fitted, too_large)) for fitted in (True, False)]
     assert judged[0] <= judged[1]
+
+
+async def test_what_is_a_workers_own_is_measured_now_and_then() -> None:
+    process = SimpleNamespace(pid=os.getpid())
+    living, dead = (cast("Any", Living(process, alive)) for alive in (True, False))
+    own = OwnMemory()
+    assert own.due
+    assert own.of(living) == 0
+    await own.measure([living, dead])
+    assert 0 < own.of(living) <= psutil.Process().memory_info().rss * 1.1
+    assert own.of(dead) == 0
+    assert not own.due
+
+
+class Living:
+    """An instance, as far as its memory is concerned."""
+
+    def __init__(self, process: object, alive: bool) -> None:
+        self.process, self.alive = process, alive

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import contextlib
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any, cast
 
 import pytest
@@ -39,6 +40,18 @@ class ThePool:
         self.broken: set[str] = set()
         self.go_on = asyncio.Event()
         self.reloads: list[str] = []
+        self.template = "old"
+
+    @contextlib.asynccontextmanager
+    async def renewed(self) -> AsyncIterator[None]:
+        if self.template == "broken":
+            raise ReplaceError("the template exited with code 1 before the API listened\n  | Error", subject="")
+        before, self.template = self.template, "new"
+        try:
+            yield
+        except ReplaceError:
+            self.template = before
+            raise
 
     def reload(self, why: str) -> None:
         self.reloads.append(why)
@@ -69,6 +82,38 @@ async def test_one_batch_after_the_other() -> None:
     assert await progress.result == "rolling restart: all 5 workers are replaced"
     assert pool.events == ["1", "2", "3", "4", "5"]
     assert (restarts.notice(), restarts.begun) == ("", 1)
+
+
+async def test_workers_are_replaced_from_a_new_template() -> None:
+    pool = ThePool(1)
+    restarts = rolling(pool, 1)
+    progress = restarts.start("a test")
+    assert restarts.notice() == "rolling restart: 0 of 1, a new template first"
+    await turns()
+    assert pool.template == "new"
+    pool.go_on.set()
+    await progress.result
+    assert pool.template == "new"
+
+
+async def test_a_template_that_fails_leaves_everything_as_it_was() -> None:
+    pool = ThePool(1)
+    pool.template = "broken"
+    restarts = rolling(pool, 1)
+    why = "rolling restart stopped; the old workers stay. The template exited with code 1 before the API listened"
+    with pytest.raises(Refused, match=why):
+        await restarts.start("a test").result
+    assert pool.events == []
+    assert restarts.failed is not None
+    assert restarts.failed.error.short == "the template exited with code 1 before the API listened"
+
+
+async def test_the_old_template_is_back_after_a_failure() -> None:
+    pool = ThePool(2)
+    pool.broken, _ = {"2"}, pool.go_on.set()
+    with pytest.raises(Refused, match="stopped at worker 2"):
+        await rolling(pool, 1).start("a test").result
+    assert pool.template == "old"
 
 
 async def test_a_failure_stops_it_and_is_known_until_one_succeeds() -> None:

@@ -1,0 +1,136 @@
+"""Eight workers that load a model, each for itself and forked from one (`--preload`): memory, and time to an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import statistics
+import subprocess
+import tempfile
+from pathlib import Path
+from time import monotonic
+from typing import NamedTuple
+
+import psutil
+
+from faucet.control.client import Client
+from faucet.control.paths import socket_path
+from tests.support.load import fetch
+from tests.support.running import Faucet
+
+WORKERS = 8
+REQUESTS = 80
+KILLS = 3
+MB = 1 << 20
+
+MODELS = {
+    "a matrix": (
+        "matrix(rnorm(12.5e6), ncol = 1000)",
+        "mean(model[, sample(1000, 1)])",
+    ),
+    "a data.frame": (
+        """{
+          n <- 1e6
+          numbers <- replicate(10, rnorm(n), simplify = FALSE)
+          names(numbers) <- letters[1:10]
+          data.frame(numbers, id = seq_len(n), word = sample(paste0("w", 1:1e4), n, TRUE))
+        }""",
+        "mean(model$a[model$word == 'w1'])",
+    ),
+    "a random forest: 500 trees of 4,000 nodes, as vectors": (
+        """lapply(1:500, function(i) list(left = sample(4000L), right = sample(4000L),
+          variable = sample(20L, 4000, TRUE), split = rnorm(4000), prediction = rnorm(4000)))""",
+        "mean(vapply(model, function(tree) tree$prediction[tree$left[1]], 0))",
+    ),
+    "300,000 small lists": (
+        """lapply(1:3e5, function(i) list(id = i, name = paste0("k", i), value = c(i, 1, 2), tags = list("a", i)))""",
+        "sum(vapply(model[sample(3e5, 1000)], function(one) one$value[[1]], 0))",
+    ),
+}
+"""What makes the model, once; and what a request does with it."""
+
+API = """
+model <- readRDS("model.rds")
+#* @get /
+function() {expression}
+#* @get /gc
+function() {{ gc(); TRUE }}
+"""
+
+
+class Figures(NamedTuple):
+    """Of one service with all its workers."""
+
+    start: float
+    """Seconds to its first answer."""
+    all_ready: float
+    """Seconds until all workers are ready."""
+    memory: float
+    """PSS in MB of all R processes, after some requests."""
+    collected: float
+    """The same after each worker has collected garbage, which looks at every object."""
+    back: float
+    """Seconds from the SIGKILL of a worker until its slot is ready again."""
+    rolled: float
+    """Seconds that a rolling restart takes."""
+
+
+async def measure(directory: Path, *options: str) -> Figures:
+    """Start it, ask it, kill some of its workers, restart them all."""
+    began = monotonic()
+    service = Faucet(directory, "-w", str(WORKERS), "--startup-timeout", "10m", *options, checked=False)
+    try:
+        await asyncio.to_thread(service.wait_ready, 300)
+        await fetch(service.port, "/")
+        start = monotonic() - began
+        while len(service.worker_pids) < WORKERS:
+            await asyncio.to_thread(service.wait_line, "ready on port", 300)
+        all_ready = monotonic() - began
+        await asyncio.gather(*(fetch(service.port, "/") for _ in range(REQUESTS)))
+        memory = pss(service)
+        for _ in range(WORKERS):
+            await fetch(service.port, "/gc")  # free workers are taken in turn
+        collected = pss(service)
+        back = statistics.median([await kill(service, number) for number in range(1, KILLS + 1)])
+        client = await Client.connect(socket_path(service.port))
+        before = monotonic()
+        await client.ask("rolling-restart", wait=True, patience=None)
+        rolled = monotonic() - before
+        await client.close()
+        return Figures(start, all_ready, memory, collected, back, rolled)
+    finally:
+        service.close()
+
+
+async def kill(service: Faucet, number: int) -> float:
+    """Kill a worker, for the first time: after another one it would not be started again at once."""
+    before = monotonic()
+    os.kill(service.worker_pids[number], signal.SIGKILL)
+    await asyncio.to_thread(service.wait_line, rf"worker {number}: ready on port", 300)
+    return monotonic() - before
+
+
+def pss(service: Faucet) -> float:
+    """MB of all its R processes, the template included."""
+    family = psutil.Process(service.process.pid).children(recursive=True)
+    return sum(one.memory_full_info().pss for one in family if re.fullmatch("R|Rscript", one.name())) / MB
+
+
+def report() -> None:
+    """A table with a row for each model."""
+    print(f"\n### --preload: {WORKERS} workers; each figure without and with it")
+    print("\n| | PSS of all | after a gc() in each | first answer | all ready | back after a kill | rolling restart |")
+    print("| --- | --- | --- | --- | --- | --- | --- |", flush=True)
+    for name, (model, expression) in MODELS.items():
+        with tempfile.TemporaryDirectory() as text:
+            directory = Path(text)
+            (directory / "plumber.R").write_text(API.format(expression=expression))
+            code = f'model <- {model}; saveRDS(model, "model.rds", compress = FALSE)'
+            subprocess.run(["Rscript", "-e", code], cwd=directory, check=True)
+            alone, forked = asyncio.run(measure(directory)), asyncio.run(measure(directory, "--preload"))
+        pairs = (alone.memory, forked.memory), (alone.collected, forked.collected)
+        sizes = [f"{a:,.0f} / {f:,.0f} MB" for a, f in pairs]
+        times = [f"{a:.2f} / {f:.2f} s" for a, f in zip(alone, forked, strict=True)]
+        print(f"| {name} | {' | '.join([*sizes, times[0], times[1], times[4], times[5]])} |", flush=True)
