@@ -140,6 +140,14 @@ class Tile(NamedTuple):
     text: Callable[[Totals, float], str]
     value: Callable[[SecondRow], float]
     alarm: Callable[[Totals], bool]
+    short: str = ""
+    """The label where the figure would not fit beside the whole one."""
+
+    def shown(self, totals: Totals, now: float, width: int, plain: bool) -> tuple[str, str]:
+        """Return the label and the figure, in `width` columns together with a blank behind each."""
+        text = self.text(totals, now)
+        label = self.short if self.short and cell_len(self.label + text) + 2 > width else self.label
+        return label, fit(text, width - len(label) - 2, plain=plain)
 
 
 def _rate(totals: Totals, now: float) -> str:
@@ -161,7 +169,12 @@ TILES = (
     Tile("busy", 14, lambda t, now: f"{t.locked}/{t.workers}", lambda s: s.locked, lambda t: False),
     Tile("queue", 20, _queue_text, lambda s: s.waiting, lambda t: t.waiting > t.workers),
     Tile(
-        "5xx/503", 17, lambda t, now: f"{t.errors}/{t.refused}", lambda s: s.errors, lambda t: t.errors + t.refused > 0
+        "5xx/503",
+        17,
+        lambda t, now: f"{t.errors}/{t.refused}",
+        lambda s: s.errors,
+        lambda t: t.errors + t.refused > 0,
+        "5xx",
     ),
 )
 
@@ -203,8 +216,8 @@ class Tiles(PaintedLines):
         sparks: list[tuple[str, str]] = [(f" {format_span(len(model.seconds)):>3} ", "dim")]
         for tile in TILES:
             width = (self.size.width - len(window)) * tile.share // 100
-            text = fit(tile.text(totals, model.now()), width - len(tile.label) - 2, plain=plain)
-            texts += [(f"{tile.label} ", "title"), (text, "error" if tile.alarm(totals) else "strong"), (" ", "text")]
+            label, text = tile.shown(totals, model.now(), width, plain)
+            texts += [(f"{label} ", "title"), (text, "error" if tile.alarm(totals) else "strong"), (" ", "text")]
             line = sparkline([tile.value(second) for second in model.seconds], width - 2, plain)
             sparks.append((line.rjust(width - 2) + "  ", "spark"))
         self.show([texts, sparks])

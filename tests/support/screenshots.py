@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from textual.pilot import Pilot
 
@@ -141,9 +143,9 @@ async def heat(app: Monitor, pilot: Pilot[str], port: int) -> None:
 
 async def replay(app: Monitor, pilot: Pilot[str], port: int) -> None:
     """Paused, and some seconds back."""
-    await pilot.press("5", "space")
-    await pilot.pause(0.5)
-    await pilot.press("left", "left", "left")
+    await pilot.press("5")
+    await pilot.pause(20)
+    await pilot.press("space", *["comma"] * 15)
     await pilot.pause(1)
 
 
@@ -161,21 +163,37 @@ SCENES: dict[str, tuple[tuple[int, int], str, float, int, Scene]] = {
     "main": ((120, 36), "textual-dark", 0.12, 8, main_view),
     "queue": ((120, 36), "textual-dark", 0.8, 40, under_pressure),
     "worker": ((120, 36), "textual-dark", 0.12, 8, details),
-    "filter": ((120, 36), "textual-dark", 0.3, 8, filtered),
-    "rolling": ((120, 36), "textual-dark", 0.12, 8, rolling),
+    "filter": ((120, 28), "textual-dark", 0.3, 8, filtered),
     "small": ((80, 24), "textual-dark", 0.2, 8, nothing),
-    "lanes": ((120, 36), "textual-dark", 0.3, 4, lanes),
-    "endpoints": ((120, 36), "textual-dark", 0.12, 8, endpoints),
+    "lanes": ((120, 26), "textual-dark", 0.3, 4, lanes),
+    "endpoints": ((120, 20), "textual-dark", 0.12, 8, endpoints),
     "kill": ((100, 30), "textual-dark", 0.4, 8, killing),
     "crash": ((120, 24), "textual-dark", 0.2, 6, crash),
-    "heat": ((120, 36), "textual-dark", 0.4, 8, heat),
-    "replay": ((120, 36), "textual-dark", 0.3, 6, replay),
+    "replay": ((120, 26), "textual-dark", 0.3, 6, replay),
     "what-if": ((120, 30), "textual-dark", 0.5, 8, what_if),
     "wide": ((200, 50), "textual-dark", 0.2, 5, lanes),
-    "tiny": ((50, 12), "textual-dark", 0.2, 8, nothing),
+    "tiny": ((50, 12), "textual-dark", 0.4, 10, nothing),
     "light": ((120, 36), "textual-light", 0.12, 8, main_view),
+    "heat": ((120, 36), "textual-dark", 0.4, 8, heat),
+    "rolling": ((120, 24), "textual-dark", 0.12, 8, rolling),
 }
 """Size, theme, share of slow requests, clients, and what is done first."""
+
+
+def hide_places(app: Monitor) -> None:
+    """Show directories as they would be on a server, not those of this checkout."""
+
+    def hidden(data: Any) -> Any:
+        text = json.dumps(data).replace(str(ROOT), "/opt/faucet")
+        return json.loads(re.sub(r"/tmp/fct-\w+/srv", "/srv", text))
+
+    apply, ask = app.model.apply, app.feed.ask
+
+    async def ask_and_hide(do: str, **arguments: Any) -> Any:
+        return hidden(await ask(do, **arguments))
+
+    app.model.apply = lambda message: apply(hidden(message))  # type: ignore[method-assign]
+    app.feed.ask = ask_and_hide  # type: ignore[method-assign]
 
 
 async def take(name: str, port: int) -> None:
@@ -183,7 +201,8 @@ async def take(name: str, port: int) -> None:
     size, theme, slow, clients, scene = SCENES[name]
     load = Load(port)
     load.start(clients, slow)
-    app = Monitor(lambda: find(str(port)), MonitorSettings(confirm=False), owner=False)
+    app = Monitor(lambda: find(port), MonitorSettings(confirm=False), owner=False)
+    hide_places(app)
     async with app.run_test(size=size) as pilot:
         app.theme = theme
         await pilot.pause(14)

@@ -34,7 +34,7 @@ async def shoot(name: str, port: int) -> None:
     """One picture, after a while of load."""
     source = random.Random(5)
     load = [asyncio.ensure_future(client(port, source)) for _ in range(7)]
-    app = Monitor(lambda: find(str(port)), MonitorSettings(confirm=False), owner=False)
+    app = Monitor(lambda: find(port), MonitorSettings(confirm=False), owner=False)
     async with app.run_test(size=(120, 30)) as pilot:
         app.theme = "textual-dark"
         await pilot.pause(12)
