@@ -25,7 +25,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Open:
     monkeypatch.setattr("faucet.tui.paint.ascii_only", lambda: False)
     monkeypatch.setattr("faucet.tui.app.ascii_only", lambda: bool(os.environ.get("FAUCET_ASCII")))
     monkeypatch.setattr(Model, "now", lambda self: NOW)
-    monkeypatch.setattr("faucet.tui.app.sample_usage", lambda pids, seen: {})
+    monkeypatch.setattr("faucet.tui.app.sample_usage", lambda pids, seen, shared=False: {})
     import time
 
     time.tzset()
