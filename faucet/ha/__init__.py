@@ -2,10 +2,13 @@
 
 Who is the active is decided by a Lease of Kubernetes. The rules are pure, and tested as such: `record` (what the Lease
 says), `term` (until when the active may grant), `promises` (how it goes on while the API is silent), `election` (who
-is the active), `quarantine` (which pods a new active may not use yet), `member` (these together), `forwarding` (what a
-relay does with a request). They get the clock's reading with each event, do no I/O, and return what has to be done.
-`lease_object`, `lease_client` and `elector` do it at the API; `wire`, `connection` and `peers` between the members;
-`preface` is what stands before each request on its way from a relay.
+is the active), `quarantine` (which pods a new active may not use yet), `member` (these together). They get the
+clock's reading with each event, do no I/O, and return what has to be done.
+`lease_object`, `lease_client` and `elector` do it at the API; `wire`, `connection` and `peers` between the members.
+
+Requests go from a relay to the active by connections of their own: `lanes` is the relay's end, `relayed` the active's,
+`preface` what stands before each request and answer. `door` tells the kinds of connections apart. `replica` puts all of
+it together with the pods; it is the Fleet that the service sees.
 
 In this package a *member* is one Faucet of the service, and an *epoch* the number of a take-over.
 

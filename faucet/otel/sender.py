@@ -53,16 +53,17 @@ SPANS_AT_ONCE = 512
 class Sender:
     """Sends batches of requests."""
 
-    def __init__(self, endpoint: str, figures: Callable[[], Figures]) -> None:
+    def __init__(self, endpoint: str, figures: Callable[[], Figures], complain: Callable[[str], None]) -> None:
+        """`complain` is called with what OpenTelemetry has to say, once in a while."""
         complaints = logging.getLogger("opentelemetry")
-        complaints.addHandler(_Complaints())
+        complaints.addHandler(_Complaints(complain))
         complaints.propagate = False
         base = endpoint.rstrip("/") or None  # None: the exporters look at OTEL_* variables
         resource = Resource.create(_service())
         self._spans = Spans(resource)
         self.exporter: SpanExporter = OTLPSpanExporter(endpoint=base and f"{base}/v1/traces")
         reader = PeriodicExportingMetricReader(OTLPMetricExporter(endpoint=base and f"{base}/v1/metrics"))
-        self._meters = MeterProvider([reader], resource)
+        self._meters = MeterProvider([reader], resource, shutdown_on_exit=False)
         self._metrics = Metrics(self._meters, figures)
 
     def send(self, records: Sequence[Record]) -> None:
@@ -94,7 +95,7 @@ class Spans(SpanProcessor):
     """Makes spans of requests, and keeps those that are to be sent."""
 
     def __init__(self, resource: Resource) -> None:
-        provider = TracerProvider(resource=resource)
+        provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         provider.add_span_processor(self)
         self._tracer = provider.get_tracer("faucet", __version__)
         self._ended: list[ReadableSpan] = []
@@ -203,12 +204,13 @@ def _observed(figures: Callable[[], Figures], place: int) -> Callable[[CallbackO
 class _Complaints(logging.Handler):
     """Passes on what OpenTelemetry complains of, once in a while."""
 
-    def __init__(self) -> None:
+    def __init__(self, complain: Callable[[str], None]) -> None:
         super().__init__(logging.WARNING)
+        self._complain = complain
         self._not_before = 0.0
 
     def emit(self, record: logging.LogRecord) -> None:
         """Called by logging."""
         if time.monotonic() >= self._not_before:
             self._not_before = time.monotonic() + COMPLAINT_SECONDS
-            logging.getLogger("faucet").warning("OpenTelemetry: %s", record.getMessage())
+            self._complain(record.getMessage())

@@ -7,6 +7,7 @@ import contextlib
 import importlib.util
 import logging
 import threading
+import traceback
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING
@@ -86,20 +87,12 @@ class Telemetry:
         """Send, as long as the block runs."""
         loop = asyncio.get_running_loop()
         ended = loop.create_future()
-        thread = threading.Thread(target=self._run, args=(loop, ended), name="faucet-otel", daemon=True)
-        thread.start()
-        timer = loop.call_soon(lambda: None)
-
-        def look() -> None:
-            nonlocal timer
-            self.figures = pool.dispatcher.waiting, pool.dispatcher.locked, pool.dispatcher.size
-            timer = loop.call_later(FIGURES_SECONDS, look)
-
-        look()
+        threading.Thread(target=self._run, args=(loop, ended), name="faucet-otel", daemon=True).start()
+        self._look(loop, pool)
         try:
             yield
         finally:
-            timer.cancel()
+            self._timer.cancel()
             self._stopping.set()
             with contextlib.suppress(TimeoutError):
                 async with pauses.timeout(END_SECONDS):
@@ -107,18 +100,28 @@ class Telemetry:
             if self.dropped:
                 _log.warning("OpenTelemetry: %d requests were not sent, since the collector was too slow", self.dropped)
 
+    def _look(self, loop: asyncio.AbstractEventLoop, pool: Pool) -> None:
+        self.figures = pool.dispatcher.waiting, pool.dispatcher.locked, pool.dispatcher.size
+        self._timer = loop.call_later(FIGURES_SECONDS, self._look, loop, pool)
+
     def _run(self, loop: asyncio.AbstractEventLoop, ended: asyncio.Future[None]) -> None:
+        """Run in the thread. Only the loop's own thread may write to the log."""
+
+        def complain(text: str) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the service has ended
+                loop.call_soon_threadsafe(_log.warning, "OpenTelemetry: %s", text)
+
         try:
             from faucet.otel.sender import Sender
 
-            sender = Sender(self._endpoint, lambda: self.figures)
+            sender = Sender(self._endpoint, lambda: self.figures, complain)
             while not self._stopping.wait(SEND_SECONDS):
                 self._send(sender)
             self._send(sender)
             sender.close()
         except Exception:  # a bug there must not end the service, nor be silent
-            _log.exception("OpenTelemetry: telemetry has ended")
-        with contextlib.suppress(RuntimeError):  # the loop may be closed: nobody waits for the end any more
+            complain(f"nothing is sent any more: {traceback.format_exc()}")
+        with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(ended.set_result, None)
 
     def _send(self, sender: Sender) -> None:

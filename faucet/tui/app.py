@@ -335,12 +335,9 @@ class Monitor(Noticing):
         if name is not None:
             self.show_worker(name)
 
-    def show_worker(self, name: str) -> None:
-        """Show the details of a worker."""
-        self._show_worker(name)
-
     @work(group="details", exclusive=True)
-    async def _show_worker(self, name: str) -> None:
+    async def open_worker(self, name: str) -> None:
+        """Show the details of a worker, until the screen is closed."""
         actions = [(action, title) for action, title in ON_A_WORKER if self.check_action(action, ())]
         screen = WorkerScreen(
             name, partial(self.feed.ask, "details", worker=name), actions, self._usage_text, self.plain

@@ -12,6 +12,7 @@ from faucet.status.snapshot import HistoryRow
 from faucet.tui.heat import SPANS, step_of
 from faucet.tui.heat_view import HeatView
 from faucet.tui.ranking import Ranking
+from faucet.tui.replay import Player
 
 HISTORY_SECONDS = 2.0
 """Seconds between two requests for the history, while it is shown."""
@@ -41,21 +42,18 @@ class HistoryRows:
         """Return when the newest row begins; 0 without any. It may not be over."""
         return max(self._rows.get(step, ()), default=0.0)
 
-    def clear(self) -> None:
-        """Forget all rows: another service may have come."""
-        self._rows.clear()
-
 
 class Heating(Ranking):
     """The heat maps."""
 
+    player: Player | None
     history: HistoryRows
     forecast = ""
     """What other numbers of workers would change, as a sentence."""
 
     def fetch_history(self) -> None:
-        """Ask for what is new in the history, if it is shown."""
-        if self.tab == "heat" and not self.paused:
+        """Ask for what is new in the history, if it is shown: also of the time before the moment that is shown."""
+        if self.tab == "heat" and not (self.paused and self.player is None):
             self.run_worker(self._fetch_history(), group="history", exclusive=True, exit_on_error=False)
 
     async def _fetch_history(self) -> None:

@@ -29,7 +29,7 @@ class Queueing(Leaving):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Called by Textual: whether an action is available."""
         if action == "cancel":
-            return self.tab == "queue" and not self.read_only
+            return self.tab == "queue" and not self.read_only and self.player is None
         return super().check_action(action, parameters)
 
     def _outlook(self) -> Outlook | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from typing import Any
 
 from faucet.control.protocol import ProtocolError, decode
 from faucet.control.recording import Recording, time_of
@@ -11,7 +12,7 @@ from faucet.proxy.stats import Record
 from faucet.status.endpoints import Endpoints
 from faucet.status.history import heat_of
 from faucet.status.quantiles import quantile_of
-from faucet.status.snapshot import EndpointRow, HistoryRow, RequestRow
+from faucet.status.snapshot import EndpointRow, HistoryRow, LogRow, RequestRow
 from faucet.tui.model import Model
 
 BACK = 120.0
@@ -80,6 +81,12 @@ class Player:
         if "snapshot" in message and not message.get("keyframe"):
             self.model.forget()  # another connection: all its lines come again
         self.model.apply(message)
+
+
+def lines_of(model: Model, worker: str, since: float, until: float, last: int) -> list[dict[str, Any]]:
+    """Return the latest lines about a worker between two moments, as the service answers."""
+    rows = [row for row in model.log if isinstance(row, LogRow) and row.worker == worker and since <= row.when <= until]
+    return [row._asdict() for row in rows[-last:]]
 
 
 def requests_of(model: Model, since: float) -> list[RequestRow]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual import on
 from textual.binding import Binding, BindingType
@@ -114,11 +114,15 @@ class Spanning(Acting):
     def show_item(self, item: object) -> None:
         """Show the details of a request, a line or an event."""
         if isinstance(item, RequestRow):
-            self.push_screen(RequestScreen(item, self.model, self.feed.ask, self.plain))
+            self.push_screen(RequestScreen(item, self.model, self.ask, self.plain))
         elif isinstance(item, LogRow):
             self.push_screen(TextScreen(clock(item.when), visible(item.text)))
         elif isinstance(item, WorkerRow):
             self.show_worker(item.name)
+
+    async def ask(self, do: str, **arguments: Any) -> Any:
+        """Ask the service. Raises Refusal, NoRuntime."""
+        return await self.feed.ask(do, **arguments)
 
     @property
     def chosen(self) -> object:
@@ -155,4 +159,8 @@ class Spanning(Acting):
 
     def show_worker(self, name: str) -> None:
         """Show the details of a worker."""
+        self.open_worker(name)
+
+    def open_worker(self, name: str) -> object:
+        """Show the details of a worker, until the screen is closed."""
         raise NotImplementedError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from time import monotonic
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual import on
 from textual.binding import Binding, BindingType
@@ -14,7 +14,7 @@ from faucet.tui.heat_tab import HistoryRows
 from faucet.tui.heat_view import HeatView
 from faucet.tui.lane_view import LaneView
 from faucet.tui.lines import LineView
-from faucet.tui.replay import BACK, Player, endpoints_of, history_of, requests_of
+from faucet.tui.replay import BACK, Player, endpoints_of, history_of, lines_of, requests_of
 from faucet.tui.replay_feed import ReplayFeed
 from faucet.tui.spans import LIMITED
 from faucet.tui.time_line import TimeLine
@@ -48,7 +48,7 @@ class Travelling(Forecasting):
     player: Player | None = None
     """The past that is shown; None: what is."""
     _played: float | None = None
-    _endpoints_until = _foretold = -1.0
+    _endpoints_until = -1.0
 
     @property
     def replaying(self) -> bool:
@@ -71,6 +71,19 @@ class Travelling(Forecasting):
             self._show_model(None, anew=self.player is not None)
         self.refresh_bindings()
         self.draw()
+
+    async def ask(self, do: str, **arguments: Any) -> Any:
+        """Ask the service; in the past, what was recorded. Raises Refusal, NoRuntime."""
+        if self.player is not None and do == "logs":
+            return lines_of(self.player.model, **arguments)
+        return await super().ask(do, **arguments)
+
+    def show_worker(self, name: str) -> None:
+        """Show the details of a worker, which are not recorded."""
+        if self.player is None:
+            super().show_worker(name)
+        else:
+            self.notify("the details of a worker are not recorded", severity="warning", timeout=3)
 
     def action_arrow(self, by: int) -> None:
         """Go back in time, or on."""
@@ -156,8 +169,6 @@ class Travelling(Forecasting):
             step = step_of(self.behind.query_one(HeatView).span)
             self.history = HistoryRows()
             self.history.add(step, [list(row) for row in history_of(requests_of(player.model, 0.0), step)])
-        if self.tab == "heat" and self.paused and self._foretold != player.at:
-            self._foretold = player.at
             self.run_worker(self._foretell_past(), group="history", exclusive=True, exit_on_error=False)
 
     async def _foretell_past(self) -> None:

@@ -19,6 +19,9 @@ from faucet.tui.what_if import Outcome, forecast_text, outcomes, sentence
 BACK = 300.0
 """Seconds of requests that are tried."""
 
+FRESH = 10.0
+"""Seconds for which the sentence below the heat maps is not renewed."""
+
 SERVING = ("ready", "busy")
 
 
@@ -35,6 +38,8 @@ class Forecasting(Heating):
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("W", "what_if", "What if", id="what-if", show=False)]
 
+    _foretold = 0.0  # the time of the model that the sentence is of
+
     async def _outcomes(self) -> Sequence[Outcome]:
         """Try the known requests with other numbers of workers; in a thread, since it may take a tenth of a second."""
         model = self.model
@@ -43,7 +48,11 @@ class Forecasting(Heating):
         return await asyncio.to_thread(outcomes, known_requests(model, model.now()), workers, limit)
 
     async def foretell(self) -> None:
-        """Renew the sentence below the heat maps."""
+        """Renew the sentence below the heat maps, if it is of another time."""
+        now = self.model.now()
+        if abs(now - self._foretold) < FRESH:
+            return
+        self._foretold = now
         self.forecast = sentence(await self._outcomes(), self.plain)
 
     @on(HeatView.AskedWhatIf)

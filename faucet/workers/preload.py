@@ -103,8 +103,11 @@ class Preload:
             return error
         finally:
             self._loading = None
-        self._use(template)
-        return template
+        if self._current is not None and self._current.alive:  # there is one again meanwhile
+            await self._end(template)
+        else:
+            self._use(template)
+        return self._current or template
 
     async def _load(self) -> Template:
         """Return a new template. Raises TemplateError or OSError."""
@@ -195,8 +198,10 @@ class Preload:
             yield
         except BaseException:
             if old is not None and old.alive:
+                others = {new, self._current or new}  # the new one may have ended, and another be there in its place
                 self._use(old)
-                await self._end(new)
+                for other in others:
+                    await self._end(other)
             raise
         if old is not None and old is not self._current and old in self._all:
             await self._end(old)

@@ -93,7 +93,7 @@ async def measure(directory: Path, *options: str) -> Figures:
         for _ in range(WORKERS):
             await fetch(service.port, "/gc")  # free workers are taken in turn
         collected = pss(service)
-        back = statistics.median([await kill_one(service) for _ in range(KILLS)])
+        back = statistics.median([await kill(service, number) for number in range(1, KILLS + 1)])
         client = await Client.connect(socket_path(service.port))
         before = monotonic()
         await client.ask("rolling-restart", wait=True, patience=None)
@@ -104,11 +104,10 @@ async def measure(directory: Path, *options: str) -> Figures:
         service.close()
 
 
-async def kill_one(service: Faucet) -> float:
-    """Kill a worker that is idle."""
-    number, pid = next(iter(service.worker_pids.items()))
+async def kill(service: Faucet, number: int) -> float:
+    """Kill a worker, for the first time: after another one it would not be started again at once."""
     before = monotonic()
-    os.kill(pid, signal.SIGKILL)
+    os.kill(service.worker_pids[number], signal.SIGKILL)
     await asyncio.to_thread(service.wait_line, rf"worker {number}: ready on port", 300)
     return monotonic() - before
 

@@ -72,7 +72,7 @@ class Pty:
             while part := os.read(self.master, 1 << 16):
                 self.screen += part
 
-    def wait(self, text: str, seconds: float = 20) -> None:
+    def wait(self, text: str, seconds: float = 60) -> None:
         """Wait until `text` was drawn."""
         deadline = monotonic() + seconds
         while text.encode() not in self.screen:

@@ -47,7 +47,7 @@ async def test_too_many_failed_starts_and_a_restart_by_hand(faucet: Start, tmp_p
         code, body = await fetch(service.port, "/")
         assert (code, b"No worker can be started" in body) == (503, True)
         assert await client.ask("health") == {
-            "state": "failing", "ready": 0, "workers": 1, "waiting": 0, "asleep": False,
+            "state": "failing", "ready": 0, "workers": 1, "waiting": 0, "asleep": False, "good": False,
         }  # fmt: skip
         broken.unlink()
         assert await client.ask("restart", worker="1") == "worker 1 is started at once"

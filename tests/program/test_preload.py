@@ -23,7 +23,7 @@ from faucet.control.client import Refusal
 from faucet.workers.kin import read_process, scan
 from tests.support.family import wait_reaped
 from tests.support.load import Load, fetch
-from tests.support.running import Faucet, is_alive, python_worker, wait_gone
+from tests.support.running import Faucet, is_alive, wait_gone
 from tests.support.status import control, until
 
 pytestmark = [
@@ -102,7 +102,8 @@ async def test_workers_are_as_any_others(faucet: Start, tmp_path: Path, temporar
         assert Path(one["tempdir"]).parent.name.startswith(f"worker-{one['id']}-")
         assert int(one["port"]) in {c.laddr.port for c in psutil.Process(one["pid"]).net_connections()}
         assert f"worker {one['id']} out | opened in {one['pid']}" in service.output
-        assert not [link for link in links(one["pid"]) if link in links(template_pid(service)) and "pipe" in link][4:]
+        shared = {link for link in links(one["pid"]) if link.startswith("pipe:")} & set(links(template_pid(service)))
+        assert len(shared) <= 2, "the two of the package later: no order, report or output of the template's"
     assert first["child"] != second["child"], "what they start has marks of their own"
     async with control(service) as client:
         await client.ask("restart", worker="1")
@@ -217,7 +218,7 @@ async def test_what_must_not_be_shared_is_refused_with_its_name(faucet: Start, t
         "faucet.on_fork",
     ):  # fmt: skip
         assert name in service.output
-    assert service.output.count("has started") <= 2 + 2, "there is no other try"
+    assert service.output.count("the API cannot be preloaded") <= 3, "each worker says so, and the end: no other try"
 
 
 async def test_a_fixed_port_is_refused(faucet: Start, tmp_path: Path) -> None:
@@ -225,12 +226,6 @@ async def test_a_fixed_port_is_refused(faucet: Start, tmp_path: Path) -> None:
     service = faucet("--preload", "-w", "1")
     assert await asyncio.to_thread(service.wait_exit) == 1
     assert "the API cannot be preloaded: it listens on port 8123, which is fixed" in service.output
-
-
-def test_another_program_is_refused(faucet: Start) -> None:
-    service = faucet("--preload", "--command", python_worker("echo"))
-    assert service.wait_exit() == 1
-    assert "--preload is for APIs in R that Faucet starts itself" in service.output
 
 
 @pytest.mark.slow
@@ -255,7 +250,7 @@ async def test_workers_and_templates_are_killed_under_load(faucet: Start, tmp_pa
 
     customers = [asyncio.ensure_future(customer(number)) for number in range(6)]
     deaths = 0
-    for _ in range(25):
+    for _ in range(12):
         await asyncio.sleep(source.uniform(0.05, 0.3))
         victims = [template_pid(service), *service.worker_pids.values()]
         with contextlib.suppress(ProcessLookupError):

@@ -200,7 +200,7 @@ class Chaos:
     async def check_limit(self) -> None:
         """No more POSTs hold locks than may, and no worker stays free while a request may run.
 
-        A worker that was killed a moment ago is still called ready: so it is looked at twice.
+        A worker that was killed a moment ago is called ready until its exit is known: so it is looked at twice.
         """
         status = await self.client.ask("status", patience=30)
         limit = status["limits"][0]
@@ -208,7 +208,7 @@ class Chaos:
         if posts > POSTS_AT_ONCE or posts != limit["locked"]:
             self.tally.wrong.append(f"{posts} POSTs held locks, and {limit}")
         if wrong := free_and_waiting(status):
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(1.0)
             still = free_and_waiting(await self.client.ask("status", patience=30))
             self.tally.wrong += [f"a worker was free, and a request waited: {pair}" for pair in wrong & still]
 

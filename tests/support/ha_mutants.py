@@ -12,12 +12,12 @@ import pytest
 from faucet.ha import member as member_module
 from faucet.ha.decisions import Decision
 from faucet.ha.election import Election
-from faucet.ha.forwarding import Forwarding
 from faucet.ha.member import Member
 from faucet.ha.promises import Promises
 from faucet.ha.quarantine import Quarantine
 from faucet.ha.record import Lease, Record
 from faucet.ha.term import Term
+from tests.support.ha_forwarding import Forwarding
 from tests.support.ha_node import TIMING, Node
 
 Patch = pytest.MonkeyPatch

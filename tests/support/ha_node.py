@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 from faucet.ha.decisions import AskAll, Began, Decision, Ended, Read, Write
 from faucet.ha.election import Election
-from faucet.ha.forwarding import Forwarding
 from faucet.ha.member import Member
 from faucet.ha.messages import Ask, Freed, Promise, Refusal, Stopped
 from faucet.ha.record import Identity
 from faucet.ha.timing import Timing
 from faucet.proxy.locks import Dispatcher, Lease
+from tests.support.ha_forwarding import Forwarding
 from tests.support.ha_world import FASTEST, QUARANTINE, SLOWEST, Api, Pod, Request, Violation, World
 
 TIMING = Timing(outage_limit=20.0)

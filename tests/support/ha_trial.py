@@ -203,10 +203,11 @@ class Trial:
         await self.clients.settle()
         twice = sum(len(overlaps(pod.history)) for pod in self.pods)
         failures = dict(self.clients.failures)
-        good = not twice and all(map(allowed, failures)) and self.clients.worst <= longest
+        good = not twice and all(map(allowed, failures)) and self.clients.worst[0] <= longest
+        seconds, which = self.clients.worst
         print(
             f"{'ok  ' if good else 'FAIL'} {name:17} {took:5.1f} s: {self.clients.served} served, "
-            f"failed {failures or 0}, longest {self.clients.worst:.2f} s, twice in one pod {twice}", flush=True,
+            f"failed {failures or 0}, longest {seconds:.2f} s ({which}), twice in one pod {twice}", flush=True,
         )  # fmt: skip
         return good
 

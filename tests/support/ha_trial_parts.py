@@ -67,7 +67,8 @@ class Clients:
     targets: list[str] = field(default_factory=list)
     failures: Counter[str] = field(default_factory=Counter)
     served: int = 0
-    worst: float = 0.0
+    worst: tuple[float, str] = (0.0, "")
+    """Seconds, and which request it was."""
     _number: int = 0
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -93,7 +94,7 @@ class Clients:
         outcome = await self._outcome(method, number, random.choice(self.targets))
         if outcome == "200":
             self.served += 1
-            self.worst = max(self.worst, time.monotonic() - began)
+            self.worst = max(self.worst, (time.monotonic() - began, f"/{number}"))
         else:
             self.failures[f"{method} {outcome}"] += 1
 
@@ -114,4 +115,4 @@ class Clients:
     def begin(self) -> None:
         """Count anew."""
         self.failures.clear()
-        self.served, self.worst = 0, 0.0
+        self.served, self.worst = 0, (0.0, "")

@@ -76,7 +76,7 @@ class Terminal:
         """The pid of the shell."""
         return int(self._tmux("display-message", "-t", "t", "-p", "#{pane_pid}"))
 
-    def wait(self, *texts: str, seconds: float = 20) -> str:
+    def wait(self, *texts: str, seconds: float = 60) -> str:
         """Wait until all of `texts` are to be seen; the screen then."""
         deadline = monotonic() + seconds
         while True:
@@ -87,7 +87,7 @@ class Terminal:
                 raise AssertionError(f"{texts} did not come:\n{screen}")
             Event().wait(0.05)
 
-    def wait_without(self, text: str, seconds: float = 20) -> str:
+    def wait_without(self, text: str, seconds: float = 60) -> str:
         """Wait until `text` is gone; the screen then."""
         deadline = monotonic() + seconds
         while text in (screen := self.screen):

@@ -85,8 +85,8 @@ class Slices:
             async with aclosing(self._source.watch(path)) as lines:
                 async for line in lines:
                     self._watched = True
-                    if self._set.apply(parse_object(line)):
-                        yield self._answer()
+                    self._set.apply(parse_object(line))
+                    yield self._answer()  # a bookmark, too: what is known is known to be so now
         except OSError:
             self._watched = True  # it broke, so it was there
             raise

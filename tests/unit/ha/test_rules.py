@@ -8,13 +8,13 @@ import pytest
 
 from faucet.ha.decisions import AskAll, Began, Ended, Read, Reply, Write
 from faucet.ha.election import Election
-from faucet.ha.forwarding import Forwarding
 from faucet.ha.member import Member
 from faucet.ha.messages import Ask, Freed, Promise, Refusal, Stopped
 from faucet.ha.promises import Promises
 from faucet.ha.quarantine import Quarantine, quarantine_seconds
 from faucet.ha.record import Identity, Lease, Record
 from faucet.ha.timing import Timing
+from tests.support.ha_forwarding import Forwarding
 
 A, B = Identity("a", "uid-a", "boot-a"), Identity("b", "uid-b", "boot-b")
 

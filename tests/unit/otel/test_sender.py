@@ -98,7 +98,7 @@ def test_of_very_many_requests_only_some_are_traced(monkeypatch: pytest.MonkeyPa
             self.messages.append(len(spans))
             return super().export(spans)
 
-    sender, kept = Sender("http://127.0.0.1:9", lambda: (0, 0, 0)), Kept()
+    sender, kept = Sender("http://127.0.0.1:9", lambda: (0, 0, 0), print), Kept()
     sender.exporter.shutdown()
     sender.exporter = kept
     sender.send([record(waited=0.0)] * (2 * MOST_TRACED + 1))

@@ -14,6 +14,7 @@ from faucet.status.snapshot import LogRow, RequestRow
 from faucet.tui.app import Monitor
 from faucet.tui.model import Model
 from faucet.tui.replay import Player, endpoints_of, history_of, requests_of
+from faucet.tui.request_screen import RequestScreen
 from faucet.tui.time_line import TimeLine
 from tests.support.goldens import compare
 from tests.support.screen import Open, keys, redrawn, screen_text
@@ -146,7 +147,18 @@ async def test_pause_goes_back_and_space_comes_back(opened: Open) -> None:
         await pilot.pause()
         assert app.model.totals is not None
         assert app.model.totals.waiting == 139
-        await keys(app, pilot, "home")
+        runtime.asked.clear()
+        app.show_item(request(NOW + 138.95))
+        await pilot.pause()
+        assert isinstance(app.screen, RequestScreen)
+        assert "line 139" in screen_text(app)
+        assert not app.check_action("travel", ())
+        await keys(app, pilot, "escape")
+        app.show_worker("1")
+        await keys(app, pilot, "3")
+        assert not app.check_action("cancel", ())
+        assert runtime.asked == []
+        await keys(app, pilot, "1", "home")
         assert app.player.at == NOW
         await keys(app, pilot, "end", "2")
         assert app.player.at == NOW + 201

@@ -110,6 +110,23 @@ async def test_if_the_body_fails_the_old_one_is_back(templates: type[FakeTemplat
     assert [template.alive for template in templates.made] == [True, False]
 
 
+async def test_if_the_new_one_has_ended_and_the_body_fails_only_the_old_one_is_left(
+    templates: type[FakeTemplate],
+) -> None:
+    one = new()
+    await one.template()
+    roll = one.renewed()
+    await roll.__aenter__()
+    templates.made[1].process.exited.set_result(-9)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert one.pid == 3
+    error = ValueError("a worker's replacement fails")
+    assert not await roll.__aexit__(ValueError, error, None)
+    assert one.pid == 1
+    assert [template.alive for template in templates.made] == [True, False, False]
+
+
 async def test_if_the_new_one_fails_nothing_changes(templates: type[FakeTemplate]) -> None:
     one = new()
     await one.template()
