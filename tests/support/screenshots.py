@@ -170,7 +170,7 @@ SCENES: dict[str, tuple[tuple[int, int], str, float, int, Scene]] = {
     "kill": ((100, 30), "textual-dark", 0.4, 8, killing),
     "crash": ((120, 24), "textual-dark", 0.2, 6, crash),
     "replay": ((120, 26), "textual-dark", 0.3, 6, replay),
-    "what-if": ((120, 30), "textual-dark", 0.5, 8, what_if),
+    "what-if": ((100, 20), "textual-dark", 0.5, 8, what_if),
     "wide": ((200, 50), "textual-dark", 0.2, 5, lanes),
     "tiny": ((50, 12), "textual-dark", 0.4, 10, nothing),
     "light": ((120, 36), "textual-light", 0.12, 8, main_view),
@@ -286,7 +286,8 @@ def main() -> None:
         api = Path(runtime) / "srv/sales"
         api.mkdir(parents=True)
         shutil.copy(ROOT / "tests/support/screenshots_api.R", api / "plumber.R")
-        with peers.faucet("Faucet", peers.consecutive_ports(WORKERS), "--dir", str(api)) as running:
+        words = ("--dir", str(api), "--queue-timeout", "20s")
+        with peers.faucet("Faucet", peers.consecutive_ports(WORKERS), *words) as running:
             for name in sys.argv[1:] or (*SCENES, *OTHERS):
                 print(name, flush=True)
                 asyncio.run(OTHERS[name](running.port) if name in OTHERS else take(name, running.port))
