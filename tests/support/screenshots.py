@@ -113,6 +113,12 @@ async def lanes(app: Monitor, pilot: Pilot[str], port: int) -> None:
     await pilot.press("left", "left")
 
 
+async def beside(app: Monitor, pilot: Pilot[str], port: int) -> None:
+    """The lanes beside the table, with a worker that is killed."""
+    await pilot.press("down", "K")
+    await pilot.pause(40)
+
+
 async def endpoints(app: Monitor, pilot: Pilot[str], port: int) -> None:
     """Which endpoints take the workers' time."""
     await pilot.press("6")
@@ -171,7 +177,7 @@ SCENES: dict[str, tuple[tuple[int, int], str, float, int, Scene]] = {
     "crash": ((120, 24), "textual-dark", 0.2, 6, crash),
     "replay": ((120, 26), "textual-dark", 0.3, 6, replay),
     "what-if": ((100, 20), "textual-dark", 0.5, 8, what_if),
-    "wide": ((200, 50), "textual-dark", 0.2, 5, lanes),
+    "wide": ((200, 36), "textual-dark", 0.3, 6, beside),
     "tiny": ((50, 12), "textual-dark", 0.4, 10, nothing),
     "light": ((120, 36), "textual-light", 0.12, 8, main_view),
     "heat": ((120, 36), "textual-dark", 0.4, 8, heat),
