@@ -225,12 +225,29 @@ async def all_services(port: int) -> None:
     """`faucet top`: this service, two that are not there, and one that does not answer."""
     load = Load(port)
     load.start(8, 0.3)
-    app = HostsApp([Host(HERE), cast("Host", Elsewhere())], Order("host"))
+    app = HostsApp([Nearby(HERE), cast("Host", Elsewhere())], Order("host"))
     async with app.run_test(size=(120, 12)) as pilot:
         await pilot.pause(6)
         app.save_screenshot("top.svg", str(PLACE))
     await load.stop()
     convert("top")
+
+
+class Nearby(Host):
+    """This machine, its directories as they would be on a server."""
+
+    async def look(self) -> list[Found]:
+        """See Host."""
+        return [shown_elsewhere(each) for each in await super().look()]
+
+
+def shown_elsewhere(found: Found) -> Found:
+    """Return a service with the directory that it would have on a server."""
+    if found.summary is None:
+        return found
+    service = found.summary.service
+    title = re.sub(r"/tmp/fct-\w+/srv", "/srv", service.title)
+    return found._replace(summary=found.summary._replace(service=service._replace(title=title)))
 
 
 class Elsewhere:
