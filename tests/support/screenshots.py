@@ -97,7 +97,7 @@ async def details(app: Monitor, pilot: Pilot[str], port: int) -> None:
 
 async def filtered(app: Monitor, pilot: Pilot[str], port: int) -> None:
     """Only some lines."""
-    await pilot.press("1", "slash", *"report.*[3-6]", "enter")
+    await pilot.press("1", "slash", *"pages=[4-6]", "enter")
 
 
 async def rolling(app: Monitor, pilot: Pilot[str], port: int) -> None:
