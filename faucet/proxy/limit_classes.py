@@ -83,10 +83,11 @@ def why_full(kind: RequestClass[Any]) -> str:
 
 def why_expired(kind: RequestClass[Any]) -> str:
     """Return why a request of this class has waited too long, as a sentence for its client."""
-    within = f"within {kind.queue_timeout or 0:g} s"
+    seconds = f"{kind.queue_timeout or 0:g} s"
     if kind.has_room:
-        return f"No worker became free {within}."
-    return f"No other request for {kind.name} ended {within}; at most {kind.at_once:g} may be served at once (--limit)."
+        return f"No worker became free within {seconds}."
+    most = f"at most {kind.at_once:g} may be served at once (--limit)"
+    return f"No other request for {kind.name} ended within {seconds}; {most}."
 
 
 class ClassTimeouts(Timeouts[Item]):

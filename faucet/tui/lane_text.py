@@ -7,7 +7,7 @@ from math import inf
 
 from faucet.status.columns import format_age
 from faucet.status.format import clock
-from faucet.status.snapshot import RequestRow
+from faucet.status.snapshot import RequestRow, WorkerRow
 from faucet.text import visible
 from faucet.tui.holds import Hold, Mark
 from faucet.units import format_duration
@@ -39,6 +39,13 @@ def axis_text(first: int, width: int, step: float) -> str:
     if width >= 4:
         cells[-3:] = "now"
     return "".join(cells)
+
+
+def now_text(hold: Hold) -> str:
+    """Return what holds a lock now, its age first: that is not to be cut where there is little room."""
+    request = hold.item.request if isinstance(hold.item, WorkerRow) else ""
+    gone = ", for nobody" if hold.left < hold.end else ""
+    return f"{format_age(hold.end - hold.start):>6} {visible(request)}{gone}"
 
 
 def describe_item(item: Hold | Mark, now: float) -> str:

@@ -17,7 +17,7 @@ from faucet.status.format import format_span
 from faucet.status.history import WINDOW
 from faucet.status.snapshot import LogRow, RequestRow, WorkerRow
 from faucet.tui.holds import SAME_START, Hold, Holds, Mark, lane_of
-from faucet.tui.lane_text import axis_text, describe_item, label_of
+from faucet.tui.lane_text import axis_text, describe_item, label_of, now_text
 from faucet.tui.lanes import LaneCell, Lanes, glyph, phase
 from faucet.tui.paint import LANES, PAINTS, fit, strip_of
 
@@ -197,7 +197,7 @@ class LaneView(Widget, can_focus=True):
         parts: list[Part] = [(label, "strong" if chosen else "title")]
         parts += [("".join(text for text, _ in run), paint) for paint, run in groupby(cells, lambda cell: cell[1])]
         now = next((hold for hold in reversed(held) if hold.worker == lane_of(name)), None)
-        return [*parts, (f" {describe_item(now, self._now)}" if now is not None else "", "dim")]
+        return [*parts, (fit(f" {now_text(now)}", NOW_WIDTH, plain=self._plain) if now is not None else "", "dim")]
 
     def _cell(self, cell: LaneCell | None, index: int) -> Part:
         if cell is None:

@@ -97,7 +97,7 @@ async def details(app: Monitor, pilot: Pilot[str], port: int) -> None:
 
 async def filtered(app: Monitor, pilot: Pilot[str], port: int) -> None:
     """Only some lines."""
-    await pilot.press("1", "slash", *"report.*[3-6]", "enter")
+    await pilot.press("1", "slash", *"pages=[4-6]", "enter")
 
 
 async def rolling(app: Monitor, pilot: Pilot[str], port: int) -> None:
@@ -111,6 +111,12 @@ async def lanes(app: Monitor, pilot: Pilot[str], port: int) -> None:
     await pilot.press("5", "down", "K")
     await pilot.pause(40)
     await pilot.press("left", "left")
+
+
+async def beside(app: Monitor, pilot: Pilot[str], port: int) -> None:
+    """The lanes beside the table, with a worker that is killed."""
+    await pilot.press("down", "K")
+    await pilot.pause(40)
 
 
 async def endpoints(app: Monitor, pilot: Pilot[str], port: int) -> None:
@@ -170,8 +176,8 @@ SCENES: dict[str, tuple[tuple[int, int], str, float, int, Scene]] = {
     "kill": ((100, 30), "textual-dark", 0.4, 8, killing),
     "crash": ((120, 24), "textual-dark", 0.2, 6, crash),
     "replay": ((120, 26), "textual-dark", 0.3, 6, replay),
-    "what-if": ((120, 30), "textual-dark", 0.5, 8, what_if),
-    "wide": ((200, 50), "textual-dark", 0.2, 5, lanes),
+    "what-if": ((100, 20), "textual-dark", 0.5, 8, what_if),
+    "wide": ((200, 36), "textual-dark", 0.3, 6, beside),
     "tiny": ((50, 12), "textual-dark", 0.4, 10, nothing),
     "light": ((120, 36), "textual-light", 0.12, 8, main_view),
     "heat": ((120, 36), "textual-dark", 0.4, 8, heat),
@@ -219,12 +225,29 @@ async def all_services(port: int) -> None:
     """`faucet top`: this service, two that are not there, and one that does not answer."""
     load = Load(port)
     load.start(8, 0.3)
-    app = HostsApp([Host(HERE), cast("Host", Elsewhere())], Order("host"))
+    app = HostsApp([Nearby(HERE), cast("Host", Elsewhere())], Order("host"))
     async with app.run_test(size=(120, 12)) as pilot:
         await pilot.pause(6)
         app.save_screenshot("top.svg", str(PLACE))
     await load.stop()
     convert("top")
+
+
+class Nearby(Host):
+    """This machine, its directories as they would be on a server."""
+
+    async def look(self) -> list[Found]:
+        """See Host."""
+        return [shown_elsewhere(each) for each in await super().look()]
+
+
+def shown_elsewhere(found: Found) -> Found:
+    """Return a service with the directory that it would have on a server."""
+    if found.summary is None:
+        return found
+    service = found.summary.service
+    title = re.sub(r"/tmp/fct-\w+/srv", "/srv", service.title)
+    return found._replace(summary=found.summary._replace(service=service._replace(title=title)))
 
 
 class Elsewhere:
@@ -286,7 +309,8 @@ def main() -> None:
         api = Path(runtime) / "srv/sales"
         api.mkdir(parents=True)
         shutil.copy(ROOT / "tests/support/screenshots_api.R", api / "plumber.R")
-        with peers.faucet("Faucet", peers.consecutive_ports(WORKERS), "--dir", str(api)) as running:
+        words = ("--dir", str(api), "--queue-timeout", "20s")
+        with peers.faucet("Faucet", peers.consecutive_ports(WORKERS), *words) as running:
             for name in sys.argv[1:] or (*SCENES, *OTHERS):
                 print(name, flush=True)
                 asyncio.run(OTHERS[name](running.port) if name in OTHERS else take(name, running.port))
