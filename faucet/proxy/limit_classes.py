@@ -86,7 +86,8 @@ def why_expired(kind: RequestClass[Any]) -> str:
     seconds = f"{kind.queue_timeout or 0:g} s"
     if kind.has_room:
         return f"No worker became free within {seconds}."
-    return f"No other request for {kind.name} ended within {seconds}; at most {kind.at_once:g} may be served at once (--limit)."
+    most = f"at most {kind.at_once:g} may be served at once (--limit)"
+    return f"No other request for {kind.name} ended within {seconds}; {most}."
 
 
 class ClassTimeouts(Timeouts[Item]):
