@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-PROTOCOL = 8
+PROTOCOL = 9
 """Version of the protocol; both sides must have the same. It changes with every field of `faucet.status.snapshot`."""
 
 COMMAND_LIMIT = 64 * 1024

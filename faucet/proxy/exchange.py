@@ -31,6 +31,8 @@ _READING, _QUEUED, _CONNECTING, _ACTIVE, _DONE = Phase  # a global is found fast
 HALF_CLOSED = "the client had ended its sending side, and may not have read this"
 """Noted beside the status where nobody can tell a client that half-closed from one that hung up."""
 
+TOO_MANY_WEBSOCKETS = "As many WebSockets are open to this worker as may be (--max-websockets)."
+
 _NO_LOSS = Loss(fresh=True, begun=False)
 
 
@@ -137,10 +139,19 @@ class Exchange(Holder):
             if client is not None:
                 client.cut_off()
             return
+        if self.head.websocket and self._has_too_many(lease.worker):
+            self.lease = None
+            self.pool.release(lease)
+            self.pool.refuse(self, "websockets", TOO_MANY_WEBSOCKETS)
+            return
         super().granted(lease)
         self.phase = _CONNECTING
         self.pool.requests.touch(self)
         lease.worker.begin(self)
+
+    def _has_too_many(self, worker: Upstream) -> bool:
+        most = self.pool.settings.max_websockets
+        return 0 < most <= worker.tunnels and not worker.queues
 
     def has_to_wait(self) -> None:
         """See Holder."""

@@ -66,6 +66,8 @@ class Upstream(Protocol):
     name: str
     gone: bool
     """It was removed."""
+    tunnels: int
+    """WebSockets that are open to it."""
     lock_grace: float | None
     """Seconds that it stays locked if it does not answer in time; None: it can be ended, and is."""
     queues: bool

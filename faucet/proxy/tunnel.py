@@ -33,6 +33,8 @@ class Tunnel:
         self._ends[0].other, self._ends[1].other = self._ends[1], self._ends[0]
         self._open = 2
         tunnels.add(self)
+        if backend is not None:
+            backend.tunnels += 1
 
     def open(self, ahead: bytes, ended: bool) -> None:
         """Start, with what the client has sent ahead, and whether it has `ended` its sending side."""
@@ -73,6 +75,8 @@ class Tunnel:
         self._open -= 1
         if not self._open:
             self._tunnels.discard(self)
+            if self.backend is not None:
+                self.backend.tunnels -= 1
             if self._last_words is not None:
                 self._last_words.cancel()
 

@@ -123,6 +123,16 @@ class ProxySettings:
         counts="connections",
         detail="WebSockets count. The default is the limit of open files less 256, and 16384 at most.",
     )
+    max_websockets: int = option(
+        500,
+        "WebSockets that may be open to each worker; another one gets 503. 0: no limit.",
+        QUEUE,
+        unit="count",
+        minimum=0,
+        example="2000",
+        counts="WebSockets",
+        detail="Each takes an open file of R, which has 1024 by default and refuses all requests when none is left.",
+    )
     min_rate: int = option(
         240,
         "Bytes a second that a client must send of its body, or read of its response, on average over "

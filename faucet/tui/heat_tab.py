@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from textual import on
@@ -54,7 +55,12 @@ class Heating(Ranking):
     def fetch_history(self) -> None:
         """Ask for what is new in the history, if it is shown: also of the time before the moment that is shown."""
         if self.tab == "heat" and not (self.paused and self.player is None):
-            self.run_worker(self._fetch_history(), group="history", exclusive=True, exit_on_error=False)
+            self.renew_heat(self._fetch_history)
+
+    def renew_heat(self, renew: Callable[[], Awaitable[None]]) -> None:
+        """Do that, unless the last time is not over."""
+        if not any(worker.group == "history" and not worker.is_finished for worker in self.workers):
+            self.run_worker(renew, group="history", exit_on_error=False)
 
     async def _fetch_history(self) -> None:
         """Ask until nothing is left: an answer has only so many rows."""

@@ -169,7 +169,7 @@ class Travelling(Forecasting):
             step = step_of(self.behind.query_one(HeatView).span)
             self.history = HistoryRows()
             self.history.add(step, [list(row) for row in history_of(requests_of(player.model, 0.0), step)])
-            self.run_worker(self._foretell_past(), group="history", exclusive=True, exit_on_error=False)
+            self.renew_heat(self._foretell_past)
 
     async def _foretell_past(self) -> None:
         await self.foretell()

@@ -52,8 +52,8 @@ class Forecasting(Heating):
         now = self.model.now()
         if abs(now - self._foretold) < FRESH:
             return
-        self._foretold = now
         self.forecast = sentence(await self._outcomes(), self.plain)
+        self._foretold = now
 
     @on(HeatView.AskedWhatIf)
     def action_what_if(self) -> None:

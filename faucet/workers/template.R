@@ -25,12 +25,15 @@ local(envir = preload, {
   worker_port <- NULL
 
   threads <- function() list.files("/proc/self/task")
-  before <- threads()
-  of_later <- character()  # the thread that the package `later` starts when it is loaded: it is not missed after a fork
+  seen <- threads()
+  not_missed <- character()
 
-  setHook(packageEvent("later", "onLoad"), function(...) {
-    new <- setdiff(threads(), before)
-    of_later <<- new[order(as.integer(new))][length(new)]
+  # Packages that start a thread when they are loaded, and do not miss it after a fork: it wakes R's own event loop, which
+  # no worker runs, or counts time for progress bars.
+  for (package in c("later", "cli")) setHook(packageEvent(package, "onLoad"), function(...) {
+    new <- setdiff(threads(), seen)
+    not_missed <<- c(not_missed, new[order(as.integer(new))][length(new)])
+    seen <<- threads()
   })
 
   setHook(packageEvent("httpuv", "onLoad"), function(...) {
@@ -90,7 +93,7 @@ local(envir = preload, {
   }
 
   refuse <- function(text) {
-    cat("refused ", encoded(text), "\n", sep = "", file = paste0("/dev/fd/", fds[[2]]))
+    cat(paste0("refused ", encoded(text), "\n"), file = fifo(paste0("/dev/fd/", fds[[2]]), "w", blocking = TRUE))
     quit(save = "no", status = 1L, runLast = FALSE)
   }
 
@@ -241,7 +244,7 @@ local(envir = preload, {
     .C(libc$fork)
     if (Sys.getpid() != this) tools::pskill(Sys.getpid(), tools::SIGKILL)
     .C(libc$wait, 0L)
-    others <- setdiff(threads(), c(this, of_later))
+    others <- setdiff(threads(), c(this, not_missed))
     if (!length(others)) return(NULL)
     names <- vapply(others, function(id) tryCatch(readLines(file.path("/proc/self/task", id, "comm")),
                                                   error = function(e) "?"), "")

@@ -107,8 +107,9 @@ async def measure(directory: Path, *options: str) -> Figures:
 async def kill(service: Faucet, number: int) -> float:
     """Kill a worker, for the first time: after another one it would not be started again at once."""
     before = monotonic()
-    os.kill(service.worker_pids[number], signal.SIGKILL)
-    await asyncio.to_thread(service.wait_line, rf"worker {number}: ready on port", 300)
+    pid = service.worker_pids[number]
+    os.kill(pid, signal.SIGKILL)
+    await asyncio.to_thread(service.wait_line, rf"worker {number}: ready on port [0-9]+ \(pid (?!{pid}\))", 300)
     return monotonic() - before
 
 

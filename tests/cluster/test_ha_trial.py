@@ -21,7 +21,7 @@ def test_an_update_fails_no_request_and_a_crash_only_what_it_must() -> None:
     if os.geteuid() != 0 or shutil.which("ip") is None or not is_here():
         pytest.skip("needs root, ip, a Kubernetes API server (`just kube`) and etcd")
     words = [sys.executable, "-m", "tests.support.ha_trial", "1", "rolling_update", "kill_and_restart"]
-    environment = {**os.environ, "HA_TRIAL_RATE": "40"}
+    environment = {**os.environ, "HA_TRIAL_RATE": "20"}
     done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]
     assert done.stdout.count("twice in one pod 0") == 2

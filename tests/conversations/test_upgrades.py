@@ -18,6 +18,37 @@ UPGRADE = b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: webso
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
 
 
+async def test_a_worker_has_only_so_many_tunnels(scripted: OpenStage) -> None:
+    """Each takes an open file of R, which refuses all requests when it has none left."""
+    stage = await scripted(max_websockets=2)
+    open_ones = []
+    for _ in range(2):
+        client = await stage.client()
+        await client.send(UPGRADE)
+        tunnel = await stage.worker.connection()
+        await tunnel.expect(UPGRADE)
+        await tunnel.send(SWITCH)
+        await client.expect(SWITCH)
+        open_ones.append((client, tunnel))
+    another = await stage.client()
+    await another.send(UPGRADE)
+    status, answer = await another.read_answer()
+    assert status == 503
+    assert b"--max-websockets" in answer
+    assert stage.proxy.stats.refusals == {"websockets": 1}
+    assert [(record.status, record.worker) for record in stage.records[2:]] == [(503, "")]
+    await stage.worker.expect_no_connection()
+    await lock_is_given_back(stage)
+    client, tunnel = open_ones[0]
+    client.close()
+    await tunnel.expect_end()
+    tunnel.close()
+    while stage.worker.backend.tunnels > 1:
+        await asyncio.sleep(0.005)
+    await another.send(UPGRADE)
+    await stage.worker.peers[-1].expect(UPGRADE)  # the connection that requests use
+
+
 async def test_a_tunnel_lives_beside_the_lock(scripted: OpenStage) -> None:
     stage = await scripted()
     client = await stage.client()

@@ -241,13 +241,14 @@ async def test_a_viewer_gets_everything_once_and_then_what_changes(faucet: Start
     assert any("ready on port" in row[3] for row in read_news(client, "log")["log"])
     assert read_news(client, "requests")["requests"][-1][3] == "/first"
     slow = asyncio.ensure_future(fetch(service.port, "/slow?0.5"))
-    for _ in range(100):
-        change = (await asyncio.to_thread(read_news, client, "changes"))["changes"]
-        if "workers" in change:
-            break
-    assert len(change["workers"]) == 1, "only the row that has changed"
-    row = WorkerRow(*next(iter(change["workers"].values())))
-    assert (row.state, row.request) == ("busy", "GET /slow?0.5")
+    known = first["snapshot"]["workers"]
+    busy = None
+    while busy is None:
+        changed = (await asyncio.to_thread(read_news, client, "changes"))["changes"].get("workers", {})
+        assert all(known[name] != row for name, row in changed.items()), "only rows that have changed"
+        known.update(changed)
+        busy = next((row for row in (WorkerRow(*row) for row in changed.values()) if row.state == "busy"), None)
+    assert busy.request == "GET /slow?0.5"
     await slow
 
 

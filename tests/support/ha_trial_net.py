@@ -29,7 +29,19 @@ INSIDE = "HA_TRIAL_INSIDE"
 def alone(module: str) -> None:
     """Go on as `module` in network and mount namespaces of our own, which end with this process."""
     if INSIDE not in os.environ:
-        words = ["unshare", "--net", "--mount", "--fork", "--kill-child", sys.executable, "-m", module, *sys.argv[1:]]
+        words = [
+            "unshare",
+            "--net",
+            "--mount",
+            "--pid",
+            "--mount-proc",
+            "--fork",
+            "--kill-child",
+            sys.executable,
+            "-m",
+            module,
+            *sys.argv[1:],
+        ]
         sys.exit(subprocess.run(words, env={**os.environ, INSIDE: "yes"}, check=False).returncode)
 
 

@@ -80,7 +80,7 @@ class Clients:
             await asyncio.sleep(max(due - time.monotonic(), 0))
             if self.targets:
                 self._number += 1
-                task = asyncio.ensure_future(self._one(self._number))
+                task = asyncio.ensure_future(self._one(self._number, random.choice(self.targets)))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
 
@@ -89,9 +89,9 @@ class Clients:
         if self._tasks:
             await asyncio.wait(self._tasks)
 
-    async def _one(self, number: int) -> None:
+    async def _one(self, number: int, target: str) -> None:
         method, began = ("GET", "POST")[number % 2], time.monotonic()
-        outcome = await self._outcome(method, number, random.choice(self.targets))
+        outcome = await self._outcome(method, number, target)
         if outcome == "200":
             self.served += 1
             self.worst = max(self.worst, (time.monotonic() - began, f"/{number}"))

@@ -24,7 +24,7 @@ from tests.support.checkout import ROOT
 
 INSTALLS = re.compile(r"\b(?:pip3?|pipx|uv(?: tool)?) (?:pip )?install\b([^\n`|\"]*)")
 
-CHECKOUT = re.compile(r"\.(\[(ssh|reload|otel|dev)(,(ssh|reload|otel))*\])?|PATH/TO/FAUCET")
+CHECKOUT = re.compile(r"\.(\[(ssh|reload|web|otel|dev)(,(ssh|reload|web|otel))*\])?|PATH/TO/FAUCET")
 WHEEL = re.compile(r"(\S*/)?faucet_r-\S*\.whl")
 OTHERS = set(f"{packages.SSH} {packages.RELOAD} {packages.OTEL} uvloop".split())
 """What is on the package index under that name, and is what we mean."""

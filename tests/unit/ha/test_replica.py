@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from faucet.fleet import Refused
-from faucet.service.replicas import looking_for_others
+from faucet.fleet import Refused, StartFailed
+from faucet.net.service_url import parse_service_url
+from faucet.service.replicas import looking_for_others, replica
 from faucet.settings import K8sSettings
 from tests.support.ha_faucets import URL, HaFaucet, ha_faucets
 from tests.support.ha_player import when
@@ -124,3 +126,16 @@ async def test_a_pod_that_refuses_a_second_request_itself_is_left_alone_for_a_mo
         pod.busy = 0
         assert (await waiting)[0] == 200
         assert faucets.offences == 0
+
+
+def test_what_is_missing_is_said_before_anything_starts() -> None:
+    proxy: Any = None
+    outside = K8sSettings(service_url=URL, ha=True)
+    with pytest.raises(StartFailed, match="needs the Kubernetes API"):
+        replica(URL, outside, proxy, lambda *_: None, environment={})
+    api: Any = object()
+    with pytest.raises(StartFailed, match=r"--renew-deadline: .* must be shorter than the lease duration"):
+        replica(URL, K8sSettings(service_url=URL, ha=True, renew_deadline=12.0), proxy, lambda *_: None, {}, api)
+    address = parse_service_url("http://10.0.0.7:8000")
+    with pytest.raises(StartFailed, match="add --lease NAME"):
+        replica(address, K8sSettings(service_url=address, ha=True), proxy, lambda *_: None, {}, api)

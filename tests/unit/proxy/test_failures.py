@@ -64,6 +64,10 @@ def test_all_of_them_are_decided(every: Every) -> None:
     assert {verdict.lock for _, _, verdict in every} == set(Lock)
 
 
+def test_a_refusal_costs_others_a_small_multiple_of_the_time_it_took() -> None:
+    assert Loss(fresh=True, begun=False, held=0.01).refused_for == pytest.approx(0.2)
+
+
 def test_nothing_is_sent_twice_that_might_change_something_twice(every: Every) -> None:
     for event, facts, verdict in every:
         if verdict.fate in AGAIN and event not in NOT_SENT:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
-from time import monotonic, sleep
 
 import pytest
 
@@ -58,47 +56,44 @@ def test_no_space_at_all(tmp_path: Path) -> None:
     assert SpoolSpace(tmp_path, 0).open() is None
 
 
-@pytest.fixture
-def slow_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """A disk of which each write takes so many seconds."""
-    seconds, pwrite = [0.0], os.pwrite
+class Disk:
+    """Writes take `seconds` by a clock that only they move."""
 
-    def write(descriptor: int, data: memoryview, at: int) -> int:
-        sleep(seconds[0])
-        return pwrite(descriptor, data, at)
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = self.seconds = 0.0
+        self._pwrite = os.pwrite
+        monkeypatch.setattr(os, "pwrite", self._write)
+        monkeypatch.setattr(spool, "monotonic", lambda: self.now)
 
-    monkeypatch.setattr(os, "pwrite", write)
-    monkeypatch.setattr(spool, "SLOW_SECONDS", 0.02)
-    monkeypatch.setattr(spool, "REST_FACTOR", 5)
-    return lambda value: seconds.__setitem__(0, value)
+    def _write(self, descriptor: int, data: memoryview, at: int) -> int:
+        self.now += self.seconds
+        return self._pwrite(descriptor, data, at)
 
 
+@pytest.mark.parametrize(("took", "rest"), [(0.3, 30.0), (6.0, spool.LONGEST_REST)])
 def test_a_slow_disk_rests(
-    tmp_path: Path,
-    slow_disk: Callable[[float], None],
-    caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, took: float, rest: float
 ) -> None:
     """What has been written stays, and is read; nothing more is written for a while, to no file."""
-    space = SpoolSpace(tmp_path, 1000)
+    disk, space = Disk(monkeypatch), SpoolSpace(tmp_path, 1000)
     one, two = space.open(), space.open()
     assert one is not None
     assert two is not None
-    assert one.append(b"fast")
-    slow_disk(0.03)
-    assert one.append(b" slow")
-    began = monotonic()
-    assert not one.append(b"more")
-    assert not two.append(b"more")
-    assert space.open() is None
-    assert monotonic() - began < 0.02, "nobody waits for it"
-    assert (one.read(), two.size, space.used) == (b"fast slow", 0, 9)
+    disk.seconds = 0.2
+    assert one.append(b"fast enough")
+    disk.seconds = took
+    assert one.append(b", slow")
+    ended = disk.now
+    disk.seconds = 0.0
+    for passed in (0.0, rest - 0.1):
+        disk.now = ended + passed
+        assert not one.append(b"more")
+        assert not two.append(b"more")
+        assert space.open() is None
+    assert (one.read(), two.size, space.used) == (b"fast enough, slow", 0, 17)
     assert caplog.text.count("kept all requests waiting") == 1
-    slow_disk(0)
-    deadline = monotonic() + 5
-    while not two.append(b"later"):
-        assert monotonic() < deadline
-        sleep(0.01)
+    disk.now = ended + rest + 0.1
+    assert two.append(b"later")
     one.close()
     two.close()
 
