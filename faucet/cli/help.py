@@ -20,12 +20,11 @@ Serve an R Plumber API with several workers, one request at a time each.
 Commands (faucet COMMAND --help has examples):
   demo            serve a small API that comes with Faucet
   k8s             serve the pods of a Kubernetes service in the same way
-  attach, top     open the monitor for a running Faucet; list all that run
-  replay          show a recording in the monitor
+  attach, replay  open the monitor for a running Faucet, or for a recording
   ctl             control a running Faucet: status, restart, logs, stop, ...
   doctor          check what DIR needs, and say what to do
   init            write a small API to start from
-  config, example, completion
+  top, config, example, completion
 
 Options (faucet --help-all has all of them):
   -w, --workers N           number of workers, or 2..8: as needed  [CPUs]
