@@ -18,6 +18,14 @@ test *options:
 test-fast *options:
     {{ bin }}/python -m tests.support.side_by_side -q -m "not r and not cluster and not quiet and not slow" tests/unit tests/conversations tests/rigs/test_house.py {{ options }}
 
+# Build the wheel with its hot modules compiled by mypyc (a C compiler is needed), in dist/: it is for this Python and this machine's kind
+wheel-compiled:
+    FAUCET_COMPILE=1 {{ bin }}/python -m build --wheel --outdir dist
+
+# Run the unit and property tests of http1 and proxy, and the conversations, on the compiled build; or with pytest's options, others
+test-compiled *options:
+    {{ bin }}/python -m tests.support.compiled {{ options }}
+
 # Lint, format and types, all of them strict
 check:
     {{ bin }}/ruff check --quiet

@@ -16,6 +16,7 @@ from faucet import __version__
 from faucet.cli.exit_codes import EXIT_FAILED
 from faucet.cli.parameters import path_of
 from faucet.log.handler import print_error
+from faucet.proxy.build import BUILD
 from faucet.settings import LocalSettings
 from faucet.text import visible
 
@@ -64,7 +65,11 @@ def example(which: ExampleName | None = None, /) -> int:
 
 def versions() -> str:
     """Of everything that matters in a report."""
-    lines = [f"faucet {__version__}", f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"]
+    lines = [
+        f"faucet {__version__}",
+        f"Python {platform.python_version()} on {platform.system()} {platform.machine()}",
+        f"proxy: {BUILD}",
+    ]
     for name in ("uvloop", "textual", "cyclopts", "psutil", "dnspython", "prometheus-client", "asyncssh",
                  "watchfiles"):  # fmt: skip
         try:

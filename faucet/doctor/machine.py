@@ -16,6 +16,7 @@ from faucet.doctor.findings import Finding, Level
 from faucet.machine import install_command
 from faucet.net.address import Address, AddressError, UnixAddress, twice
 from faucet.net.binding import bind, bound_address
+from faucet.proxy.build import BUILD
 from faucet.settings import LocalSettings, ServeSettings
 from faucet.units import counted, format_size
 from faucet.workers.cpus import available_cpus
@@ -38,8 +39,8 @@ WIDTH, HEIGHT = 80, 24
 
 
 def python(_: ServeSettings) -> list[Finding]:
-    """Its version, and uvloop's."""
-    text = f"{sys.implementation.name} {'.'.join(map(str, sys.version_info[:3]))}"
+    """Its version, uvloop's, and whether the proxy is compiled."""
+    text = f"{sys.implementation.name} {'.'.join(map(str, sys.version_info[:3]))} (proxy: {BUILD})"
     if importlib.util.find_spec("uvloop") is not None:
         return [Finding("ok", "Python", f"{text}, uvloop {version('uvloop')}")]
     if sys.implementation.name != "cpython":

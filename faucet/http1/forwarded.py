@@ -41,13 +41,13 @@ _UUID_TIME_BITS = 48
 class Trust:
     """The networks whose proxies are believed."""
 
-    __slots__ = ("_networks", "_text", "_unix")
+    __slots__ = ("_networks", "_text", "_unix_socket")
 
     def __init__(self, text: str = "") -> None:
         """`10.0.0.0/8, ::1, unix`: networks, addresses, the word for Unix sockets; empty: nobody. Raises ValueError."""
         words = [word for part in text.split(",") if (word := part.strip())]
         self._text = ",".join(words)
-        self._unix = UNIX_PEER in words
+        self._unix_socket = UNIX_PEER in words
         self._networks = [_network(word) for word in words if word != UNIX_PEER]
 
     def __str__(self) -> str:
@@ -62,7 +62,7 @@ class Trust:
     def __contains__(self, host: str) -> bool:
         """Whether `host`, an address as text or `unix`, is trusted. Any other text is not."""
         if host == UNIX_PEER:
-            return self._unix
+            return self._unix_socket
         address = _address(host)
         return address is not None and any(address in network for network in self._networks)
 

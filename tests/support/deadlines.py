@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from faucet.proxy.build import COMPILED
 from faucet.proxy.downstream import ClientConnection
 from faucet.proxy.exchange import Exchange
 from faucet.proxy.failures import Phase
@@ -49,7 +50,9 @@ class Watch:
         self.unwatched: list[str] = []
 
     def watched(self, base: type[ClientConnection]) -> type[ClientConnection]:
-        """The same connection, looked at."""
+        """The same connection, looked at; as it is where it is compiled, since Python can make no subclass of that."""
+        if COMPILED:
+            return base
 
         def looked_at(name: str) -> Callable[..., Any]:
             original = getattr(base, name)
