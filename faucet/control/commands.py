@@ -89,7 +89,7 @@ class Commands:
     def _endpoints(self, message: Message) -> Any:
         endpoints = self._runtime.endpoints
         endpoints.follow(self._runtime.proxy.stats)
-        rows, seconds = endpoints.rows(time(), window_of(message, LONGEST))
+        rows, seconds = endpoints.rows(time(), window_of(message, LONGEST), self._runtime.running())
         limits = limit_rows(self._runtime.proxy.pool)
         return {
             "endpoints": [row._asdict() for row in rows],

@@ -318,7 +318,9 @@ class Exchange(Holder):
     def client_half_closed(self) -> bool:
         """The client sends no more. Whether its connection stays open for the answer."""
         if self.phase is _QUEUED and self.body_done:
-            self._fail(Event.CLIENT_HALF_CLOSED, "The client ended its sending side while it waited.")
+            self._fail(
+                Event.CLIENT_HALF_CLOSED, "The client closed its side of the connection while its request was queued."
+            )
             return True
         if self._connection is not None and self.is_elsewhere:
             self._connection.end_request()  # it may wait there

@@ -268,7 +268,9 @@ class Pool:
 
     def retry_after(self) -> int:
         """Whole seconds until a client may expect to be served (RFC 9110, 10.2.3), at least 1."""
-        return _whole_seconds(self.stats.expected_wait(self.dispatcher.waiting, self.dispatcher.size))
+        now, leases = monotonic(), self.dispatcher.leases()
+        held = sum(now - lease.since for lease in leases) / max(len(leases), 1)
+        return _whole_seconds(self.stats.expected_wait(self.dispatcher.waiting, self.dispatcher.size, held))
 
     def take(self, worker: Upstream, holder: Holder) -> bool:
         """Lock that worker, if it is idle; to be given back by `release`."""

@@ -206,7 +206,8 @@ class Stats:
             times = self._times[record.worker] = []
         times.append(record.service)
         self.errors += record.status >= 500
-        self.mean_service += SERVICE_WEIGHT * (record.service - self.mean_service)
+        weight = SERVICE_WEIGHT if self.mean_service else 1.0  # the first is all that is known
+        self.mean_service += weight * (record.service - self.mean_service)
 
     def forget(self, name: str) -> None:
         """Drop the numbers of a worker that is gone; only its counts are kept, since a counter must never go back."""
@@ -246,6 +247,9 @@ class Stats:
         waits, self._waits = self._waits, []
         return times, waits
 
-    def expected_wait(self, waiting: int, workers: int) -> float:
-        """Seconds until a request would be served that came behind `waiting` others to `workers` workers."""
-        return (waiting + 1) * self.mean_service / max(workers, 1)
+    def expected_wait(self, waiting: int, workers: int, held: float = 0.0) -> float:
+        """Seconds until a request would be served that came behind `waiting` others to `workers` workers.
+
+        `held`: how long the locks are held now, on average. It counts as long as no request has been served.
+        """
+        return (waiting + 1) * (self.mean_service or held) / max(workers, 1)

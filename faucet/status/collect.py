@@ -24,7 +24,7 @@ from faucet.proxy.stats import Record
 from faucet.status.endpoints import Endpoints
 from faucet.status.history import WINDOW, History, Window, counters_of
 from faucet.status.limits import limit_rows
-from faucet.status.notices import LogLoss, Queue, State, is_pressed, notices
+from faucet.status.notices import REFUSING_SECONDS, LogLoss, Queue, State, is_pressed, notices
 from faucet.status.quantiles import figure
 from faucet.status.rows import epoch, moment, worker_details, worker_row
 from faucet.status.snapshot import LogRow, Notice, RequestRow, SecondRow, Service, Totals, WaitingRow, WorkerRow
@@ -36,9 +36,6 @@ SNAPSHOT_AGE = 0.02
 
 REFUSALS_SECONDS = 10.0
 """Seconds between two events about refused requests."""
-
-REFUSING_SECONDS = 10
-"""Seconds for which a refused request says that the queue is under pressure."""
 
 QUEUE_ROWS = 200
 """Queued requests in a snapshot; `Totals.waiting` counts all of them."""
@@ -156,6 +153,11 @@ class Runtime:
             since=self._pressed_since,
             held_by=tuple(describe(lease.holder.account) for lease in dispatcher.leases()),
         )
+
+    def running(self) -> list[tuple[Record, float]]:
+        """Return the requests that hold locks, and for how many seconds they have."""
+        moment = monotonic()
+        return [(lease.holder.account, moment - lease.since) for lease in self.proxy.pool.dispatcher.leases()]
 
     def notices(self) -> list[Notice]:
         """Return what is wrong, the worst first."""

@@ -152,8 +152,13 @@ class Endpoints:
             name = self._names[key] = endpoint_of(key[0].decode("latin-1"), key[1].decode("latin-1"))
         return name
 
-    def rows(self, now: float, seconds: float = LONGEST) -> tuple[list[EndpointRow], float]:
-        """Return the endpoints of the last `seconds`, that which held locks longest first; and the seconds counted."""
+    def rows(
+        self, now: float, seconds: float = LONGEST, running: Iterable[tuple[Record, float]] = ()
+    ) -> tuple[list[EndpointRow], float]:
+        """Return the endpoints of the last `seconds`, that which held locks longest first; and the seconds counted.
+
+        Of requests that are `running`, the seconds for which they have held a lock are counted, and nothing else yet.
+        """
         oldest = int((now - min(seconds, LONGEST)) // STEP)
         slices = [tallies for number, tallies in self._slices if number >= oldest]
         known = max(self._began, self._slices[0][0] * STEP if len(self._slices) > 1 else 0.0, oldest * STEP)
@@ -164,6 +169,10 @@ class Endpoints:
             for name, tally in tallies.items():
                 merged.setdefault(name, Tally()).add(tally)
                 runs.setdefault(name, []).append(tally.times if tallies is not slices[-1] else sorted_run(tally.times))
+        for record, held in running:
+            name = self._name(record)
+            merged.setdefault(name, Tally()).held += min(held, seconds)
+            runs.setdefault(name, [])
         return rows_of(merged, runs, counted), min(counted, seconds)
 
 
@@ -183,7 +192,7 @@ def rows_of(tallies: Mapping[str, Tally], runs: Mapping[str, list[array[float]]]
             p50=round(quantile_of_runs(runs[name], 0.5), 6),
             p95=round(quantile_of_runs(runs[name], 0.95), 6),
             slowest=round(max((run[-1] for run in runs[name] if run), default=0.0), 6),
-            waited=round(tally.waited / tally.requests, 6),
+            waited=round(tally.waited / max(tally.requests, 1), 6),
             errors=tally.errors,
             held=round(tally.held, 6),
             share=round(tally.held / held, 6),

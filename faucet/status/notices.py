@@ -27,6 +27,9 @@ LATE, SOON = 0.5, 0.25
 
 ERROR, WARNING = "error", "warning"
 
+REFUSING_SECONDS = 10
+"""Seconds for which a refused request says that the queue is under pressure."""
+
 
 class Queue(NamedTuple):
     """The queue, and what is in its way. Durations are in seconds."""
@@ -118,7 +121,8 @@ def _queue(queue: Queue) -> Notice | None:
         held = Counter(endpoint_of(*_method_and_target(request)) for request in queue.held_by).most_common(2)
         parts.append("held up by " + ", ".join(f"{count} x {name}" for name, count in held))
     if queue.refused:
-        parts.append(f"{counted(queue.refused, 'request')} got 503 just now")
+        refused = f"{counted(queue.refused, 'request')} got 503 in the last {REFUSING_SECONDS} s"
+        parts.insert(len(parts) if queue.waiting else 0, refused)
     if queue.waiting and queue.timeout:
         parts.append(f"the first waits {format_age(queue.oldest)} of {format_age(queue.timeout)}")
     detail = (

@@ -296,7 +296,8 @@ class Monitor(Noticing):
         hints.append(self.endpoints_hint if self.tab == "endpoints" else "")
         hints.append("" if view.following or self.tab in COVERING else "not following (f)")
         hint = "  ".join(text for text in hints if text)
-        self.behind.query_one(TabLine).show_tabs([(name, labels[name]) for name in TABS], self.tab, hint)
+        tabs, bracketed = [(name, labels[name]) for name in TABS], self.plain or self.no_color
+        self.behind.query_one(TabLine).show_tabs(tabs, self.tab, hint, bracketed)
 
     def _log_line(self, item: LogItem) -> Line | None:
         return self.limited(item, log_line(item, self.only, self.source))

@@ -29,6 +29,8 @@ def screen_text(app: Any) -> str:
 def draw_once(connect: Connect, settings: AttachSettings) -> str:
     """Return the monitor's screen as text, or as SVG if the settings name a file for it. Raises NoRuntime."""
     app = Monitor(connect, settings, owner=False, read_only=True, layout=Layout(tab=settings.view))
+    if settings.svg is None:
+        app.no_color = True  # a text has none
     drawn: list[str] = []
 
     async def draw(pilot: Pilot[Any]) -> None:

@@ -237,13 +237,16 @@ class TabLine(PaintedLines):
         super().__init__(id)
         self._ends: list[tuple[int, str]] = []
 
-    def show_tabs(self, tabs: list[tuple[str, str]], active: str, hint: str) -> None:
-        """Show `tabs` (names and labels), with the name `active` marked and `hint` at the right."""
+    def show_tabs(self, tabs: list[tuple[str, str]], active: str, hint: str, bracketed: bool) -> None:
+        """Show `tabs` (names and labels), with the name `active` marked and `hint` at the right.
+
+        `bracketed`: there may be no colours to mark it with.
+        """
         parts: list[tuple[str, str]] = []
         self._ends = []
         end = 0
         for name, label in tabs:
-            text = f" {label} "
+            text = f"[{label}]" if bracketed and name == active else f" {label} "
             end += len(text)
             self._ends.append((end, name))
             parts.append((text, "cursor" if name == active else "title"))

@@ -20,7 +20,7 @@ import h11
 
 from faucet.control.commands import Commands
 from faucet.control.server import ControlConnection
-from faucet.fleet import Command, Origin, Refused
+from faucet.fleet import Command, Faults, Origin, Refused
 from faucet.log.recent import RecentLog
 from faucet.net.proxy_header import SIGNATURE, ProxyHeaderError, ProxyHeaderReader
 from faucet.proxy.server import Proxy
@@ -173,7 +173,7 @@ def server() -> Any:
     actions = dict.fromkeys(("restart", "rolling-restart", "scale", "hold", "resume", "kill"), act)
     fleet = SimpleNamespace(
         actions=actions, not_offered={"drop": "not here: restart {worker}"}, count=2, failing=False, details=refuse,
-        origin=Origin, notice=str, statuses=list,
+        origin=Origin, notice=str, statuses=list, faults=Faults,
     )  # fmt: skip
 
     async def made() -> Proxy:

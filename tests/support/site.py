@@ -25,7 +25,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
     for source, target in PAGES.items():
         files.append(File.generated(config, target, content=(ROOT / source).read_text("utf-8")))
-    for path in sorted((ROOT / "screenshots").glob("*.svg")):
+    pictures = ROOT / "screenshots"
+    for path in sorted([*pictures.glob("*.svg"), pictures / "web.png"]):
         files.append(File.generated(config, f"screenshots/{path.name}", abs_src_path=str(path)))
     return files
 

@@ -53,3 +53,11 @@ def test_retry_after_is_from_what_was_measured() -> None:
     assert stats.expected_wait(waiting=9, workers=4) == pytest.approx(5.0)
     assert stats.by_class[5] == 201
     assert stats.expected_wait(0, 0) == pytest.approx(2.0)
+
+
+def test_retry_after_is_right_from_the_first_request_on() -> None:
+    stats = Stats()
+    assert stats.expected_wait(waiting=3, workers=2, held=7.0) == pytest.approx(14.0)
+    stats.add(replace(RECORD, worker="1", service=8.0))
+    stats.settle()
+    assert stats.expected_wait(waiting=3, workers=2, held=1.0) == pytest.approx(16.0)

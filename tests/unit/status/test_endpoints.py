@@ -51,6 +51,14 @@ def test_the_endpoint_that_held_most_is_the_first() -> None:
     assert [(row.endpoint, row.share) for row in found] == [("GET /slow", 0.75), ("GET /often", 0.25)]
 
 
+def test_what_holds_a_lock_now_counts_for_as_long_as_it_has() -> None:
+    endpoints = Endpoints()
+    endpoints.add([record("/quick", service=1.0)])
+    found, _ = endpoints.rows(BEGAN, LONGEST, [(record("/slow?s=60", status=0), 9.0), (record("/quick"), 2.0)])
+    assert [(row.endpoint, row.requests, row.held) for row in found] == [("GET /slow", 0, 9.0), ("GET /quick", 1, 3.0)]
+    assert list(endpoints.totals) == ["GET /quick"]
+
+
 def test_names_that_clients_invent_are_not_kept() -> None:
     endpoints = Endpoints()
     endpoints.add(record(f"/wp-{'x' * n}", status=404) for n in range(1, 300))

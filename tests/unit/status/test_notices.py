@@ -52,7 +52,7 @@ def test_a_queue_under_pressure() -> None:
     queue = Queue(90, 100, 45.0, 60.0, 12, NOW - 5, held)
     (notice,) = notices(State(NOW, 4, Faults(), queue))
     assert notice.text == (
-        "queue 90 of 100; held up by 2 x GET /sleep, 1 x POST /fit; 12 requests got 503 just now; "
+        "queue 90 of 100; held up by 2 x GET /sleep, 1 x POST /fit; 12 requests got 503 in the last 10 s; "
         "the first waits 45.0s of 1m00s"
     )
     assert notice.level == "error"

@@ -66,6 +66,7 @@ async def test_list_watch_and_what_breaks_them(tmp_path: Path) -> None:
             assert names(await anext(answers)) == ["plumber-a", "plumber-b"]
             api.set_slice("other", "another", [ApiEndpoint("10.0.0.9", "x")])
             api.bookmark()
+            assert names(await anext(answers)) == ["plumber-a", "plumber-b"], "the bookmark: it is well"
             api.delete_slice("one")
             assert names(await anext(answers)) == ["plumber-b"]
             api.end_watches()
