@@ -81,7 +81,7 @@ chaos seconds="300" *seed:
 fresh suite *options:
     python3 -m tests.support.fresh {{ suite }} {{ options }}
 
-# Compare with nginx and HAProxy: all, or plumber fast upload standard mix limits queue parser preload monitor ssh
+# Compare with nginx and HAProxy: all, or plumber fast upload standard mix compiled limits queue parser preload monitor ssh
 bench *names:
     {{ bin }}/python -m tests.bench {{ names }}
 

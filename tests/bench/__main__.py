@@ -19,7 +19,7 @@ import psutil
 
 import faucet.templates.demo
 from faucet.http1 import fields, parse_request
-from tests.bench import limits, load, monitor, peers, preload, relay, through_ssh
+from tests.bench import compiled, limits, load, monitor, peers, preload, relay, through_ssh
 from tests.support.queue_cost import operations
 from tests.support.running import python_worker
 
@@ -255,6 +255,7 @@ ALL = {
     "upload": upload,
     "standard": standard,
     "mix": mix,
+    "compiled": lambda: compiled.report(table),
     "limits": lambda: limits.report(table),
     "queue": queue,
     "parser": parser,

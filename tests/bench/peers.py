@@ -165,15 +165,18 @@ WITHOUT_UVLOOP = "import sys; sys.modules['uvloop'] = None; from faucet.cli.main
 
 
 @contextlib.contextmanager
-def faucet(name: str, origins: Sequence[int], *options: str, uvloop: bool = True) -> Iterator[Running]:
-    """Faucet, the whole program with its log, in front of workers that it has started on these ports."""
+def faucet(
+    name: str, origins: Sequence[int], *options: str, uvloop: bool = True, root: Path = ROOT
+) -> Iterator[Running]:
+    """The Faucet in `root`, the whole program with its log, in front of workers that it has started on these ports."""
     port = free_port()
     start = ["-m", "faucet"] if uvloop else ["-c", WITHOUT_UVLOOP]
     words = [sys.executable, *start, "local", "--headless", "--host", f"127.0.0.1:{port}", "-w", str(len(origins))]
     words += ["--child-port", str(origins[0]), *options]
     with scratch() as directory:
         log = ["--log-file", str(directory / "log")]
-        with process(name, port, [*words, *log], env={**os.environ, "PYTHONPATH": str(ROOT)}) as running:
+        # Python looks into the working directory first.
+        with process(name, port, [*words, *log], cwd=root, env={**os.environ, "PYTHONPATH": str(root)}) as running:
             for origin in origins:
                 wait_listening(origin)
             yield running
