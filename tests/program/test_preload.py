@@ -204,7 +204,7 @@ plumber::pr_run(api, port = as.integer(Sys.getenv("FAUCET_PORT")))
 
 
 async def test_what_must_not_be_shared_is_refused_with_its_name(faucet: Start, tmp_path: Path) -> None:
-    with sqlite3.connect(tmp_path / "a.sqlite") as database:
+    with contextlib.closing(sqlite3.connect(tmp_path / "a.sqlite")) as database:
         database.execute("create table t (x)")
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
