@@ -1,11 +1,11 @@
 """What becomes of a request, and of the lock it holds, when something fails.
 
 `after(event, facts)` is pure: no connection, no clock, no state. An Exchange states the facts and carries out the
-verdict, so every failure can be tested without an Exchange. The table of failures in docs/requests.md is made from here.
+verdict, so every failure can be tested without an Exchange. The table in docs/requests.md is made from these rules.
 
-Each verdict decides two things. The *fate* of the request: the client gets an error response or a reset, never a partial
-response that looks complete; and a request that might change something twice is never sent twice. The *lock*: it is kept
-for as long as the worker may be at work, as far as Faucet can tell.
+Each verdict decides two things. The *fate* of the request: the client gets an error response or a reset, never a
+partial response that looks complete; and a request that might change something twice is never sent twice. The *lock*:
+it is kept for as long as the worker may be at work, as far as Faucet can tell.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ BRIEF_FACTOR = 20
 """A worker that most likely refused a request without a response stays locked this many times as long as it had it."""
 
 STALE_SECONDS = 1.0
-"""If the worker had closed a kept connection before its reuse, Faucet learns that within a round trip. A connection that
-ends later was in use, and the request may be the reason."""
+"""If the worker had closed a kept connection before its reuse, Faucet learns that within a round trip. A connection
+that ends later was in use, and the request may be the reason."""
 
 
 class Phase(Enum):
@@ -255,8 +255,8 @@ def _while_nobody_waits(phase: Phase) -> Lock:
 
 
 def _client_half_closed(facts: Facts) -> Verdict:
-    # The client may have half-closed on purpose, so it still gets the response of a worker that is at work. But a queued
-    # request leaves the queue: a client that has disconnected looks exactly the same.
+    # The client may have half-closed on purpose, so it still gets the response of a worker that is at work. But a
+    # queued request leaves the queue: a client that has disconnected looks exactly the same.
     if not facts.body_done:
         return Verdict(Fate.OVER, _while_nobody_waits(facts.phase))
     if facts.phase is Phase.QUEUED:

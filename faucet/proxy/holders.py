@@ -71,8 +71,8 @@ class Upstream(Protocol):
     lock_grace: float | None
     """Seconds that the worker stays locked if it does not answer in time. None: Faucet ends and replaces it then."""
     queues: bool
-    """Whether this is another Faucet, which has its own queue, locks and deadlines. It is not to blame for the time that
-    a request takes, and has to learn when a client has disconnected."""
+    """Whether this is another Faucet, which has its own queue, locks and deadlines. It is not to blame for the time
+    that a request takes, and has to learn when a client has disconnected."""
     on_unreachable: Callable[[Exception], None]
     on_hung: Callable[[Account], None]
 

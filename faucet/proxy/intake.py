@@ -9,8 +9,8 @@ from faucet.proxy.spool import Spool, SpoolSpace
 
 
 class Intake:
-    """Buffers the body until its request has a worker: up to `limit` bytes in memory, a longer body in a temporary file.
-    A body for which there is no room is streamed, at the speed of the slower side.
+    """Buffers the body until its request has a worker: up to `limit` bytes in memory, a longer body in a temporary
+    file. A body for which there is no room is streamed, at the speed of the slower side.
 
     More than FREE bytes are reserved from the budget, all at once, so that a body with a reservation never waits again.
     """

@@ -59,7 +59,7 @@ class LimitClasses(Generic[Ticket]):
     def of(self, method: bytes, target: bytes) -> RequestClass[Ticket]:
         """Return the class of a request: the class of the first limit that matches it.
 
-        The path is matched as it was sent and, if it has percent-escapes, decoded too: workers differ in which they use.
+        The path is matched as it was sent and, if it has percent-escapes, also decoded: workers differ in this.
         """
         path = target.partition(b"?")[0]
         if not path.startswith(b"/"):  # http://host/path, as for a proxy (RFC 9112, 3.2.2)

@@ -1,8 +1,8 @@
 """Locks and a queue with limits: the requests of a class may hold only a limited number of locks at the same time.
 
 Each ticket belongs to a class. A class has its own queue, first come first served, and a limit of locks. A class at its
-limit does not block the others: a free worker goes to the ticket that has waited longest among the classes below their
-limit. A priority is a head start in seconds: a ticket counts as if it had been queued that much earlier. All tickets age
+limit does not block the others: a free worker goes to the ticket that has waited longest among the other classes.
+A priority is a head start in seconds: a ticket counts as if it had been queued that much earlier. All tickets age
 equally fast, so a ticket is never overtaken by a ticket that is queued later by more than the difference.
 
 As in `locks`: no sockets, no clock; each operation is synchronous and returns its outcome. The cost depends on the

@@ -82,9 +82,9 @@ class Dispatcher(Generic[Ticket, Worker]):
     def reacquire(self, ticket: Ticket, since: float, now: float) -> Lease[Ticket, Worker] | None:
         """As acquire, for a ticket whose worker failed after the ticket had waited its turn.
 
-        The ticket goes to the head of the queue, regardless of the queue limit, since it came before all queued tickets.
-        It counts as queued since `since`, or since the ticket behind it was queued if that is earlier, so that the queue
-        stays in the order of expiry.
+        The ticket goes to the head of the queue, regardless of the queue limit, since it came before all queued
+        tickets. It counts as queued since `since`, or since the ticket behind it was queued if that is earlier, so that
+        the queue stays in the order of expiry.
         """
         if self._free:
             return self.acquire(ticket, now)
