@@ -1,16 +1,17 @@
-"""The memory that all buffers together may take, and who waits for some of it.
+"""The memory budget of all buffers together, and the queue for it.
 
-Each client may have a little of its own (FREE), which is not counted: the number of clients bounds that. What is more
-is counted where a buffer really grows, never once per request.
+Each client may use FREE bytes that are not counted: the number of clients bounds those. Bytes beyond FREE are counted
+when a buffer really grows, never once per request.
 
-Nobody waits for this budget while holding what somebody else needs, so there is no deadlock:
+A deadlock is impossible, because nothing waits for the budget while it holds what another request needs:
 
-* A request body waits for it before its request has a lock, and for all it may need at once. A body that has got its
-  part never waits again; one that waits has nothing but its FREE bytes.
-* A request that holds a lock takes no more for its body: that is all here, or streamed past the buffer. Its answer
-  always has the FREE bytes of its client. So it ends as soon as its client reads, and a client that does not is ended.
-* A client that reads too slowly while nothing is left is cut (pressure.py).
-* Bodies come first, in their order: while one waits no answer grows beyond its FREE bytes, so what is used shrinks.
+* A request body reserves all the memory that it may need at once, before its request has a lock. A body that has its
+  reservation never waits again; a body that waits has only its FREE bytes.
+* A request that holds a lock reserves no more for its body: the body has arrived, or is streamed past the buffer. The
+  response may always use the FREE bytes of its client. So the request ends as soon as its client reads, and a client
+  that does not read is disconnected.
+* A client that reads too slowly while the budget is spent is disconnected (pressure.py).
+* Bodies come first, in order of arrival: while a body waits, no response grows beyond its FREE bytes, so usage shrinks.
 """
 
 from __future__ import annotations
@@ -20,30 +21,30 @@ from time import monotonic
 from typing import Protocol
 
 FREE = 64 * 1024
-"""Bytes of an answer, and of a body, that each client may have whatever the others have."""
+"""Bytes of a response, and of a request body, that each client may buffer regardless of the other clients."""
 
 WAKE_SHARE = 0.75
-"""Share of the total below which answers may grow again: not with each byte that becomes free."""
+"""Share of the total below which responses may grow again. It avoids a wake-up for each byte that becomes free."""
 
 
 class Waiting(Protocol):
-    """A request's body that may have to wait."""
+    """A request body that may have to wait for memory."""
 
     def memory_granted(self, size: int) -> None:
-        """It has so many bytes now."""
+        """Called when `size` bytes have been reserved for this body."""
 
 
 class Reader(Protocol):
-    """A client whose answer may have to wait."""
+    """A client whose response may have to wait for memory."""
 
     def may_grow(self) -> None:
-        """There is room for more of it."""
+        """Called when the response may grow again."""
 
     def taken(self) -> int:
-        """Bytes that it has read."""
+        """Return the number of bytes that the client has read."""
 
     def cut(self) -> None:
-        """Reset its connection."""
+        """Reset the client's connection."""
 
     def __hash__(self) -> int: ...
 
@@ -57,39 +58,40 @@ class Held:
         self.size = size
         self.since = monotonic()
         self.taken = taken
-        """Bytes that the client had read by then."""
+        """Bytes that the client had read at `since`."""
 
 
 class Budget:
-    """Counts bytes. All methods are O(1), but for those woken."""
+    """Counts bytes. All methods are O(1), plus the cost of the bodies and clients that are woken."""
 
     def __init__(self, total: int, note: Callable[[int], None]) -> None:
-        """`note` is told how many bytes are in use, whenever that has changed."""
+        """Limit the buffers to `total` bytes. `note` is called with the bytes in use whenever that number changes."""
         self.total = total
         self._note = note
         self.on_strained: Callable[[], None] = lambda: None
-        """Called when a body begins to wait, or an answer that has no other place."""
+        """Called when a body begins to wait, or a response that cannot be spooled to a file."""
         self.used = 0
         self.bodies: dict[Waiting, int] = {}
-        """Those that wait, and for how much; oldest first."""
+        """The bodies that wait, oldest first, and the bytes that each waits for."""
         self.holders: dict[Reader, Held] = {}
-        """Clients with more of an answer than is free, and what is counted of it."""
+        """Clients that buffer more than FREE bytes of a response, and the bytes counted for each."""
         self.slowed: dict[Reader, None] = {}
-        """Clients whose answers wait in their workers until there is room, or until they have read what is here."""
+        """Clients whose responses wait in the workers until the budget has room, or until the client has read what is
+        buffered."""
 
     @property
     def spent(self) -> bool:
-        """No answer may grow now."""
+        """Whether no response may grow now."""
         return self.used >= self.total or bool(self.bodies)
 
     @property
     def strained(self) -> bool:
-        """Somebody waits for a part of it."""
+        """Whether a body or a response waits for memory, or the budget is spent."""
         return bool(self.bodies or self.slowed) or self.spent
 
     def reserve(self, body: Waiting, size: int) -> bool:
-        """Take so many bytes for a body; False if it has to wait: it will be told."""
-        size = min(size, self.total)  # or else it would wait for ever
+        """Reserve `size` bytes for a body. False: the body has to wait, until its `memory_granted` is called."""
+        size = min(size, self.total)  # or else the body would wait for ever
         if self.bodies or self.used + size > self.total:
             self.bodies[body] = size
             self.on_strained()
@@ -102,13 +104,13 @@ class Budget:
         self._note(self.used)
 
     def charge(self, size: int) -> None:
-        """Count bytes that are here already, or are gone (negative)."""
+        """Count `size` bytes that are buffered already, or have been freed if `size` is negative."""
         self._use(size)
         if size < 0:
             self.wake()
 
     def hold(self, client: Reader, size: int) -> None:
-        """Count so many bytes for the answer of `client`, instead of those that it held."""
+        """Count `size` bytes for the response of `client`, in place of the bytes counted for it before."""
         held = self.holders.get(client)
         change = size
         if held is not None:
@@ -122,13 +124,13 @@ class Budget:
             self.charge(change)
 
     def stop_waiting(self, body: Waiting, size: int) -> None:
-        """It waits no more, and has `size` bytes."""
+        """Take `body` out of the queue for memory, and count the `size` bytes that it has."""
         del self.bodies[body]
         self._use(size)
-        self.wake()  # the first of those that wait may be another now
+        self.wake()  # another body may be the first in the queue now
 
     def wake(self) -> None:
-        """Give to those that wait what there is: to bodies first."""
+        """Give the free memory to what waits for it: to bodies first, then to responses."""
         while self.bodies:
             body, size = next(iter(self.bodies.items()))
             if self.used + size > self.total:

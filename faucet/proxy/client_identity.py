@@ -1,8 +1,8 @@
-"""What is told of a client: to the worker, by fields at the end of the head, and in the log.
+"""The client's identity as the worker and the log see it: fields appended to the request head, and a log entry.
 
-Without options nothing is: the worker gets what the client sent, byte for byte. With them, fields that a worker may
-take for ours are left out: `X_Forwarded_For` is X-Forwarded-For to httpuv, and wins. Trailers are left alone: httpuv
-(measured), like the servers of Go, Node and Python, does not mix them with the fields of the head.
+Without options, the worker gets the head that the client sent, byte for byte. With options, client fields that a worker
+may confuse with the fields of Faucet are removed: httpuv takes `X_Forwarded_For` for X-Forwarded-For and prefers it.
+Trailers are left alone: httpuv (measured), like the servers of Go, Node and Python, does not merge them into the head.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from faucet.settings import ProxySettings
 REQUEST_ID = b"Faucet-Request-Uuid"
 
 _SENT_ID = re.compile(rb"\r\nfaucet-request-uuid:[ \t]*([!-~]{1,128})[ \t]*\r\n", re.IGNORECASE)
-"""One that a client sent is shown if it is short and printable."""
+"""A request ID that the client sent. It is used if it is printable and at most 128 characters long."""
 
 
 _TRACEPARENT = re.compile(rb"\r\ntraceparent:[ \t]*([0-9a-f-]{55})[ \t]*\r\n", re.IGNORECASE)
@@ -36,20 +36,20 @@ _TRACEPARENT = re.compile(rb"\r\ntraceparent:[ \t]*([0-9a-f-]{55})[ \t]*\r\n", r
 
 
 class Introduced(NamedTuple):
-    """A request after it."""
+    """A request after ClientIdentity has processed its head."""
 
     raw: bytes
-    """The head to send."""
+    """The head to send to the worker."""
     client: str
-    """The address to show."""
+    """The client address to show in the log."""
     request_id: str
-    """Empty: it has none."""
+    """The request ID; empty if the request has none."""
     trace: str = ""
-    """Its `traceparent`; empty if it has none, or nobody wants it."""
+    """The `traceparent` of the request; empty if it has none, or traces are not exported."""
 
 
 class ClientIdentity:
-    """Made once; called for each request."""
+    """Adds the client's identity to request heads. Created once, called for each request."""
 
     def __init__(self, settings: ProxySettings) -> None:
         self._forwarded = settings.forwarded
@@ -62,11 +62,11 @@ class ClientIdentity:
 
     @property
     def needed(self) -> bool:
-        """Whether it does anything."""
+        """Whether the settings require any change to a request head, or to the address in the log."""
         return self._forwarded or self._request_id or self._traces or self._ip_from != "client"
 
     def __call__(self, head: RequestHead, peer: str) -> Introduced:
-        """Introduce the client `peer`, as whose the connection is known."""
+        """Return the request with the identity of its client. `peer` is the address of the connection."""
         raw, request_id = without(head.raw, self._lookalikes), ""
         fields: list[tuple[bytes, bytes]] = []
         if self._request_id:
@@ -90,6 +90,6 @@ class ClientIdentity:
     def _forwarded_fields(self, head: RequestHead, peer: str) -> list[tuple[bytes, bytes]]:
         fields = forwarded_fields(peer, "http", head.fields.host)
         if peer in self._trust and has_field(head.raw, b"X-Forwarded-Proto"):
-            # It is no list: whoever is in front knows better what the client speaks.
+            # X-Forwarded-Proto is not a list: the trusted proxy in front knows the client's protocol better.
             fields = [field for field in fields if field[0] != b"X-Forwarded-Proto"]
         return fields

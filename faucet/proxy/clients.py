@@ -1,4 +1,4 @@
-"""Who is connected, how long each of them may take for what it does, and what all together may use."""
+"""The connected clients, their deadlines, and the resources that they share."""
 
 from __future__ import annotations
 
@@ -20,82 +20,82 @@ from faucet.proxy.tunnel import Tunnel
 from faucet.settings import ProxySettings
 
 LINGER_SECONDS = 1.0
-"""How long a refused client may go on sending before its connection is closed (RFC 9112, 9.6)."""
+"""Seconds that a refused client may go on sending before its connection is closed (RFC 9112, 9.6)."""
 
 PARTING_SECONDS = 0.25
-"""How long a connection without a request is kept when the service ends. A busy client's next request may be on its
-way already, and nothing in our last answer told it not to send one."""
+"""Seconds that a connection without a request is kept open when the service shuts down. A busy client may have sent its
+next request already, since the last response did not ask it to stop."""
 
 CANDIDATES = 200
-"""Connections that are looked at to find an idle one."""
+"""The most connections that are examined to find an idle one."""
 
 
 class Client(Protocol):
-    """A client's connection, as far as its deadlines are concerned."""
+    """A client's connection, as its deadlines see it."""
 
     transport: asyncio.Transport
 
     @property
     def vacant(self) -> bool:
-        """It can be closed at any time."""
+        """Whether the connection can be closed without loss."""
 
     @property
     def waits(self) -> bool:
-        """It is owed an answer, or the rest of one."""
+        """Whether the client waits for a response, or for the rest of one."""
 
     def turn_away(self, detail: str) -> None:
-        """Answer with 503 whatever it was going to ask."""
+        """Send 503 without waiting for a request, and close."""
 
     def hurry(self) -> None:
-        """The service ends: see to it that what has begun goes on."""
+        """Called when the service begins to shut down: set the deadlines of the shutdown."""
 
     def check_hurried(self) -> None:
-        """The service has been ending for a while."""
+        """Called DRAIN_SECONDS after `hurry`, and again after each further DRAIN_SECONDS."""
 
     def refuse(self, status: int, detail: str) -> None:
-        """Answer the request in hand, if there is one, with an error."""
+        """Answer the request in progress, if there is one, with an error."""
 
     def cut(self) -> None:
-        """Reset it."""
+        """Reset the connection."""
 
     def idle_too_long(self) -> None:
-        """No request came for a while."""
+        """Called when no request has arrived within the keep-alive timeout."""
 
     def check_head(self) -> None:
-        """A head was begun a while ago."""
+        """Called when the deadline of a request head has passed."""
 
     def too_slow(self) -> None:
-        """A body did not go on in time."""
+        """Called when no more of a request body has arrived within the client timeout."""
 
     def check_sender(self) -> None:
-        """It has been sending a body for a while."""
+        """Called to check the rate at which the client sends a body."""
 
     def no_memory(self) -> None:
-        """Its body has waited for memory long enough."""
+        """Called when the body has waited for memory for the queue timeout."""
 
     def check_reader(self) -> None:
-        """It had bytes to read a while ago."""
+        """Called to check the rate at which the client reads a response."""
 
     def stop_lingering(self) -> None:
-        """It had its moment."""
+        """Called LINGER_SECONDS after the connection began to linger."""
 
     def close_if_idle(self) -> None:
-        """Close, if nothing has begun."""
+        """Close the connection if no request has begun."""
 
     def __hash__(self) -> int: ...
 
 
 class Clients:
-    """The clients of one service, and the WebSockets that some of them have become."""
+    """The clients of one service, and the WebSocket tunnels that some of their connections have become."""
 
     def __init__(self, settings: ProxySettings, pool: Pool) -> None:
         self.settings = settings
         self.pool = pool
         self.tunnels: set[Tunnel] = set()
         self.on_gone: Callable[[], None] = lambda: None
-        """Called when a client has gone."""
+        """Called when a client has disconnected."""
         self.turned_away = 0
-        """Clients beyond the limit, which are being told so."""
+        """Connected clients beyond the limit, which are being answered with 503."""
         self.limit = settings.max_clients or machine.max_clients()
         self.trimmer = Trimmer(pool.loop, system_trim(), lambda: bool(pool.dispatcher.locked))
         total = settings.buffer_total or machine.buffer_total(machine.memory())
@@ -111,13 +111,13 @@ class Clients:
     def _set_deadlines(self, loop: asyncio.AbstractEventLoop, settings: ProxySettings) -> None:
         rated = (settings.client_timeout or RATE_SECONDS) if settings.min_rate else 0.0
         self.least_moved = max(int(settings.min_rate * rated), 1)
-        """Bytes that a client must have moved when one of its deadlines comes."""
+        """Bytes that a client must have sent or read since the last check, when its rate is checked."""
         patience = settings.client_timeout or rated
 
         def silence(seconds: float, over: Callable[[Any], None]) -> Timeouts[Any]:
             return Timeouts(loop, seconds, over, self.pool.pauses.since)
 
-        # Each of these lists is for one kind of silence.
+        # Each of these holds the deadlines of one kind of inactivity.
         self.idle: Timeouts[Client] = silence(settings.keep_alive, lambda client: client.idle_too_long())
         self.heads: Timeouts[Client] = silence(patience, lambda client: client.check_head())
         self.bodies: Timeouts[Client] = silence(settings.client_timeout, lambda client: client.too_slow())
@@ -129,7 +129,7 @@ class Clients:
         self.hurried: Timeouts[Client] = silence(DRAIN_SECONDS, lambda client: client.check_hurried())
         self.least_while_draining = max(int(settings.min_rate * DRAIN_SECONDS), 1)
         self.cut_while_draining = 0
-        """Clients whose request in hand was given up, since they did not send or read."""
+        """Clients whose request was ended during the shutdown, because they neither sent nor read."""
         self.timeouts = (
             self.idle, self.heads, self.bodies, self.senders, self.memory, self.readers, self.lingering, self.parting,
             self.hurried,
@@ -145,7 +145,7 @@ class Clients:
         return client in self._connected
 
     def came(self, client: Client) -> bool:
-        """A client has connected. False: there are as many as may be, and none is idle."""
+        """Add a client that has connected. False: the limit of clients is reached, and none of them is idle."""
         self._connected.add(client)
         full = len(self._connected) + len(self.tunnels) - self.turned_away > self.limit
         if full and not self._close_idlest(client):
@@ -159,7 +159,7 @@ class Clients:
         return True
 
     def has_room(self, opening: int) -> bool:
-        """Whether another client may be accepted. `opening` ones have not come yet."""
+        """Whether another client may be accepted. `opening` counts connections that are accepted but not added yet."""
         if self.pool.descriptors.has_room(self._connections + opening):
             return True
         self.pool.descriptors.note("client")
@@ -167,18 +167,18 @@ class Clients:
 
     @property
     def _connections(self) -> int:
-        """Descriptors that clients take."""
+        """The number of file descriptors that clients use."""
         return len(self._connected) + 2 * len(self.tunnels)
 
     def gone(self, client: Client) -> None:
-        """A client has gone, or has become a tunnel."""
+        """Remove a client that has disconnected, or whose connection has become a tunnel."""
         self._connected.discard(client)
         for timeouts in self.timeouts:
             timeouts.discard(client)
 
     @property
     def awaited(self) -> Timeouts[Client]:
-        """The deadlines of those that have no request in hand."""
+        """The deadlines of clients without a request in progress."""
         return self.parting if self.pool.draining else self.idle
 
     def _make_room(self, newcomer: Client) -> None:
@@ -196,18 +196,18 @@ class Clients:
         return idle is not None
 
     def part(self) -> None:
-        """The service ends: whoever has no request in hand has a moment for one that is on its way."""
+        """Begin the shutdown: a client without a request gets PARTING_SECONDS for a request that is on its way."""
         for client in list(self._connected):
             self.idle.discard(client)
             client.hurry()
 
     def worker_exited(self, worker: Upstream) -> None:
-        """Its process is gone: end the WebSockets that it had."""
+        """End the WebSockets of `worker`, whose process has exited."""
         for tunnel in [tunnel for tunnel in self.tunnels if tunnel.backend is worker]:
             tunnel.worker_gone()
 
     def close(self) -> None:
-        """Cut what is still connected, and set no more timers."""
+        """Reset all connections and tunnels, and cancel all timers."""
         for client in list(self._connected):
             client.cut()
         for tunnel in list(self.tunnels):

@@ -1,8 +1,8 @@
-"""Deadlines for very many things at the cost of a dictionary entry each.
+"""Deadlines for very many items, at the cost of a dictionary entry each.
 
-All items of one `Timeouts` have the same patience, so the one touched longest ago is always the first to run
-out: a dictionary, which keeps its order, is the priority queue, and one timer for its first entry serves all. A
-timer per request would cost more than the rest of the request's bookkeeping.
+All items of one `Timeouts` have the same timeout, so the item touched longest ago always expires first. A dictionary,
+which keeps its order, is therefore the priority queue, and one timer for its first entry serves all items. A timer per
+request would cost more than the rest of the request's bookkeeping.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from faucet.pauses import EARLIEST, LATE_SECONDS
 Item = TypeVar("Item", bound=Hashable)
 
 DRAIN_SECONDS = 5.0
-"""While the service ends: seconds in which a request that is not in hand yet must arrive, and after which a client that
-sends or reads has to have moved something. A TCP connection that lost a packet recovers within that."""
+"""During a shutdown: seconds in which a request that has begun must arrive, and in which a client that sends or reads
+must make progress. A TCP connection that has lost a packet recovers within that time."""
 
 RATE_SECONDS = 60.0
-"""Over how long the rate of a client is averaged, if there is no `client_timeout` to say it."""
+"""Seconds over which the rate of a client is averaged if `client_timeout` is 0."""
 
 
 class Timeouts(Generic[Item]):
     """Calls `expired(item)` when an item was not touched for `seconds`; never, if `seconds` is 0.
 
-    `paused(moment)` returns the seconds since that moment that do not count.
+    `paused(moment)` returns the seconds since `moment` that do not count towards the timeout.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Timeouts(Generic[Item]):
         self._loop = loop
         self._paused = paused
         self._late = False
-        """The timer has fired late, and was set again for the next turn of the loop."""
+        """Whether the timer has fired late, and was set again for the next turn of the loop."""
         self._seconds = seconds
         self._expired = expired
         self._touched: dict[Item, float] = {}
@@ -50,18 +50,18 @@ class Timeouts(Generic[Item]):
         return len(self._touched)
 
     def oldest(self) -> Iterator[Item]:
-        """All items, those first that were not touched for the longest time. None may come or go meanwhile."""
+        """Iterate over all items, the one touched longest ago first. Do not touch or discard items meanwhile."""
         return iter(self._touched)
 
     def __contains__(self, item: object) -> bool:
         return item in self._touched
 
     def patience(self, item: Item) -> float:
-        """Return the seconds that `item` has, from when it was touched."""
+        """Return the timeout of `item`, in seconds from when it was touched."""
         return self._seconds
 
     def touch(self, item: Item) -> None:
-        """Give `item` its whole time, from now on."""
+        """Start the timeout of `item` again from now."""
         if not self._seconds:
             return
         self._touched.pop(item, None)  # so that it goes to the end
@@ -70,11 +70,11 @@ class Timeouts(Generic[Item]):
             self._timer = self._loop.call_later(self._seconds, self._sweep)
 
     def discard(self, item: Item) -> None:
-        """Forget `item`, if it is here. The timer stays: it finds out when it fires."""
+        """Remove `item`, if present. The timer is not cancelled: it ignores the item when it fires."""
         self._touched.pop(item, None)
 
     def close(self) -> None:
-        """Forget all items and the timer."""
+        """Remove all items and cancel the timer."""
         self._touched.clear()
         if self._timer is not None:
             self._timer.cancel()
@@ -84,11 +84,11 @@ class Timeouts(Generic[Item]):
         if self._has_to_read_first():
             self._timer = self._loop.call_later(EARLIEST, self._sweep)
             return
-        # The timer that has fired stays in its place until the end: what is touched meanwhile must not set another.
-        # Of two items, the one touched first is due first, also where a pause counts for one of them only.
+        # `_timer` keeps the timer that has fired until the end, so that `touch` does not set another meanwhile.
+        # Of two items, the one touched first is due first, even if a pause counts for only one of them.
         now = monotonic()
         try:
-            # A copy: `expired` may touch and discard. And the front of a dictionary is slow to pop one by one.
+            # A copy: `expired` may touch and discard items. Also, removing a dictionary's first entries singly is slow.
             for item, touched in list(self._touched.items()):
                 if touched + self._seconds + self._paused(touched) > now:
                     break
@@ -106,7 +106,10 @@ class Timeouts(Generic[Item]):
         return first + self._seconds + self._paused(first)
 
     def _has_to_read_first(self) -> bool:
-        """The first item is overdue by so much that the loop has not read what arrived in time. Once in a row."""
+        """Whether the first item is so overdue that the loop may not have read data that arrived in time.
+
+        Never True twice in a row.
+        """
         overdue = bool(self._touched) and monotonic() - self._first_due() > LATE_SECONDS
         self._late = overdue and not self._late
         return self._late

@@ -1,8 +1,8 @@
 """The downstream side: one client's connection.
 
-It reads heads and body bytes and hands them to an Exchange, one at a time; what a client sends ahead waits here,
-unread. It decides how a connection ends, so that a client sees a whole answer as whole and a broken one as broken.
-It never holds a lock: whatever a client does or fails to do, only its Exchange knows what that means for a worker.
+The connection reads heads and body bytes and hands them to an Exchange, one request at a time. Pipelined requests wait
+here, unparsed. The connection decides how it ends, so that a client can tell a complete response from a broken one.
+It never holds a lock: only the Exchange knows what the behavior of a client means for a worker.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from faucet.proxy.record import refused
 from faucet.proxy.tunnel import Tunnel
 
 LINGER_BYTES = 256 * 1024
-"""How much a refused client may go on sending before its connection is closed."""
+"""Bytes that a refused client may go on sending before reading from it stops."""
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
@@ -54,19 +54,19 @@ class ClientConnection(Outflow):
     )
 
     peer: str
-    """The client's address, without port; `unix` for one without."""
+    """The client's address, without port; `unix` for a client of a Unix socket."""
 
     def __init__(self, pool: Pool, clients: Clients) -> None:
         super().__init__(clients)
         self.pool = pool
         self._introduce: Callable[[RequestHead, str], Introduced] | None = clients.introduce
         self._reader = RequestReader()
-        self._head_begun = False  # it has a deadline
-        self._stash = b""  # what came behind the request in hand
+        self._head_begun = False  # part of a head has arrived, and its deadline is set
+        self._stash = b""  # bytes received behind the current request
         self._read_paused = False
         self.half_closed = False  # the client has ended its sending side
-        self._hurried_from = (0, 0)  # what it had sent and read when the service began to end
-        self._sent_before = 0  # bytes it had sent when its rate was looked at last
+        self._hurried_from = (0, 0)  # bytes sent and read by the client at the last check of a shutdown
+        self._sent_before = 0  # bytes sent by the client at the last check of its rate
         self._turned_away = False
 
     # -- events ------------------------------------------------------------------------------------------------
@@ -76,7 +76,7 @@ class ClientConnection(Outflow):
         self.transport = cast("asyncio.Transport", transport)
         name = transport.get_extra_info("peername")
         self.peer = name[0].removeprefix("::ffff:") if isinstance(name, tuple) else "unix"
-        # A whole response may wait here for a slow reader: that is what frees the worker from it.
+        # A whole response may be buffered here for a slow reader, which frees the worker early.
         self.transport.set_write_buffer_limits(high=self.clients.free_buffer)
         if not self.clients.came(self):
             self._turned_away = True
@@ -98,16 +98,16 @@ class ClientConnection(Outflow):
             self._keep_for_later(data)
 
     def eof_received(self) -> bool:
-        """Called by the loop: the client has ended its sending side, and most likely is gone altogether.
+        """Called by the loop: the client has closed its sending side, and has most likely disconnected.
 
-        It gets the answer of a worker that is at work for it, since it may have half-closed on purpose. But it
-        leaves the queue: a client that hangs up looks exactly the same.
+        If a worker is processing the request, the client still gets the response, since it may have half-closed on
+        purpose. But a queued request leaves the queue: a client that has disconnected looks exactly the same.
         """
         self.half_closed = True
         exchange = self.exchange
         stays = exchange is not None and exchange.client_half_closed()
         if not stays:
-            self._watch_reader()  # the loop closes the transport, but not before all is written
+            self._watch_reader()  # the loop closes the transport, but only after all buffered bytes are written
         return stays
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -132,16 +132,16 @@ class ClientConnection(Outflow):
                 self.clients.heads.discard(self)
             self._open_exchange(*parsed)
         elif self._reader.started and not self._head_begun:
-            # The whole head has one deadline, from its first byte on: a byte now and then does not extend it.
+            # The whole head has one deadline, from its first byte on: further bytes do not extend it.
             self._head_begun = True
             self._sent_before = self._reader.size
             self.clients.heads.touch(self)
         elif not self._head_begun:
-            # Empty lines before a request (RFC 9112, 2.2) begin nothing: it is as idle as before, if it was.
+            # Empty lines before a request (RFC 9112, 2.2) begin no request: the idle deadline stays.
             self._await_request()
 
     def _open_exchange(self, head: RequestHead, rest: bytes) -> None:
-        # The idle deadline stays where it is: it means nothing while there is an exchange, and starts anew after it.
+        # The idle deadline is left set: it has no effect during an exchange, and is set again after it.
         try:
             body = head.body(self.clients.settings.max_body)
         except FramingError as error:
@@ -175,7 +175,7 @@ class ClientConnection(Outflow):
         exchange.body_arrived()
 
     def _read_more_body(self) -> None:
-        """So many chunks were in one read that others had a turn between."""
+        """Continue with chunks that arrived in one read, after other callbacks of the loop have had a turn."""
         exchange, stash, self._stash = self.exchange, self._stash, b""
         if exchange is None or exchange.body_done:
             return
@@ -184,7 +184,10 @@ class ClientConnection(Outflow):
             self.resume_reading()
 
     def _keep_for_later(self, data: bytes) -> None:
-        """Requests sent ahead are answered in order (RFC 9112, 9.3.2); no more is read until it is their turn."""
+        """Store bytes of pipelined requests, and stop reading.
+
+        Pipelined requests are answered in order (RFC 9112, 9.3.2).
+        """
         self._stash += data
         self.pause_reading()
 
@@ -196,19 +199,19 @@ class ClientConnection(Outflow):
         self.data_received(stash)
 
     def pause_reading(self) -> None:
-        """Let the client's bytes wait in the kernel."""
+        """Stop reading: the client's bytes stay in the kernel."""
         if not self._read_paused and not self.transport.is_closing():
             self._read_paused = True
             self.transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Undo pause_reading, unless there is something to be dealt with first."""
+        """Undo pause_reading, unless stored bytes have to be processed first."""
         if self._read_paused and not self._stash and not self.transport.is_closing():
             self._read_paused = False
             self.transport.resume_reading()
 
     def hung_up(self) -> bool:
-        """Whether the client has left, or ended its sending side, even if that was not read yet."""
+        """Whether the client has disconnected or closed its sending side, even if the loop has not read that yet."""
         if self.half_closed or self.transport.is_closing():
             return True
         return self._read_paused and bool(self._poll(_POLL_HANG_UP))
@@ -222,20 +225,20 @@ class ClientConnection(Outflow):
     # -- writing -----------------------------------------------------------------------------------------------
 
     def exchange_ended(self, keep: bool) -> None:
-        """The answer is written. `keep` says whether its message lets the connection go on."""
+        """The response is written. `keep` says whether HTTP allows the connection to persist."""
         self.exchange = None
         if not keep or self.half_closed:
             self.linger()
         elif self.write_paused or self._spool is not None:
             self.write_paused = True
-            # It has more to read than may wait here; its next request would only add to that.
+            # The client has more to read than may be buffered here; its next request would only add to that.
             self.pause_reading()
         else:
             self._next_request()
 
     def _next_request(self) -> None:
         if self._stash:
-            # Not at once: a hundred requests sent ahead must not become a hundred nested calls.
+            # Not at once: a hundred pipelined requests must not become a hundred nested calls.
             self.pool.loop.call_soon(self._read_stash)
         else:
             if self._read_paused:
@@ -243,14 +246,14 @@ class ClientConnection(Outflow):
             self.clients.awaited.touch(self)
 
     def _await_request(self) -> None:
-        """It has nothing in progress: it has a deadline for its next request, which what it sends does not move."""
+        """Set the deadline for the client's next request, if none is set. Bytes that arrive do not extend it."""
         if self not in self.clients.awaited:
             self.clients.awaited.touch(self)
 
     def _refuse(
         self, error: FramingError, received: int, line: StartLine | None = None, retry_after: int | None = None
     ) -> None:
-        """Answer a request that never became an exchange. Nothing more from this connection is processed."""
+        """Answer a request that never became an exchange. No later bytes of this connection are processed."""
         method = line.method if line else b"GET"
         data = answer(error.status, error.detail, method=method, retry_after=retry_after)
         self.write(data)
@@ -260,7 +263,7 @@ class ClientConnection(Outflow):
     # -- ending ------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """End the connection after what is written was read, and not later than the client's patience."""
+        """Close the connection once the client has read all written bytes, or is too slow in reading them."""
         if self.transport.is_closing() or self._written_first(self.close):
             return
         self._watch_reader()
@@ -269,8 +272,8 @@ class ClientConnection(Outflow):
     def linger(self) -> None:
         """Close while the client may still be sending.
 
-        A close with unread input resets the connection, and the client may lose our answer. So the sending side is
-        ended first, and what still comes is dropped for a moment (RFC 9112, 9.6).
+        A close with unread input resets the connection, and the client may lose the response. So the sending side is
+        closed first, and bytes that still arrive are discarded for a moment (RFC 9112, 9.6).
         """
         self.exchange = None
         if self.transport.is_closing():
@@ -289,68 +292,68 @@ class ClientConnection(Outflow):
         self.clients.lingering.touch(self)
         try:
             self.transport.write_eof()
-        except OSError:  # our answer met a client that has closed: its reset came before our shutdown
+        except OSError:  # the client had closed already: its reset arrived before this shutdown
             self.transport.abort()
             return
         self.resume_reading()
 
     def _drop(self, size: int) -> None:
-        """Count what a lingering client still sends."""
+        """Discard `size` bytes from a lingering client. Stop reading after LINGER_BYTES."""
         self._linger_left = max(self._linger_left - size, 0)
         if not self._linger_left:
             self.pause_reading()
 
     def stop_lingering(self) -> None:
-        """It had its moment: close, but not before it has read what is written, if it reads at all."""
+        """LINGER_SECONDS are over: close, but first let a client that reads get the rest of the response."""
         if self.backlog:
             self._watch_reader()
         else:
             self.transport.abort()
 
     def cut(self) -> None:
-        """Reset the connection: what the client has so far must not look complete.
+        """Reset the connection, so that a partial response does not look complete to the client.
 
-        `abort` alone ends it with a FIN, like any close, and a FIN is how a close-delimited answer ends.
+        `abort` alone sends a FIN, like any close, and a FIN is how a close-delimited response ends.
         """
         sock = self.transport.get_extra_info("socket")
-        # Until connection_lost the descriptor is ours, even while the transport is closing.
+        # The descriptor is valid until connection_lost, even while the transport is closing.
         if self in self.clients and sock.family != socket.AF_UNIX:
             with contextlib.suppress(OSError):
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         self.transport.abort()
 
     def cut_off(self) -> None:
-        """Reset the connection: its request has ended."""
+        """Reset the connection after its exchange has ended."""
         self.exchange = None
         self.cut()
 
     def serves(self, exchange: object) -> bool:
-        """Whether it waits for the answer of that exchange."""
+        """Whether this connection waits for the response of `exchange`."""
         return self.exchange is exchange
 
     def close_if_idle(self) -> None:
-        """Close if no request is in hand, none has begun, and none waits in the kernel. Else it is answered first."""
+        """Close if no request is in progress, partly received or unread in the kernel."""
         if self.exchange is None and not self._reader.started and not self._stash and not self._poll(select.POLLIN):
             self.close()
 
     def hurry(self) -> None:
-        """The service ends: close soon if nothing has begun, and see to it that what has begun goes on."""
+        """The service is shutting down: close soon if no request has begun; if one has, require progress."""
         self.clients.parting.touch(self)
         self._hurried_from = self._moved()
         self.clients.hurried.touch(self)
 
     def _moved(self) -> tuple[int, int]:
-        """Bytes that it has sent of its body, and read of our answers."""
+        """Return the bytes received of the client's request, and the bytes of responses that the client has read."""
         return self.exchange.account.received if self.exchange is not None else 0, self.taken()
 
     def check_hurried(self) -> None:
-        """The service has been ending for a while. Refuse what is not in hand, and cut whoever does not move."""
+        """Refuse a request that has not arrived during a shutdown, and end one whose client makes no progress."""
         if not self._refuse_unfinished() and not self._cut_stalled():
             self._hurried_from = self._moved()
             self.clients.hurried.touch(self)
 
     def _refuse_unfinished(self) -> bool:
-        """Refuse a request that has not arrived yet."""
+        """Refuse a request that has begun but not arrived. False if there is none."""
         exchange = self.exchange
         if exchange is None and self._reader.started and self._linger_left < 0:
             self._refuse(FramingError(503, SHUTTING_DOWN), self._reader.size, self._reader.start_line())
@@ -361,7 +364,7 @@ class ClientConnection(Outflow):
         return False
 
     def _cut_stalled(self) -> bool:
-        """Give up a request in hand whose client neither reads its answer nor sends the rest of its body."""
+        """End a request whose client neither reads its response nor sends its body. False if the client does."""
         exchange, least = self.exchange, self.clients.least_while_draining
         sent, read = (now - before for now, before in zip(self._moved(), self._hurried_from, strict=True))
         unread = bool(self.backlog)
@@ -378,29 +381,29 @@ class ClientConnection(Outflow):
 
     @property
     def vacant(self) -> bool:
-        """Nothing has begun here, nor waits in the kernel, and all that was written has been read: it can be closed."""
+        """Whether the connection can be closed without loss: no request has begun, and all responses are written."""
         idle = self.exchange is None and not self._reader.started and not self._stash and self._linger_left < 0
         idle = idle and not self.backlog and not self.transport.is_closing()
         return idle and not self._poll(select.POLLIN)
 
     def turn_away(self, detail: str) -> None:
-        """Answer with 503 whatever it was going to ask."""
+        """Send 503 without waiting for a request, and close."""
         self._refuse(FramingError(503, detail), 0, retry_after=self.pool.retry_after())
 
     def refuse(self, status: int, detail: str) -> None:
-        """Answer the request in hand, if there is one, with an error."""
+        """Answer the request in progress, if there is one, with an error."""
         if self.exchange is not None:
             self.exchange.refuse(status, detail)
 
     def no_memory(self) -> None:
-        """Its body has waited for memory long enough."""
+        """The body has waited for memory for the queue timeout: answer 503."""
         if self.exchange is not None:
             seconds = f"{self.clients.settings.queue_timeout:g} s"
             detail = f"No memory for the request's body became free within {seconds}."
             self.pool.refuse(self.exchange, "buffers_full", detail)
 
     def owes_body(self) -> None:
-        """The next part of a body is its to send, soon, and not too slowly."""
+        """Set the deadlines for the next part of the body, which the client has to send."""
         exchange = self.exchange
         if exchange is None:
             return
@@ -410,19 +413,19 @@ class ClientConnection(Outflow):
             self.clients.senders.touch(self)
 
     def owes_nothing(self) -> None:
-        """It has sent its body, or has to wait with the rest."""
+        """Remove the deadlines of the body: the client has sent all of it, or is not allowed to send more now."""
         self.clients.bodies.discard(self)
         self.clients.senders.discard(self)
         self.clients.memory.discard(self)
 
     def awaits_memory(self) -> None:
-        """There is no memory for the rest of its body yet."""
+        """Stop reading until there is memory for the rest of the body."""
         self.owes_nothing()
         self.pause_reading()
         self.clients.memory.touch(self)
 
     def check_sender(self) -> None:
-        """It has been sending a body for a while. 408 if that was too little."""
+        """Check the rate at which the client sends a body. Answer 408 if it is too low."""
         exchange, least = self.exchange, self.clients.least_moved
         if exchange is None:
             return
@@ -434,7 +437,7 @@ class ClientConnection(Outflow):
         self.clients.senders.touch(self)
 
     def check_head(self) -> None:
-        """A head was begun a while ago, and is not complete. Without a deadline of its own its rate counts."""
+        """The head is incomplete after its deadline: answer 408. Without a client timeout, check the rate instead."""
         moved = self._reader.size - self._sent_before
         if self.clients.settings.client_timeout or moved < self.clients.least_moved:
             self.too_slow()
@@ -443,7 +446,7 @@ class ClientConnection(Outflow):
             self.clients.heads.touch(self)
 
     def too_slow(self) -> None:
-        """A head or a body was begun and did not go on in time."""
+        """The rest of a head or of a body has not arrived in time: answer 408."""
         seconds = f"{self.clients.settings.client_timeout or RATE_SECONDS:g} s"
         error = FramingError(408, f"The request did not arrive within {seconds}.")
         if self.exchange is None:
@@ -452,7 +455,7 @@ class ClientConnection(Outflow):
             self.exchange.refuse(error.status, error.detail)
 
     def idle_too_long(self) -> None:
-        """No request came for a while. Close, unless it is busy after all."""
+        """No request has arrived within the keep-alive timeout: close, unless the connection is in use."""
         if self.exchange is not None or self._reader.started or self._linger_left >= 0:
             return
         if self.backlog:
@@ -461,7 +464,7 @@ class ClientConnection(Outflow):
             self.close()
 
     def check_reader(self) -> None:
-        """It had bytes to read a while ago. Cut the connection if it has read none since, or too few."""
+        """Check the rate at which the client reads. Reset the connection if it is too low."""
         left = self.backlog
         if self._growing:
             self._count_buffer()
@@ -492,5 +495,5 @@ class ClientConnection(Outflow):
 
     @property
     def waits(self) -> bool:
-        """It is owed an answer, or the rest of one."""
+        """Whether the client waits for a response, or for the rest of one."""
         return self.exchange is not None or bool(self.backlog)

@@ -1,7 +1,7 @@
-"""The answers that are Faucet's own: complete, small, and readable by people and programs.
+"""The error responses that Faucet itself generates: complete, small, and readable by people and programs.
 
-Each is `application/problem+json` (RFC 9457) and has a Proxy-Status field (RFC 9209), which no answer of a worker
-has: so a caller can tell the two apart.
+Each is `application/problem+json` (RFC 9457) and has a Proxy-Status field (RFC 9209). Responses of workers have no such
+field, so a caller can tell the two apart.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ _PROXY_ERRORS = {
     504: "http_response_timeout",
     500: "proxy_internal_error",
 }
-"""RFC 9209, 2.3: the error types that fit each status; `http_request_error` fits all others."""
+"""The proxy error type of each status (RFC 9209, 2.3). All other statuses use `http_request_error`."""
 
 QUEUE_FULL = "All workers are busy and the queue is full."
 
 NOT_BEGUN = b'error=connection_limit_reached; details="not begun"\r\n'
-"""In the Proxy-Status field of an answer that says so: another Faucet in front may send the request elsewhere, whatever
-its method."""
+"""The end of a Proxy-Status field which says that no worker has begun the request. Another Faucet in front may then
+send the request elsewhere, whatever its method."""
 
 
 def answer(
     status: int, detail: str, *, method: bytes = b"GET", close: bool = True, retry_after: int | None = None
 ) -> bytes:
-    """One response with `detail`, a sentence for a person. `retry_after` is in seconds.
+    """Return one complete response. `detail` is a sentence for a person. `retry_after` is in seconds.
 
-    The answer to HEAD has no content, only its length (RFC 9110, 9.3.2).
+    The response to HEAD has no content, only its length (RFC 9110, 9.3.2).
     """
     title = HTTPStatus(status).phrase
     content = json.dumps({"title": title, "status": status, "detail": detail}, ensure_ascii=False).encode() + b"\n"
     fields = [
         f"HTTP/1.1 {status} {title}",
-        f"Date: {http_date(int(time()))}",  # RFC 9110, 6.6.1: whoever has a clock has to say
+        f"Date: {http_date(int(time()))}",  # RFC 9110, 6.6.1: required of a server with a clock
         "Content-Type: application/problem+json",
         f"Content-Length: {len(content)}",
         f"Proxy-Status: faucet; error={_PROXY_ERRORS.get(status, 'http_request_error')}",

@@ -1,10 +1,10 @@
-"""One request and its answer, from the complete head to the released lock.
+"""One request and its response, from the complete request head to the release of the lock.
 
-The lock is taken when the request is in hand (`intake` says when its body is), and given back when the worker's whole
-response was read or the worker is gone. Two connections come and go meanwhile, and either may fail at any point. What
-that means `failures` decides; here it is carried out. In particular: a client that goes away in ACTIVE does not end the
-exchange, because the worker goes on computing. `client` is then None and what the worker says is dropped, but the lock
-is kept until it has finished saying it.
+The exchange asks for a lock when the request is ready to be sent (`intake` decides when its body is), and releases the
+lock when the whole response has been read or the worker is gone. Either of the two connections may fail at any point.
+`failures` decides what follows from that; the exchange carries it out. In particular, a client that disconnects in
+ACTIVE does not end the exchange, because the worker goes on computing: `client` is then None and the response is
+discarded, but the lock is kept until the worker has finished.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from faucet.proxy.spool import SpoolSpace
 _READING, _QUEUED, _CONNECTING, _ACTIVE, _DONE = Phase  # a global is found faster than a member of an Enum
 
 HALF_CLOSED = "the client had ended its sending side, and may not have read this"
-"""Noted beside the status where nobody can tell a client that half-closed from one that hung up."""
+"""A note beside the status in the log: a client that half-closed cannot be told from one that disconnected."""
 
 TOO_MANY_WEBSOCKETS = "As many WebSockets are open to this worker as may be (--max-websockets)."
 
@@ -37,7 +37,7 @@ _NO_LOSS = Loss(fresh=True, begun=False)
 
 
 class Exchange(Holder):
-    """One request and what becomes of it."""
+    """One request, from its complete head to its end."""
 
     __slots__ = (
         "_client_blamed",
@@ -68,15 +68,15 @@ class Exchange(Holder):
         self.phase = _READING
         limit = pool.settings.buffer_request
         self.intake = None if body is None else Intake(body, budget, space, limit, client)
-        """Its body, if it has one."""
+        """The body of the request; None if the request has none."""
         # The lock.
         self.lease: PoolLease | None = None
-        self._queued = False  # it had to wait
+        self._queued = False  # whether no worker was free at once
         self._sends = 0
-        self._connects = 0  # that have failed, in a row
-        self._retry: asyncio.Handle | Later | None = None  # in a moment it is known whether the worker has exited
-        self._grace: Later | None = None  # its time is over, but the worker cannot be ended
-        self._loss = _NO_LOSS  # how the worker's connection ended, while `_retry` waits
+        self._connects = 0  # failed connects in a row
+        self._retry: asyncio.Handle | Later | None = None  # pending call that learns whether the worker has exited
+        self._grace: Later | None = None  # the lock grace, after a timeout at a worker that cannot be ended
+        self._loss = _NO_LOSS  # how the worker's connection ended, while `_retry` is pending
         # The response.
         self._connection: UpstreamConnection | None = None
         self._response: ResponseHead | None = None
@@ -90,29 +90,29 @@ class Exchange(Holder):
     # -- the request arrives -----------------------------------------------------------------------------------
 
     def take_body(self, data: bytes) -> int:
-        """Take body bytes; the index behind the last that belongs to this request. Raises FramingError."""
+        """Take body bytes. Return the index behind the last byte of this request. Raises FramingError."""
         assert self.intake is not None
         end = self.intake.take(data)
         self.account.received += end
         return end
 
     def body_arrived(self) -> None:
-        """After take_body: go on as far as the bytes in hand allow."""
+        """After take_body: ask for a worker if the request is ready to be sent."""
         if self.intake is not None and self.intake.arrived(self.head.fields.length):
             self.submit()
 
     @property
     def body_done(self) -> bool:
-        """The whole request has arrived."""
+        """Whether the whole request has arrived."""
         return self.intake is None or self.intake.done
 
     @property
     def all_sent(self) -> bool:
-        """The worker has been sent the whole request."""
+        """Whether the whole request has been sent to the worker."""
         return self.intake is None or (self.intake.done and not self.intake.pending)
 
     def submit(self) -> None:
-        """The request is in hand: ask for a worker."""
+        """The request is ready to be sent: ask for a worker."""
         self.phase = _QUEUED
         self.account.ready()
         self.pool.submit(self)
@@ -120,7 +120,7 @@ class Exchange(Holder):
     # -- the lock ----------------------------------------------------------------------------------------------
 
     def holds(self, worker: Upstream) -> bool:
-        """This request holds the lock of `worker`."""
+        """Whether this request holds the lock of `worker`."""
         return self.lease is not None and self.lease.worker is worker
 
     @property
@@ -133,7 +133,7 @@ class Exchange(Holder):
         self.lease, client = lease, self.client
         if client is None or (self._queued and client.hung_up()):
             self.lease = None
-            self.pool.release(lease)  # unused: neither the log nor a service time is to name that worker
+            self.pool.release(lease)  # unused: neither the log nor a service time should name that worker
             self._parted()
             self._finish(CLIENT_CLOSED_REQUEST, "the client left the queue")
             if client is not None:
@@ -160,7 +160,7 @@ class Exchange(Holder):
             self.client_half_closed()
 
     def lock_gone(self) -> None:
-        """See Holder. What the worker said before may still be on its way to us: its connection tells how this ends."""
+        """See Holder. The rest of the response may still arrive: the end of the connection decides the outcome."""
         super().lock_gone()
         if self._retry is not None:
             self._retry.cancel()
@@ -169,10 +169,10 @@ class Exchange(Holder):
     # -- the worker's connection -------------------------------------------------------------------------------
 
     def connected(self, connection: UpstreamConnection) -> bool:
-        """A connection is open, to be sent the head and what `intake` has. False: nobody wants that any more."""
+        """A connection for this request is open. False: the client has disconnected, so do not send the request."""
         if self.client is None:
             if not self._sends:
-                self.account.worker = ""  # it has seen nothing of it
+                self.account.worker = ""  # the worker has seen nothing of the request
             self._finish(CLIENT_CLOSED_REQUEST, "the client left before its request was sent")
             return False
         self.phase = _ACTIVE
@@ -182,18 +182,18 @@ class Exchange(Holder):
         return True
 
     def connect_failed(self, worker: Upstream, error: Exception) -> None:
-        """No connection could be opened, so nothing was sent."""
+        """No connection to `worker` could be opened, so nothing was sent."""
         self.pool.unreachable(worker, error)
-        if self.phase is _CONNECTING:  # else it has ended meanwhile
+        if self.phase is _CONNECTING:  # else the request has ended meanwhile
             if not isinstance(error, NotBegun):
                 self._connects += 1
                 self.account.remark(f"worker {worker.name} accepted no connection")
             self._fail(Event.CONNECT_FAILED, f"{self._connects} workers in a row accepted no connection.")
 
     def not_begun(self, worker: Upstream, error: NotBegun) -> None:
-        """Whoever was sent it has not begun it, and never will: as if no connection could be opened."""
+        """`worker` answered that it will not begin the request: treat that as a failed connect."""
         self._detached()
-        if self.intake is not None and self.intake.streaming:  # what was sent is not here any more
+        if self.intake is not None and self.intake.streaming:  # the bytes already sent are no longer buffered
             self.pool.refuse(self, "not_begun", str(error))
             return
         self._sends -= 1
@@ -201,7 +201,7 @@ class Exchange(Holder):
         self.connect_failed(worker, error)
 
     def no_descriptor(self) -> None:
-        """No connection could be opened, for want of a descriptor. That is no fault of the worker's."""
+        """No connection could be opened for lack of a file descriptor. That is not the worker's fault."""
         if self.phase is _CONNECTING:
             self._fail(Event.NO_DESCRIPTOR, NO_DESCRIPTORS)
 
@@ -212,12 +212,12 @@ class Exchange(Holder):
         self._fail(Event.LINK_LOST if loss.link else Event.WORKER_ENDED, loss.detail)
 
     def _exit_known(self) -> None:
-        """The worker is gone, and the lock with it; or it lives, and serves others."""
+        """It is known now whether the worker has exited (its lock is gone) or lives."""
         self._retry = None
         self._fail(Event.EXIT_KNOWN, self._loss.detail)
 
     def bad_response(self, error: BadResponse) -> None:
-        """What the worker sent cannot be relayed, nor what comes after it."""
+        """The worker sent bytes that are not valid HTTP: neither they nor later ones can be relayed."""
         if self._connection is not None:
             self._connection.drop_response()
         self._fail(Event.BAD_RESPONSE, error.detail)
@@ -225,7 +225,7 @@ class Exchange(Holder):
     # -- the worker answers ------------------------------------------------------------------------------------
 
     def interim_response(self, head: ResponseHead) -> None:
-        """A response of the class 1xx. Raises BadResponse if there are too many."""
+        """Relay a 1xx response. Raises BadResponse after more than INTERIM_LIMIT of them."""
         self._interims += 1
         if self._interims > INTERIM_LIMIT:
             raise BadResponse(f"The worker sent more than {INTERIM_LIMIT} interim responses.")
@@ -234,7 +234,7 @@ class Exchange(Holder):
             self._relay(head.raw)
 
     def upgraded(self, connection: UpstreamConnection, head: ResponseHead, rest: bytes) -> None:
-        """101: HTTP ends here. The lock too, since the worker serves others beside a WebSocket."""
+        """101: switch to a tunnel, and release the lock, since a worker serves requests beside a WebSocket."""
         client = self._parted()
         self._detached()
         if client is None:
@@ -247,17 +247,17 @@ class Exchange(Holder):
         self._finish(head.status, "upgraded to WebSocket")
 
     def response_head(self, head: ResponseHead) -> Body:
-        """The final response's head; the framer of its body."""
+        """Take the head of the final response. Return the framer of its body."""
         self._response = head
         body = head.body(self.head.method)
         if self.head.minor == 0 and head.fields.chunked and not body.done and self.client is not None:
-            # RFC 9112, 6.1. The worker still has to be heard out, as if the client had gone.
+            # RFC 9112, 6.1. The rest of the response is still read, as if the client had disconnected.
             self._answer_client(502, "The worker answered a client of HTTP/1.0 in chunks.")
             self._hear_out()
         return body
 
     def response_part(self, data: bytes) -> None:
-        """Bytes of the final response, its head included."""
+        """Relay bytes of the final response, its head included."""
         if self.client is not None:
             if not self._relayed:
                 self._relayed = True  # from here on this request is never sent again
@@ -268,11 +268,11 @@ class Exchange(Holder):
                 self.client_paused()
 
     def response_ended(self, data: bytes, until_close: bool) -> None:
-        """The last bytes of the final response. `until_close`: only the end of the connection ends it."""
+        """Relay the last bytes of the final response. `until_close`: the response is delimited by the close."""
         response, client = self._response, self.client
         early = not self.body_done
         self._detached()
-        # The next in the queue first: the worker need not wait for our client.
+        # Release the lock first: the next request need not wait for this client.
         self._release()
         if client is None or response is None:
             self._finish(CLIENT_CLOSED_REQUEST, "the client left before the answer")
@@ -290,19 +290,19 @@ class Exchange(Holder):
         self.client.write(data)
 
     def _client_may_stay(self, response: ResponseHead) -> bool:
-        """RFC 9112, 9.3: whether both ends of the conversation let the client's connection go on."""
+        """Whether request and response both allow the client's connection to persist (RFC 9112, 9.3)."""
         explicit = self.head.minor == 1 or response.fields.keep_alive
         return self.head.fields.persistent and response.fields.persistent and explicit
 
     # -- slowness ----------------------------------------------------------------------------------------------
 
     def client_paused(self) -> None:
-        """The client does not read, and as much of the response waits for it as may."""
+        """The client does not read, and its buffer is full: stop reading from the worker."""
         if self._connection is not None:
             self._connection.pause_reading()
 
     def client_resumed(self) -> None:
-        """The client reads again."""
+        """The client reads again: go on reading from the worker."""
         if self._connection is not None:
             self._connection.resume_reading()
 
@@ -316,22 +316,22 @@ class Exchange(Holder):
         self._fail(Event.CLIENT_GONE, f"the client left {place}")
 
     def client_half_closed(self) -> bool:
-        """The client sends no more. Whether its connection stays open for the answer."""
+        """The client has closed its sending side. Return whether its connection stays open for the response."""
         if self.phase is _QUEUED and self.body_done:
             self._fail(
                 Event.CLIENT_HALF_CLOSED, "The client closed its side of the connection while its request was queued."
             )
             return True
         if self._connection is not None and self.is_elsewhere:
-            self._connection.end_request()  # it may wait there
+            self._connection.end_request()  # the request may be queued at the other Faucet
         return self.body_done
 
     def timed_out(self) -> None:
-        """From lock to now, the request timeout has passed without the response being complete."""
+        """The request timeout has passed since the lock was granted, and the response is not complete."""
         late = self._client_is_late() and not self._client_blamed
         if late:
             self._client_blamed = True
-            self.pool.requests.touch(self)  # so much for the client; the worker has its own time
+            self.pool.requests.touch(self)  # the worker gets a full request timeout of its own
             self._fail(Event.TIMED_OUT, "The client was too slow to send its request or to read its answer.", late=True)
             return
         if self.is_elsewhere:
@@ -343,27 +343,27 @@ class Exchange(Holder):
         self._fail(Event.TIMED_OUT, f"The worker did not answer within {seconds} and {end}.")
 
     def _client_is_late(self) -> bool:
-        """It is to blame for the time this takes: it does not read, or it does not send."""
+        """Whether the client causes the delay: it does not read the response, or does not send its body."""
         client, connection = self.client, self._connection
         if client is None or connection is None:
             return False
         return client.write_paused or not (self.body_done or connection.write_paused)
 
     def abandon(self, detail: str) -> None:
-        """See Holder: the client is told, as far as that is possible still."""
+        """See Holder. The client is answered with an error, if that is still possible."""
         self._close_connection()
         self._fail(Event.SHUTDOWN, detail)
 
     def internal_error(self) -> None:
         """See Holder."""
         if self.client is not None and not self.client.serves(self):
-            self._parted()  # it has its answer
+            self._parted()  # the client has its response
         verdict = after(Event.BUG, self._facts())
         self._close_connection()
         self._carry_out(Event.BUG, verdict, "Faucet failed to handle this request; its log says why.")
 
     def refuse(self, status: int, detail: str, retry_after: int | None = None) -> None:
-        """Answer with an error of our own, whatever phase this request is in."""
+        """Answer with an error of Faucet's own, in any phase. Reset the client if part of a response was relayed."""
         if self.client is None:
             return
         if self._relayed:
@@ -390,23 +390,23 @@ class Exchange(Holder):
             connection.close()
 
     def _detached(self) -> UpstreamConnection | None:
-        """The worker's connection, which has no part in this any more."""
+        """Detach the worker's connection from this exchange, and return it."""
         connection, self._connection = self._connection, None
         if self.intake is not None:
             self.intake.worker_gone()
         return connection
 
     def _parted(self) -> Downstream | None:
-        """The client's connection, which has no part in this any more."""
+        """Detach the client's connection from this exchange, and return it."""
         client, self.client = self.client, None
         if self.intake is not None:
             self.intake.client_gone()
         return client
 
-    # -- what is done about them -------------------------------------------------------------------------------
+    # -- verdicts ----------------------------------------------------------------------------------------------
 
     def _facts(self, late: bool = False) -> Facts:
-        """What is known."""
+        """Return the facts that `failures` decides by."""
         lease, streaming = self.lease, self.intake is not None and self.intake.streaming
         return Facts(
             phase=self.phase,
@@ -447,7 +447,7 @@ class Exchange(Holder):
         self._finish_if_over(CLIENT_CLOSED_REQUEST, detail)
 
     def _settle_lock(self, lock: Lock, fate: Fate) -> None:
-        """Carry out what becomes of the lock."""
+        """Carry out the verdict on the lock."""
         if lock is Lock.RELEASE:
             self._release()
         elif lock in (Lock.KEEP, Lock.KEEP_BRIEFLY):
@@ -469,7 +469,7 @@ class Exchange(Holder):
             self._retry = self.pool.loop.call_soon(self._exit_known)
 
     def _await_exit(self, told: bool) -> None:
-        """With the client `told`, only the lock depends on it."""
+        """Learn shortly whether the worker has exited. If the client is `told`, only the lock depends on that."""
         if told:
             self.pool.requests.discard(self)
             if self.lease is None:
@@ -477,14 +477,14 @@ class Exchange(Holder):
         self._retry = self.pool.pauses.after(0 if self.lease is None else RETRY_GRACE, self._exit_known)
 
     def _hear_out(self) -> None:
-        """Nobody waits for the answer any more, but the worker is at work, so its lock stays.
+        """No client waits for the response any more, but the worker is at work, so its lock stays.
 
-        If it was still being sent the request, it is told that no more will come, and that no more was meant: it
-        will close, or answer, and either is the end of it.
+        If the request was not sent completely, the sending side is closed. The worker then closes the connection or
+        answers, and either ends the exchange.
         """
         connection = self._connection
         if connection is not None and self.is_elsewhere:
-            self._close_connection()  # there it leaves the queue, or is heard out
+            self._close_connection()  # the other Faucet takes the request out of its queue, or reads its response
         elif connection is not None and self.phase is _ACTIVE:
             connection.resume_reading()
             if not self.all_sent:
@@ -493,8 +493,8 @@ class Exchange(Holder):
                 self.intake.drop()
 
     def _outlast(self) -> None:
-        """A worker that nobody here can end is still at work: its lock stays until it answers, closes, or the lock
-        grace is over."""
+        """Keep the lock of a worker that Faucet cannot end until the worker answers or closes, or the lock grace is
+        over."""
         if self._grace is None and self.lease is not None and self.lease.worker.lock_grace is not None:
             self._grace = self.pool.pauses.after(self.lease.worker.lock_grace, self._grace_over)
             self.lease.worker.on_hung(self.account)
@@ -507,7 +507,7 @@ class Exchange(Holder):
             lease.worker.on_hung(self.account)
 
     def _send_again(self) -> None:
-        """To the same worker, which has not read a byte of it."""
+        """Send the request to the same worker again, which has not read a byte of it."""
         assert self.lease is not None
         self._remark_retry()
         self.lease.worker.begin(self)
@@ -527,7 +527,7 @@ class Exchange(Holder):
     # -- the end -----------------------------------------------------------------------------------------------
 
     def _tell(self, event: Event, status: int, detail: str) -> None:
-        """The client gets an answer of our own, because of a failure."""
+        """Answer the client with an error, because of a failure."""
         if event is Event.NO_DESCRIPTOR:
             self.pool.refuse(self, "descriptors", detail)
         elif event is Event.CLIENT_HALF_CLOSED:
@@ -551,7 +551,7 @@ class Exchange(Holder):
             client.linger()
 
     def _cut_client(self, detail: str) -> None:
-        """Part of an answer was relayed and no more will come: the client must not take it for the whole."""
+        """Reset the client's connection, so that the client does not take part of a response for the whole."""
         client = self._parted()
         assert client is not None
         client.owes_nothing()
@@ -559,13 +559,13 @@ class Exchange(Holder):
         client.cut_off()
 
     def _finish_if_over(self, status: int, note: str) -> None:
-        """Nobody waits for an answer. If no worker is at work on it either, that was it."""
+        """End the exchange if no client waits for the response and no worker is at work on it."""
         waits = self._connection is not None or self._retry is not None or self._grace is not None
         if self.client is None and not waits and not (self.phase is _CONNECTING and self.lease is not None):
             self._finish(status, note)
 
     def _finish(self, status: int, note: str = "") -> None:
-        """Nothing more will happen to this request. The lock goes back, if it has not yet."""
+        """End the exchange: release the lock if it is still held, cancel the timers, and record the outcome."""
         if self.phase is _QUEUED:
             self.pool.dispatcher.cancel(self)
         self.phase = _DONE
@@ -583,7 +583,7 @@ class Exchange(Holder):
         self._record(status, note)
 
     def _record(self, status: int, note: str) -> None:
-        """Tell what became of this request, once: when the client has its answer, or no client is left."""
+        """Record the outcome, once: when the client has its response, or no client is left."""
         if self.account.settle(status, note):
             self.pool.record(self.account)
 

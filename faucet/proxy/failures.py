@@ -1,11 +1,11 @@
 """What becomes of a request, and of the lock it holds, when something fails.
 
-`after(event, facts)` is pure: no connection, no clock, no state. An Exchange states the facts and carries the verdict
-out, so every failure can be tried without one, and docs/requests.md prints the table of them from here.
+`after(event, facts)` is pure: no connection, no clock, no state. An Exchange states the facts and carries out the
+verdict, so every failure can be tested without an Exchange. The table in docs/requests.md is made from these rules.
 
-Two things are decided each time. The *fate* of the request: a client gets an answer or a cut, never half an answer
-that looks whole; and what might change something twice is never sent twice. The *lock*: it stays for as long as the
-worker may be at work, as far as anybody here can tell.
+Each verdict decides two things. The *fate* of the request: the client gets an error response or a reset, never a
+partial response that looks complete; and a request that might change something twice is never sent twice. The *lock*:
+it is kept for as long as the worker may be at work, as far as Faucet can tell.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from enum import Enum
 from typing import NamedTuple
 
 MAX_SENDS = 2
-"""How often a request may be sent in all: once more, not again (RFC 9110, 9.2.2 leaves it to us)."""
+"""How often a request may be sent in all: at most one retry (RFC 9110, 9.2.2 leaves the number open)."""
 
 MAX_CONNECTS = 5
-"""How many workers in a row may refuse a request's connection. It was never sent, so any request may try again; but a
-service in which so many do is broken, and the caller is to learn that."""
+"""How many workers in a row may refuse a request's connection. The request was never sent, so any request may be
+retried; but a service in which so many workers refuse is broken, and the client should learn that."""
 
 RETRY_GRACE = 0.05
-"""Seconds between a worker's connection ending without an answer and the next use of that worker. The exit of a
+"""Seconds between the end of a worker's connection without a response and the next use of that worker. The exit of a
 process is known a few milliseconds after its connections have ended."""
 
 BRIEF_FACTOR = 20
-"""How many times as long a worker stays locked as it had a request that it has refused, most likely, without a word."""
+"""A worker that most likely refused a request without a response stays locked this many times as long as it had it."""
 
 STALE_SECONDS = 1.0
-"""A kept connection that the other side had closed before it was used tells so within a round trip. One that ends
-later was in use, and the request may be the reason."""
+"""If the worker had closed a kept connection before its reuse, Faucet learns that within a round trip. A connection
+that ends later was in use, and the request may be the reason."""
 
 
 class Phase(Enum):
     """Where a request is.
 
-        READING ──body in hand──▶ QUEUED ──lock──▶ CONNECTING ──sent──▶ ACTIVE ──answered──▶ DONE
+        READING ──body ready──▶ QUEUED ──lock──▶ CONNECTING ──sent──▶ ACTIVE ──answered──▶ DONE
 
     A worker that fails a request in CONNECTING, or in ACTIVE before its first byte, may send it back to QUEUED.
     """
@@ -67,28 +67,28 @@ class Loss(NamedTuple):
     """How a worker's connection ended before its response did."""
 
     fresh: bool
-    """It was opened for this request."""
+    """The connection was opened for this request."""
     begun: bool
-    """Some of a response had come."""
+    """Part of a response had arrived."""
     unread: bool = False
-    """The worker has not read a byte of the request: its kernel threw that away."""
+    """The worker has not read a byte of the request: its kernel discarded the request."""
     supervised: bool = False
-    """If the worker's process has exited, we are told in a moment."""
+    """The worker is a supervised process: whether it has exited is known within RETRY_GRACE."""
     request_ended: bool = False
-    """We had told the worker that no more comes: it closed because it was done with that."""
+    """Faucet had closed its sending side: the worker closed because it was done with the incomplete request."""
     link: bool = False
-    """It is the way to the worker that was lost, not the worker."""
+    """The network path to the worker was lost, not the worker."""
     held: float = 0.0
     """Seconds that the worker had the request."""
 
     @property
     def refused_for(self) -> float:
-        """Seconds for which a worker stays locked, at most, that has refused the request."""
+        """The most seconds for which a worker that has refused the request stays locked."""
         return BRIEF_FACTOR * self.held
 
     @property
     def detail(self) -> str:
-        """A sentence for the client."""
+        """The reason, as a sentence for the client."""
         how = "its answer before it was complete" if self.begun else "the connection without an answer"
         return f"The worker ended {how}."
 
@@ -98,31 +98,31 @@ class Facts(NamedTuple):
 
     phase: Phase
     waiting: bool = True
-    """A client waits for the answer."""
+    """A client waits for the response."""
     told: bool = False
-    """It has been sent something: an interim response, or part of the answer."""
+    """The client has been sent an interim response, or part of the final response."""
     relayed: bool = False
-    """It has been sent part of the answer."""
+    """The client has been sent part of the final response."""
     body_done: bool = True
     """The whole request has arrived."""
     repeatable: bool = False
-    """HTTP allows to send it again (RFC 9110, 9.2.2), all of it is still here, and it was not sent too often."""
+    """The method is idempotent (RFC 9110, 9.2.2), the whole request is still buffered, and MAX_SENDS is not reached."""
     policy: str = "safe"
-    """`--retry`."""
+    """The value of `--retry`."""
     connects: int = 0
-    """How many workers in a row have refused its connection."""
+    """How many workers in a row have refused the request's connection."""
     loss: Loss = Loss(fresh=True, begun=False)
     """How the worker's connection ended."""
     age: float = 0.0
-    """Seconds since it got the lock."""
+    """Seconds since the lock was granted."""
     exited: bool = False
-    """The worker is gone, and the lock with it."""
+    """The worker has exited, and its lock is gone."""
     client_late: bool = False
-    """The client does not send the rest, or does not read: the worker waits for it. (The first time only.)"""
+    """The worker waits for the client, which does not send its body, or does not read. Stated only once per request."""
     endable: bool = True
-    """The worker's process is ours, to be ended and replaced."""
+    """Faucet can end and replace the worker's process."""
     connected: bool = True
-    """There is a connection to the worker."""
+    """A connection to the worker is open."""
 
 
 class Fate(Enum):
@@ -151,7 +151,7 @@ class Lock(Enum):
 
 
 class Verdict(NamedTuple):
-    """What is to be done. `status` is that of an answer of our own."""
+    """The decision on a failure. `status` is the status of an error response of Faucet's own."""
 
     fate: Fate
     lock: Lock
@@ -159,12 +159,12 @@ class Verdict(NamedTuple):
 
 
 def after(event: Event, facts: Facts) -> Verdict:
-    """Decide."""
+    """Return the verdict on `event`."""
     return _RULES[event](facts)
 
 
 def _told(facts: Facts, status: int, lock: Lock) -> Verdict:
-    """Whoever waits is told that it has failed: by an answer, or where one has begun, by a cut."""
+    """End the request: by an error response, or by a reset if part of a response was relayed."""
     if not facts.waiting:
         return Verdict(Fate.OVER, lock)
     return Verdict(Fate.CUT, lock) if facts.relayed else Verdict(Fate.ANSWER, lock, status)
@@ -182,17 +182,17 @@ def _no_descriptor(facts: Facts) -> Verdict:
 
 
 def _worker_ended(facts: Facts) -> Verdict:
-    # Its worker may be dying, and what that gets now is lost in its backlog: the lock stays until it is known.
+    # The worker may be exiting, and a request sent now would be lost in its backlog: keep the lock until that is known.
     if facts.waiting and not facts.told and _may_repeat(facts):
         return Verdict(Fate.WAIT, Lock.AWAIT_EXIT)
     return _told(facts, 502, Lock.AWAIT_EXIT if facts.loss.supervised else _of_the_living(facts))
 
 
 def _may_repeat(facts: Facts) -> bool:
-    """A request that has crashed its worker must not crash the next one.
+    """Whether the request may be sent again: a request that has crashed its worker must not crash the next worker.
 
-    Of a worker of our own we learn in a moment whether it has exited. Of any other we never do: then only a kept
-    connection that turns out to be stale, and does so at once, tells that the request is not to blame.
+    Whether a supervised worker has exited is known shortly. For any other worker it is never known: then only a kept
+    connection that proves to be stale at once shows that the request is not to blame.
     """
     if not facts.repeatable or facts.policy != "safe":
         return facts.repeatable and facts.policy == "always"
@@ -202,10 +202,10 @@ def _may_repeat(facts: Facts) -> bool:
 
 
 def _of_the_living(facts: Facts) -> Lock:
-    """The lock of a worker that has ended a connection, and lives. It may still be at work on what it has read.
+    """Decide the lock of a worker that has closed a connection but lives. It may still be at work on the request.
 
-    But any client can send what a worker refuses without a word, as httpuv does with methods it does not know. That
-    takes it a millisecond, and must not cost others a worker for a minute.
+    But any client can send a request that a worker refuses without a response, as httpuv does with unknown methods. The
+    refusal takes a millisecond, and must not cost other clients a worker for a minute.
     """
     if facts.loss.unread or facts.loss.request_ended:
         return Lock.RELEASE
@@ -217,14 +217,14 @@ def _exit_known(facts: Facts) -> Verdict:
     if not facts.waiting:
         return Verdict(Fate.OVER, lock)
     if facts.exited and facts.policy == "safe" and facts.loss.supervised and not facts.loss.unread:
-        return _told(facts, 502, lock)  # it may be what has ended the worker
+        return _told(facts, 502, lock)  # the request may have crashed the worker
     if lock is Lock.RELEASE and not facts.loss.fresh:
-        return Verdict(Fate.RESEND, Lock.AS_IT_IS)  # it was stale, and nobody else gets the worker first
+        return Verdict(Fate.RESEND, Lock.AS_IT_IS)  # the connection was stale; keep the worker
     return Verdict(Fate.RETRY, lock)
 
 
 def _link_lost(facts: Facts) -> Verdict:
-    # The worker may go on with it. Whether the service is cut off as a whole is known after this turn of the loop.
+    # The worker may go on. Whether the way to all workers is lost is known after this turn of the loop.
     again = facts.repeatable and facts.policy != "none"
     if facts.waiting and not facts.told and again:
         return Verdict(Fate.WAIT, Lock.KEEP)
@@ -232,7 +232,7 @@ def _link_lost(facts: Facts) -> Verdict:
 
 
 def _bad_response(facts: Facts) -> Verdict:
-    # It may go on writing. It is told that no more will come, and closes when it is done.
+    # The worker may go on writing. Faucet closes its sending side; the worker closes when it is done.
     return _told(facts, 502, Lock.HEAR_OUT)
 
 
@@ -240,7 +240,7 @@ def _timed_out(facts: Facts) -> Verdict:
     if facts.client_late:
         return _told(facts, 408, Lock.HEAR_OUT)
     if not facts.connected:
-        return Verdict(Fate.GOES_ON, Lock.AS_IT_IS)  # the worker does not have it; to connect has a deadline of its own
+        return Verdict(Fate.GOES_ON, Lock.AS_IT_IS)  # not sent yet; connecting has its own deadline
     if facts.endable:
         return _told(facts, 504, Lock.REPLACE)
     return _told(facts, 504, Lock.GRACE)
@@ -255,8 +255,8 @@ def _while_nobody_waits(phase: Phase) -> Lock:
 
 
 def _client_half_closed(facts: Facts) -> Verdict:
-    # It may have done so on purpose, and gets the answer of a worker that is at work. But it leaves the queue: a
-    # client that hangs up looks exactly the same.
+    # The client may have half-closed on purpose, so it still gets the response of a worker that is at work. But a
+    # queued request leaves the queue: a client that has disconnected looks exactly the same.
     if not facts.body_done:
         return Verdict(Fate.OVER, _while_nobody_waits(facts.phase))
     if facts.phase is Phase.QUEUED:
@@ -269,7 +269,7 @@ def _shutdown(facts: Facts) -> Verdict:
 
 
 def _bug(facts: Facts) -> Verdict:
-    # Its connection is closed, but the worker may have got the request.
+    # The worker's connection is closed, but the worker may have received the request.
     lock = Lock.KEEP if facts.connected else Lock.RELEASE
     if not facts.waiting:
         return Verdict(Fate.OVER, lock)

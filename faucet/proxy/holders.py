@@ -1,4 +1,4 @@
-"""Who may hold the lock of a worker, and what a worker is, as far as its lock is concerned."""
+"""The interfaces of the two parties of a lock: its holder, and the worker."""
 
 from __future__ import annotations
 
@@ -11,68 +11,68 @@ from faucet.proxy.record import Account
 
 
 class Holder:
-    """Whoever may hold the lock of a worker: a request, a health check, or nobody but the clock."""
+    """A holder of a worker's lock: a request, a health check, or a timer (`pool.CutOff`)."""
 
     __slots__ = ("account", "lease", "request_class")
 
     account: Account
     request_class: RequestClass[Holder]
-    """Which limit it is under. Set where there are limits, when it asks for a lock in its turn."""
+    """The class whose limit applies. Set only if there are limits, when the holder is submitted to the queue."""
 
     def __init__(self) -> None:
         self.lease: PoolLease | None = None
 
     @property
     def at_work(self) -> bool:
-        """The worker whose lock it holds, or held until now, has its request and has not answered."""
+        """Whether the worker has received the holder's request and has not answered yet."""
         return True
 
     @property
     def is_elsewhere(self) -> bool:
-        """Another Faucet has it, or gets it."""
+        """Whether the lock is of another Faucet, which has its own queue."""
         return self.lease is not None and self.lease.worker.queues
 
     def granted(self, lease: PoolLease) -> None:
-        """It holds a lock now."""
+        """Called when a lock is granted to this holder."""
         self.lease = lease
         self.account.granted(lease.worker.name, lease.since)
 
     def has_to_wait(self) -> None:
-        """No worker is free: it is in the queue."""
+        """Called when no worker is free and this holder has been queued."""
 
     def lock_gone(self) -> None:
-        """The worker is gone, and its lock with it."""
+        """Called when the worker is gone, and its lock with it."""
         self.lease = None
 
     def refuse(self, status: int, detail: str, retry_after: int | None = None) -> None:
-        """It gets no worker."""
+        """Called when this holder gets no worker: answer with `status`."""
 
     def timed_out(self) -> None:
-        """The request timeout is over, and it holds the lock still."""
+        """Called when the request timeout has passed while this holder has the lock."""
 
     def give_up_waiting(self) -> None:
-        """The service ends: if nobody waits for this but us, because its worker might answer late, do not."""
+        """The service is shutting down: stop waiting for a late response that no client waits for."""
 
     def abandon(self, detail: str) -> None:
-        """The service ends now."""
+        """The service stops now: end the request."""
 
     def internal_error(self) -> None:
-        """A bug of ours, already logged. The lock must not be lost with it."""
+        """A bug in Faucet, already logged, has hit this holder. The lock must not leak."""
 
 
 class Upstream(Protocol):
-    """A worker, as its lock needs it. One per incarnation: a worker that was restarted is another."""
+    """A worker, as its lock sees it. A restarted worker is a new object."""
 
     name: str
     gone: bool
-    """It was removed."""
+    """Whether the worker was removed."""
     tunnels: int
-    """WebSockets that are open to it."""
+    """The number of WebSockets open to the worker."""
     lock_grace: float | None
-    """Seconds that it stays locked if it does not answer in time; None: it can be ended, and is."""
+    """Seconds that the worker stays locked if it does not answer in time. None: Faucet ends and replaces it then."""
     queues: bool
-    """It is another Faucet, which has a queue, locks and deadlines of its own: it is not to blame for the time that a
-    request takes, and has to learn that a client has left."""
+    """Whether this is another Faucet, which has its own queue, locks and deadlines. It is not to blame for the time
+    that a request takes, and has to learn when a client has disconnected."""
     on_unreachable: Callable[[Exception], None]
     on_hung: Callable[[Account], None]
 
@@ -83,4 +83,4 @@ class Upstream(Protocol):
 
 
 PoolLease: TypeAlias = Lease[Holder, Upstream]
-"""The lock of a worker, in somebody's hands."""
+"""The lock of a worker, held by a Holder."""

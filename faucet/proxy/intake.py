@@ -1,4 +1,4 @@
-"""The body of a request on its way from its client to its worker."""
+"""The body of a request, between its client and its worker."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from faucet.proxy.spool import Spool, SpoolSpace
 
 
 class Intake:
-    """Keeps the body until its request is in hand and has a worker: up to `limit` bytes in memory, all of a longer one
-    in a temporary file. What there is no room for is streamed, as slowly as the slower side wants it.
+    """Buffers the body until its request has a worker: up to `limit` bytes in memory, a longer body in a temporary
+    file. A body for which there is no room is streamed, at the speed of the slower side.
 
-    What is more than a little is taken from the budget, all at once, so that a body which has got its part never waits
-    again.
+    More than FREE bytes are reserved from the budget, all at once, so that a body with a reservation never waits again.
     """
 
     __slots__ = (
@@ -28,23 +27,23 @@ class Intake:
         self._limit = limit
         self._client: Downstream | None = client
         self._connection: UpstreamConnection | None = None
-        self._in_hand = False  # so much of it is here that a worker may be asked for
-        self._reserved = 0  # bytes of the budget; negative: it waits for them
+        self._in_hand = False  # enough of the body has arrived to ask for a worker
+        self._reserved = 0  # bytes reserved from the budget; negative: waiting for them
         self._held = bytearray()
-        self._held_sent = False  # what did not fit into the file, behind what did
+        self._held_sent = False  # `_held` was sent, where it follows the bytes in the file
         self._spool: Spool | None = None
         self.streaming = False
-        """There is no room for all of the body: the rest passes through, and it cannot be sent again."""
+        """There is no room for the whole body: the rest is streamed, and the request cannot be sent again."""
 
     @property
     def done(self) -> bool:
-        """All of it has arrived."""
+        """Whether the whole body has arrived."""
         return self._body.done
 
     # -- it arrives --------------------------------------------------------------------------------------------
 
     def take(self, data: bytes) -> int:
-        """Take bytes; the index behind the last that belongs to this body. Raises FramingError."""
+        """Take bytes. Return the index behind the last byte of this body. Raises FramingError."""
         end = self._body.feed(data)
         part = data[:end]
         if self._connection is not None and not self.pending:
@@ -54,8 +53,9 @@ class Intake:
         return end
 
     def arrived(self, length: int | None) -> bool:
-        """After `take`: let the rest come, of `length` bytes in all, as far as there is room. True, once: the request
-        is in hand."""
+        """After `take`: let the client send more, as far as there is room. `length` is the Content-Length, if known.
+
+        Returns True once: when the request is ready to be sent."""
         client = self._client
         if client is None:
             return False
@@ -64,7 +64,7 @@ class Intake:
             return self._becomes_in_hand()
         if not self._in_hand:
             return self._make_room(client, length)
-        if self._connection is not None:  # else nobody waits for the client: what it sent waits for a worker
+        if self._connection is not None:  # else the body waits for a worker
             if self._connection.write_paused:
                 self.worker_paused()
             else:
@@ -93,18 +93,18 @@ class Intake:
 
     @property
     def wants_more(self) -> bool:
-        """More of it may be read from the client: there is room, or the worker takes it."""
+        """Whether more of the body may be read from the client: there is room, or the worker accepts it."""
         if not self._in_hand:
             return not self.done and not self._waits
         return self._connection is not None and not self._connection.write_paused and not self.done
 
     def _has_room(self) -> bool:
         if self._spool is not None:
-            return not self._held  # or else there was no room in the file
+            return not self._held  # held bytes: the file had no room for them
         return len(self._held) <= self._limit or self._spill()
 
     def _spill(self) -> bool:
-        """Put what is held into a file, to go on there."""
+        """Move the held bytes to a temporary file, and append later bytes to it. False if there is no room."""
         spool = self._space.open()
         if spool is None:
             return False
@@ -120,11 +120,11 @@ class Intake:
 
     @property
     def _waits(self) -> bool:
-        """It waits for memory, and takes no more until then."""
+        """Whether the body waits for memory, and the client may not send more until then."""
         return self._reserved < 0
 
     def _reserve(self, length: int | None) -> bool:
-        """Take memory for all that may come, if that is much. False: it has to wait."""
+        """Reserve memory for the whole body, if it is longer than FREE. False: the body has to wait."""
         if self._reserved or len(self._held) <= FREE or self._spool is not None:
             return True
         size = max(min(self._limit, length or self._limit), len(self._held))
@@ -133,7 +133,7 @@ class Intake:
         return granted
 
     def memory_granted(self, size: int) -> None:
-        """It has waited for memory, and has it now: the rest may come."""
+        """Called by the budget: `size` bytes are reserved, so the client may send more."""
         self._reserved = size
         if self._client is not None:
             self._client.owes_nothing()
@@ -141,12 +141,12 @@ class Intake:
             self._client.resume_reading()
 
     def _hold_no_more(self) -> None:
-        """No more will be held in memory than is there now."""
+        """Reduce the reservation to the bytes held now: no more will be held in memory."""
         if self._reserved:
             self._settle(len(self._held))
 
     def _settle(self, size: int) -> None:
-        """Of the budget it has `size` bytes from now on, whatever it had or waited for."""
+        """Set the reservation to `size` bytes, whatever was reserved or waited for before."""
         had, self._reserved = self._reserved, size
         if had < 0:
             self._budget.stop_waiting(self, size)
@@ -156,7 +156,10 @@ class Intake:
     # -- it is sent --------------------------------------------------------------------------------------------
 
     def begin(self, connection: UpstreamConnection) -> bytes:
-        """It goes to that worker, once or once more: what has to be sent with the head. `go_on` sends the rest."""
+        """Start sending to a worker, for the first or second time. Return the bytes to send with the head.
+
+        `go_on` sends the rest.
+        """
         self._connection = connection
         if self._spool is None:
             return bytes(self._held)
@@ -165,7 +168,7 @@ class Intake:
         return b""
 
     def go_on(self) -> None:
-        """The worker takes more: send what is here, and let more come."""
+        """The worker accepts more: send the buffered bytes, and let the client send more."""
         connection = self._connection
         if connection is None or not (self.streaming or self.pending):
             return
@@ -190,11 +193,11 @@ class Intake:
 
     @property
     def pending(self) -> bool:
-        """Some of what is in the file, or behind it, was not sent yet; what comes now has to wait."""
+        """Whether bytes in the file, or held behind it, have not been sent yet. Later bytes have to wait for them."""
         return self._spool is not None and (self._spool.size > 0 or (bool(self._held) and not self._held_sent))
 
     def worker_paused(self) -> None:
-        """The worker does not take it as fast as it comes."""
+        """The worker accepts the body more slowly than it arrives: stop reading from the client."""
         if self._client is not None and not self.done:
             self._client.owes_nothing()
             self._client.pause_reading()
@@ -202,15 +205,15 @@ class Intake:
     # -- the end -----------------------------------------------------------------------------------------------
 
     def worker_gone(self) -> None:
-        """It is not sent to that worker any more."""
+        """Stop sending the body to the worker."""
         self._connection = None
 
     def client_gone(self) -> None:
-        """No more of it will come."""
+        """The client has disconnected: no more of the body will arrive."""
         self._client = None
 
     def drop(self) -> None:
-        """What is held is not needed any more."""
+        """Discard the buffered bytes, and return their memory and file."""
         self._held.clear()
         if self._spool is not None:
             self._spool.close()

@@ -1,4 +1,4 @@
-"""Which class a request belongs to, and what each class is held to: the options `--limit`, ready for use."""
+"""The classes of requests that the options `--limit` define, and the limits of each class."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from faucet.units import counted
 
 
 class LimitClasses(Generic[Ticket]):
-    """The classes of requests: one for each limit, and one for all requests that no limit is for."""
+    """The classes of requests: one for each limit, and one for all requests that no limit matches."""
 
     def __init__(self, settings: ProxySettings, class_of: Callable[[Ticket], RequestClass[Ticket]]) -> None:
-        """`class_of` tells the class of a request, as `of` has found it before."""
+        """`class_of` returns the class of a request, which `of` has determined before."""
         timeout = settings.queue_timeout
         self.any = bool(settings.limit)
-        """There are limits. If not, no request costs anything for them, and none has a class."""
+        """Whether there are limits. If not, requests are not classified, which would cost time."""
         self.others: RequestClass[Ticket] = RequestClass("", settings.queue_limit, timeout or None)
         self.limited: list[RequestClass[Ticket]] = [
             RequestClass(
@@ -37,7 +37,7 @@ class LimitClasses(Generic[Ticket]):
         ]
         self._class_of = class_of
         self._settings = settings
-        # The number of the group that matches is the number of the limit.
+        # The number of the matching group is the number of the limit, counted from 1.
         self._pattern = re.compile(b"|".join(b"(%s)" % limit.pattern for limit in settings.limit))
 
     def dispatcher(self) -> Dispatcher[Ticket, Any]:
@@ -57,9 +57,9 @@ class LimitClasses(Generic[Ticket]):
         return Timeouts(loop, self._settings.request_timeout, expired, paused)
 
     def of(self, method: bytes, target: bytes) -> RequestClass[Ticket]:
-        """Return the class of a request: that of the first limit that matches it.
+        """Return the class of a request: the class of the first limit that matches it.
 
-        A path is looked at as it was sent and, if it has escapes, as it reads without: workers differ in that.
+        The path is matched as it was sent and, if it has percent-escapes, also decoded: workers differ in this.
         """
         path = target.partition(b"?")[0]
         if not path.startswith(b"/"):  # http://host/path, as for a proxy (RFC 9112, 3.2.2)
@@ -71,7 +71,7 @@ class LimitClasses(Generic[Ticket]):
 
 
 def why_full(kind: RequestClass[Any]) -> str:
-    """Return why a request of this class may not even wait, as a sentence for its client."""
+    """Return why a request of this class cannot be queued, as a sentence for its client."""
     if not kind.name:
         return QUEUE_FULL
     if kind.has_room:
@@ -82,7 +82,7 @@ def why_full(kind: RequestClass[Any]) -> str:
 
 
 def why_expired(kind: RequestClass[Any]) -> str:
-    """Return why a request of this class has waited too long, as a sentence for its client."""
+    """Return why a request of this class has exceeded its queue timeout, as a sentence for its client."""
     seconds = f"{kind.queue_timeout or 0:g} s"
     if kind.has_room:
         return f"No worker became free within {seconds}."
@@ -91,7 +91,7 @@ def why_expired(kind: RequestClass[Any]) -> str:
 
 
 class ClassTimeouts(Timeouts[Item]):
-    """Timeouts of which some items have their own: `own` returns those, or None."""
+    """Timeouts in which the items of some classes have a timeout of their own."""
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class ClassTimeouts(Timeouts[Item]):
         own: Mapping[RequestClass[Any], float],
         class_of: Callable[[Item], RequestClass[Any]],
     ) -> None:
-        """The items of a class in `own` have so many seconds, all others `seconds`."""
+        """Items of a class in `own` have the timeout given there, all others `seconds`."""
         super().__init__(loop, seconds, expired, paused)
         self._class_of = class_of
         self._own = {kind: Timeouts(loop, time, expired, paused) for kind, time in own.items()}
@@ -124,7 +124,7 @@ class ClassTimeouts(Timeouts[Item]):
             own.touch(item)
 
     def discard(self, item: Item) -> None:
-        """See Timeouts. Also one whose class is not known yet."""
+        """See Timeouts. The class of `item` need not be known yet."""
         super().discard(item)
         for own in self._own.values():
             own.discard(item)

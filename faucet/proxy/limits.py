@@ -1,12 +1,12 @@
-"""Locks and a queue with limits: some requests may hold only so many locks at the same time.
+"""Locks and a queue with limits: the requests of a class may hold only a limited number of locks at the same time.
 
-Each ticket belongs to a class. A class has a queue of its own, first come first served, and may hold so many locks at
-once. A class that holds them all waits, and nobody behind it: a free worker goes to the ticket that has waited longest
-among those whose class may run. A priority is a head start: a ticket counts as if it had come so many seconds
-earlier. All tickets age equally fast, so no ticket is overtaken by one that comes more than the difference later.
+Each ticket belongs to a class. A class has its own queue, first come first served, and a limit of locks. A class at its
+limit does not block the others: a free worker goes to the ticket that has waited longest among the other classes.
+A priority is a head start in seconds: a ticket counts as if it had been queued that much earlier. All tickets age
+equally fast, so a ticket is never overtaken by a ticket that is queued later by more than the difference.
 
-As in `locks`: no sockets, no clock, each operation synchronous and its outcome returned. Its cost depends on the number
-of classes, which somebody has written down, and never on the number of tickets that wait.
+As in `locks`: no sockets, no clock; each operation is synchronous and returns its outcome. The cost depends on the
+number of classes, which are configured, and never on the number of queued tickets.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from typing import Generic
 from faucet.proxy.locks import Dispatcher, Lease, QueueFull, Ticket, Worker, append, reorder
 
 HEAD_START = 10.0
-"""Seconds that one step of priority is worth: enough to pass a queue of quick requests, and soon caught up with."""
+"""Head start in seconds of one step of priority: enough to pass a queue of quick requests, but not for long."""
 
 MEAN_WEIGHT = 0.1
-"""Weight of the newest time in the moving mean of the times that a class holds locks."""
+"""Weight of the latest duration in the moving mean of how long the requests of a class hold locks."""
 
 
 class RequestClass(Generic[Ticket]):
-    """The requests that one limit is for; or all those that none is for, whose name is empty."""
+    """The requests that one limit matches. The class of requests that no limit matches has an empty name."""
 
     __slots__ = (
         "at_once", "head_start", "locked", "mean_held", "name", "places", "queue", "queue_timeout", "refused",
@@ -38,52 +38,52 @@ class RequestClass(Generic[Ticket]):
     ) -> None:
         self.name = name
         self.places = places
-        """How many may wait."""
+        """The most requests that may be queued."""
         self.queue_timeout = queue_timeout
-        """How long one may wait; None: for ever."""
+        """The longest time in seconds that a request may be queued; None: no limit."""
         self.at_once = inf if at_once is None else at_once
-        """How many locks they may hold."""
+        """The most locks that the class may hold."""
         self.head_start = priority * HEAD_START
         self.locked = 0
-        """How many they hold."""
+        """The number of locks that the class holds."""
         self.queue: OrderedDict[Ticket, float] = OrderedDict()
-        """Since when each waits, oldest first."""
+        """The queued tickets, oldest first, and the moment since when each waits."""
         self.mean_held = 0.0
-        """Moving mean of the times for which they held locks, in seconds."""
+        """Moving mean of how long requests of the class held locks, in seconds."""
         self.refused = 0
-        """Requests that got no lock since too many waited, or for too long. Counted by whoever answers them."""
+        """Requests that got no lock because the queue was full or the queue timeout had passed. Counted by the Pool."""
 
     @property
     def has_room(self) -> bool:
-        """Whether one more may hold a lock."""
+        """Whether one more request of the class may hold a lock."""
         return self.locked < self.at_once
 
     def was_held(self, seconds: float) -> None:
-        """One of them has held a lock for so long."""
+        """A request of the class has held a lock for `seconds`: update the mean."""
         self.mean_held += (MEAN_WEIGHT if self.mean_held else 1.0) * (seconds - self.mean_held)
 
     @property
     def oldest(self) -> float:
-        """Since when the first has been waiting. There must be one."""
+        """The moment since when the first ticket has been queued. The queue must not be empty."""
         return next(iter(self.queue.values()))
 
     @property
     def expiry(self) -> float:
-        """When the first will have waited too long; infinity if never."""
+        """The moment when the first ticket will exceed the queue timeout; infinity if never."""
         return self.oldest + self.queue_timeout if self.queue and self.queue_timeout is not None else inf
 
     def expire(self, now: float) -> Iterator[tuple[float, Ticket]]:
-        """Take those out of the queue that have waited for the queue timeout, oldest first."""
+        """Remove and return the tickets that have been queued for the queue timeout, oldest first."""
         return self.expire_since(-inf if self.queue_timeout is None else now - self.queue_timeout)
 
     def expire_since(self, moment: float) -> Iterator[tuple[float, Ticket]]:
-        """Take those out of the queue that have waited since `moment`, or for longer, oldest first."""
+        """Remove and return the tickets that have been queued since `moment` or longer, oldest first."""
         while self.queue and self.oldest <= moment:
             ticket, since = self.queue.popitem(last=False)
             yield since, ticket
 
     def expected_wait(self, workers: int) -> float:
-        """Seconds until one that came now would be served, as far as that depends on this class alone."""
+        """Return the seconds until a request queued now would be served, as far as this class alone decides."""
         return (len(self.queue) + 1) * self.mean_held / max(min(workers, self.at_once), 1)
 
     def __repr__(self) -> str:
@@ -91,7 +91,7 @@ class RequestClass(Generic[Ticket]):
 
 
 class LimitedDispatcher(Dispatcher[Ticket, Worker]):
-    """A Dispatcher of tickets in classes. `class_of` tells which; it must say the same as long as a ticket waits."""
+    """A Dispatcher of tickets in classes. The result of `class_of` for a ticket must not change while it is queued."""
 
     def __init__(
         self, classes: Sequence[RequestClass[Ticket]], class_of: Callable[[Ticket], RequestClass[Ticket]]
@@ -108,14 +108,14 @@ class LimitedDispatcher(Dispatcher[Ticket, Worker]):
         """See Dispatcher."""
         kind = self._class_of(ticket)
         if self._free and kind.has_room:
-            return self._lock(ticket, kind, now)  # nobody of its class waits: he would have had that worker
+            return self._lock(ticket, kind, now)  # its class has no queue, or that worker would not be free
         if len(kind.queue) >= kind.places:
             raise QueueFull
         append(kind.queue, ticket, now)
         return None
 
     def reacquire(self, ticket: Ticket, since: float, now: float) -> Lease[Ticket, Worker] | None:
-        """See Dispatcher. It goes to the head of the queue of its class."""
+        """See Dispatcher. The ticket goes to the head of the queue of its class."""
         kind = self._class_of(ticket)
         if self._free and kind.has_room:
             return self._lock(ticket, kind, now)
@@ -124,7 +124,7 @@ class LimitedDispatcher(Dispatcher[Ticket, Worker]):
         return None
 
     def release(self, lease: Lease[Ticket, Worker], now: float) -> Lease[Ticket, Worker] | None:
-        """See Dispatcher. The lease that follows may be of another worker, which was free."""
+        """See Dispatcher. The returned lease may be for another worker, which was free."""
         if self._leases.get(lease.worker) is lease:
             kind = self._leave_class(lease.worker)
             if kind is not None:
@@ -136,7 +136,7 @@ class LimitedDispatcher(Dispatcher[Ticket, Worker]):
         return self._class_of(ticket).queue.pop(ticket, None) is not None
 
     def expire(self, now: float) -> list[Ticket]:
-        """See Dispatcher: each class has a queue timeout of its own."""
+        """See Dispatcher. Each class has its own queue timeout."""
         return _in_order(entry for kind in self.classes for entry in kind.expire(now))
 
     def expire_since(self, moment: float) -> list[Ticket]:
@@ -160,7 +160,7 @@ class LimitedDispatcher(Dispatcher[Ticket, Worker]):
     # -- workers -----------------------------------------------------------------------------------------------
 
     def remove(self, worker: Worker) -> Lease[Ticket, Worker] | None:
-        """See Dispatcher. Call `after_removal` when the lease is dealt with."""
+        """See Dispatcher. Call `after_removal` when the returned lease has been handled."""
         self._leave_class(worker)
         return super().remove(worker)
 
@@ -169,13 +169,16 @@ class LimitedDispatcher(Dispatcher[Ticket, Worker]):
         return self._match(now)
 
     def _offer(self, worker: Worker, now: float) -> Lease[Ticket, Worker] | None:
-        """`worker` is not locked. Even if it is held: its lock may have been what a class waited for."""
+        """Return the lease that follows now that `worker` is not locked.
+
+        There may be one even if `worker` is held: a class may have waited for its lock.
+        """
         if worker not in self._held:
             self._free[worker] = None
         return self._match(now)
 
     def _match(self, now: float) -> Lease[Ticket, Worker] | None:
-        """Lock a free worker for whoever is next and may run. Nothing that happens lets more than one run."""
+        """Lock a free worker for the next ticket that may run. No single event allows more than one ticket to run."""
         kind = self._next_class() if self._free else None
         if kind is None:
             return None
@@ -183,7 +186,7 @@ class LimitedDispatcher(Dispatcher[Ticket, Worker]):
         return self._lock(ticket, kind, now)
 
     def _next_class(self) -> RequestClass[Ticket] | None:
-        """Of the classes that may run, the one whose first ticket has waited longest, its head start included."""
+        """Return the class below its limit whose first ticket has waited longest, the head start included."""
         following, earliest = None, inf
         for kind in self.classes:
             if kind.queue and kind.has_room and kind.oldest - kind.head_start < earliest:
@@ -191,7 +194,7 @@ class LimitedDispatcher(Dispatcher[Ticket, Worker]):
         return following
 
     def _lock(self, ticket: Ticket, kind: RequestClass[Ticket], now: float) -> Lease[Ticket, Worker]:
-        """Lock the worker that has been free longest."""
+        """Lock the worker that has been free longest, for `ticket`."""
         worker, _ = self._free.popitem(last=False)
         kind.locked += 1
         self._holds[worker] = kind
@@ -227,7 +230,7 @@ class LimitedDispatcher(Dispatcher[Ticket, Worker]):
         return min((kind.oldest for kind in self.classes if kind.queue and kind.has_room), default=None)
 
     def patience(self, ticket: Ticket) -> float | None:
-        """See Dispatcher: that of its class."""
+        """See Dispatcher. The result is the queue timeout of the ticket's class."""
         return self._class_of(ticket).queue_timeout
 
     def limited_by(self, ticket: Ticket) -> str:
@@ -236,7 +239,7 @@ class LimitedDispatcher(Dispatcher[Ticket, Worker]):
         return "" if kind.has_room else kind.name
 
     def queue(self) -> Iterator[tuple[Ticket, float]]:
-        """See Dispatcher: in the order in which they would run if all classes might."""
+        """See Dispatcher. The order is the one in which the tickets would run if no class were at its limit."""
         queues = [_with_order(kind) for kind in self.classes]
         return ((ticket, since) for _, ticket, since in merge(*queues, key=lambda entry: entry[0]))
 

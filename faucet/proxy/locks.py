@@ -1,12 +1,12 @@
-"""The locks and the queue: who may use which worker, and who waits.
+"""The locks of the workers, and the queue for them.
 
-Tickets (requests) go in, leases come out. A lease is a lock: one ticket holds one worker, as a database
-transaction holds a row, until it is released or the worker is removed. Tickets that find no free worker wait
-in one queue, first come first served. Of free workers the one that has been free longest is taken.
+Tickets (requests) go in, leases come out. A lease is a lock: one ticket holds one worker, as a database transaction
+holds a row, until the lease is released or the worker is removed. Tickets that find no free worker wait in one queue,
+first come first served. Of the free workers, the one that has been free longest is locked.
 
-The module knows nothing of sockets, processes or time (callers pass the clock's reading in as `now`). Each operation is
-synchronous, O(1), and leaves the state consistent; what has to be done about its outcome is returned, for the
-caller to do. So every interleaving can be tested without a loop, and `repr()` tells the whole state.
+The module knows nothing of sockets, processes or time: callers pass the clock's reading as `now`. Each operation is
+synchronous and O(1), leaves the state consistent, and returns its outcome for the caller to act on. So every
+interleaving can be tested without a loop, and `repr()` shows the whole state.
 """
 
 from __future__ import annotations
@@ -20,35 +20,35 @@ Worker = TypeVar("Worker", bound=Hashable)
 
 
 class Lease(Generic[Ticket, Worker]):
-    """The lock of `worker`. It is given back with this object, so nobody can give back what another holds by now."""
+    """The lock of `worker`. Releasing requires this object, so a former holder cannot release a later holder's lock."""
 
     __slots__ = ("holder", "since", "worker")
 
     def __init__(self, holder: Ticket, worker: Worker, since: float) -> None:
         self.holder = holder
-        """Whose it is. May be changed: the lock is handed on, then, without being free in between."""
+        """The holder of the lock. Assigning another holder hands the lock over without a moment in which it is free."""
         self.worker = worker
         self.since = since
-        """When it was taken."""
+        """The moment when the lock was granted."""
 
     def __repr__(self) -> str:
         return f"<lease of {self.worker} by {self.holder}>"
 
 
 class QueueFull(Exception):
-    """As many tickets wait as may wait."""
+    """The queue has reached its limit."""
 
 
 class LockError(Exception):
-    """A lock was released that is not held any more. Always a bug of the caller's."""
+    """A lock was released that is no longer held. Always a bug in the caller."""
 
 
 class Dispatcher(Generic[Ticket, Worker]):
-    """Locks on workers and the queue for them.
+    """Locks of workers, and the queue for them.
 
-    `queue_limit` is the most tickets that may wait; `queue_timeout` the longest one may, in seconds of the
-    caller's clock, None for ever. Tickets and workers are told apart by identity or equality; a worker that is
-    restarted must come back as another object, so that nobody releases its predecessor's lock on it.
+    `queue_limit` is the most tickets that may be queued. `queue_timeout` is the longest time that a ticket may be
+    queued, in seconds of the caller's clock; None: no limit. Tickets and workers are distinguished by equality. A
+    restarted worker must be added as a new object, so that a lease of its predecessor cannot release its lock.
     """
 
     def __init__(self, queue_limit: int, queue_timeout: float | None = None) -> None:
@@ -56,16 +56,17 @@ class Dispatcher(Generic[Ticket, Worker]):
         self.queue_timeout = queue_timeout
         self._free: OrderedDict[Worker, None] = OrderedDict()  # free longest first
         self._leases: dict[Worker, Lease[Ticket, Worker]] = {}  # locked workers
-        self._held: set[Worker] = set()  # get no new tickets, whether locked or not
+        self._held: set[Worker] = set()  # workers that get no new tickets, whether locked or not
         self._workers: set[Worker] = set()
         self._queue: OrderedDict[Ticket, float] = OrderedDict()  # since when each waits, oldest first
 
     # -- tickets -----------------------------------------------------------------------------------------------
 
     def acquire(self, ticket: Ticket, now: float) -> Lease[Ticket, Worker] | None:
-        """A lease for `ticket`, of the worker that has been free for the longest time. None: it waits, and gets one
-        later, from whatever makes a worker free. One that has waited elsewhere before may have a `now` that is past; it
-        goes behind all others all the same.
+        """Lock the worker that has been free longest for `ticket`, or queue the ticket and return None.
+
+        A queued ticket gets its lease from the operation that frees a worker. For a ticket that has waited elsewhere
+        before, `now` may be in the past; the ticket still goes to the end of the queue.
 
         Raises QueueFull, with nothing changed.
         """
@@ -79,11 +80,11 @@ class Dispatcher(Generic[Ticket, Worker]):
         return None
 
     def reacquire(self, ticket: Ticket, since: float, now: float) -> Lease[Ticket, Worker] | None:
-        """As acquire, for a ticket that has waited its turn, and whose worker then failed it.
+        """As acquire, for a ticket whose worker failed after the ticket had waited its turn.
 
-        It goes to the head of the queue, and past its limit: it has been here longer than any that wait. It counts as
-        waiting `since` then; or since its next behind it does, if that is longer, so that the queue stays in the order
-        of expiry.
+        The ticket goes to the head of the queue, regardless of the queue limit, since it came before all queued
+        tickets. It counts as queued since `since`, or since the ticket behind it was queued if that is earlier, so that
+        the queue stays in the order of expiry.
         """
         if self._free:
             return self.acquire(ticket, now)
@@ -92,9 +93,9 @@ class Dispatcher(Generic[Ticket, Worker]):
         return None
 
     def release(self, lease: Lease[Ticket, Worker], now: float) -> Lease[Ticket, Worker] | None:
-        """Give the lock back. Returns the lease that follows from it, if a ticket waits and the worker may serve.
+        """Release the lock. Return the lease that follows, if a ticket is queued and the worker is not held.
 
-        Raises LockError if it is not held any more.
+        Raises LockError if `lease` is no longer held.
         """
         if self._leases.get(lease.worker) is not lease:
             raise LockError(f"{lease!r} is not held")
@@ -102,7 +103,10 @@ class Dispatcher(Generic[Ticket, Worker]):
         return self._offer(lease.worker, now)
 
     def take(self, worker: Worker, ticket: Ticket, now: float) -> Lease[Ticket, Worker] | None:
-        """Lock that worker for `ticket`, if it is free: out of turn, but nobody waits while a worker is free."""
+        """Lock `worker` for `ticket` if the worker is free, else return None.
+
+        This bypasses the queue, but without limits the queue is empty while a worker is free.
+        """
         if worker not in self._free:
             return None
         del self._free[worker]
@@ -110,7 +114,7 @@ class Dispatcher(Generic[Ticket, Worker]):
         return lease
 
     def cancel(self, ticket: Ticket) -> bool:
-        """Take `ticket` out of the queue. False if it was not waiting."""
+        """Remove `ticket` from the queue. False if it was not queued."""
         return self._queue.pop(ticket, None) is not None
 
     def expire(self, now: float) -> list[Ticket]:
@@ -125,17 +129,17 @@ class Dispatcher(Generic[Ticket, Worker]):
         return expired
 
     def next_expiry(self) -> float | None:
-        """When the next waiting ticket will have waited too long; None if none ever will."""
+        """Return the moment when the next ticket will exceed the queue timeout; None if none will."""
         if self.queue_timeout is None or not self._queue:
             return None
         return next(iter(self._queue.values())) + self.queue_timeout
 
     def reorder(self, since: Callable[[Ticket], float]) -> None:
-        """Put the queue in the order of `since`: the moment from which each ticket counts as waiting."""
+        """Sort the queue by `since`: the moment from which each ticket counts as queued."""
         reorder(self._queue, since)
 
     def clear(self) -> list[Ticket]:
-        """Empty the queue; whoever waited, oldest first."""
+        """Empty the queue. Return the tickets that were queued, oldest first."""
         waiting = list(self._queue)
         self._queue.clear()
         return waiting
@@ -143,9 +147,9 @@ class Dispatcher(Generic[Ticket, Worker]):
     # -- workers -----------------------------------------------------------------------------------------------
 
     def add(self, worker: Worker, now: float, held: bool = False) -> Lease[Ticket, Worker] | None:
-        """Put a new worker to use, or keep it for a `resume`, if `held`. Returns the lease that follows.
+        """Add a worker. If `held`, it gets no tickets before `resume`. Return the lease that follows, if any.
 
-        Raises ValueError if it is here already.
+        Raises ValueError if the worker was added before.
         """
         if worker in self._workers:
             raise ValueError(f"{worker!r} is here already")
@@ -155,31 +159,34 @@ class Dispatcher(Generic[Ticket, Worker]):
         return self._offer(worker, now)
 
     def remove(self, worker: Worker) -> Lease[Ticket, Worker] | None:
-        """Forget `worker`, which is gone; its lock with it. Returns the lease that was on it. Idempotent."""
+        """Remove `worker` and its lock. Return the lease that was held on it, if any. Idempotent."""
         self._workers.discard(worker)
         self._held.discard(worker)
         self._free.pop(worker, None)
         return self._leases.pop(worker, None)
 
     def after_removal(self, now: float) -> Lease[Ticket, Worker] | None:
-        """The lease that follows from a `remove`, whose lease has been dealt with. None here; see `limits`."""
+        """Return the lease that follows from `remove`, after the removed lease has been handled.
+
+        Always None here; see `limits`.
+        """
         return None
 
     def hold(self, worker: Worker) -> None:
-        """Give `worker` no new tickets. One that holds its lock keeps it. Idempotent; unknown ones are ignored."""
+        """Give `worker` no new tickets. The holder of its lock keeps it. Idempotent; unknown workers are ignored."""
         if worker in self._workers:
             self._held.add(worker)
             self._free.pop(worker, None)
 
     def resume(self, worker: Worker, now: float) -> Lease[Ticket, Worker] | None:
-        """Undo hold. Returns the lease that follows. Idempotent."""
+        """Undo hold. Return the lease that follows, if any. Idempotent."""
         if worker not in self._held:
             return None
         self._held.remove(worker)
         return None if worker in self._leases else self._offer(worker, now)
 
     def _offer(self, worker: Worker, now: float) -> Lease[Ticket, Worker] | None:
-        """`worker` is not locked: lock it for whoever waits longest, else let it be free."""
+        """Lock the unlocked `worker` for the first ticket of the queue, or mark it as free. No effect if it is held."""
         if worker in self._held:
             return None
         if not self._queue:
@@ -193,57 +200,57 @@ class Dispatcher(Generic[Ticket, Worker]):
 
     @property
     def waiting(self) -> int:
-        """Tickets in the queue."""
+        """The number of queued tickets."""
         return len(self._queue)
 
     @property
     def free(self) -> int:
-        """Workers that would get the next ticket."""
+        """The number of free workers."""
         return len(self._free)
 
     @property
     def oldest(self) -> float | None:
-        """Since when the ticket has been waiting that has waited longest; None: the queue is empty."""
+        """The moment since when the oldest ticket has been queued; None: the queue is empty."""
         return next(iter(self._queue.values()), None)
 
     @property
     def runnable(self) -> int:
-        """Tickets in the queue that only lack a worker: all of them, without limits."""
+        """The number of queued tickets that wait only for a worker, not for a limit. Here: all of them."""
         return self.waiting
 
     @property
     def runnable_since(self) -> float | None:
-        """As `oldest`, of those that only lack a worker."""
+        """As `oldest`, for the tickets that wait only for a worker."""
         return self.oldest
 
     @property
     def locked(self) -> int:
-        """Workers whose lock is held."""
+        """The number of locked workers."""
         return len(self._leases)
 
     @property
     def size(self) -> int:
-        """Workers known, whatever their state."""
+        """The number of workers, in any state."""
         return len(self._workers)
 
     def lease(self, worker: Worker) -> Lease[Ticket, Worker] | None:
-        """The lease on `worker`."""
+        """Return the lease of `worker`; None if it is not locked."""
         return self._leases.get(worker)
 
     def leases(self) -> list[Lease[Ticket, Worker]]:
-        """All that are held."""
+        """Return all leases."""
         return list(self._leases.values())
 
     def queue(self) -> Iterator[tuple[Ticket, float]]:
-        """The waiting tickets and since when, the next one first."""
+        """Iterate over the queued tickets, the next one first, and the moments since when they wait."""
         return iter(self._queue.items())
 
     def patience(self, ticket: Ticket) -> float | None:
-        """Return how long `ticket` may wait, in seconds; None: for ever."""
+        """Return how long `ticket` may be queued, in seconds; None: no limit."""
         return self.queue_timeout
 
     def limited_by(self, ticket: Ticket) -> str:
-        """Return the name of the limit by which `ticket` waits even if a worker is free; empty if there is none."""
+        """Return the name of the limit that makes `ticket` wait even if a worker is free; empty if there is none."""
         return ""
 
     def __repr__(self) -> str:
@@ -255,13 +262,13 @@ class Dispatcher(Generic[Ticket, Worker]):
 
 
 def append(queue: OrderedDict[Ticket, float], ticket: Ticket, since: float) -> None:
-    """Put `ticket` at the end of a queue. It counts as waiting since its predecessor at the earliest, so that a queue
-    stays in the order of expiry."""
+    """Put `ticket` at the end of a queue. It counts as queued no earlier than its predecessor, so that the queue stays
+    in the order of expiry."""
     queue[ticket] = max(since, next(reversed(queue.values()), since))
 
 
 def reorder(queue: OrderedDict[Ticket, float], since: Callable[[Ticket], float]) -> None:
-    """Sort a queue by `since`, from when on each ticket waits."""
+    """Sort a queue by `since`: the moment from which each ticket counts as queued."""
     tickets = sorted(queue, key=since)
     queue.clear()
     queue.update((ticket, since(ticket)) for ticket in tickets)

@@ -1,7 +1,8 @@
-"""What waits to be read by one client: written, counted, and no more of it than may be.
+"""The sending side of a client's connection: writes responses, counts what is buffered, and limits it.
 
-The other half of `downstream.ClientConnection`, which reads. A whole response may wait here for a slow reader: that is
-what frees the worker from it. The loop tells when it is more than a little; only from then on is anything counted.
+The other half of `downstream.ClientConnection`, which reads. A whole response may be buffered here for a slow reader,
+which frees the worker early. The loop calls `pause_writing` when more than FREE bytes are buffered; only then are
+buffered bytes counted.
 """
 
 from __future__ import annotations
@@ -40,13 +41,13 @@ class Outflow(asyncio.Protocol):
     def __init__(self, clients: Clients) -> None:
         self.clients = clients
         self.exchange: Exchange | None = None
-        self._linger_left = -1  # bytes still to be dropped before closing; negative: not lingering
-        self._delivered = 0  # bytes the kernel had taken when progress was looked at last
-        self._growing = False  # more of a response waits here than may in any case
-        self._spool: Spool | None = None  # what the memory has no room for
-        self._tail: list[bytes] = []  # and what the file has none for either
-        self._then: Callable[[], None] | None = None  # what is to be done when all of that is written
-        self.write_paused = False  # and as much as may at all
+        self._linger_left = -1  # bytes still to be discarded while lingering; negative: not lingering
+        self._delivered = 0  # bytes that had reached the client at the last check of its rate
+        self._growing = False  # more than the free bytes of a response are buffered
+        self._spool: Spool | None = None  # bytes that the memory has no room for
+        self._tail: list[bytes] = []  # bytes that the file has no room for
+        self._then: Callable[[], None] | None = None  # called when all spooled bytes are written
+        self.write_paused = False  # no more of a response can be buffered
         self.written = 0
 
     def write(self, data: bytes) -> None:
@@ -67,7 +68,7 @@ class Outflow(asyncio.Protocol):
             self._pause()
 
     def _pause(self) -> None:
-        """There is no room for more of the response."""
+        """Stop reading the response from the worker: no more of it can be buffered."""
         if not self.write_paused:
             self.write_paused = True
             if self.exchange is not None:
@@ -75,32 +76,32 @@ class Outflow(asyncio.Protocol):
 
     @property
     def backlog(self) -> int:
-        """Bytes that wait to be written."""
+        """The number of buffered bytes, in memory and in the file."""
         spooled = 0 if self._spool is None else self._spool.size + sum(map(len, self._tail))
         return self.transport.get_write_buffer_size() + spooled
 
     def _written_first(self, then: Callable[[], None]) -> bool:
-        """Whether `then` has to wait until all is written; it is called then."""
+        """If spooled bytes have to be written first, call `then` after them and return True; else return False."""
         if self._spool is not None:
             self._then = then
         return self._spool is not None
 
     def pause_writing(self) -> None:
-        """Called by the loop: from now on what waits here is counted, and there may be too much of it."""
+        """Called by the loop when more than the free bytes are buffered: count buffered bytes from now on."""
         self._growing = True
         self._watch_reader()
         self._count_buffer()
 
     def resume_writing(self) -> None:
-        """Called by the loop: there is less, but perhaps not little yet."""
+        """Called by the loop when the client has read enough: write spooled bytes, or let the response go on."""
         self._growing = False
         if self._linger_left >= 0 or self.transport.is_closing():
             self.write_paused = False
-            self._watch_reader()  # there is less to read, but not yet nothing
+            self._watch_reader()  # some bytes are still buffered
             return
         if self._spool is not None and not self._write_spooled(self._spool):
             return
-        self._set_marks(self.clients.free_buffer // 4)  # which calls pause_writing, if there is more than that
+        self._set_marks(self.clients.free_buffer // 4)  # calls pause_writing if more is buffered
         if not self._growing:
             self._count_buffer()
             self.clients.readers.discard(self)
@@ -111,7 +112,7 @@ class Outflow(asyncio.Protocol):
         self.may_grow()
 
     def _write_spooled(self, spool: Spool) -> bool:
-        """Write what is in the file, as far as the client reads it. Whether that was all, and nothing else is to do."""
+        """Write spooled bytes as far as the client reads. Return whether all are written and no `_then` was called."""
         while not self._growing and not self.transport.is_closing():
             part = spool.read() or (self._tail.pop(0) if self._tail else b"")
             if not part:
@@ -126,7 +127,7 @@ class Outflow(asyncio.Protocol):
         return False
 
     def may_grow(self) -> None:
-        """There is room for more of the response. If there was none, it goes on."""
+        """More of the response can be buffered: resume it if it was paused."""
         paused, self.write_paused = self.write_paused, False
         if self.exchange is not None:
             if paused:
@@ -137,7 +138,7 @@ class Outflow(asyncio.Protocol):
             self._await_request()
 
     def _count_buffer(self) -> None:
-        """Count what waits here. Too much is `buffer_response`; or any more, if all clients together have too much."""
+        """Count the buffered bytes. Spool or pause beyond `buffer_response`, or at once if the budget is spent."""
         clients = self.clients
         size = self.transport.get_write_buffer_size()
         counted = size if size > clients.free_buffer else 0
@@ -161,7 +162,7 @@ class Outflow(asyncio.Protocol):
         self._pause()
 
     def _set_marks(self, low: int) -> None:
-        """Be told again when so little waits to be read."""
+        """Have the loop call `resume_writing` when `low` bytes are buffered."""
         if not self.transport.is_closing():
             self.transport.set_write_buffer_limits(high=max(self.clients.free_buffer, low), low=low)
 
@@ -170,15 +171,17 @@ class Outflow(asyncio.Protocol):
         self.clients.readers.touch(self)
 
     def taken(self) -> int:
-        """Bytes that have reached the client's machine. What waits in our kernel, which may be megabytes, has not: a
-        steady but slow reader would else seem to stand still for a long time."""
+        """Return the number of bytes that have reached the client's machine.
+
+        Bytes in this machine's kernel, which may be megabytes, do not count: otherwise a steady but slow reader would
+        seem to make no progress for a long time."""
         waiting = array("i", [0])
-        with contextlib.suppress(OSError):  # where the system cannot tell, it counts as taken
+        with contextlib.suppress(OSError):  # unknown on this system: bytes in the kernel count as taken
             ioctl(self.transport.get_extra_info("socket").fileno(), TIOCOUTQ, waiting)
         return self.written - self.transport.get_write_buffer_size() - waiting[0]
 
     def _forget_buffer(self) -> None:
-        """The connection is gone, and what waited with it."""
+        """Discard the buffered bytes after the connection is lost."""
         if self._spool is not None:
             self._spool.close()
         self._spool = self._then = None

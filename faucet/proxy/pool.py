@@ -1,7 +1,7 @@
-"""The locks with a clock: who gets a worker when, who waits too long, and who keeps a lock that nobody asks for.
+"""The locks and the queue with a clock: grants locks, enforces queue timeouts, and keeps the locks of busy workers.
 
-Here a request meets the queue and a lock meets its next holder. Nothing in this file knows HTTP, a client or a
-connection: a `Holder` is whatever may hold a lock.
+Requests are submitted here, and leases are delivered to their holders. Nothing in this file knows HTTP, clients or
+connections: it deals with `Holder` objects, which may hold a lock.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ SHUTTING_DOWN = "The service is shutting down."
 CANCELLED = "An operator of the service has ended this request while it was queued."
 
 NO_DESCRIPTORS = "Faucet has no file descriptors to spare; its log says what to do."
-"""What a client is told whom we cannot serve for want of one."""
+"""The detail of a 503 response when a file descriptor is missing to serve the request."""
 
 LEAST_GRACE = 1.0
-"""Seconds that a worker stays locked at least which may still be at work on what nobody waits for here."""
+"""The least seconds for which a worker stays locked that may still be at work on an abandoned request."""
 
 RECENT_SECONDS = 60.0
-"""How long ago a service time tells what to expect."""
+"""Seconds for which a service time is used to estimate later ones."""
 
 
 class CutOff(Holder):
-    """Holds the lock of a worker that may still be at work on a request which nobody here waits for any more."""
+    """Holds the lock of a worker that may still be at work on a request for which no client waits any more."""
 
     __slots__ = ("_pool", "_timer")
 
@@ -58,7 +58,7 @@ class CutOff(Holder):
         self._timer = pool.pauses.after(seconds, self.give_up_waiting)
 
     def give_up_waiting(self) -> None:
-        """Its time is over."""
+        """Release the lock: the time is over, or the service is shutting down."""
         self._timer.cancel()
         lease, self.lease = self.lease, None
         if lease is not None:
@@ -71,11 +71,11 @@ class CutOff(Holder):
 
 
 class Interruption(NamedTuple):
-    """There is no way to any worker for now."""
+    """A time in which no worker can be reached. `why` returns the reason, for clients."""
 
     began: float
     patience: float
-    """Seconds that anybody waits for its end."""
+    """The most seconds for which a request waits for the end of the interruption."""
     why: Callable[[], str]
 
 
@@ -92,7 +92,7 @@ def _timed_out(holder: Holder) -> None:
 
 
 class Pool:
-    """The locks of any number of workers, the queue for them, and what has become of whoever was there.
+    """The locks of any number of workers, the queue for them, and the statistics.
 
     All methods must be called from the loop's thread. `record` is called with a Record for each request that has ended.
     """
@@ -105,21 +105,21 @@ class Pool:
         self.dispatcher: Dispatcher[Holder, Upstream] = self.limits.dispatcher()
         self.pauses = Pauses(self.loop)
         self.requests: Timeouts[Holder] = self.limits.timeouts(self.loop, _timed_out, self.pauses.since)
-        """Those that hold a lock."""
+        """The request timeouts of the holders that have a lock."""
         self.draining = False
-        """The service ends."""
+        """Whether the service is shutting down."""
         self.refusing = False
-        """No request is taken any more."""
+        """Whether new requests are refused."""
         self.given_up = False
-        """Locks are released though their workers may be at work: the service ends."""
+        """Whether locks are released although their workers may be at work, since the service is stopping."""
         self.outage = ""
-        """Why there are no workers and will not be for a while; requests are refused with it meanwhile."""
+        """Why there will be no worker for a while; requests are refused with this text. Empty if there is no outage."""
         self.asleep = False
-        """No worker runs, since nobody needed one, or the first is being started."""
+        """Whether no worker runs, because none was needed, or the first one is being started."""
         self.on_wake: Callable[[], None] = _nothing
-        """Called with each request that would wait while `asleep`, or would wait if it could."""
+        """Called for each request that is queued, or refused by a full queue, while `asleep`."""
         self.on_idle: Callable[[], None] = _nothing
-        """Called while draining, when a lock has become free."""
+        """Called when a lock has become free while draining."""
         self._stats = Stats()
         self._record = record
         self._granted: deque[PoolLease] = deque()
@@ -129,25 +129,25 @@ class Pool:
 
     @property
     def stats(self) -> Stats:
-        """The numbers, up to date."""
+        """The statistics, up to date."""
         self._stats.settle()
         return self._stats
 
     def record(self, record: Record) -> None:
-        """A request has ended."""
+        """Count and report a request that has ended."""
         self._stats.add(record)
         self._record(record)
 
     # -- workers -----------------------------------------------------------------------------------------------
 
     def add(self, worker: Upstream, held: bool = False) -> None:
-        """Put a worker to use; if `held`, not before it is resumed."""
+        """Add a worker. If `held`, it gets no requests before `resume`."""
         self._pass_on(self.dispatcher.add(worker, monotonic(), held))
 
     def remove(self, worker: Upstream) -> Account | None:
-        """Forget a worker that is gone. What it still has to say on its connection is listened to.
+        """Remove a worker that is gone. The rest of its response is still read from its connection.
 
-        Returns the account of the request that it was at work on, if it was.
+        Return the account of the request that the worker was processing, if any.
         """
         worker.gone = True
         lease = self.dispatcher.remove(worker)
@@ -160,20 +160,20 @@ class Pool:
         return holder.account if holder is not None and at_work else None
 
     async def retire(self, worker: Upstream) -> None:
-        """Give a worker no new requests, wait for the one in hand, and forget it."""
+        """Give a worker no new requests, wait until its request in progress has ended, and remove the worker."""
         self.dispatcher.hold(worker)
         await self.unlocked(worker)
         self.remove(worker)
 
     async def unlocked(self, worker: Upstream) -> None:
-        """Wait until the lock of `worker` is free. If it is not held, another request may have it right after."""
+        """Wait until the lock of `worker` is free. Unless `worker` is on hold, another request may lock it at once."""
         if self.dispatcher.lease(worker) is not None:
             if worker not in self._awaited:
                 self._awaited[worker] = self.loop.create_future()
             await asyncio.shield(self._awaited[worker])
 
     def _lock_is_free(self, worker: Upstream) -> None:
-        """Whoever waits for that is told."""
+        """Wake the callers of `unlocked`, and report the free lock while draining."""
         if self._awaited:
             waiting = self._awaited.pop(worker, None)
             if waiting is not None and not waiting.done():
@@ -182,7 +182,7 @@ class Pool:
             self.on_idle()
 
     def hold(self, worker: Upstream) -> None:
-        """Give a worker no new requests; the one in hand goes on."""
+        """Give a worker no new requests; its request in progress goes on."""
         self.dispatcher.hold(worker)
 
     def resume(self, worker: Upstream) -> None:
@@ -190,7 +190,7 @@ class Pool:
         self._pass_on(self.dispatcher.resume(worker, monotonic()))
 
     def unreachable(self, worker: Upstream, error: Exception) -> None:
-        """`worker` accepts no connection: hold it, and tell whoever looks after it."""
+        """Hold a `worker` that accepts no connection, and report that to its fleet."""
         if not worker.gone:
             self.dispatcher.hold(worker)
             worker.on_unreachable(error)
@@ -198,7 +198,7 @@ class Pool:
     # -- requests ----------------------------------------------------------------------------------------------
 
     def submit(self, holder: Holder) -> None:
-        """A request is in hand: lock a worker for it, or let it wait, or refuse it."""
+        """Lock a worker for a request that is ready to be sent, or queue or refuse the request."""
         if self.limits.any:
             holder.request_class = self.limits.of(holder.account.method, holder.account.target)
         if self._refused_for_all(holder):
@@ -215,7 +215,7 @@ class Pool:
             self._let_wait(holder)
 
     def resubmit(self, holder: Holder) -> None:
-        """A request whose worker failed it before it was answered: it is next in the queue."""
+        """Submit a request again whose worker has failed: it goes to the head of the queue."""
         if self.refusing:
             self.refuse(holder, "shutdown", SHUTTING_DOWN)
             return
@@ -226,10 +226,10 @@ class Pool:
             self._deliver(lease)
         else:
             holder.has_to_wait()
-            self.rearm_expiry()  # its time may be over before that of all others
+            self.rearm_expiry()  # it may expire before all other queued requests
 
     def _refused_for_all(self, holder: Holder) -> bool:
-        """Refuse a request, new or sent back by its worker, while nobody could serve it: it would wait in vain."""
+        """Refuse a new or resubmitted request during an outage, since it would wait in vain. False: no outage."""
         if self.outage:
             self.refuse(holder, "no_worker", self.outage)
         return bool(self.outage)
@@ -262,25 +262,25 @@ class Pool:
         holder.refuse(503, detail, _whole_seconds(holder.request_class.expected_wait(self.dispatcher.size)))
 
     def cancel(self, holder: Holder) -> None:
-        """End the waiting of a request, because an operator asks for that."""
+        """Refuse a queued request, because an operator has cancelled it."""
         if self.dispatcher.cancel(holder):
             self.refuse(holder, "cancelled", CANCELLED)
 
     def retry_after(self) -> int:
-        """Whole seconds until a client may expect to be served (RFC 9110, 10.2.3), at least 1."""
+        """Return the whole seconds until a client may expect to be served (RFC 9110, 10.2.3), at least 1."""
         now, leases = monotonic(), self.dispatcher.leases()
         held = sum(now - lease.since for lease in leases) / max(len(leases), 1)
         return _whole_seconds(self.stats.expected_wait(self.dispatcher.waiting, self.dispatcher.size, held))
 
     def take(self, worker: Upstream, holder: Holder) -> bool:
-        """Lock that worker, if it is idle; to be given back by `release`."""
+        """Lock `worker` for `holder` if it is free, and return whether it was. Release it with `release`."""
         lease = self.dispatcher.take(worker, holder, monotonic())
         if lease is not None:
             holder.granted(lease)
         return lease is not None
 
     def fail(self, reason: str) -> None:
-        """There is no worker, and will be none for a while: nobody is to wait in vain."""
+        """Begin an outage: there will be no worker for a while. Refuse all queued requests."""
         self.outage = reason
         for holder in self.dispatcher.clear():
             self.refuse(holder, "no_worker", reason)
@@ -288,7 +288,7 @@ class Pool:
     # -- locks -------------------------------------------------------------------------------------------------
 
     def release(self, lease: PoolLease, counted: bool = False) -> None:
-        """The lock is free for the next. If `counted`, the time it was held counts for what a request takes."""
+        """Release the lock. If `counted`, the time for which it was held is added to the statistics."""
         now = monotonic()
         if counted:
             self._stats.hold(now - lease.since)
@@ -299,14 +299,14 @@ class Pool:
             self._lock_is_free(lease.worker)
 
     def keep_locked(self, lease: PoolLease, at_most: float) -> None:
-        """Whoever holds it has no connection to the worker any more, which may be at work on that for a while.
+        """Keep a worker locked whose connection is lost, because it may be at work on the request for a while.
 
-        How long is a guess, from what requests took lately: twice the longest. Not longer than the lock grace; for a
-        worker of ours, LEAST_GRACE, since its process is watched, and most that close a connection are done with it.
-        And not longer than `at_most` seconds.
+        The time is an estimate: twice the longest recent service time, less the time since the lock was granted. The
+        limit is the lock grace or, for a supervised worker, LEAST_GRACE, since its process is watched, and most workers
+        that close a connection are done with the request. `at_most` is another limit, in seconds.
         """
         if self.refusing:
-            self.release(lease)  # nobody here will use it
+            self.release(lease)  # no other request will get it
             return
         most = lease.worker.lock_grace or LEAST_GRACE
         recent = time() - RECENT_SECONDS
@@ -320,15 +320,15 @@ class Pool:
         if self._expiry is None:
             self._arm_expiry()
         elif self.limits.any and len(holder.request_class.queue) == 1:
-            self.rearm_expiry()  # its class may have less patience than those that wait already
+            self.rearm_expiry()  # its class may have a shorter queue timeout
 
     def _pass_on(self, lease: PoolLease | None) -> None:
         if lease is not None:
             self._deliver(lease)
 
     def _deliver(self, lease: PoolLease) -> None:
-        """Hand a lease over. One that leads to another is handed over after it, not inside it: a thousand clients
-        that have left the queue unseen must not become a thousand nested calls."""
+        """Deliver a lease to its holder. A lease that follows from it is delivered after it, not inside it: a thousand
+        clients that have left the queue unnoticed must not become a thousand nested calls."""
         granted = self._granted
         granted.append(lease)
         if len(granted) > 1:
@@ -346,30 +346,30 @@ class Pool:
     # -- waiting too long --------------------------------------------------------------------------------------
 
     def interrupt(self, patience: float, why: Callable[[], str]) -> None:
-        """There is no way to any worker for now: nobody waits for its end longer than `patience` seconds."""
+        """No worker can be reached for now: refuse requests that have waited for `patience` seconds meanwhile."""
         began = self._interruption.began if self._interruption is not None else monotonic()
         self._interruption = Interruption(began, patience, why)
         self.rearm_expiry()
 
     def resume_after_interruption(self) -> None:
-        """There is a way again."""
+        """End the interruption: workers can be reached again."""
         self._interruption = None
         self.rearm_expiry()
 
     def reorder(self) -> None:
-        """Put the queue in the order in which its requests came: some of them may have come back one by one."""
+        """Sort the queue by arrival of the requests: some of them may have been resubmitted one by one."""
         self.dispatcher.reorder(lambda holder: holder.account.waiting_since)
         self.rearm_expiry()
 
     def rearm_expiry(self) -> None:
-        """Look again when the next has to be answered."""
+        """Set the timer again for the next queued request that has to be answered."""
         if self._expiry is not None:
             self._expiry.cancel()
             self._expiry = None
         self._arm_expiry()
 
     def _next_expiry(self) -> float | None:
-        """When the next waiting request has to be answered, whatever the answer is."""
+        """Return the moment when the next queued request has to be answered, for any reason; None if never."""
         expiry, oldest = self.dispatcher.next_expiry(), self.dispatcher.oldest
         if self._interruption is None or oldest is None:
             return expiry
@@ -383,7 +383,7 @@ class Pool:
             self._expiry = self.loop.call_later(max(delay, EARLIEST), self._expire_waiting)
 
     def _paused_lately(self) -> float:
-        """Seconds that do not count for those in the queue: more than a few for those that came after the pause."""
+        """Return the recent paused seconds, which do not count as waiting. They also extend later requests' time."""
         longest = max(self.dispatcher.queue_timeout or 0.0, self._interruption.patience if self._interruption else 0.0)
         return self.pauses.since(monotonic() - longest)
 
@@ -400,11 +400,11 @@ class Pool:
     # -- the end -----------------------------------------------------------------------------------------------
 
     def drain(self) -> None:
-        """The service ends; requests are taken until `refuse_all`."""
+        """Begin the shutdown. Requests are accepted until `refuse_all`."""
         self.draining = True
 
     def refuse_all(self) -> None:
-        """Take no request any more; whoever waits is refused, and no lock is kept for nobody."""
+        """Refuse new and queued requests, and release the locks of workers for whose response no client waits."""
         self.refusing = self.given_up = True
         for holder in self.dispatcher.clear():
             self.refuse(holder, "shutdown", SHUTTING_DOWN)
@@ -415,7 +415,7 @@ class Pool:
             lease.holder.give_up_waiting()
 
     def close(self) -> None:
-        """Set no more timers."""
+        """Cancel all timers."""
         self.given_up = True
         self.descriptors.close()
         self.pauses.close()

@@ -1,9 +1,9 @@
-"""While the memory for buffers is spent, whoever holds some of it has to read.
+"""Disconnects clients that read too slowly while the memory for buffers is spent.
 
-A few hundred clients that do not read a large answer can hold all of it. Workers then wait with their answers, and
-everybody waits for the workers, small requests too, for as long as a slow client is forgiven otherwise: a minute. So
-while nothing is left, those are cut that would need the longest time for what they hold, and no more of them than are
-needed to go on.
+A few hundred clients that do not read a large response can hold all of the memory. Workers then cannot finish their
+responses, and all requests wait for the workers, small ones too, for as long as a slow client is usually tolerated: a
+minute. So while no memory is left, the clients are reset that would need the longest time to read what they hold, and
+no more of them than necessary.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from faucet.proxy.budget import WAKE_SHARE, Budget
 _log = logging.getLogger("faucet")
 
 LOOK_SECONDS = 0.5
-"""Between two looks."""
+"""Seconds between two checks."""
 
 LEAST_SECONDS = 2.0
-"""Over how long what a client reads is measured at least: a lost packet is sent again within that."""
+"""The least seconds over which the rate of a client is measured: a lost packet is sent again within that time."""
 
 FREED_TO = WAKE_SHARE - 0.1
-"""Share of the budget that is in use afterwards, if enough clients read too slowly."""
+"""Share of the budget down to which memory is freed, if enough clients read too slowly."""
 
 READ_SECONDS = 60.0
-"""A client that will have read what it holds within that, at the rate at which it reads, is never cut."""
+"""A client that would read its buffered bytes within these seconds, at its measured rate, is never reset."""
 
 
 class Pressure:
-    """Watches a budget from the moment it is spent until answers may grow again."""
+    """Watches a budget from the moment when it is spent until responses may grow again."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, budget: Budget) -> None:
         self._loop = loop
@@ -41,7 +41,7 @@ class Pressure:
         budget.on_strained = self.begin
 
     def begin(self) -> None:
-        """The budget is spent."""
+        """Called when the budget is spent: start the checks."""
         if self._timer is None:
             self._timer = self._loop.call_soon(self._look)
 
@@ -62,7 +62,7 @@ class Pressure:
             )
 
     def _cut_slowest(self, needed: int) -> None:
-        """Free so many bytes, or as many as clients hold that read too slowly."""
+        """Reset the slowest clients until `needed` bytes are freed, or no client is left that reads too slowly."""
         now = monotonic()
         slow = []
         for client, held in self._budget.holders.items():

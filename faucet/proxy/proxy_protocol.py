@@ -1,4 +1,4 @@
-"""A client connection behind a proxy that speaks the PROXY protocol: who the client is comes first."""
+"""A client connection through a load balancer that sends a PROXY header with the client's address first."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _log = logging.getLogger("faucet")
 
 
 class ProxiedClientConnection(ClientConnection):
-    """Nothing is answered before the header is there: whoever sends another thing is not the proxy."""
+    """A connection that begins with a PROXY header. Without a valid header it is closed, not answered."""
 
     __slots__ = ("_header",)
 
@@ -33,7 +33,7 @@ class ProxiedClientConnection(ClientConnection):
             self.transport.abort()
             return
         if read is None:
-            if self not in self.clients.heads:  # the whole header has one deadline, however it drips
+            if self not in self.clients.heads:  # the whole header has one deadline
                 self.clients.idle.discard(self)
                 self.clients.heads.touch(self)
             return
@@ -47,18 +47,18 @@ class ProxiedClientConnection(ClientConnection):
             super().data_received(rest)
 
     def check_head(self) -> None:
-        """See ClientConnection. A PROXY header is short: it has one deadline in any case."""
+        """See ClientConnection. An incomplete PROXY header is not given more time: close the connection."""
         if self._header is not None:
             self.transport.abort()
         else:
             super().check_head()
 
     def turn_away(self, detail: str) -> None:
-        """See ClientConnection. Who it is is not known yet, so it gets no answer."""
+        """See ClientConnection. The client's address is not known yet, so close without a response."""
         self.transport.abort()
 
     def too_slow(self) -> None:
-        """See ClientConnection. A header that does not come is answered with nothing."""
+        """See ClientConnection. If the PROXY header is missing, close without a response."""
         if self._header is not None:
             self.transport.abort()
         else:

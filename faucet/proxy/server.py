@@ -1,4 +1,4 @@
-"""The proxy as a whole: the locks and the clients, and how both come to an end."""
+"""The proxy as a whole: the pool of locks, the clients, and the shutdown of both."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from faucet.proxy.stats import Record, Stats
 from faucet.settings import ProxySettings
 
 GOES_ON_SECONDS = 5.0
-"""How long a client may go on with a connection that it keeps, while another Faucet serves what it asks."""
+"""Seconds for which a client may go on using its connection during a shutdown, while another Faucet takes over."""
 
 
 class Proxy:
@@ -32,18 +32,19 @@ class Proxy:
         self._connection = ProxiedClientConnection if settings.proxy_protocol else ClientConnection
 
     def accept(self) -> ClientConnection:
-        """The protocol of a connection that a client has opened."""
+        """Return the protocol for a connection that a client has opened."""
         return self._connection(self.pool, self.clients)
 
     @property
     def stats(self) -> Stats:
-        """The numbers, up to date."""
+        """The statistics, up to date."""
         return self.pool.stats
 
     async def drain(self, seconds: float, others_go_on: bool = False) -> bool:
-        """Finish what is in hand and answer all else with 503; whether `seconds` were enough for that.
+        """Finish the requests in progress, and answer others with 503. Return whether `seconds` were enough.
 
-        If `others_go_on`, what still comes can be served for a while. It is, if it comes within GOES_ON_SECONDS.
+        If `others_go_on`, another Faucet takes over, and new requests are still served for GOES_ON_SECONDS, but not for
+        more than half of `seconds`.
         """
         self.pool.drain()
         if others_go_on:
@@ -64,21 +65,21 @@ class Proxy:
         self._check_drained()
 
     def _check_drained(self) -> None:
-        """Whoever waits for the last exchange is woken after it."""
+        """Wake `drain` if no lock is held and no client is connected."""
         if self.pool.draining and not self.pool.dispatcher.locked and not self.clients:
             self._drained.set()
 
     def abandon(self, detail: str) -> int:
-        """End what is in hand now. Returns how many clients had not got, or not read, their answer."""
+        """End the requests in progress now. Return how many clients had not got or read their whole response."""
         self.pool.given_up = True
         waiting = [client for client in self.clients if client.waits]
         for lease in self.pool.dispatcher.leases():
             lease.holder.abandon(detail)
         for client in waiting:
-            client.refuse(503, detail)  # those whose request was still arriving
+            client.refuse(503, detail)  # requests that were still arriving
         return len(waiting)
 
     def close(self) -> None:
-        """Cut what is still connected, and set no more timers."""
+        """Reset all connections, and cancel all timers."""
         self.clients.close()
         self.pool.close()

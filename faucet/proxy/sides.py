@@ -1,4 +1,4 @@
-"""The two connections of a request, as it needs them."""
+"""The interfaces of the two connections of an exchange: to the client, and to the worker."""
 
 from __future__ import annotations
 
@@ -9,73 +9,73 @@ from faucet.proxy.holders import Upstream
 
 
 class Downstream(Protocol):
-    """The client's."""
+    """The client's connection."""
 
     peer: str
     """The client's address."""
     half_closed: bool
     """The client has ended its sending side."""
     write_paused: bool
-    """As much waits to be read by the client as may."""
+    """No more of the response can be buffered for the client."""
 
     def write(self, data: bytes) -> None:
         """Send bytes."""
 
     def owes_body(self) -> None:
-        """The next part of the body is the client's to send, soon, and not too slowly."""
+        """Set the deadlines for the next part of the body, which the client has to send."""
 
     def owes_nothing(self) -> None:
-        """It has sent its body, or has to wait with the rest."""
+        """Remove the deadlines of the body: the client has sent all of it, or is not allowed to send more now."""
 
     def awaits_memory(self) -> None:
-        """There is no memory for the rest of its body yet."""
+        """Stop reading until there is memory for the rest of the body."""
 
     def pause_reading(self) -> None:
-        """Let the client's bytes wait in the kernel."""
+        """Stop reading: the client's bytes stay in the kernel."""
 
     def resume_reading(self) -> None:
         """Undo pause_reading."""
 
     def hung_up(self) -> bool:
-        """Whether the client has left, even if that was not read yet."""
+        """Whether the client has disconnected or closed its sending side, even if the loop has not read that yet."""
 
     def serves(self, exchange: object) -> bool:
-        """Whether the client waits for the answer of that exchange."""
+        """Whether the client waits for the response of `exchange`."""
 
     def exchange_ended(self, keep: bool) -> None:
-        """The answer is written. `keep` says whether its message lets the connection go on."""
+        """The response is written. `keep` says whether HTTP allows the connection to persist."""
 
     def linger(self) -> None:
         """Close while the client may still be sending."""
 
     def cut_off(self) -> None:
-        """Reset the connection: its request has ended, and what it has of the answer must not look complete."""
+        """Reset the connection after its exchange has ended, so that a partial response does not look complete."""
 
     def become_tunnel(self, head: bytes, backend: Upstream | None, worker: asyncio.Transport) -> None:
         """Send the head of the 101 response, and hand the transport over to a tunnel; `backend` is its worker."""
 
 
 class UpstreamConnection(Protocol):
-    """The worker's."""
+    """The worker's connection."""
 
     transport: asyncio.Transport
     write_paused: bool
-    """The worker does not take what it is sent as fast as it comes."""
+    """The worker reads the request more slowly than it is sent."""
 
     def write(self, data: bytes) -> None:
         """Send bytes."""
 
     def pause_reading(self) -> None:
-        """Let the worker wait with the rest of its response."""
+        """Stop reading the response, so that the worker has to wait."""
 
     def resume_reading(self) -> None:
         """Undo pause_reading."""
 
     def end_request(self) -> None:
-        """The rest of the request will never come."""
+        """Close the sending side: the rest of the request will never be sent."""
 
     def drop_response(self) -> None:
-        """What the worker says is no HTTP: wait for its end."""
+        """Discard a response that is not valid HTTP, until the worker closes the connection."""
 
     def close(self) -> None:
-        """Close at once; the exchange is not told."""
+        """Close at once, without notifying the exchange."""

@@ -1,13 +1,13 @@
-"""What is longer than its buffer goes to a temporary file, so that no lock waits for a client.
+"""Temporary files for messages that are longer than their buffer, so that no lock waits for a client.
 
-A body longer than `--buffer-request` would else be sent to the worker as fast as its client sends it, and a response
-longer than `--buffer-response` be taken from the worker as fast as its client reads it. Files have no name, are
-read again in the order in which they were written, and are gone with the connection. Where there is no directory on
-a disk, or no room left, everything works as without them.
+Without a file, a body longer than `--buffer-request` would be sent to the worker only as fast as its client sends it,
+and a response longer than `--buffer-response` would be read only as fast as its client reads it. The files have no
+name, are read in the order in which they were written, and end with the connection. If there is no directory on a disk,
+or no room left, messages are streamed instead.
 
-Reads and writes are done where they are asked for, in the loop: they meet the page cache, as nginx's do, and a thread
-would cost more than they do. A disk that cannot keep up stops everybody for as long as one of them takes. So no more is
-written to one that has been that slow, for a hundred times as long or a minute.
+Reads and writes are synchronous calls in the loop: they hit the page cache, as those of nginx do, and a thread would
+cost more. A disk that cannot keep up blocks all requests during a write. After a write that slow, nothing is written
+for a hundred times as long, at most a minute.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from faucet.units import format_duration
 _log = logging.getLogger("faucet")
 
 PART = 64 * 1024
-"""Bytes that are read at once."""
+"""The most bytes that are read at once."""
 
 SLOW_SECONDS = 0.25
-"""A write takes some microseconds. One that takes so long has waited for the disk, and everybody with it. (On a machine
-that is merely busy a process may wait for a tenth of a second.)"""
+"""A write usually takes microseconds. A write that takes longer than this has waited for the disk, and has blocked all
+requests. (On a machine that is merely busy, a process may wait for a tenth of a second.)"""
 
 REST_FACTOR, LONGEST_REST = 100, 60.0
-"""How many times as long no file is written after that, and for how many seconds at most: a slow disk takes a hundredth
-of everybody's time, and one that stands still is tried once a minute."""
+"""After a slow write, no file is written for REST_FACTOR times as long, at most LONGEST_REST seconds. So a slow disk
+blocks the loop for a hundredth of the time, and a disk that does not respond is tried once a minute."""
 
 _IN_MEMORY = {"tmpfs", "ramfs"}
 
 
 class SpoolSpace:
-    """The disk space that all spool files together may take. `directory` None: there is none."""
+    """The disk space that all spool files together may take. `directory` is None: there are no spool files."""
 
     def __init__(self, directory: Path | None, limit: int) -> None:
         self.directory = directory
@@ -50,7 +50,7 @@ class SpoolSpace:
         self._rests_until = 0.0
 
     def open(self) -> Spool | None:
-        """A new file; None if there is no room for one."""
+        """Create a file; None if there is no room, or it cannot be created."""
         began = monotonic()
         if self.used >= self.limit or began < self._rests_until:
             return None
@@ -63,7 +63,7 @@ class SpoolSpace:
             self._took(monotonic() - began)
 
     def write(self, file: IO[bytes], data: bytes, at: int) -> bool:
-        """Write all of `data` at that place of one of the files, or nothing that counts: False if there is no room."""
+        """Write `data` at offset `at` of a file. False if there is no room or it fails; then no byte of it counts."""
         began = monotonic()
         if self.used + len(data) > self.limit or began < self._rests_until:
             return False
@@ -80,7 +80,7 @@ class SpoolSpace:
         return True
 
     def _took(self, seconds: float) -> None:
-        """Something was written to the disk. If it was slow, let it rest: what is longer is streamed meanwhile."""
+        """Check how long an operation on the disk took. After a slow one, write no files for a while."""
         if seconds > SLOW_SECONDS:
             rest = min(REST_FACTOR * seconds, LONGEST_REST)
             self._rests_until = monotonic() + rest
@@ -91,7 +91,7 @@ class SpoolSpace:
             )  # fmt: skip
 
     def failed(self, error: OSError) -> None:
-        """A file could not be made or written. That is told once: what follows from it is only slower."""
+        """A file could not be created or written. Log that only once: requests are still served, only more slowly."""
         if not self._told:
             self._told = True
             _log.warning(
@@ -102,7 +102,7 @@ class SpoolSpace:
 
 
 class Spool:
-    """One file: a queue of bytes, which can be read again from its start."""
+    """One temporary file: a queue of bytes, which can be read again from its start."""
 
     __slots__ = ("_file", "_read", "_space", "_written")
 
@@ -115,18 +115,18 @@ class Spool:
 
     @property
     def size(self) -> int:
-        """Bytes that were not read yet."""
+        """The number of bytes that have not been read yet."""
         return self._written - self._read
 
     def append(self, data: bytes) -> bool:
-        """Write all of `data`, or nothing: False if there is no room for it."""
+        """Append all of `data`, or nothing and return False if there is no room for it."""
         written = self._space.write(self._file, data, self._written)
         if written:
             self._written += len(data)
         return written
 
     def read(self, size: int = PART) -> bytes:
-        """The next bytes, `size` at most; empty if there are none."""
+        """Return the next bytes, at most `size`; empty if there are none."""
         data = os.pread(self._file.fileno(), min(size, self.size), self._read)
         self._read += len(data)
         return data
@@ -136,7 +136,7 @@ class Spool:
         self._read = 0
 
     def close(self) -> None:
-        """The file is gone."""
+        """Delete the file. Idempotent."""
         if not self._file.closed:
             self._file.close()
             self._space.used -= self._written
@@ -144,9 +144,9 @@ class Spool:
 
 
 def directory_on_disk(named: Path | None) -> Path | None:
-    """Where temporary files go: the directory that was named, or else the first that is on a disk and can be written.
+    """Return the directory for temporary files: `named`, or else the first that is writable and on a disk, or None.
 
-    Files in a directory in memory (tmpfs) would take what the buffers were to save.
+    Files in a directory in memory (tmpfs) would use the memory that they are to save.
     """
     if named is not None:
         return named
@@ -160,12 +160,12 @@ def directory_on_disk(named: Path | None) -> Path | None:
 
 
 def file_system(directory: Path, mounts: Path = Path("/proc/self/mounts")) -> str:
-    """The type of the file system that `directory` is on; empty where nothing tells."""
+    """Return the type of the file system of `directory`; empty if it is unknown."""
     try:
         lines = [line.split(" ") for line in mounts.read_text("utf-8", "surrogateescape").splitlines()]
         where = directory.resolve()
     except OSError:
         return ""
     found = [(len(Path(line[1]).parts), line[2]) for line in lines if where.is_relative_to(line[1])]
-    # Of two in one place the later one counts.
+    # Of two mounts in one place, the later one counts.
     return max(reversed(found), key=lambda each: each[0])[1] if found else ""

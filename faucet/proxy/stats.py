@@ -1,7 +1,7 @@
-"""What has happened, in numbers: counters, latency histograms, and a ring of the latest exchanges.
+"""Statistics: counters, latency histograms, and a ring of the latest exchanges.
 
-Always on, so it must cost next to nothing: an exchange is put in a list, and counted with others a little later.
-Text is made only by whoever reads. Durations are seconds as float, sizes bytes as int.
+They are always on, so they must cost almost nothing: ended exchanges are collected in a list and counted in batches.
+Text is made only by the readers. Durations are seconds as float, sizes are bytes as int.
 """
 
 from __future__ import annotations
@@ -12,30 +12,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 BUCKETS_PER_DOUBLING = 4
-"""Resolution of a histogram: neighbouring bounds differ by 19 %. Quantiles are taken from the times themselves."""
+"""Resolution of a histogram: neighboring bounds differ by 19 %. Quantiles are computed from the times themselves."""
 
 BUCKET_BOUNDS = tuple(1e-4 * 2 ** (step / BUCKETS_PER_DOUBLING) for step in range(88))
 """Upper bounds in seconds, from 0.1 ms to about 350 s."""
 
 RING_SIZE = 1000
-"""Exchanges remembered in full."""
+"""The number of latest exchanges that are kept in full."""
 
 WORKER_RING_SIZE = 256
-"""Service times remembered of each worker."""
+"""The number of latest service times that are kept for each worker."""
 
 TOGETHER = 64
-"""Exchanges that are counted together. Between two requests R has the processor's caches for itself: what runs once for
-each costs several times what it costs in a loop."""
+"""The number of exchanges that are counted in one batch. Between two requests R fills the processor's caches, so code
+that runs once per request costs several times as much as in a loop."""
 
 NAMES_REMEMBERED = 1000
-"""Workers that are gone whose counts are kept. Pods have a new name each time, and each is a time series."""
+"""The number of removed workers whose counts are kept. Each new pod has a new name, and each name is a time series."""
 
 SERVICE_WEIGHT = 0.1
 """Weight of the newest service time in the moving mean that Retry-After is computed from."""
 
 
 UNKNOWN = -1
-"""The minor version of a request without a request line that can be read."""
+"""The minor version of a request without a valid request line."""
 
 
 @dataclass(slots=True)
@@ -51,27 +51,27 @@ class Record:
     minor: int
     """The request was HTTP/1.`minor`; UNKNOWN if its request line did not come, or was wrong."""
     status: int
-    """As relayed or answered; 499 if the client left before any answer, as nginx logs it."""
+    """The status sent to the client; 499 if the client disconnected before any response, as in nginx's log."""
     sent: int
     """Bytes of the response, head included, that were handed to the client's connection."""
     received: int
     """Bytes of the request, head included."""
     waited: float
-    """Seconds spent waiting for a lock, once the request was in hand."""
+    """Seconds spent waiting for a lock, after the request was ready to be sent."""
     service: float
-    """Seconds from the last lock to the end of the answer; 0 if it ended without one."""
+    """Seconds from the latest lock to the end of the exchange; 0 if it ended without a lock."""
     worker: str
-    """Name of the last worker that held it; empty if none did."""
+    """Name of the latest worker whose lock the request held; empty if there was none."""
     note: str
     """Why the outcome is not just a relayed response; empty if it is."""
     left: float = 0.0
-    """Seconds of `service` for which the client was gone: the worker computed for nobody."""
+    """Seconds of `service` after the client had disconnected."""
     request_id: str = ""
-    """Its Faucet-Request-Uuid; empty if nobody asked for one."""
+    """The Faucet-Request-Uuid; empty if the request has none."""
     trace: str = ""
-    """Its `traceparent`, if traces are sent somewhere; else empty."""
+    """The `traceparent`, if traces are exported; else empty."""
     error: str = ""
-    """The last error that its worker wrote while it held the lock; may be known a moment after the end."""
+    """The last error that the worker wrote while the request held its lock; may be set a moment after the end."""
 
 
 class Histogram:
@@ -82,15 +82,15 @@ class Histogram:
     def __init__(self) -> None:
         self.counts = [0] * (len(BUCKET_BOUNDS) + 1)
         self.sum = 0.0
-        """Of all durations, in seconds."""
+        """The sum of all durations, in seconds."""
 
     @property
     def total(self) -> int:
-        """How many were counted."""
+        """The number of counted durations."""
         return sum(self.counts)
 
     def add(self, durations: Sequence[float]) -> None:
-        """Count these, in seconds."""
+        """Count `durations`, in seconds."""
         counts = self.counts
         for seconds in durations:
             counts[bisect_left(BUCKET_BOUNDS, seconds)] += 1
@@ -102,29 +102,29 @@ def _sum(counts: list[int], more: list[int]) -> list[int]:
 
 
 def _class_of(record: Record) -> int:
-    """First digit of the status; a worker may answer 799, which counts as an error."""
+    """Return the first digit of the status, at most 5: a worker may answer 799, which counts as an error."""
     first = record.status // 100
     return min(5, first)
 
 
 class WorkerStats:
-    """The numbers of one worker, through all its processes."""
+    """The statistics of one worker, across its restarts."""
 
     __slots__ = ("by_class", "recent")
 
     def __init__(self) -> None:
         self.by_class = [0] * 6  # by the first digit of the status
         self.recent: deque[tuple[float, float]] = deque(maxlen=WORKER_RING_SIZE)
-        """When its latest requests ended (since the epoch) and how long each took, in seconds."""
+        """The end of each of the latest requests (seconds since the epoch), and its service time in seconds."""
 
     @property
     def requests(self) -> int:
-        """All of them."""
+        """The number of all requests."""
         return sum(self.by_class)
 
     @property
     def errors(self) -> int:
-        """Answers of the class 5xx."""
+        """The number of responses of class 5xx."""
         return self.by_class[5]
 
     def add(self, record: Record) -> None:
@@ -134,34 +134,34 @@ class WorkerStats:
 
 
 class Stats:
-    """The numbers of one runtime."""
+    """The statistics of one run of the service."""
 
     def __init__(self) -> None:
         self._fresh: list[Record] = []
         self._spans: list[float] = []
         self.exchanges = 0
-        """All that have ended."""
+        """The number of exchanges that have ended."""
         self.errors = 0
-        """Answers of the class 5xx to requests that a worker had."""
+        """Responses of class 5xx to requests that a worker had."""
         self.refused_requests = 0
-        """Requests that no worker had and that were answered with 503. See `refusals` for why."""
+        """Requests that no worker had and that were answered with 503. `refusals` has the reasons."""
         self.workers: dict[str, WorkerStats] = {}
-        """The numbers of those that are here."""
-        self._gone: dict[str, list[int]] = {}  # by class of the status; whoever went last is last
-        self._forgotten = [0] * 6  # of those beyond NAMES_REMEMBERED
-        self._times: dict[str, list[float]] = {}  # service times by worker, until they are taken
+        """The statistics of the current workers, by name."""
+        self._gone: dict[str, list[int]] = {}  # of removed workers, by class of the status; the latest last
+        self._forgotten = [0] * 6  # of removed workers beyond NAMES_REMEMBERED
+        self._times: dict[str, list[float]] = {}  # service times by worker, until `take_times`
         self._waits: list[float] = []
         self.service = Histogram()
         self.waited = Histogram()
         self.held = Histogram()
-        """How long locks were held."""
+        """The times for which locks were held."""
         self.refusals: dict[str, int] = {}
-        """Refused requests and clients, by reason: also clients that are turned away before they send a request, and
-        requests that a worker had and failed."""
+        """Refused requests and clients, by reason. Includes clients that are refused before they send a request, and
+        requests whose worker failed."""
         self.restarts: dict[str, int] = {}
-        """Workers replaced, by reason."""
+        """Replaced workers, by reason."""
         self.start_shortages: dict[str, int] = {}
-        """Starts of workers that failed since this machine had run out of something, by what. Descriptors that are
+        """Failed starts of workers for lack of a resource of this machine, by resource. File descriptors that are
         missing for anything else are counted by `net.descriptors`."""
         self.by_class = [0] * 6  # by the first digit of the status
         self.recent: deque[Record] = deque(maxlen=RING_SIZE)
@@ -169,17 +169,17 @@ class Stats:
         """Moving mean of the service time of exchanges that held a lock, in seconds."""
 
     def add(self, record: Record) -> None:
-        """Take one exchange that has ended, to be counted with others."""
+        """Add an exchange that has ended, to be counted in a batch."""
         self._fresh.append(record)
         if len(self._fresh) >= TOGETHER:
             self.settle()
 
     def hold(self, seconds: float) -> None:
-        """A lock was held for so long."""
+        """Add the time for which a lock was held."""
         self._spans.append(seconds)
 
     def settle(self) -> None:
-        """Count what was taken. To be called before the numbers are read."""
+        """Count all added exchanges and times. Call it before reading the statistics."""
         fresh, self._fresh = self._fresh, []
         spans, self._spans = self._spans, []
         served = [record for record in fresh if record.worker]
@@ -206,11 +206,11 @@ class Stats:
             times = self._times[record.worker] = []
         times.append(record.service)
         self.errors += record.status >= 500
-        weight = SERVICE_WEIGHT if self.mean_service else 1.0  # the first is all that is known
+        weight = SERVICE_WEIGHT if self.mean_service else 1.0  # the first one is the mean
         self.mean_service += weight * (record.service - self.mean_service)
 
     def forget(self, name: str) -> None:
-        """Drop the numbers of a worker that is gone; only its counts are kept, since a counter must never go back."""
+        """Drop the statistics of a removed worker, except its counts, since a counter must never decrease."""
         self.settle()
         worker = self.workers.pop(name, None)
         if worker is None:
@@ -220,7 +220,10 @@ class Stats:
             self._forgotten = _sum(self._forgotten, self._gone.pop(next(iter(self._gone))))
 
     def requests_by_worker(self) -> dict[str, list[int]]:
-        """Return the counts by first digit of the status of each worker that is or was here; empty name: of none."""
+        """Return the counts by first digit of the status, of each current and removed worker.
+
+        The empty name stands for requests without a worker, or of removed workers whose names are forgotten.
+        """
         counts = {name: list(served) for name, served in self._gone.items()}
         for name, worker in self.workers.items():
             counts[name] = _sum(counts.get(name, [0] * 6), worker.by_class)
@@ -229,27 +232,28 @@ class Stats:
         return counts
 
     def count_refusal(self, reason: str) -> None:
-        """A client or its request was refused with 503, or with nothing if there was no way to answer."""
+        """Count a client or a request that was refused with 503, or without a response if none could be sent."""
         self.refusals[reason] = self.refusals.get(reason, 0) + 1
 
     def count_restart(self, reason: str) -> None:
-        """A worker was replaced."""
+        """Count a worker that was replaced."""
         self.restarts[reason] = self.restarts.get(reason, 0) + 1
 
     def count_start_shortage(self, resource: str) -> None:
-        """A worker could not be started, since there was no more of this."""
+        """Count a worker that could not be started for lack of `resource`."""
         self.start_shortages[resource] = self.start_shortages.get(resource, 0) + 1
 
     def take_times(self) -> tuple[dict[str, list[float]], list[float]]:
-        """Return the service times by worker, and the waits, that have come since the last call. Once a second: they
-        are kept until then."""
+        """Return the service times by worker, and the waiting times, since the last call.
+
+        They are kept until it is called, so call it once a second."""
         times, self._times = self._times, {}
         waits, self._waits = self._waits, []
         return times, waits
 
     def expected_wait(self, waiting: int, workers: int, held: float = 0.0) -> float:
-        """Seconds until a request would be served that came behind `waiting` others to `workers` workers.
+        """Return the seconds until a new request behind `waiting` queued ones would be served by `workers` workers.
 
-        `held`: how long the locks are held now, on average. It counts as long as no request has been served.
+        `held` is how long the current locks have been held, on average. It is used before any request has been served.
         """
         return (waiting + 1) * (self.mean_service or held) / max(workers, 1)

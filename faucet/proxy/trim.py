@@ -1,9 +1,9 @@
-"""Gives memory back to the system after much of it was in buffers.
+"""Returns freed buffer memory to the system.
 
-glibc keeps what was freed, unless it is at the end of its heap: after 150 clients that did not read 8 MB each, 750 MiB
-stayed with the process for good, though nothing used them (measured). In a container that counts against the workers.
-`malloc_trim` gives back whole pages from the middle, too. It stops everything for 150 ms per gigabyte, which is why it
-waits for a moment in which no worker is busy. Other C libraries have no such function, and need it less.
+glibc keeps freed memory, unless it is at the end of the heap: after 150 clients that did not read 8 MB each, the process
+kept 750 MiB for good, though they were unused (measured). In a container that reduces the memory for the workers.
+`malloc_trim` also returns whole pages from the middle of the heap. It blocks the process for 150 ms per gigabyte, so it
+is called when no worker is busy. Other C libraries have no such function, and need it less.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ import ctypes
 from collections.abc import Callable
 
 LEAST = 32 * 1024 * 1024
-"""Bytes that were in buffers at once, below which it is not worth it."""
+"""The peak of buffered bytes below which trimming is not worth its cost."""
 
 FREED_TO = 0.25
-"""Share of these bytes that is still in use when most of it counts as freed."""
+"""Share of the peak up to which bytes may still be in use for the memory to count as freed."""
 
 QUIET_SECONDS = 2.0
-"""How long that has to last, since memory that is used again at once is better kept; and until it is tried again."""
+"""Seconds that the memory must stay freed, since memory that is soon reused is better kept; also the retry interval."""
 
 TRIES = 15
-"""How often it is put off because a worker is busy: half a minute. With steady load there may be no such moment."""
+"""How often trimming is put off because a worker is busy: half a minute. Under steady load a worker is always busy."""
 
 
 def system_trim() -> Callable[[], object] | None:
-    """Return the function of the C library that gives memory back; None if it has none."""
+    """Return the C library's function that returns memory to the system; None if it has none."""
     try:
         trim = ctypes.CDLL(None).malloc_trim
     except (AttributeError, OSError, TypeError):
@@ -36,7 +36,7 @@ def system_trim() -> Callable[[], object] | None:
 
 
 class Trimmer:
-    """Told how many bytes are in buffers, it calls `trim` a while after most were freed, when it is not `busy`."""
+    """Calls `trim` a while after most of the buffered bytes were freed, if possible while `busy` returns False."""
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, trim: Callable[[], object] | None, busy: Callable[[], bool]
@@ -50,7 +50,7 @@ class Trimmer:
         self._timer: asyncio.TimerHandle | None = None
 
     def note(self, used: int) -> None:
-        """So many bytes are in use now."""
+        """Take the number of bytes in use now. Called whenever it changes."""
         self._used = used
         if used > self._peak:
             self._peak = used

@@ -1,8 +1,8 @@
-"""What is left of a request after `101 Switching Protocols`: two pipes between two transports.
+"""A tunnel after `101 Switching Protocols`: relays bytes between two transports, in both directions.
 
-Bytes pass unread, each side's slowness slows the other, and each side's end of sending is passed on as that, so that
-a protocol with its own closing handshake can finish it. A worker that has exited finishes nothing: what it has sent is
-delivered, and both sides are closed.
+Bytes are not parsed. Back-pressure of each side is passed on to the other, and so is a half-close, so that a protocol
+with a closing handshake can finish it. If the worker has exited, the bytes that it had sent are delivered, and both
+sides are closed.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import asyncio
 from faucet.proxy.holders import Upstream
 
 LAST_WORDS_SECONDS = 1.0
-"""How long what a worker has sent before it exited may take to reach its client."""
+"""The most seconds for the bytes of an exited worker to reach its client."""
 
 
 class Tunnel:
-    """Two connected transports. It takes itself out of `tunnels` when both are closed.
+    """Two connected transports. The tunnel removes itself from `tunnels` when both are closed.
 
-    `backend` is the worker's; None if that is gone already.
+    `backend` is the worker; None if the worker is gone already.
     """
 
     def __init__(
@@ -27,7 +27,7 @@ class Tunnel:
         self._tunnels = tunnels
         self.backend = backend
         self.gone = False
-        """The worker has exited."""
+        """Whether the worker has exited."""
         self._last_words: asyncio.TimerHandle | None = None
         self._ends = (_End(self, client), _End(self, worker))
         self._ends[0].other, self._ends[1].other = self._ends[1], self._ends[0]
@@ -37,7 +37,7 @@ class Tunnel:
             backend.tunnels += 1
 
     def open(self, ahead: bytes, ended: bool) -> None:
-        """Start, with what the client has sent ahead, and whether it has `ended` its sending side."""
+        """Start relaying. `ahead` are bytes already received from the client; `ended`: it has half-closed."""
         for end in self._ends:
             end.transport.set_protocol(end)
             end.transport.set_write_buffer_limits()
@@ -52,9 +52,9 @@ class Tunnel:
             self.worker_gone()
 
     def worker_gone(self) -> None:
-        """The worker has exited: close both sides as soon as the client has what the worker sent, and soon in any case.
+        """The worker has exited: close both sides once its bytes are delivered, at most LAST_WORDS_SECONDS from now.
 
-        The kernel ends its connection, unless a child process of it has that open still.
+        The kernel closes the worker's connection, unless a child process of the worker still has it open.
         """
         if self.gone:
             return
@@ -66,12 +66,12 @@ class Tunnel:
             worker.transport.close()
 
     def abort(self) -> None:
-        """Cut both sides."""
+        """Abort both connections."""
         for end in self._ends:
             end.transport.abort()
 
     def end_closed(self) -> None:
-        """One of the transports is closed."""
+        """Called when one of the transports is closed. After both, remove the tunnel."""
         self._open -= 1
         if not self._open:
             self._tunnels.discard(self)
@@ -82,7 +82,7 @@ class Tunnel:
 
 
 class _End(asyncio.Protocol):
-    """One side."""
+    """One side of a tunnel."""
 
     __slots__ = ("_tunnel", "ended", "other", "transport")
 
@@ -91,7 +91,7 @@ class _End(asyncio.Protocol):
     def __init__(self, tunnel: Tunnel, transport: asyncio.Transport) -> None:
         self._tunnel = tunnel
         self.transport = transport
-        self.ended = False  # it sends no more
+        self.ended = False  # this side has half-closed
 
     def data_received(self, data: bytes) -> None:
         if not self.other.transport.is_closing():
@@ -119,7 +119,7 @@ class _End(asyncio.Protocol):
             self.other.transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        # An abort where this side was cut, so that the other does not take what it has for complete.
+        # If this side was reset, abort the other, so that it does not take its data for complete.
         if exc is None:
             self.other.transport.close()
         else:

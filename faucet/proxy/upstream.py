@@ -1,8 +1,8 @@
 """The upstream side: a backend, and the one connection that carries its requests.
 
-A connection serves one exchange at a time and is kept for the next, unless there is any doubt about it. Whatever
-arrives is framed here; what it means for the request, and for the lock, is the Exchange's to say. No exception may
-leave `data_received`: the loop would drop the connection, and the lock would be lost with it.
+A connection serves one exchange at a time and is reused for the next, unless its state is in doubt. Responses are framed
+here; the Exchange decides what follows for the request and the lock. No exception may leave `data_received`: the loop
+would drop the connection, and the lock would leak.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ CONNECT_TIMEOUT = 2.0
 """Seconds for a connection to a backend to be accepted."""
 
 SHORTAGE_SECONDS, SHORTAGE_PAUSE = 2.0, 0.05
-"""How long a request waits for a descriptor, and between two tries."""
+"""Seconds that a request waits for a file descriptor, and seconds between two tries."""
 
 UNREAD_LIMIT = 256 * 1024
-"""Bytes of an early answer that are still looked for when the connection has broken."""
+"""The most bytes of an early response that are read after the connection has broken."""
 
 _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux only
 
@@ -46,15 +46,16 @@ def _ignore(*_: object) -> None:
 
 
 class Backend:
-    """One worker as the proxy sees it: an address with a lock. One per incarnation; a restarted worker is another.
+    """One worker as the proxy sees it: an address with a lock. A restarted worker is a new Backend.
 
-    `on_unreachable(error)` is called when it accepts no connection (it is held then, until resumed), `on_hung(record)`
-    when it did not answer in time: it is removed already if somebody can end it; with a `lock_grace` (seconds) it stays
-    locked for so long, since it is still at work. `supervised`: it is removed as soon as its process exits.
+    `on_unreachable(error)` is called when the worker accepts no connection; it is then held until it is resumed.
+    `on_hung(record)` is called when the worker has not answered in time. Without a `lock_grace` it has been removed
+    then; with one, it stays locked for that many seconds, since it may still be at work. `supervised`: the worker is
+    removed as soon as its process exits.
     """
 
     queues = False
-    """See pool.Upstream."""
+    """See holders.Upstream."""
 
     def __init__(
         self, name: str, host: str, port: int, connector: Connector,
@@ -87,12 +88,12 @@ class Backend:
         tasks.start(self._connect(exchange), f"connection to worker {self.name}")
 
     def close(self, whatever: bool = False) -> None:
-        """Close the connection, if no exchange uses it, or `whatever` it is used for."""
+        """Close the connection if no exchange uses it; if `whatever`, close it in any case."""
         if self.connection is not None and (whatever or self.connection.exchange is None):
             self.connection.close()
 
     def drop(self) -> bool:
-        """Cut the connection, as if it had been lost: whatever it is used for fails. False if there is none."""
+        """Abort the connection as if it had been lost; its exchange fails. False if there is no connection."""
         if self.connection is None:
             return False
         self.connection.dropped = True
@@ -103,7 +104,7 @@ class Backend:
         return BackendConnection(self)
 
     async def _open(self, exchange: Exchange) -> asyncio.BaseProtocol:
-        """A new connection. If we are short of descriptors, wait a while for one. Raises what the connector does."""
+        """Open a connection. Wait up to SHORTAGE_SECONDS for a file descriptor. Raises what the connector raises."""
         began = monotonic()
         while True:
             try:
@@ -120,18 +121,18 @@ class Backend:
     async def _connect(self, exchange: Exchange) -> None:
         try:
             protocol = await self._open(exchange)
-        except Exception as error:  # whatever it is, the lock must not be lost with it
+        except Exception as error:  # any exception: the lock must not leak
             if not isinstance(error, OSError):
                 _log.exception("no connection to worker %s", self.name)
             self._connect_failed(exchange, error)
             return
         connection = cast("BackendConnection", protocol)
         if self.gone:
-            # Whoever listens at this address by now, it is not this worker.
+            # The worker was removed meanwhile: another process may listen at its address.
             connection.close()
             self._connect_failed(exchange, ConnectionRefusedError())
         elif not exchange.holds(self):
-            connection.close()  # its request has ended meanwhile, and the lock may be another's
+            connection.close()  # the request has ended meanwhile; another may hold the lock
         else:
             self.connection = connection
             connection.send(exchange)
@@ -179,22 +180,22 @@ class BackendConnection(asyncio.Protocol):
         self.write_paused = False
         self._request_ended = False
         self.dropped = False
-        """It is being cut by us, whatever the worker does."""
+        """Whether Faucet itself aborts the connection, as if it were lost."""
         self.fresh = True
-        """It has answered nothing yet: if it ends now, that is not because it was idle for too long."""
+        """Whether no response has been completed yet: if the connection ends now, it was not closed for being idle."""
         # Per exchange.
         self.exchange: Exchange | None = None
         self._reader = ResponseReader()
         self._head: ResponseHead | None = None
         self._body: Body | None = None
-        self._held = b""  # a head that waits for the first bytes of its body
-        self._apart = False  # head and body came in two reads
+        self._held = b""  # a response head, kept until the first bytes of its body arrive
+        self._apart = False  # whether head and body arrived in two reads
 
     # -- sending -----------------------------------------------------------------------------------------------
 
     def usable(self, exchange: Exchange) -> bool:
-        """Whether a request may be sent here. Where it could not be sent again if the worker has closed the
-        connection unseen, look at the socket once more (RFC 9112, 9.6)."""
+        """Whether a request may be sent on this connection. For a request that could not be sent again, first check the
+        socket for a close by the worker that the loop has not seen yet (RFC 9112, 9.6)."""
         if self.transport.is_closing() or self.exchange is not None:
             return False
         if exchange.head.method in IDEMPOTENT and exchange.pool.settings.retry != "none":
@@ -202,7 +203,7 @@ class BackendConnection(asyncio.Protocol):
         return self._poller is None or not self._poller.poll(0)
 
     def send(self, exchange: Exchange) -> None:
-        """Send a request, as far as it is in hand."""
+        """Send a request, as far as it has arrived."""
         try:
             if not exchange.connected(self):
                 return
@@ -222,9 +223,9 @@ class BackendConnection(asyncio.Protocol):
             self.transport.write(data)
 
     def end_request(self) -> None:
-        """The rest of the request will never come: tell the worker, and wait for what it does.
+        """Close the sending side, because the rest of the request will never be sent, and wait for the worker's reaction.
 
-        With TLS that cannot be told but by closing; a worker does not begin before it has the whole request.
+        TLS has no half-close, so abort: a worker does not begin before it has the whole request.
         """
         if self.transport.is_closing():
             return
@@ -235,24 +236,24 @@ class BackendConnection(asyncio.Protocol):
             self.transport.abort()
 
     def drop_response(self) -> None:
-        """What the worker says is no HTTP. It may go on with that: wait until it closes, as it does when it is done."""
+        """Discard a response that is not valid HTTP, until the worker closes the connection, as it does when done."""
         self._body = UntilCloseBody()
         self._held = b""
         self.resume_reading()
         self.end_request()
 
     def pause_reading(self) -> None:
-        """Let the worker wait with the rest of its response."""
+        """Stop reading the response, so that the worker has to wait."""
         if not self.transport.is_closing():
             self.transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Undo pause_reading; harmless without."""
+        """Undo pause_reading. Idempotent."""
         if not self.transport.is_closing():
             self.transport.resume_reading()
 
     def close(self) -> None:
-        """Close at once, in silence: the exchange, if any, is not told."""
+        """Close at once, without notifying the exchange."""
         self.exchange = None
         if self._backend.connection is self:
             self._backend.connection = None
@@ -265,12 +266,12 @@ class BackendConnection(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)
         sock = transport.get_extra_info("socket")
         if sock is None or transport.get_extra_info("ssl_object") is not None:
-            return  # what is in the socket of a TLS connection means nothing to us
-        # A socket object of our own: uvloop's makes a new one for each call.
+            return  # the raw bytes of a TLS socket cannot be used here
+        # A duplicate of the socket: uvloop's object creates a new one for each call.
         try:
             copy = os.dup(sock.fileno())
         except OSError:
-            return  # no descriptor to spare: it is slower without
+            return  # no descriptor to spare: works without, but slower
         own = self._socket = socket.socket(sock.family, sock.type, sock.proto, fileno=copy)
         self._poller = select.poll()
         self._poller.register(own.fileno(), select.POLLIN)
@@ -283,7 +284,7 @@ class BackendConnection(asyncio.Protocol):
         """Called by the loop."""
         exchange = self.exchange
         if exchange is None:
-            self.close()  # bytes when nothing was asked: nobody can tell what they answer
+            self.close()  # bytes without a request: they answer nothing
             return
         try:
             self._receive(exchange, data)
@@ -291,7 +292,7 @@ class BackendConnection(asyncio.Protocol):
             exchange.bad_response(error)
         except Exception:
             _log.exception("the response of worker %s could not be handled", self._backend.name)
-            if self.exchange in (exchange, None):  # not yet another's
+            if self.exchange in (exchange, None):  # not yet used by another exchange
                 self.close()
             exchange.internal_error()
 
@@ -314,7 +315,7 @@ class BackendConnection(asyncio.Protocol):
         if exc is not None and (unread := self._unread()):
             self.data_received(unread)
             if self.exchange is None:
-                return  # that was the whole answer, or no answer at all
+                return  # the response is complete, or invalid
         self.exchange = None
         if self._body is not None and self._body.ends_at_eof() and exc is None and ended_by_peer(self.transport):
             exchange.response_ended(b"", until_close=True)
@@ -328,7 +329,7 @@ class BackendConnection(asyncio.Protocol):
         return Loss(
             fresh=self.fresh,
             begun=begun,
-            # Only a request without a body is sure to be read at once, or not at all.
+            # Only a request without a body is certain to be read whole or not at all.
             unread=reset and not begun and exchange.intake is None,
             supervised=self._backend.supervised,
             request_ended=self._request_ended,
@@ -337,20 +338,20 @@ class BackendConnection(asyncio.Protocol):
         )
 
     def _reset_after_end(self) -> bool:
-        """Whether a reset has followed the orderly end: the worker had closed before our request reached it."""
+        """Whether a reset has followed the orderly close: the worker had closed before the request reached it."""
         return self._socket is not None and self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
 
     def _close_own_socket(self) -> None:
-        """The transport closes its descriptor, not ours."""
+        """Close the duplicate of the socket, which the transport does not close."""
         if self._socket is not None:
             self._socket.close()
             self._socket = self._poller = None
 
     def _unread(self) -> bytes:
-        """What is left in the kernel of a connection that broke while we were sending.
+        """Return the unread bytes in the kernel of a connection that broke while the request was being sent.
 
-        A worker that refuses a long body answers early and closes. Our next write then fails, and the loop gives up
-        the connection before it has read the answer.
+        A worker that refuses a long body answers early and closes. The next write to it then fails, and the loop drops
+        the connection before it has read the response.
         """
         with contextlib.suppress(OSError):
             if self._socket is not None:
@@ -358,9 +359,9 @@ class BackendConnection(asyncio.Protocol):
         return b""
 
     def eof_received(self) -> None:
-        """Called by the loop: the worker says no more, so nothing we could still send it matters.
+        """Called by the loop: the worker has closed its sending side, so the rest of the request does not matter.
 
-        By default the loop would first wait for our write buffer to empty, which may be never.
+        By default the loop would first wait for the write buffer to empty, which may never happen.
         """
         self.transport.abort()
 
@@ -397,7 +398,7 @@ class BackendConnection(asyncio.Protocol):
                 if rest or self._body.done or self._head.fields.length is None:
                     self._receive_body(exchange, rest, self._head.raw)
                 else:
-                    # Head and body come apart (httpuv), but soon: one write to the client instead of two.
+                    # httpuv sends head and body separately. Wait for the body, to write to the client once, not twice.
                     self._acknowledge()
                     self._held = self._head.raw
                     self._apart = True
@@ -427,12 +428,12 @@ class BackendConnection(asyncio.Protocol):
         exchange.response_ended(part, until_close=False)
 
     def _finish(self, exchange: Exchange, clean: bool) -> None:
-        """The response is complete: keep the connection only if nothing speaks against it (RFC 9112, 9.3)."""
+        """The response is complete: keep the connection if it may be reused (RFC 9112, 9.3), else close it."""
         head = self._head
         assert head is not None
-        # Plumber answers HEAD with a body. It has not come yet, perhaps, but it will.
+        # Plumber answers HEAD with a body, which may still be on its way.
         surprise = head.body_may_follow(exchange.head.method)
-        # Without quick ACKs the next answer in two sends would be late; one on a fresh connection is not.
+        # Without quick ACKs, a response in two sends is late on a kept connection, but not on a new one.
         late = self._apart and _QUICKACK is None
         self._apart = False
         asked = exchange.all_sent and not self._request_ended and exchange.head.fields.persistent
@@ -443,9 +444,9 @@ class BackendConnection(asyncio.Protocol):
             self.close()
 
     def _upgrade(self, exchange: Exchange, head: ResponseHead, rest: bytes) -> None:
-        """The connection belongs to the tunnel from here on."""
+        """Hand the connection over to a tunnel."""
         self.exchange = None
         if self._backend.connection is self:
-            self._backend.connection = None  # before the lock goes to the next
-        self._close_own_socket()  # what happens to the transport is told to the tunnel
+            self._backend.connection = None  # before the lock is released
+        self._close_own_socket()  # the tunnel gets all later events of the transport
         exchange.upgraded(self, head, rest)
