@@ -1,4 +1,4 @@
-"""The part of the monitor about endpoints: which take the workers' time. Asked for only while they are shown."""
+"""The part of the monitor about endpoints and their share of the workers' time. Fetched only while they are shown."""
 
 from __future__ import annotations
 
