@@ -373,7 +373,7 @@ class Monitor(Noticing):
 
     @on(Input.Changed, "#filter")
     def _filter_changed(self, event: Input.Changed) -> None:
-        """Apply a changed filter. If the user types fast, this event may come after the Enter that closes the filter."""
+        """Apply a changed filter. If the user types fast, this event may follow the Enter that closes the filter."""
         if event.value != self.filters[self.tab]:
             self.filters[self.tab] = event.value
             self.view.filter(event.value)

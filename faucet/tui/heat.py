@@ -1,6 +1,6 @@
-"""The layout of heat maps: how many requests took how long, and when. Pure: rows of the history in, levels out.
+"""The layout of heat maps: how many requests took how long, and when. Pure functions from history rows to levels.
 
-Columns begin at whole multiples of their duration, so that what is past does not change while time goes on.
+Columns begin at whole multiples of their duration, so that past columns do not change as time passes.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def _bound(bucket: int) -> float:
 
 
 def level(count: int, most: int) -> int:
-    """Return the level of a count. It is logarithmic, so that a few slow requests are visible beside many quick ones."""
+    """Return the level of a count, on a logarithmic scale, so that few slow requests are visible beside many quick ones."""
     return 0 if count < 1 else min(1 + int((LEVELS - 1) * log(count) / log(most) + 0.5) if most > 1 else LEVELS, LEVELS)
 
 
@@ -132,7 +132,7 @@ class Summary(NamedTuple):
     longest: float
     waited95: tuple[float, float]
     longest_wait: float
-    """All durations are in seconds. The quantiles of one row are exact; those of several lie between the two numbers."""
+    """All durations are in seconds. Quantiles of one row are exact; those of several lie between the two numbers."""
 
 
 def summary(rows: Sequence[HistoryRow]) -> Summary:

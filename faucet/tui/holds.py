@@ -1,7 +1,7 @@
-"""Who held which lock, and when: made of finished requests, and of the locks that are held now.
+"""Which request held which lock, and when: from finished requests and from the locks that are held now.
 
-Some locks are held on when their request has ended, as after a timeout, which no record tells. It is taken from the
-updates: such a lock was held for as long as it was seen with the same start.
+Some locks are still held when their request has ended, e.g. after a timeout. The records of requests do not contain
+that time. It is taken from the updates: such a lock was held for as long as it was seen with the same start.
 """
 
 from __future__ import annotations

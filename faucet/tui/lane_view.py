@@ -301,7 +301,7 @@ class LaneView(Widget, can_focus=True):
         return item.item if item is not None else None
 
     def jump(self, matches: Callable[[object], bool], by: int) -> bool:
-        """Select the next item of any lane that matches, or the previous one if `by` < 0. Return whether there is one."""
+        """Select the next matching item of any lane, or the previous one if `by` < 0. Return whether there is one."""
         lanes = dict.fromkeys(map(lane_of, self._names))
         found = [item for lane in lanes for item in self._items(lane) if matches(item.item)]
         here = self._cursor[1] if self._cursor is not None else self._now

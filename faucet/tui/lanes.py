@@ -1,6 +1,6 @@
-"""The layout of lock lanes: which cell of a lane shows what. Pure: holds and a window in, cells out.
+"""The layout of lock lanes. Pure functions from holds and a window to cells.
 
-Cells begin at whole multiples of their duration, so that what is past does not change while time goes on.
+Cells begin at whole multiples of their duration, so that past cells do not change as time passes.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class LaneCell:
 
 
 def parts_of(hold: Hold, step: float, first: int, last: int | None = None) -> Iterator[tuple[int, float]]:
-    """Return the cells from `first` to `last` that a hold covers, and its seconds in each. A cell has `step` seconds."""
+    """Return the cells from `first` to `last` that a hold covers, and its seconds in each. A cell is `step` seconds."""
     ends_in = floor(hold.end / step)
     for index in range(max(floor(hold.start / step), first), min(ends_in, ends_in if last is None else last) + 1):
         seconds = min(hold.end, (index + 1) * step) - max(hold.start, index * step)
@@ -101,8 +101,8 @@ ASCII_FULL = {"": "#", "slow": "!", "left": "/"}
 
 
 def glyph(cell: LaneCell, index: int, step: float, kind: str, plain: bool) -> str:
-    """Return the character of a cell: a full block if one hold covers it, an edge if a single hold begins or ends in it,
-    otherwise a bar whose height is the share of the time for which the lock was held."""
+    """Return the character of a cell: a full block if one hold covers it, an edge if a single hold begins or ends in
+    it, otherwise a bar whose height is the share of the time for which the lock was held."""
     eighths = min(max(round(cell.held / step * 8), 1), 8)
     if cell.holds > 1:
         eighths = min(eighths, 7)  # a notch separates two holds

@@ -1,6 +1,6 @@
-"""A view of a growing list of lines: the log, the requests, the queue, the events. Filtered, followed, wrapped.
+"""A view of a growing list of lines (log, requests, queue, events) that can be filtered, followed and wrapped.
 
-It scrolls by itself instead of telling Textual of each new line: a new line outside the view costs nothing.
+The view implements scrolling itself, so that a new line outside the visible part costs nothing.
 """
 
 from __future__ import annotations

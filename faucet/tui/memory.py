@@ -1,6 +1,6 @@
-"""What the monitor remembers from one run to the next: the theme and the layout, in the user's state directory.
+"""The theme and the layout that the monitor remembers between runs, in the user's state directory.
 
-It is a convenience: a file that cannot be read or written, or that says nonsense, is as good as none.
+Errors are ignored: if the file cannot be read or is invalid, the defaults are used.
 """
 
 from __future__ import annotations
