@@ -100,7 +100,7 @@ def _bound(bucket: int) -> float:
 
 
 def level(count: int, most: int) -> int:
-    """Return the level of a count, on a logarithmic scale, so that few slow requests are visible beside many quick ones."""
+    """Return the level of a count. The scale is logarithmic, so that few slow requests show beside many quick ones."""
     return 0 if count < 1 else min(1 + int((LEVELS - 1) * log(count) / log(most) + 0.5) if most > 1 else LEVELS, LEVELS)
 
 

@@ -90,7 +90,7 @@ class LineView(Widget, can_focus=True):
     def __init__(
         self, render: Render, empty: str, id: str, plain: bool, follow: bool = True, key: Callable[[Any], object] = id
     ) -> None:
-        """Create a view. `key` returns the identity of an item, by which the cursor finds it again among newer items."""
+        """Create a view. `key` identifies an item when its data is replaced, so that the cursor stays on it."""
         super().__init__(id=id)
         self._key = key
         self._bar = "|" if plain else "┃"

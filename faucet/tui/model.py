@@ -108,7 +108,7 @@ class Model:
             self._add("requests", self.requests, row)
 
     def _left_out(self, message: Message, rows: int) -> bool:
-        """Return whether requests before those of a message are missing. The first message always leaves out older ones."""
+        """Return whether requests before those of a message are missing. The first message always omits older ones."""
         if self.counts["requests"]:
             return bool(message.get("skipped"))
         return self.totals is not None and self.totals.requests > rows

@@ -58,7 +58,7 @@ BARS, ASCII_BARS = "▁▂▃▄▅▆▇█", "_.:-=+*#"
 
 
 def sparkline(values: Sequence[float], width: int, plain: bool) -> str:
-    """Return `values` as bars, the newest at the right. If there are too many, neighbours are merged by their maximum."""
+    """Return `values` as bars, the newest at the right. If there are too many, show the largest of neighbours."""
     bars = ASCII_BARS if plain else BARS
     if not values or width < 1:
         return ""

@@ -77,7 +77,7 @@ class Player:
         try:
             message = decode(line)
         except ProtocolError:
-            return  # it was cut off
+            return  # the line is truncated
         if "snapshot" in message and not message.get("keyframe"):
             self.model.forget()  # a new connection, which sends all lines again
         self.model.apply(message)
