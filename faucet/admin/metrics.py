@@ -1,7 +1,7 @@
-"""The metrics page, built from counters that exist anyway: a scrape has a cost, requests have none for it.
+"""The metrics page, built from existing counters: only a scrape has a cost, requests have none.
 
-Names and units follow Prometheus' conventions: base units, counters end in `_total`. No label is what
-a client has sent: endpoints are folded, and bounded in number (`status.endpoints`).
+Names and units follow the conventions of Prometheus: base units, and `_total` at the end of counters. No label contains
+raw input of a client: endpoints are folded, and their number is bounded (`status.endpoints`).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ STATES = ("starting", "ready", "busy", "held", "draining", "backoff", "failed")
 ROLES = ("active", "relay", "waiting")
 
 EVERY = 2 * BUCKETS_PER_DOUBLING
-"""Every how many buckets a bound is exported: one for each fourfold duration."""
+"""Every EVERY-th bucket bound is exported, so that each exported bound is four times the one before."""
 
 
 class Metrics(Collector):
@@ -52,7 +52,7 @@ class Metrics(Collector):
         return generate_latest(self._registry)
 
     def describe(self) -> list[Metric]:
-        """Called by the registry; it has no other collector, so names need no check."""
+        """Called by the registry. There is no other collector, so the names need no check."""
         return []
 
     def collect(self) -> Iterator[Metric]:
@@ -134,7 +134,7 @@ class Metrics(Collector):
         )
 
     def _limits(self) -> Iterator[Metric]:
-        """Yield what each limit allows and has: nothing without limits."""
+        """Yield the bound and the current usage of each limit; nothing without limits."""
         limits = limit_rows(self._runtime.proxy.pool)
         for name, text, value in (
             ("faucet_limit_locks_held", "Locks that requests under a limit hold.", attrgetter("locked")),
@@ -165,7 +165,7 @@ class Metrics(Collector):
         )  # fmt: skip
 
     def _group(self) -> Iterator[Metric]:
-        """Yield what there is to tell of one Faucet of several."""
+        """Yield the metrics of one Faucet of several; nothing without --ha."""
         group = self._runtime.fleet.origin().group
         if group is None:
             return
@@ -206,7 +206,7 @@ class Metrics(Collector):
 
 
 class _Spent:
-    """CPU seconds of one worker, summed over its processes, so that a new one does not reset the counter."""
+    """CPU seconds of one worker, summed over its processes, so that a new process does not reset the counter."""
 
     def __init__(self) -> None:
         self._pid = 0
@@ -227,7 +227,7 @@ class _Spent:
 
 
 def _by(label: str, name: str, text: str, counts: Mapping[str, float]) -> Metric:
-    """Return a counter with one label; `text` describes it without that."""
+    """Return a counter with one label. `text` describes the counter without the label."""
     family = CounterMetricFamily(name, f"{text.rstrip('.')}, by {label}.", labels=[label])
     for value, count in sorted(counts.items()):
         family.add_metric([value], count)

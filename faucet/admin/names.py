@@ -1,8 +1,8 @@
-"""Under which names the admin pages are asked for: only its own, so that a web page cannot read them (DNS rebinding).
+"""Host names under which the admin pages are served: only the listener's own, to prevent DNS rebinding.
 
-A page at `evil.example` may let that name point to 127.0.0.1, and the browser then lets it read what the admin listener
-answers there. The browser still sends `Host: evil.example`. An address as Host cannot be a trick, and neither can a
-name that nobody can register: one label (`localhost`, a Compose service) or a reserved suffix.
+A page at `evil.example` can make that name resolve to 127.0.0.1, and the browser then lets the page read responses of
+the admin listener. The browser still sends `Host: evil.example`. An IP address as Host is safe, and so is a name that
+cannot be registered: a single label (`localhost`, a Compose service) or a reserved suffix.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ class OwnNames:
     """Recognizes Host fields that mean this listener."""
 
     def __init__(self, more: Iterable[str] = ()) -> None:
-        """`more`: names beside this machine's own, e.g. of a proxy in front; `*` for any."""
+        """Accept this machine's name and the names in `more`, e.g. of a reverse proxy; `*` accepts any name."""
         names = {name.lower().rstrip(".") for name in (*more, socket.gethostname())}
         self._any = "*" in names
         self._names = names
 
     def include(self, host: bytes | None) -> bool:
-        """Whether a request with this Host field (`name` or `name:port`; None: there is none) may be answered."""
-        if not host or self._any:  # without Host it is no browser
+        """Return whether to answer a request with this Host field: `name`, `name:port`, or None without a field."""
+        if not host or self._any:  # a client without Host is not a browser
             return True
         name = _without_port(host.decode("latin-1")).lower().rstrip(".")
         return name in self._names or "." not in name or name.endswith(_SUFFIXES) or is_address(name)

@@ -19,11 +19,11 @@ from faucet.status.collect import Runtime
 from faucet.text import to_json
 
 PATIENCE = 10.0
-"""Seconds for a whole request."""
+"""Seconds for one connection, from its start to the end of the response."""
 
 MOST_CONNECTIONS = 32
-"""Connections at the same time. Whoever asks is answered at once; clients that say nothing must not take the file
-descriptors of those of the API."""
+"""Most simultaneous connections. Requests are answered immediately; idle clients must not use up the file descriptors
+that clients of the API need."""
 
 PAGES = "/livez /readyz /metrics /status"
 
@@ -47,7 +47,7 @@ class Admin:
     """Builds the pages of one runtime."""
 
     def __init__(self, runtime: Runtime, names: Iterable[str] = (), by_endpoint: bool = True) -> None:
-        """`names`: those by which the listener may be asked, beside its own (`OwnNames`). `by_endpoint`: in metrics."""
+        """`names`: further accepted host names (see OwnNames). `by_endpoint`: whether to export metrics by endpoint."""
         from faucet.admin.metrics import Metrics
 
         self._runtime = runtime
@@ -55,7 +55,7 @@ class Admin:
         self._commands = Commands(runtime)
         self._metrics = Metrics(runtime, by_endpoint)
         self.connections: dict[AdminConnection, None] = {}
-        """The open ones, oldest first."""
+        """The open connections, oldest first."""
         self._pages: dict[bytes, Callable[[], Page]] = {
             b"/livez": lambda: Page(200, b"ok\n"),
             b"/readyz": self._ready,
@@ -64,7 +64,7 @@ class Admin:
         }
 
     def came(self, connection: AdminConnection) -> None:
-        """A connection was opened. If there are too many, the oldest is cut."""
+        """Add a new connection. If there are too many, cut the oldest."""
         self.connections[connection] = None
         if len(self.connections) > MOST_CONNECTIONS:
             next(iter(self.connections)).cut()
@@ -82,7 +82,7 @@ class Admin:
         return page()
 
     def _ready(self) -> Page:
-        """Return 200 if it should get requests, else 503."""
+        """Return 200 if this Faucet should get requests, otherwise 503."""
         good, words = self._runtime.readiness()
         return Page(200 if good else 503, f"{words}\n".encode())
 
@@ -106,7 +106,7 @@ class AdminConnection(asyncio.Protocol):
         self._admin.came(self)
 
     def cut(self) -> None:
-        """Close at once; it counts no more."""
+        """Close the connection immediately, and remove it from the open connections."""
         self._admin.connections.pop(self, None)
         self._transport.abort()
 

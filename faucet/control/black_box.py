@@ -1,7 +1,7 @@
-"""The black box: a service records the last hour of itself, as a monitor would see it, for `faucet replay`.
+"""The black box: a service records its last hour, as a monitor would see it, for `faucet replay`.
 
-Once a second it writes what has changed to a file, through a thread: a full or slow disk delays nobody. What was
-written is there after any end of the process. The file is rotated by time and by size, and takes no more than it may.
+Once a second, the changes are written to a file by a thread, so that a full or slow disk delays no request. The file
+stays when the process ends or crashes. It is rotated by time and by size, and stays below its size limit.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from faucet.status.collect import Runtime
 _log = logging.getLogger("faucet")
 
 INTERVAL = 1.0
-"""Seconds between two updates. They take about 1 ms, as those to a monitor."""
+"""Seconds between two updates. An update takes about 1 ms, like one for a monitor."""
 
 KEPT = 8
-"""Parts besides the one that is written: FILE.1 to FILE.8."""
+"""Rotated parts that are kept besides the current file: FILE.1 to FILE.8."""
 
 PART_SECONDS = 450.0
 """Seconds after which the next part begins: eight of them are an hour."""
@@ -34,12 +34,12 @@ class PartOutput(FileOutput):
     """A file that is rotated by size and by time."""
 
     def __init__(self, path: Path, size: int) -> None:
-        """Open the file at `path`; all its parts together take `size` bytes at most. Raises OSError."""
+        """Open the file at `path`. All parts together take at most `size` bytes. Raises OSError."""
         super().__init__(path, max(size // (KEPT + 1), 1), KEPT)
         self._next = monotonic() + PART_SECONDS
 
     def write(self, batch: bytes) -> None:
-        """Write to the file, or to the next one. Raises OSError."""
+        """Write to the file; rotate it first if PART_SECONDS have passed. Raises OSError."""
         if monotonic() >= self._next:
             with suppress(OSError):
                 self.rotate()
@@ -51,13 +51,13 @@ class BlackBox:
     """The black box of one runtime."""
 
     def __init__(self, runtime: Runtime, path: Path, size: int, redact: Callable[[str], str] | None) -> None:
-        """Open the file, and record from now on. `redact` hides what must not be written. Raises OSError."""
+        """Open the file and start to record. `redact` removes secrets from each line. Raises OSError."""
         self._subscriber = Subscriber(runtime)
         self._writer = Writer()
         self._redact = redact or str
         output = PartOutput(path, size)
         self._sink: Sink[str] = Sink(output, on_trouble=lambda text: _log.warning("black box: %s", text))
-        self._sink.write("")  # ends a line that was cut off when the process before was killed
+        self._sink.write("")  # ends a line that was cut off when a previous process was killed
         self._timer: asyncio.TimerHandle | None = None
         self._tick()
 
@@ -74,7 +74,7 @@ class BlackBox:
                 self._sink.write(self._redact(line.decode().rstrip("\n")))
 
     def close(self) -> None:
-        """Record what has happened since the last update, and close the file."""
+        """Record a last update, and close the file."""
         if self._timer is not None:
             self._timer.cancel()
         self._record()

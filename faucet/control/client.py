@@ -19,11 +19,11 @@ from faucet.text import visible, visible_lines
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 PATIENCE = 5.0
-"""Seconds for a runtime to greet, and to answer."""
+"""Seconds for a runtime to send its greeting, and to answer a command."""
 
 
 class NoRuntime(Exception):
-    """No running service was reached, or one with another protocol. The message is shown to the user."""
+    """No running service could be reached, or its protocol version differs. The message is shown to the user."""
 
 
 class NotListening(NoRuntime):
@@ -47,10 +47,11 @@ class Greeting(NamedTuple):
 
 
 async def open_socket(path: Path, named: bool = True) -> Streams:
-    """Return a connection to the control socket at `path`. Raises OSError; PermissionError if it is a stranger's.
+    """Return a connection to the control socket at `path`. Raises OSError; PermissionError if another user listens.
 
-    Any user may make a socket in /tmp before us, and what listens there would get our commands: the process must be
-    ours or root's. Root may also reach the service of any user, but only at a path that was `named`.
+    Any user can create a socket in /tmp before the service does, and would then receive the commands. So the listening
+    process must belong to the current user or to root. Root may connect to the service of any user, but only at a path
+    that the user gave explicitly (`named`).
     """
     reader, writer = await asyncio.open_unix_connection(path, limit=MESSAGE_LIMIT)
     uid, own = peer_uid(writer.get_extra_info("socket")), os.geteuid()
@@ -67,11 +68,11 @@ class Client:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, greeting: Greeting) -> None:
         self.greeting = greeting
         self.on_message: Callable[[Message], None] = lambda message: None
-        """Called with each message that is not an answer: snapshots, changes, log lines, requests."""
+        """Called with each message that does not answer a command: snapshots, changes, log lines, requests."""
         self.asks_active = False
-        """Whether the runtime passes what is asked on to the active of several Faucets."""
+        """Whether the runtime should forward commands to the active Faucet of a group."""
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Done when the connection has ended."""
+        """Completed when the connection has ended."""
         self._reader = reader
         self._writer = writer
         self._number = 0
@@ -82,7 +83,7 @@ class Client:
     async def connect(cls, path: Path, open_streams: Callable[[Path], Awaitable[Streams]] = open_socket) -> Client:
         """Return a client connected to the socket at `path`. Raises NoRuntime: NotListening if nothing listens there.
 
-        `open_streams` raises OSError; without an errno its text is what to say.
+        `open_streams` raises OSError. The text of an OSError without errno is used as the message.
         """
         try:
             streams = await open_streams(path)
@@ -96,7 +97,7 @@ class Client:
     async def greet(
         cls, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, patience: float = PATIENCE
     ) -> Client:
-        """Return a client once the runtime has greeted, within `patience` seconds. Raises NoRuntime."""
+        """Wait up to `patience` seconds for the greeting of the runtime, and return a client. Raises NoRuntime."""
         try:
             async with asyncio.timeout(patience):
                 greeting = _greeting(await reader.readline())
@@ -147,7 +148,7 @@ class Client:
             pass
         finally:
             self._writer.close()
-            if not self.closed.done():  # a cancelled waiter has cancelled it
+            if not self.closed.done():  # done already if a waiter was cancelled, which cancels the future
                 self.closed.set_result(None)
 
     def _take(self, message: Message) -> None:

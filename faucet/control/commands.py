@@ -1,4 +1,4 @@
-"""The commands of the control socket. Each answers with data, or with a sentence about what happens next."""
+"""The commands of the control socket. Each returns data, or a sentence that says what happens next."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from faucet.status.limits import limit_rows
 _log = logging.getLogger("faucet")
 
 ROWS_LIMIT = 500
-"""Rows of one answer at most; they take about 3 ms to build."""
+"""Most rows in one answer. They take about 3 ms to build."""
 
 HISTORY_ROWS = 60
-"""Rows of the history in one answer at most; they take about 2 ms."""
+"""Most rows of the history in one answer. They take about 2 ms to build."""
 
 FOR_ALL = ("scale", "rolling-restart")
-"""Actions that are not for one worker."""
+"""Actions for all workers instead of one."""
 
 
 class Commands:
-    """Runs the commands for one runtime: those that are the same for all, and the actions of its fleet."""
+    """Runs the commands for one runtime: the commands that every runtime has, and the actions of its fleet."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
@@ -48,7 +48,7 @@ class Commands:
         }
 
     def run(self, message: Message) -> Any:
-        """Run the command in `message["do"]`; return a sentence, data, or a future of one. Raises Refused."""
+        """Run the command in `message["do"]`. Return a sentence, data, or a future of either. Raises Refused."""
         if message.get("active") is True:
             if self._runtime.ask_active is None:
                 raise Refused("this is the only Faucet of the service (no --ha): leave --active out")
@@ -65,7 +65,7 @@ class Commands:
         names = ", ".join(sorted({*self._known, *fleet.actions}))
         raise Refused(f"unknown command {str(name)[:40]!r}; expected watch, {names}")
 
-    # -- looking -----------------------------------------------------------------------------------------------
+    # -- queries -----------------------------------------------------------------------------------------------
 
     def _status(self, message: Message) -> Any:
         snapshot = self._runtime.snapshot(window_of(message))
@@ -100,7 +100,7 @@ class Commands:
         }
 
     def _history(self, message: Message) -> Any:
-        """Rows that end after `since`: of a few seconds each, or with `by` = 60 of minutes. At most HISTORY_ROWS."""
+        """Return at most HISTORY_ROWS rows that end after `since`: one per slice, or per minute if `by` is 60."""
         step = 60 if message.get("by") == 60 else STEP
         history = self._runtime.history
         history.follow(self._runtime.proxy.stats, now())
@@ -133,7 +133,7 @@ class Commands:
         details = self._runtime.details(worker)
         return {**details, "row": details["row"]._asdict(), "requests": latest, "now": now()}
 
-    # -- acting ------------------------------------------------------------------------------------------------
+    # -- actions -----------------------------------------------------------------------------------------------
 
     def _given(self, name: str, message: Message) -> Command:
         return Command(
@@ -181,7 +181,7 @@ def _who(message: Message) -> str:
 
 
 def window_of(message: Message, default: float = WINDOW) -> float:
-    """Return the window that a client wants figures of, in seconds. Raises Refused."""
+    """Return the window that the client's message asks for, in seconds. Raises Refused if it is invalid."""
     value = _moment(message, "window", default)
     if not STEP <= value <= LONGEST:
         raise Refused(f"invalid `window`: expected seconds from {STEP} to {LONGEST:g}")

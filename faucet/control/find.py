@@ -1,4 +1,4 @@
-"""Find a running service: the only one, the one on a port, or the one at a socket; here, or on another machine."""
+"""Find a running service on this or another machine: the only one, the one on a port, or the one at a socket."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from faucet.settings import Which
 
 
 class Place(Protocol):
-    """A machine on which to look for running services."""
+    """A machine on which running services can be found."""
 
     where: str
     """`here`, or `on` and a name, for messages."""
 
     async def known(self) -> list[Path]:
-        """Return the paths of its control sockets, stale ones included. Raises NoRuntime."""
+        """Return the paths of the machine's control sockets, including stale ones. Raises NoRuntime."""
         ...
 
     async def connect(self, path: Path, named: bool = False) -> Streams:
-        """Return a connection to the socket at `path`, which the user `named`, or which was found. Raises OSError."""
+        """Return a connection to the socket at `path`. `named`: the user gave this path. Raises OSError."""
         ...
 
     async def close(self) -> None:
-        """Release what it holds, e.g. an SSH connection."""
+        """Release resources, e.g. an SSH connection."""
         ...
 
 
@@ -55,14 +55,14 @@ HERE = Here()
 
 @dataclass
 class _Found:
-    """The services that answered, and what is wrong with the others."""
+    """The services that answered, and a message for each one that failed."""
 
     clients: list[tuple[Path, Client]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
 async def find(which: Which | None, place: Place = HERE) -> Client:
-    """Return a client of the service on port `which`, at the socket `which`, or of the only one. Raises NoRuntime."""
+    """Return a client of the service on the port or at the socket `which`; None: the only one. Raises NoRuntime."""
     if isinstance(which, Path):
         return await Client.connect(which, partial(place.connect, named=True))
     known = await place.known()
@@ -90,7 +90,7 @@ async def find(which: Which | None, place: Place = HERE) -> Client:
 
 
 async def _elsewhere(known: list[Path]) -> str:
-    """Return lines about what was not looked at: a directory that is not ours alone, and services of other users."""
+    """Return lines about what was not searched: a directory that is not private, and services of other users."""
     where, text = directory(), ""
     if not is_private(where):
         text = (
@@ -106,14 +106,14 @@ async def _connect(place: Place, paths: list[Path]) -> _Found:
         try:
             found.clients.append((path, await Client.connect(path, place.connect)))
         except NotListening:
-            continue  # a killed runtime has left it
+            continue  # a stale socket: its runtime was killed
         except NoRuntime as error:
             found.problems.append(f"{path}: {error}")
     return found
 
 
 def _listed(found: _Found, introduction: str) -> str:
-    """Return `introduction` and a line for each service found; an empty text if none was."""
+    """Return `introduction` and a line for each service found; empty if no service was found."""
     lines = [
         f"  {client.greeting.port or path}   {client.greeting.title}, pid {client.greeting.pid}"
         for path, client in found.clients

@@ -1,7 +1,7 @@
-"""All running services of some machines, each with its main figures: what `faucet top` shows.
+"""All running services of several machines, each with its main figures, for `faucet top`.
 
-A connection to each is kept from one look to the next. A service that does not answer, or is of another version, is a
-line that says so; a machine that cannot be reached is one, too.
+Connections are kept between updates. A service that does not answer or has another version is reported as a problem,
+and so is a machine that cannot be reached.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ class Summary(NamedTuple):
     service: Service
     totals: Totals
     now: float
-    """The time by the service's clock."""
+    """The current time by the service's clock, in seconds since the epoch."""
 
 
 class Found(NamedTuple):
-    """One service, or what is in the way of one."""
+    """One service, or the problem that hides it."""
 
     place: Place
     path: Path | None
-    """Its control socket; None if the machine cannot be asked for them."""
+    """The control socket; None if the machine could not be searched."""
     summary: Summary | None
     problem: str = ""
     """Why there is no summary."""
 
     @property
     def host(self) -> str:
-        """The machine, in a word."""
+        """The name of the machine."""
         return self.place.where.removeprefix("on ")
 
 
@@ -52,7 +52,7 @@ class Host:
         self._clients: dict[Path, Client] = {}
 
     async def look(self) -> list[Found]:
-        """Return the services that run there now, in the order of their sockets."""
+        """Return the services that are running on the machine, in the order of their sockets."""
         try:
             paths = await self.place.known()
         except NoRuntime as error:
@@ -61,7 +61,7 @@ class Host:
         return [each for each in found if each is not None]
 
     async def _ask(self, path: Path) -> Found | None:
-        """Return what is found at a socket; None if nothing listens there."""
+        """Return the service at a socket, or a problem; None if no process listens there."""
         try:
             client = self._clients.get(path)
             if client is None or client.closed.done():
@@ -69,7 +69,7 @@ class Host:
             return Found(self.place, path, summary_of(await client.ask("summary", patience=PATIENCE)))
         except NotListening:
             self._clients.pop(path, None)
-            return None  # a killed service has left it
+            return None  # a stale socket: its service was killed
         except (NoRuntime, Refusal) as error:
             return Found(self.place, path, None, visible_lines(str(error)).partition("\n")[0])
 
@@ -83,7 +83,7 @@ class Host:
 
 
 def summary_of(data: Any) -> Summary:
-    """Return the answer to the command `summary`. Raises NoRuntime if it is of another version."""
+    """Return the answer to the command `summary` as a Summary. Raises NoRuntime if the service has another version."""
     try:
         return Summary(Service(**data["service"]), Totals(**data["totals"]), float(data["now"]))
     except (TypeError, KeyError, ValueError) as error:
@@ -91,5 +91,5 @@ def summary_of(data: Any) -> Summary:
 
 
 async def look_at(hosts: list[Host]) -> list[Found]:
-    """Return the services of all these machines."""
+    """Return the services of all `hosts`, which are queried concurrently."""
     return [found for each in await asyncio.gather(*(host.look() for host in hosts)) for found in each]

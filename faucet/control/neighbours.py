@@ -1,7 +1,7 @@
-"""Running services of other users on this machine, for messages: root, or the wrong user, asked for a service.
+"""Find running services of other users on this machine, for the message when a user's own service is not found.
 
-It changes nothing and sends nothing: any user may have made such a socket, so it gets one second to greet, and
-its greeting is escaped before it is shown.
+The search changes nothing and sends nothing. Any user may have created such a socket, so a service has one second to
+send its greeting, which is escaped before it is shown.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PATIENCE = 1.0
 """Seconds for one service to answer."""
 
 MOST = 50
-"""Sockets that are tried at most."""
+"""Most sockets that are tried."""
 
 PLACES = (
     "/run/user/*/faucet/*.sock",
@@ -34,19 +34,19 @@ PLACES = (
     "/var/tmp/faucet-*/*.sock",
     "/tmp/systemd-private-*/tmp/faucet-*/*.sock",
 )
-"""Where services put their sockets by default, and where a unit made from our example has it."""
+"""Default locations of control sockets, and their location under a systemd unit made from the example."""
 
 LISTENING = Path("/proc/net/unix")
-"""Linux: every Unix socket with its path, also those in directories that we may not read."""
+"""Linux only: lists the paths of all Unix sockets, including those in directories that this user may not read."""
 
 _LISTENS = 0x10000
-"""__SO_ACCEPTCON among the flags in LISTENING."""
+"""The flag __SO_ACCEPTCON in LISTENING: the socket is listening."""
 
 _OURS = re.compile(r"/.*/faucet(-\d+)?/[^/]+\.sock|/.*faucet.*/control\.sock")
 
 
 async def others(known: Sequence[Path]) -> str:
-    """Return a line with a command for each service at none of the sockets `known`; an empty text if there is none."""
+    """Return a line with a command for each service at a socket not in `known`; empty if there is none."""
     paths = [path for path in _candidates() if path not in known][:MOST]
     lines = [line for line in await asyncio.gather(*map(_line, paths)) if line]
     return "\n".join(["", "Others on this machine:", *lines]) if lines else ""
@@ -61,7 +61,7 @@ def _candidates() -> list[Path]:
 
 
 def _listening(table: str) -> list[str]:
-    """Return the paths in LISTENING on which a process listens."""
+    """Return the paths of the listening sockets in `table`, the content of LISTENING."""
     paths = []
     for line in table.splitlines()[1:]:
         fields = line.split(maxsplit=7)  # a path may have blanks in it
@@ -71,7 +71,7 @@ def _listening(table: str) -> list[str]:
 
 
 async def _line(path: Path) -> str:
-    """Return a line about the service at `path`; an empty text if there is none."""
+    """Return a line about the service at `path`; empty if there is none."""
     try:
         async with asyncio.timeout(PATIENCE):
             streams = await asyncio.open_unix_connection(path, limit=MESSAGE_LIMIT)
@@ -87,14 +87,14 @@ async def _line(path: Path) -> str:
 
 
 def _of_another_user(path: Path) -> str:
-    """Return a line about a socket that this user may not open; only its owner can see whether the service lives."""
+    """Return a line about a socket that this user may not open. Only its owner can check whether the service runs."""
     user = _owner(path)
     command = shlex.join(["sudo", "-u", user, "faucet", "ctl", "status", "--at", str(path)])
     return visible(f"  one of {user}: {command}")
 
 
 def _owner(path: Path) -> str:
-    """Return the owner of the socket, or of the closest directory above it that this user may look at."""
+    """Return the owner of the socket, or of its closest parent directory that this user may stat."""
     for place in (path, *path.parents):
         with contextlib.suppress(OSError):
             status = place.lstat()

@@ -7,12 +7,12 @@ import stat
 from pathlib import Path
 
 PATH_LIMIT = 100
-"""Longest path of a Unix socket, in bytes: 108 on Linux, 104 on macOS, the final NUL included."""
+"""Longest accepted path of a Unix socket, in bytes. Linux allows 108, macOS 104, including the final NUL."""
 
 
 def directory() -> Path:
     """Return the directory for the control sockets of this user. It may not exist yet."""
-    runtime = os.environ.get("XDG_RUNTIME_DIR")  # after `su`, another user's
+    runtime = os.environ.get("XDG_RUNTIME_DIR")  # after `su`, this is the directory of another user
     if runtime and len(runtime) < PATH_LIMIT - 30 and _usable(runtime):
         return Path(runtime) / "faucet"
     return temporary_directory() / f"faucet-{os.getuid()}"
@@ -21,7 +21,8 @@ def directory() -> Path:
 def temporary_directory() -> Path:
     """Return the directory for temporary files, /tmp if none is usable.
 
-    Unlike tempfile's it is never the current directory, which is another one for `faucet ctl`.
+    Unlike `tempfile.gettempdir`, it never returns the current directory, which may differ between the service and
+    `faucet ctl`.
     """
     named = [os.environ.get(name, "") for name in ("TMPDIR", "TEMP", "TMP")]
     return next((Path(path) for path in (*named, "/tmp", "/var/tmp") if path and _usable(path)), Path("/tmp"))
@@ -32,7 +33,7 @@ def _usable(path: str) -> bool:
 
 
 def is_private(path: Path) -> bool:
-    """Whether only this user can create sockets in the directory `path`: in /tmp, another user may have made it."""
+    """Return whether only this user can create sockets in the directory `path`. In /tmp, any user can create it."""
     try:
         status = path.lstat()
     except FileNotFoundError:
@@ -48,7 +49,7 @@ def socket_path(port: int) -> Path:
 
 
 def known_sockets() -> list[Path]:
-    """Return the control sockets of this user, stale ones included, sorted by path."""
+    """Return the control sockets of this user, including stale ones, sorted by path."""
     where = directory()
     if not is_private(where):
         return []

@@ -1,7 +1,7 @@
-"""The control socket's protocol: JSON lines, one object per line, both ways.
+"""The protocol of the control socket: JSON lines, one object per line, in both directions.
 
-A runtime greets with `{"faucet": version, "protocol": n, …}`. A client sends `{"id": n, "do": name, …}` and gets
-`{"id": n, "ok": …}` or `{"id": n, "error": text}`, in order. After `watch` the runtime also sends, unasked,
+A runtime first sends the greeting `{"faucet": version, "protocol": n, …}`. A client sends `{"id": n, "do": name, …}`
+and gets `{"id": n, "ok": …}` or `{"id": n, "error": text}`, in order. After `watch`, the runtime also sends
 `{"snapshot": {…}}` once, and then, when something has changed, `{"changes": {…}}`, `{"log": […], "skipped": n}` and
 `{"requests": […], "skipped": n}`.
 """
@@ -12,7 +12,7 @@ import json
 from typing import Any
 
 PROTOCOL = 9
-"""Version of the protocol; both sides must have the same. It changes with every field of `faucet.status.snapshot`."""
+"""Version of the protocol, which must match on both sides. Increase it with any change of a `status.snapshot` field."""
 
 COMMAND_LIMIT = 64 * 1024
 """Longest line that a runtime accepts from a client, in bytes."""

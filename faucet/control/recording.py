@@ -1,9 +1,9 @@
-"""A recording of what a service told a subscriber: JSON lines, from which its state at any moment can be made again.
+"""A recording of the messages to a subscriber: JSON lines, from which the state at any moment can be restored.
 
-Each line is a message of the control protocol with the time that it is of, `now`, as its first field. A whole snapshot
-comes every KEYFRAME_SECONDS, with the version of the protocol: reading can begin at any of them, so the oldest part of
-a recording can be dropped, and one whose end was cut off can be read. In memory, and when a file is loaded, the lines
-between two of them are compressed: a tenth of their size.
+Each line is a message of the control protocol with its time, `now`, as the first field. A complete snapshot (keyframe)
+with the version of the protocol is written every KEYFRAME_SECONDS. Reading can begin at any keyframe, so the oldest
+part of a recording can be dropped, and a truncated recording can be read. In memory, also after a file is loaded, the
+lines between two keyframes are compressed to a tenth of their size.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ from faucet.control.protocol import PROTOCOL, Message, ProtocolError, decode, en
 from faucet.status.history import SECONDS
 
 KEYFRAME_SECONDS = 30.0
-"""Seconds between two whole snapshots."""
+"""Seconds between two keyframes."""
 
 KEPT_SECONDS = 900.0
-"""Seconds that a monitor keeps."""
+"""Length of the recording in a monitor's memory, in seconds."""
 
 KEPT_BYTES = 32 << 20
-"""Bytes that a monitor keeps, compressed."""
+"""Limit of the recording in a monitor's memory, in compressed bytes."""
 
 NOW = b'{"now":'
 
 
 class RecordingError(Exception):
-    """A file is not a recording, or of another version. The message is shown to the user."""
+    """A file is not a recording, or was written by another version. The message is shown to the user."""
 
 
 class State:
-    """What a subscriber knows: the sections of a snapshot, brought up to date by changes."""
+    """The state of a subscriber: the sections of a snapshot, updated by changes."""
 
     def __init__(self) -> None:
         self._sections: dict[str, Any] = {}
 
     def apply(self, message: Message) -> None:
-        """Take in one message."""
+        """Update the state with one message."""
         if "snapshot" in message:
             self._sections = dict(message["snapshot"])
         for name, section in message.get("changes", {}).items():
@@ -57,7 +57,7 @@ class State:
                 self._sections[name] = section
 
     def keyframe(self, now: float) -> bytes:
-        """Return a line with the whole state."""
+        """Return a line with the complete state."""
         return encode({"now": now, "faucet": __version__, "protocol": PROTOCOL, "keyframe": True,
                        "snapshot": self._sections})  # fmt: skip
 
@@ -68,10 +68,10 @@ class Writer:
     def __init__(self) -> None:
         self._state = State()
         self._now = 0.0
-        self._whole = float("-inf")  # when the last whole snapshot was written
+        self._whole = float("-inf")  # when the last keyframe was written
 
     def lines(self, message: Message) -> list[bytes]:
-        """Return the lines that a message becomes."""
+        """Return the lines for a message, with a keyframe first if one is due."""
         self._now = now = max(message.get("now", self._now), self._now)
         lines = []
         if "snapshot" in message:
@@ -84,25 +84,25 @@ class Writer:
         return lines
 
     def whole(self) -> bytes:
-        """Return a line with the whole state: reading can begin with it."""
+        """Return a keyframe: a line with the complete state, at which reading can begin."""
         self._whole = self._now
         return self._state.keyframe(self._now)
 
 
 def time_of(line: bytes) -> float:
-    """Return the time that a line is of. Raises ValueError."""
+    """Return the time of a line, in seconds since the epoch. Raises ValueError if it is not a line of a recording."""
     if not line.startswith(NOW):
         raise ValueError("not a line of a recording")
     return float(line[len(NOW) :].partition(b",")[0])
 
 
 def is_whole(line: bytes) -> bool:
-    """Whether reading can begin with a line."""
+    """Return whether reading can begin with this line."""
     return line.partition(b",")[2].startswith(b'"faucet":')
 
 
 class Chunk:
-    """The lines from one whole snapshot to the next."""
+    """The lines from one keyframe to the next."""
 
     def __init__(self, number: int, start: float) -> None:
         self.number = number
@@ -116,23 +116,23 @@ class Chunk:
         self._lines.append(line)
 
     def close(self) -> None:
-        """Compress the lines: none will be added."""
+        """Compress the lines. No line can be added afterwards."""
         self._packed = zlib.compress(b"".join(self._lines), 1)
         self._lines = []
 
     @property
     def size(self) -> int:
-        """Bytes, once it is closed."""
+        """Compressed size in bytes; 0 until the chunk is closed."""
         return len(self._packed)
 
     @property
     def lines(self) -> list[bytes]:
-        """The lines, which may become more until it is closed."""
+        """The lines. More may be added until the chunk is closed."""
         return self._lines or zlib.decompress(self._packed).splitlines(keepends=True)
 
 
 class Recording:
-    """The latest chunks, oldest first."""
+    """The latest chunks, oldest first, up to a number of seconds and of compressed bytes."""
 
     def __init__(self, seconds: float = KEPT_SECONDS, size: float = KEPT_BYTES) -> None:
         self.chunks: deque[Chunk] = deque()
@@ -142,7 +142,7 @@ class Recording:
         self._number = 0
 
     def add(self, lines: Iterable[bytes]) -> None:
-        """Add lines, in order. What comes before the first whole snapshot is dropped. Raises ValueError."""
+        """Add lines, in order. Lines before the first keyframe are dropped. Raises ValueError for an invalid line."""
         for line in lines:
             when = time_of(line)
             if is_whole(line):
@@ -161,22 +161,22 @@ class Recording:
 
     @property
     def start(self) -> float:
-        """When it begins; 0 if it is empty."""
+        """When the recording begins; 0 if it is empty."""
         return self.chunks[0].start if self.chunks else 0.0
 
     @property
     def end(self) -> float:
-        """When its last message was sent; 0 if it is empty."""
+        """When the last message was sent; 0 if the recording is empty."""
         return self.chunks[-1].end if self.chunks else 0.0
 
 
 def load(path: Path) -> Recording:
-    """Read a recording, of several parts if it was rotated: FILE.2, FILE.1, FILE. Raises RecordingError, OSError."""
+    """Read a recording with its rotated parts: FILE.2, FILE.1, FILE. Raises RecordingError, OSError."""
     recording = Recording(float("inf"), float("inf"))
     for part in parts_of(path):
         with part.open("rb") as lines:
             for line in lines:
-                if line.endswith(b"}\n"):  # else it was cut off, or it ends one that was
+                if line.endswith(b"}\n"):  # otherwise the line is truncated, or only ends a truncated line
                     _add(recording, line, part)
     if not recording.chunks:
         raise RecordingError(f"{path} has no whole snapshot: it is empty, or not a recording")
@@ -190,12 +190,12 @@ def _add(recording: Recording, line: bytes, part: Path) -> None:
         recording.add([line])
     except (ValueError, ProtocolError) as error:
         if recording.chunks:
-            return  # a part of a line, or words about lines that could not be written
+            return  # a fragment of a line, or a message about lines that could not be written
         raise RecordingError(f"{part} is not a recording of `faucet attach --record` or `--black-box`") from error
 
 
 def _check(message: Message) -> None:
-    """Raises RecordingError."""
+    """Check the protocol version of a keyframe. Raises RecordingError if it differs."""
     if message.get("protocol") != PROTOCOL:
         raise RecordingError(
             f"recorded by Faucet {str(message.get('faucet'))[:20]} with control protocol "
@@ -204,7 +204,7 @@ def _check(message: Message) -> None:
 
 
 def parts_of(path: Path) -> list[Path]:
-    """Return the parts of a recording that was rotated, oldest first. Raises FileNotFoundError."""
+    """Return the files of a recording, rotated ones included, oldest first. Raises FileNotFoundError."""
     older = [other for other in path.parent.glob(f"{path.name}.*") if other.name[len(path.name) + 1 :].isdecimal()]
     older.sort(key=lambda other: -int(other.suffix[1:]))
     if not older and not path.exists():
@@ -213,7 +213,7 @@ def parts_of(path: Path) -> list[Path]:
 
 
 def moment_of(text: str, recording: Recording) -> float:
-    """Return the first moment of a recording with a time of day, `03:00` or `03:00:30`. Raises RecordingError."""
+    """Return the first moment in a recording at a time of day, `03:00` or `03:00:30`. Raises RecordingError."""
     begins, ends = (datetime.fromtimestamp(when) for when in (recording.start, recording.end))
     try:
         clock = time.fromisoformat(text)
@@ -228,10 +228,10 @@ def moment_of(text: str, recording: Recording) -> float:
 
 
 class RecordFile:
-    """A file that a monitor records to. Only its user can read it: targets and addresses are in it."""
+    """The file to which a monitor records. It is not readable for others: it contains request targets and addresses."""
 
     def __init__(self, path: Path) -> None:
-        """Create the file. Raises OSError: FileExistsError if it is there."""
+        """Create the file. Raises OSError; FileExistsError if it exists."""
         self._writer = Writer()
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
 

@@ -1,4 +1,4 @@
-"""The control sockets of services on another machine: found by a shell command there, reached over SSH channels."""
+"""Control sockets on another machine: found with a shell command on that machine, reached over SSH channels."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from faucet.ssh.login import Login
 from faucet.ssh.target import Target
 
 PATIENCE = 10.0
-"""Seconds to find a socket, and to connect to it."""
+"""Timeout for finding sockets, and for connecting to one, in seconds."""
 
 LIST = """\
 for d in "${XDG_RUNTIME_DIR:-/run/user/$(id -u)}/faucet" "${TMPDIR:-/tmp}/faucet-$(id -u)" "/tmp/faucet-$(id -u)"; do \
 [ -d "$d" ] && [ -O "$d" ] && ls -1d "$d"/*.sock 2>/dev/null; done; true"""
-"""Lists the sockets in all places of `control.paths`. XDG_RUNTIME_DIR is set only in desktop and systemd sessions."""
+"""Lists the sockets in all directories of `control.paths`. Only desktop and systemd sessions set XDG_RUNTIME_DIR."""
 
 
 class FarSide:
@@ -63,7 +63,7 @@ class FarSide:
             await link.close()
 
     async def _open(self) -> Link:
-        """Return the link once it is up. Raises NoWay, OSError."""
+        """Open the SSH link if necessary, and return it when it is up. Raises NoWay, OSError."""
         loop = asyncio.get_running_loop()
         if self._link is None or self._loop is not loop:
             link = Link(self._targets, self._login)

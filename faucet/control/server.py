@@ -1,8 +1,9 @@
 """The server of the control socket.
 
-A client that can open the socket may do everything, so only the user who runs the service can open it (the directory
-is 0700, the socket 0600). Its input may still be anything, and must not disturb the service: lines are bounded,
-malformed ones are answered with an error, and a client that does not read is sent nothing until it does.
+A client that can open the socket may run every command, so only the user who runs the service can open it (the
+directory has mode 0700, the socket 0600). Input of clients is still untrusted and must not disturb the service: the
+length of lines is bounded, malformed lines are answered with an error, and a client that does not read is sent nothing
+until it reads again.
 """
 
 from __future__ import annotations
@@ -30,19 +31,19 @@ from faucet.status.collect import Runtime
 _log = logging.getLogger("faucet")
 
 UNREAD_LIMIT = 64 * 1024
-"""Bytes that a client may leave unread before no more is sent to it."""
+"""Unread bytes of a client above which no updates are sent to it."""
 
 MOST_HZ, USUAL_HZ = 10.0, 2.0
-"""Updates per second for a subscriber: at most, and by default."""
+"""Updates per second for a subscriber: the maximum, and the default."""
 
 MOST_CONNECTIONS = 100
-"""Clients at once. With one more, an idle one is disconnected, or the new one is refused."""
+"""Most simultaneous clients. For a further one, an idle client is disconnected; if none is idle, it is refused."""
 
 LINES_AHEAD = 100
 """Lines of a client that may be queued before reading from it is paused."""
 
 SHARE = 0.1
-"""Share of the time that commands may take if there are many: the service has the rest."""
+"""Largest share of the event loop's time for commands. The rest is left to the service."""
 
 
 class ControlError(Exception):
@@ -76,7 +77,10 @@ class ControlServer:
         return ControlConnection(self)
 
     async def own(self, descriptor: int) -> None:
-        """Serve the owner over the inherited socket `descriptor`. If it goes without a `detach`, the service ends."""
+        """Serve the owner over the inherited socket `descriptor`.
+
+        If the owner disconnects without the command `detach`, the service stops.
+        """
         sock = socket.socket(fileno=descriptor)
         sock.setblocking(False)
         loop = asyncio.get_running_loop()
@@ -85,15 +89,15 @@ class ControlServer:
         self.runtime.owned = True
 
     def start_ticking(self) -> None:
-        """Update the runtime's statistics of the last minute, once per second from now on."""
+        """Update the runtime's statistics now, and then once per second."""
         self._ticker = asyncio.get_running_loop().call_later(1.0, self.start_ticking)
         try:
             self.runtime.tick()
-        except Exception:  # the next second is counted all the same
+        except Exception:  # later updates may succeed
             _log.exception("updating the statistics of the last minute failed")
 
     def detach(self, connection: ControlConnection) -> str:
-        """Let the owner leave while the service goes on; return the control socket's path. Raises Refused."""
+        """Let the owner disconnect without stopping the service. Return the control socket's path. Raises Refused."""
         if connection is not self._owner:
             raise Refused("only the monitor that started the service can detach; others can just disconnect")
         if self.runtime.proxy.pool.draining:
@@ -105,7 +109,7 @@ class ControlServer:
         return str(self.path)
 
     def welcome(self, connection: ControlConnection) -> bool:
-        """Whether `connection` is accepted. If there are too many, an idle one is disconnected for it."""
+        """Accept `connection`, if necessary by disconnecting an idle one. Return whether it was accepted."""
         if len(self.connections) >= MOST_CONNECTIONS:
             idle = next((other for other in self.connections if other.idle and other is not self._owner), None)
             if idle is None:
@@ -125,7 +129,7 @@ class ControlServer:
         self._next_command = max(self._next_command, monotonic()) + seconds * (1 / SHARE - 1)
 
     def lost(self, connection: ControlConnection) -> None:
-        """Forget a connection that has ended; if it was the owner's, stop the service."""
+        """Remove a connection that has ended. If it was the owner's, stop the service."""
         self.connections.discard(connection)
         if connection is self._owner:
             self._owner = None
@@ -141,7 +145,7 @@ class ControlServer:
         if self.path is not None:
             self.path.unlink(missing_ok=True)
             if self.path.parent == directory():
-                with contextlib.suppress(OSError):  # others are in it
+                with contextlib.suppress(OSError):  # the directory contains sockets of other services
                     self.path.parent.rmdir()
         for connection in list(self.connections):
             connection.close()
@@ -156,16 +160,16 @@ class ControlConnection(asyncio.Protocol):
         self._server = server
         self._rest = b""
         self._lines: deque[bytes] = deque()
-        self._scheduled = False  # `_next_line` will be called
-        self._full = False  # it does not read its answers
-        self._ended = False  # it has sent EOF
+        self._scheduled = False  # a call of `_next_line` is scheduled
+        self._full = False  # the client does not read its answers
+        self._ended = False  # the client has sent EOF
         self._subscriber: Subscriber | None = None
         self._interval = 1 / USUAL_HZ
         self._timer: asyncio.Handle | None = None
 
     @property
     def idle(self) -> bool:
-        """Whether it neither subscribes nor waits for an answer."""
+        """Whether the client is no subscriber and has no unanswered command."""
         return self._subscriber is None and not self._lines
 
     # -- events ------------------------------------------------------------------------------------------------
@@ -219,7 +223,7 @@ class ControlConnection(asyncio.Protocol):
     # -- commands ----------------------------------------------------------------------------------------------
 
     def _schedule(self) -> None:
-        """Run the next command as soon as all clients together have used no more than their share of the time."""
+        """Schedule the next command for when all clients together are within SHARE of the time."""
         if self._lines and not (self._scheduled or self._full or self.transport.is_closing()):
             self._scheduled = True
             asyncio.get_running_loop().call_later(self._server.pause, self._next_line)
@@ -246,7 +250,7 @@ class ControlConnection(asyncio.Protocol):
         except (ProtocolError, Refused) as error:
             self._reply(message, {"error": str(error)})
             return
-        except Exception:  # the lines behind this one are answered all the same
+        except Exception:  # the following lines must still be answered
             _log.exception("the command %r failed", message.get("do"))
             self._reply(message, {"error": "the command failed; see the service's log"})
             return
@@ -294,7 +298,7 @@ class ControlConnection(asyncio.Protocol):
         self._timer = asyncio.get_running_loop().call_later(self._interval, self._tell)
         try:
             self._send_updates(self._subscriber)
-        except Exception:  # the next update may succeed, and this subscriber waits for it
+        except Exception:  # the next update may succeed; the subscriber stays connected
             _log.exception("building an update for a subscriber failed")
 
     def _send_updates(self, subscriber: Subscriber) -> None:
@@ -312,11 +316,11 @@ class ControlConnection(asyncio.Protocol):
             self._send_updates(self._subscriber)
         self.transport.close()
         if self.transport.get_write_buffer_size():
-            self.transport.abort()  # it does not read
+            self.transport.abort()  # the client does not read
 
 
 def bind(path: Path) -> socket.socket:
-    """Return a socket bound to `path`, for this user only. A stale socket is replaced. Raises ControlError."""
+    """Return a socket bound to `path` that only this user can open. A stale socket is replaced. Raises ControlError."""
     if len(os.fsencode(path)) > PATH_LIMIT:
         raise ControlError(
             f"the control socket's path {path} is longer than {PATH_LIMIT} bytes; choose a shorter one with --control"
@@ -324,7 +328,7 @@ def bind(path: Path) -> socket.socket:
     try:
         try:
             sock = _bound(path)
-        except FileNotFoundError:  # another service, the last one in that directory, has just removed it
+        except FileNotFoundError:  # the last service in that directory has just removed the directory
             sock = _bound(path)
     except OSError as error:
         raise ControlError(_why_not(path, error)) from error
@@ -333,9 +337,9 @@ def bind(path: Path) -> socket.socket:
 
 
 def _bound(path: Path) -> socket.socket:
-    """Raises OSError, ControlError."""
+    """Create the directory, and return a socket bound to `path`. Raises OSError, ControlError."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if path.parent == directory() and not is_private(path.parent):  # looked at after it was made: by whom is certain
+    if path.parent == directory() and not is_private(path.parent):  # only after mkdir is its owner certain
         raise ControlError(
             f"{path.parent} is not private to you (owner, mode 0700); choose another path with --control"
         )

@@ -1,7 +1,8 @@
-"""A subscription to a runtime: what was sent to one subscriber, and what to send next.
+"""A subscription to a runtime: keeps what was sent to one subscriber, and computes what to send next.
 
-A subscriber gets a whole snapshot once, and then changes. It is never waited for: while it does not read, nothing is
-sent, and afterwards the state as it is then. After a stall it gets the newest lines and how many were skipped.
+A subscriber gets a complete snapshot once, and then changes. The service never waits for a subscriber: nothing is sent
+while it does not read. Afterwards it gets the changes to the current state, the newest lines, and the number of skipped
+lines.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ FIRST_LINES = 200
 """Log lines in a subscriber's first update."""
 
 FIRST_REQUESTS = 500
-"""Requests in a subscriber's first update: what its lock lanes begin with. They take 3 ms."""
+"""Requests in a subscriber's first update, for the initial lock lanes. They take 3 ms."""
 
 LINES_PER_TURN = 100
-"""Log lines, and requests, in each later update: more than a reader can follow. They take 1 ms."""
+"""Most log lines, and most requests, in each later update: more than a person can follow. They take 1 ms."""
 
 
 class Subscriber:
-    """One subscriber of `runtime`: remembers what was sent to it. Its figures are of the last `window` seconds."""
+    """One subscriber of `runtime`, and what was sent to it. Its figures cover the last `window` seconds."""
 
     def __init__(self, runtime: Runtime, window: float = WINDOW) -> None:
         self.window = window
@@ -39,7 +40,7 @@ class Subscriber:
         messages = []
         first = not self._sent
         snapshot = self._runtime.shared_snapshot(self.window)
-        snapshot["seconds"] = self._runtime.seconds()  # those counted by `ticks`, though the snapshot may be older
+        snapshot["seconds"] = self._runtime.seconds()  # must match `ticks`; the shared snapshot may be older
         snapshot["workers"] = {row.key: row for row in snapshot["workers"]}
         changes = snapshot if first else self._changes(snapshot)
         self._sent = snapshot
@@ -51,8 +52,8 @@ class Subscriber:
         return messages
 
     def _changes(self, snapshot: dict[str, Any]) -> dict[str, Any]:
-        """Return the sections that differ; of the workers only rows that differ, null for those that are gone; of the
-        seconds only those that are new."""
+        """Return the sections that differ. Of the workers, return only changed rows, and None for removed ones; of the
+        seconds, only new ones."""
         sent = self._sent
         changes = {name: section for name, section in snapshot.items() if section != sent[name]}
         if "workers" in changes:
@@ -65,7 +66,7 @@ class Subscriber:
         return changes
 
     def _log(self, most: int) -> list[Message]:
-        """Return the new log lines; if there are too many, Faucet's own messages are preferred."""
+        """Return a message with the new log lines, at most `most`. Faucet's own messages have priority."""
         recent_log = self._runtime.recent_log
         unseen, lost = newest(recent_log.entries, recent_log.total, self._log_seen, len(recent_log.entries))
         entries = list(unseen)
@@ -84,7 +85,7 @@ class Subscriber:
 
 
 def _most_important(entries: list[Entry], most: int) -> list[Entry]:
-    """Return the newest `most` entries, in order; Faucet's own messages are chosen before workers' output."""
+    """Return `most` entries in order: the newest of Faucet's own messages first, then the newest output of workers."""
     own = [number for number, entry in enumerate(entries) if entry.source not in ("out", "err")][-most:]
     others = [number for number, entry in enumerate(entries) if entry.source in ("out", "err")]
     chosen = sorted([*own, *others[len(others) - (most - len(own)) :]])

@@ -1,6 +1,6 @@
-"""Traces and metrics by OpenTelemetry, for services with `--otel-endpoint` or OTEL_* variables.
+"""Traces and metrics with OpenTelemetry, for services with `--otel-endpoint` or OTEL_* variables.
 
-A finished request is put into a list; everything else happens in a thread, in batches. Nothing here is imported by a
-service that sends no telemetry, and the packages of OpenTelemetry only by that thread. Imported by `service` and
+A finished request is appended to a queue; all other work happens in a thread, in batches. A service without telemetry
+does not import this package, and only the thread imports the packages of OpenTelemetry. Imported by `service` and
 `doctor`.
 """

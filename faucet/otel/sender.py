@@ -1,7 +1,8 @@
-"""Finished requests as spans and metrics, by OpenTelemetry's own SDK and exporter. Runs in a thread of its own.
+"""Finished requests as spans and metrics, with the SDK and exporter of OpenTelemetry. Runs in its own thread.
 
-A request is a span with two parts: `queue`, in which it waited, and `lock`, in which a worker had it. If it came with a
-`traceparent`, that is its parent, as it is the parent of what the API itself sends: the field goes through untouched.
+A request is a span with two child spans: `queue`, while it was queued, and `lock`, while it held the lock of a worker.
+If the request has a `traceparent`, that is the parent of the span. The field is forwarded unchanged, so it is also the
+parent of spans that the API itself sends.
 """
 
 from __future__ import annotations
@@ -32,33 +33,33 @@ from faucet.proxy.stats import Record
 from faucet.status.endpoints import Endpoints
 
 Figures = tuple[int, int, int]
-"""Queued requests, locks that are held, and workers."""
+"""Numbers of queued requests, held locks, and workers."""
 
 COMPLAINT_SECONDS = 60.0
-"""Between two lines in the log about a collector that cannot be reached."""
+"""Seconds between two log lines about an unreachable collector."""
 
 TURN = 8
-"""Requests after which the loop of the service gets its turn: they take less than a millisecond."""
+"""Requests after which the thread yields to the event loop. They take less than a millisecond."""
 
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 
 
 MOST_TRACED = 500
-"""Requests of one batch, so a second, of which spans are made: they take 0.16 ms each, metrics 0.02 ms."""
+"""Most requests with spans in one batch, i.e. per second. Spans take 0.16 ms per request, metrics 0.02 ms."""
 
 SPANS_AT_ONCE = 512
-"""Spans in one message to the collector: the usual number of OpenTelemetry."""
+"""Spans in one message to the collector: the default of OpenTelemetry."""
 
 
 class Sender:
     """Sends batches of requests."""
 
     def __init__(self, endpoint: str, figures: Callable[[], Figures], complain: Callable[[str], None]) -> None:
-        """`complain` is called with what OpenTelemetry has to say, once in a while."""
+        """Create the exporters. `complain` is called with log messages of OpenTelemetry, at a limited rate."""
         complaints = logging.getLogger("opentelemetry")
         complaints.addHandler(_Complaints(complain))
         complaints.propagate = False
-        base = endpoint.rstrip("/") or None  # None: the exporters look at OTEL_* variables
+        base = endpoint.rstrip("/") or None  # None: the exporters read OTEL_* variables
         resource = Resource.create(_service())
         self._spans = Spans(resource)
         self.exporter: SpanExporter = OTLPSpanExporter(endpoint=base and f"{base}/v1/traces")
@@ -67,7 +68,7 @@ class Sender:
         self._metrics = Metrics(self._meters, figures)
 
     def send(self, records: Sequence[Record]) -> None:
-        """Send these requests: all of them in metrics; of very many, every second, third… as a trace."""
+        """Send these requests: all as metrics, and as traces; if there are too many, only every second, third, etc."""
         step = ceil(len(records) / MOST_TRACED)
         for number, record in enumerate(records):
             route = self._metrics.route(record)
@@ -92,7 +93,7 @@ def _service() -> dict[str, str]:
 
 
 class Spans(SpanProcessor):
-    """Makes spans of requests, and keeps those that are to be sent."""
+    """Creates spans for requests, and collects the ended spans for sending."""
 
     def __init__(self, resource: Resource) -> None:
         provider = TracerProvider(resource=resource, shutdown_on_exit=False)
@@ -105,12 +106,12 @@ class Spans(SpanProcessor):
         self._ended.append(span)
 
     def take(self) -> list[ReadableSpan]:
-        """Return the spans that have not been taken yet."""
+        """Return and remove the collected spans."""
         ended, self._ended = self._ended, []
         return ended
 
     def add(self, record: Record, route: str) -> None:
-        """Make the spans of one request, unless its trace is not sampled."""
+        """Create the spans of one request, unless its trace is not sampled."""
         method, path = record.method.decode("latin-1"), record.target.partition(b"?")[0].decode("latin-1")
         end = _nanoseconds(record.ended)
         locked = end - _nanoseconds(record.service)
@@ -140,7 +141,7 @@ class Spans(SpanProcessor):
 
 
 def _begin(record: Record, end: int) -> int:
-    """Return when a request was in hand: before its last lock it may have had others."""
+    """Return when a request was complete, in nanoseconds. It may have held other locks before its last one."""
     if isinstance(record, Account) and record.ready_at:
         return min(_nanoseconds(time.time() - time.monotonic() + record.ready_at), end)
     return end
@@ -151,7 +152,7 @@ def _nanoseconds(seconds: float) -> int:
 
 
 def parent_of(traceparent: str) -> Context | None:
-    """Return the span that a request came from; None if there is none (W3C Trace Context, 3.2)."""
+    """Return the parent span of a request from its `traceparent` (W3C Trace Context, 3.2); None if it is invalid."""
     match = _TRACEPARENT.match(traceparent)
     if match is None or match[1] == "ff":
         return None
@@ -181,7 +182,7 @@ class Metrics:
             meter.create_observable_gauge(name, [_observed(figures, place)], description=text)
 
     def route(self, record: Record) -> str:
-        """Return method and folded path of a request, one of a bounded number: `GET /sales/<n>`."""
+        """Return the method and folded path of a request: `GET /sales/<n>`. The number of routes is bounded."""
         return self._endpoints.name_of(record)
 
     def add(self, record: Record, route: str) -> None:
@@ -202,7 +203,7 @@ def _observed(figures: Callable[[], Figures], place: int) -> Callable[[CallbackO
 
 
 class _Complaints(logging.Handler):
-    """Passes on what OpenTelemetry complains of, once in a while."""
+    """Forwards log messages of OpenTelemetry, at most one every COMPLAINT_SECONDS."""
 
     def __init__(self, complain: Callable[[str], None]) -> None:
         super().__init__(logging.WARNING)

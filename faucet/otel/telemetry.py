@@ -24,25 +24,25 @@ if TYPE_CHECKING:
 _log = logging.getLogger("faucet")
 
 KEPT = 10_000
-"""Finished requests that wait to be sent; of more, the oldest are dropped."""
+"""Most finished requests that wait to be sent. Beyond that, the oldest are dropped."""
 
 SEND_SECONDS = 1.0
-"""Between two batches."""
+"""Seconds between two batches."""
 
 FIGURES_SECONDS = 5.0
-"""Between two looks at the queue and the locks."""
+"""Seconds between two samples of the queue and the locks."""
 
 END_SECONDS = 3.0
-"""How long the end of the service waits for the last batch."""
+"""Seconds for which the shutdown of the service waits for the last batch."""
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-"""Variables that say where to send traces. OpenTelemetry itself reads these, and many others."""
+"""Variables with the destination of traces. OpenTelemetry itself reads them, and many others."""
 
 
 def destination(endpoint: str | None, environ: Mapping[str, str]) -> str | None:
-    """Return where telemetry is sent: `endpoint`, an empty text for what the variables say, or None for nowhere.
+    """Return the destination: `endpoint`, an empty text if the variables define it, or None without telemetry.
 
-    Raises StartFailed if `endpoint`, which is an option, is named, and packages are missing.
+    Raises StartFailed if the option `endpoint` is given and packages are missing.
     """
     named = next((name for name in ENDPOINTS if environ.get(name)), "")
     if not (endpoint or named) or environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
@@ -52,39 +52,39 @@ def destination(endpoint: str | None, environ: Mapping[str, str]) -> str | None:
     text = f"needs packages that are not installed. Install them with: {install_command(OTEL)}"
     if endpoint:
         raise StartFailed(f"--otel-endpoint {text}")
-    _log.warning("%s is set, but telemetry %s", named, text)  # it may be meant for the workers only
+    _log.warning("%s is set, but telemetry %s", named, text)  # no error: the variable may be meant for the workers
     return None
 
 
 def is_installed() -> bool:
-    """Return whether the packages of OpenTelemetry are here that are needed."""
+    """Return whether the required packages of OpenTelemetry are installed."""
     try:
         packages = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
         return all(importlib.util.find_spec(name) is not None for name in packages)
-    except ModuleNotFoundError:  # of a package above it
+    except ModuleNotFoundError:  # a parent package is missing
         return False
 
 
 class Telemetry:
-    """Takes finished requests, and sends them to `endpoint`; if that is empty, to where the variables say."""
+    """Sends finished requests to `endpoint`; if that is empty, to the destination in the variables."""
 
     def __init__(self, endpoint: str) -> None:
         self.dropped = 0
-        """Requests of which nothing was sent, since too many waited."""
+        """Requests that were dropped because too many waited to be sent."""
         self.figures = (0, 0, 0)
-        """Queued requests, locks that are held, and workers: a moment ago."""
+        """The latest sample of queued requests, held locks, and workers."""
         self._endpoint = endpoint
         self._records: deque[Record] = deque(maxlen=KEPT)
         self._stopping = threading.Event()
 
     def record(self, record: Record) -> None:
-        """Take a request that has ended. Called in the thread of the loop, once per request."""
+        """Add a finished request. Called once per request, in the thread of the event loop."""
         self.dropped += len(self._records) == KEPT
         self._records.append(record)
 
     @contextlib.asynccontextmanager
     async def running(self, pool: Pool) -> AsyncIterator[None]:
-        """Send, as long as the block runs."""
+        """Send telemetry while the block runs."""
         loop = asyncio.get_running_loop()
         ended = loop.create_future()
         threading.Thread(target=self._run, args=(loop, ended), name="faucet-otel", daemon=True).start()
@@ -105,7 +105,7 @@ class Telemetry:
         self._timer = loop.call_later(FIGURES_SECONDS, self._look, loop, pool)
 
     def _run(self, loop: asyncio.AbstractEventLoop, ended: asyncio.Future[None]) -> None:
-        """Run in the thread. Only the loop's own thread may write to the log."""
+        """Send batches; runs in the thread. Only the thread of the event loop may write to the log."""
 
         def complain(text: str) -> None:
             with contextlib.suppress(RuntimeError):  # the loop is closed: the service has ended
@@ -119,7 +119,7 @@ class Telemetry:
                 self._send(sender)
             self._send(sender)
             sender.close()
-        except Exception:  # a bug there must not end the service, nor be silent
+        except Exception:  # a bug in the sender must not end the service, but must be logged
             complain(f"nothing is sent any more: {traceback.format_exc()}")
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(ended.set_result, None)

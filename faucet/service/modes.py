@@ -1,4 +1,4 @@
-"""What can be served: a directory, by workers of our own; or a service of a cluster, by its pods."""
+"""The kinds of services: a directory, served by local workers, or a Kubernetes service, served by its pods."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def _alone(_: Fleet) -> AsyncIterator[None]:
 
 @dataclass(frozen=True)
 class Site:
-    """One of them. `fleet` makes the workers, `companion` what runs beside them."""
+    """What is served. `fleet` creates the workers, `companion` the task that runs beside them."""
 
     title: str
     detail: str
@@ -58,7 +58,7 @@ class Site:
 
 
 def local_site(program: Program, settings: DemoSettings) -> Site:
-    """The API in a directory. Raises StartFailed if what --reload or --warmup needs is not there."""
+    """Return the API in a directory. Raises StartFailed if a requirement of --reload or --warmup is missing."""
     if settings.reload:
         require()
     if settings.preload:
@@ -99,7 +99,7 @@ def _reloading(program: Program, settings: DemoSettings) -> Companion:
 
 
 def pods_site(url: ServiceUrl, settings: K8sSettings, secrets: Secrets) -> Site:
-    """The pods of a service. Raises StartFailed if the CA's file is none, or what --via-ssh needs is not installed."""
+    """Return the pods of a service. Raises StartFailed for an invalid CA file, or if --via-ssh needs a package."""
     tls = _tls(url, settings)
     name = url.host.rstrip(".")
     if settings.via_ssh:
@@ -135,7 +135,7 @@ def pods_site(url: ServiceUrl, settings: K8sSettings, secrets: Secrets) -> Site:
 
 
 def _tls(url: ServiceUrl, settings: K8sSettings) -> ssl.SSLContext | None:
-    """How to speak TLS to pods; None for http. Raises StartFailed."""
+    """Return the TLS context for connections to pods; None for http. Raises StartFailed."""
     if url.scheme == "http":
         return None
     try:
@@ -146,13 +146,13 @@ def _tls(url: ServiceUrl, settings: K8sSettings) -> ssl.SSLContext | None:
 
 
 def require_asyncssh() -> None:
-    """Raises StartFailed if asyncssh is not installed."""
+    """Check that asyncssh is installed. Raises StartFailed if it is not."""
     if importlib.util.find_spec("asyncssh") is None:
         raise StartFailed(f"--via-ssh needs the package asyncssh. Install it with: {install_command(SSH)}")
 
 
 def login_of(settings: SshSettings, secrets: Secrets) -> Login:
-    """How to log in, as the options say."""
+    """Return the SSH login that the options describe."""
     from faucet.ssh.attempt import SshFiles
     from faucet.ssh.login import Login
 

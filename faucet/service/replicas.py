@@ -1,4 +1,4 @@
-"""`faucet k8s --ha`: one Faucet of several, put together from the options and from what the cluster tells."""
+"""`faucet k8s --ha`: builds one Faucet of several, from the options and from the environment of the pod."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def replica(
     url: ServiceUrl, settings: K8sSettings, proxy: Proxy, make_pods: MakePods,
     environment: Mapping[str, str] = os.environ, api: InCluster | None = None,
 ) -> Replica:  # fmt: skip
-    """Return it. Raises StartFailed with what is missing."""
+    """Return the replica. Raises StartFailed with the missing requirement."""
     api = api or in_cluster(environment)
     if api is None:
         raise StartFailed(OUTSIDE)
@@ -63,8 +63,8 @@ def replica(
 
 
 def lease_of(url: ServiceUrl, settings: K8sSettings, api: InCluster, timing: Timing) -> LeaseClient:
-    """Return the Lease of the service: in its namespace, so that all Faucets of a service mean the same. Raises
-    StartFailed if it has no name."""
+    """Return the Lease of the service. It is in the service's namespace, so that all Faucets of a service use the same
+    Lease. Raises StartFailed if the Lease has no name."""
     if is_address(url.host):
         if settings.lease is None:
             raise StartFailed("--ha: the service is given as an address, so the Lease needs a name: add --lease NAME")
@@ -77,7 +77,7 @@ def lease_of(url: ServiceUrl, settings: K8sSettings, api: InCluster, timing: Tim
 async def looking_for_others(
     url: ServiceUrl, settings: K8sSettings, api: InCluster | None = None
 ) -> AsyncIterator[None]:
-    """Without --ha: warn if another Faucet serves the same pods, as far as its Lease may be read."""
+    """Without --ha: warn if another Faucet serves the same pods, provided that its Lease can be read."""
     task = tasks.start(_warn_of_others(url, settings, api or in_cluster()), "look for another Faucet")
     try:
         yield
@@ -86,11 +86,11 @@ async def looking_for_others(
 
 
 async def _warn_of_others(url: ServiceUrl, settings: K8sSettings, api: InCluster | None) -> None:
-    """A Lease that is renewed within its duration has a holder that is alive."""
+    """Log a warning if the Lease is renewed within its duration, which means that its holder is alive."""
     if api is None or (is_address(url.host) and settings.lease is None):
         return
     lease = lease_of(url, settings, api, Timing())
-    with contextlib.suppress(OSError, TimeoutError, ApiError, Unusable):  # it may not be read, and that is all right
+    with contextlib.suppress(OSError, TimeoutError, ApiError, Unusable):  # without permission to read it, do not warn
         first = await lease.read()
         if first is None or not first.record.holder:
             return

@@ -1,8 +1,8 @@
-"""Puts the parts together, starts them in order, and ends them in the opposite one.
+"""Create the parts of a service, start them in order, and stop them in reverse order.
 
-The address is bound first, so that it is known to be free before anything is started; the workers are started; the
-first that is ready opens the address. At the end: no new connections, requests in flight are finished, the workers end,
-the log is written. Whatever happens in between, the same end is reached.
+The address is bound first, so that an address in use is reported before anything is started. Then the workers are
+started, and the first ready worker opens the address. The shutdown stops accepting connections, finishes requests in
+flight, stops the workers, and writes the log. The same shutdown runs after every error.
 """
 
 from __future__ import annotations
@@ -47,29 +47,30 @@ from faucet.workers.spawn import raise_file_limit
 _log = logging.getLogger("faucet")
 
 EXIT_OK = 0
-"""Ended by a signal; all requests in flight were finished."""
+"""Exit code: ended by a signal, and all requests in flight were finished."""
 
 EXIT_FAILED = 1
-"""The service could not be started."""
+"""Exit code: the service could not be started."""
 
 EXIT_CUT = 3
-"""Ended by a signal, but requests in flight were cut: by a second signal, or by the shutdown timeout."""
+"""Exit code: ended by a signal, but a second signal or the shutdown timeout cut requests in flight."""
 
 TURNS_TO_CLOSE = 3
-"""Turns of the loop in which transports that were aborted tell their protocols so."""
+"""Turns of the event loop after which aborted transports have called `connection_lost` of their protocols."""
 
 
 Hints = Callable[[Address | UnixAddress], str]
-"""What to try, once something is served on an address."""
+"""Returns the hints to show when the service listens on an address."""
 
 
 def run(
     site: Site, settings: ServeSettings, owner: int | None = None, notice: str = "", hints: Hints | None = None
 ) -> int:
-    """Serve `site` until a signal. Returns the exit code.
+    """Serve `site` until a signal. Return the exit code.
 
-    `owner` is the descriptor of a socket to the monitor that has started this process: the service ends with it. The
-    `notice` is logged first. The `hints` are shown when it serves: in the monitor's log, else on standard output.
+    `owner` is the descriptor of a socket to the monitor that started this process: the service stops with the monitor.
+    The `notice` is logged first. The `hints` are shown when the service is ready, in the monitor's log or on standard
+    output.
     """
     try:
         log = Log(settings, quiet=owner is not None)
@@ -92,7 +93,7 @@ def run(
 
 
 def _run(main: Coroutine[Any, Any, int]) -> int:
-    """Run on uvloop where it exists. The behaviour is the same without it."""
+    """Run on uvloop if it is installed. The behaviour is the same without uvloop."""
     factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
     with contextlib.suppress(ImportError):
         from uvloop import new_event_loop as factory
@@ -126,7 +127,7 @@ async def _serve(
 
 
 class _End(NamedTuple):
-    """How it ended."""
+    """How the service ended."""
 
     code: int
     words: str
@@ -136,7 +137,7 @@ class _Service:
     """All parts of one service."""
 
     def __init__(self, site: Site, settings: ServeSettings, log: Log) -> None:
-        """Raises AddressError."""
+        """Create the parts and bind the address. Raises AddressError."""
         self._site = site
         self._settings = settings
         self._log = log
@@ -181,7 +182,7 @@ class _Service:
             _log.info("admin pages are on %s", self.admin.address.described)
 
     async def run(self, owner: int | None, notice: str, hints: Hints | None) -> _End:
-        """Serve until asked to end. Raises AddressError, ControlError or StartFailed."""
+        """Serve until a request to end. Raises AddressError, ControlError or StartFailed."""
         await self._open_control(owner)
         self._open_black_box()
         for line in notice.splitlines():
@@ -233,14 +234,15 @@ class _Service:
             ) from error
 
     def close(self) -> None:
-        """Close the control socket and the black box, once both have told of the end."""
+        """Close the control socket and the black box, after their last updates."""
         self.control.close()
         if self.black_box is not None:
             self.black_box.close()
             self.black_box = None
 
     async def _open_usual_control(self) -> None:
-        """At the usual place; if that is taken (another network, the same port), beside it; if need be, not at all."""
+        """Open the control socket at its usual path, or with the pid in its name if that path is taken (the same port in
+        another network), or not at all if neither works."""
         usual = socket_path(self.listener.address.port)
         beside = usual.with_name(f"{usual.stem}-{os.getpid()}.sock")
         for path in (usual, beside):
@@ -257,7 +259,7 @@ class _Service:
         proxy, signals = self.proxy, self.signals
         self.supervised.stopping()
         self.workers.prepare_to_end()
-        await asyncio.sleep(0)  # health checks give their locks back
+        await asyncio.sleep(0)  # health checks release their locks
         in_hand = proxy.pool.dispatcher.locked
         patience = self._settings.shutdown_timeout
         if in_hand:
@@ -277,7 +279,7 @@ class _Service:
         return _End(EXIT_CUT, f"stopped; {counted(cut, 'request in flight was', 'requests in flight were')} cut")
 
     async def _drain(self, seconds: float) -> bool:
-        """Accept nothing new, and finish what is there; whether `seconds` were enough for both."""
+        """Stop accepting connections, and finish requests in progress. Return whether `seconds` were enough."""
         began = monotonic()
         try:
             async with pauses.timeout(seconds):
@@ -288,7 +290,7 @@ class _Service:
         return await self.proxy.drain(max(pauses.left(seconds, began), 0), others_go_on)
 
     async def tear_down(self) -> None:
-        """End everything but the control socket, which tells of the end. Nothing of it is left afterwards."""
+        """Stop everything except the control socket, which reports the shutdown."""
         self.supervised.close()
         await self._companions.aclose()
         await self.listener.close()
@@ -321,7 +323,7 @@ async def _let_transports_close() -> None:
 
 
 def _unhandled(descriptors: Descriptors, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log an error that asyncio reports; that it cannot accept a connection is logged once in a while only."""
+    """Log an error that asyncio reports. Log a failure to accept connections at a limited rate."""
     if is_shortage(context.get("exception")):
         descriptors.note("client")
     else:
@@ -329,7 +331,7 @@ def _unhandled(descriptors: Descriptors, loop: asyncio.AbstractEventLoop, contex
 
 
 def relax_garbage_collector() -> None:
-    """An exchange leaves no cycles behind, so looking for some every 700 objects only makes a few requests wait."""
+    """Run the garbage collector less often. Exchanges create no reference cycles, so a run only delays requests."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 50)

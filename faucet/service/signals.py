@@ -10,19 +10,19 @@ from typing import Any
 
 
 class Signals:
-    """SIGTERM and SIGINT as events: the first asks for an end, the second for an end now.
+    """SIGTERM and SIGINT as events: the first requests a graceful shutdown, the second an immediate one.
 
-    SIGHUP is what a closed terminal sends: with one, it asks for an end, too. Without one it asks for a rolling
-    restart, as it does of other services. Under nohup it is ignored, and stays so. SIGUSR1 reopens the log.
+    A closed terminal sends SIGHUP: if there is a terminal, SIGHUP also requests a shutdown. Without a terminal, SIGHUP
+    requests a rolling restart, as for other services. Under nohup, SIGHUP stays ignored. SIGUSR1 reopens the log.
     """
 
     def __init__(self, reopen: Callable[[], None], roll: Callable[[str], None]) -> None:
         self.first = asyncio.Event()
         self.second = asyncio.Event()
         self.name = ""
-        """Who or what asked, the latest."""
+        """The name of the latest requester: a signal or a client."""
         self._roll = roll
-        self._terminal = os.isatty(0) or os.isatty(2)  # asked now: one that has hung up is none any more
+        self._terminal = os.isatty(0) or os.isatty(2)  # checked now: isatty is false after a hang-up
         self._loop = asyncio.get_running_loop()
         self._numbers = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1]
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -42,7 +42,7 @@ class Signals:
             self._roll("SIGHUP")
 
     def ask(self, who: str, at_once: bool) -> None:
-        """End the service, or end it `at_once`."""
+        """Request a shutdown for `who`; with `at_once`, an immediate one."""
         self.name = who
         self.first.set()
         if at_once:
@@ -59,6 +59,6 @@ class Signals:
             future.result()
 
     def close(self) -> None:
-        """Let signals do again what they do by default."""
+        """Restore the default handling of the signals."""
         for number in self._numbers:
             self._loop.remove_signal_handler(number)

@@ -1,4 +1,4 @@
-"""Reports readiness, progress and a heartbeat to systemd, or to anything else that speaks its protocol."""
+"""Report readiness, progress and a heartbeat to systemd, or to another supervisor with its protocol."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from faucet.service.systemd import Notifier, watchdog_interval
 from faucet.status.collect import Runtime
 
 STATUS_SECONDS = 5.0
-"""Between two lines of status."""
+"""Seconds between two status lines."""
 
 
 class Supervised:
-    """Tells the supervisor, if there is one."""
+    """Sends the state of a runtime to the supervisor, if there is one."""
 
     def __init__(self, runtime: Runtime) -> None:
-        """Raises SystemdError for a watchdog that makes no sense."""
+        """Read the settings from the environment. Raises SystemdError for invalid watchdog settings."""
         interval = watchdog_interval(os.environ)
         self._runtime = runtime
         self._watched = interval is not None
@@ -26,26 +26,26 @@ class Supervised:
         self._reloading = False
 
     def ready(self) -> None:
-        """It serves."""
+        """Report that the service is ready, and start the heartbeat."""
         self._notifier.ready(self._status())
         self._tick()
 
     def reloading(self) -> None:
-        """A rolling restart was asked for."""
+        """Report that a rolling restart was requested."""
         self._reloading = True
         self._notifier.reloading()
 
     def stopping(self) -> None:
-        """It ends."""
+        """Report that the service is stopping."""
         self._notifier.stopping()
 
     def close(self) -> None:
-        """No more to tell."""
+        """Stop the heartbeat and the status lines."""
         if self._timer is not None:
             self._timer.cancel()
 
     def _tick(self) -> None:
-        """That we get here is what the watchdog wants to know."""
+        """Send the heartbeat and the status. That the event loop runs this proves to the watchdog that it is alive."""
         self._timer = asyncio.get_running_loop().call_later(self._interval, self._tick)
         if self._watched:
             self._notifier.watchdog()

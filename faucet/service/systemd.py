@@ -1,8 +1,8 @@
-"""What systemd and a service say to each other: sockets that are open already, and how the service is.
+"""The interface to systemd: inherited sockets (socket activation), and notifications about the state of the service.
 
-Both protocols are a few environment variables, read here without libsystemd: sd_listen_fds(3), sd_notify(3) and
-sd_watchdog_enabled(3) are their rules. Variables that are for this process alone are taken out of the environment,
-so that no worker believes they were for it. Without systemd nothing here does anything, and nothing ever blocks.
+Both protocols use environment variables, which are read here without libsystemd, by the rules of sd_listen_fds(3),
+sd_notify(3) and sd_watchdog_enabled(3). Variables for this process alone are removed from the environment, so that no
+worker uses them. Without systemd, the functions do nothing. No function blocks.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import time
 from collections.abc import Mapping, MutableMapping
 
 FIRST_DESCRIPTOR = 3
-"""SD_LISTEN_FDS_START: the first descriptor behind standard input, output and error."""
+"""SD_LISTEN_FDS_START: the first descriptor after standard input, output and error."""
 
 STATUS_LIMIT = 1000
-"""Characters of a status. systemd drops a message of more than 4096 bytes, and a character can be four."""
+"""Most characters of a status. systemd drops messages of more than 4096 bytes, and a character takes up to four."""
 
 _NUMBER = re.compile(r"[0-9]{1,19}")
 
@@ -26,15 +26,15 @@ _LISTEN_VARIABLES = ("LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAM
 
 
 class SystemdError(Exception):
-    """Variables that contradict themselves, or a socket of no use to us. The text is for the user."""
+    """Contradictory variables, or a socket that cannot be used. The text is shown to the user."""
 
 
 def inherited_sockets(environ: MutableMapping[str, str]) -> list[socket.socket]:
-    """The listening sockets that systemd has opened for this process, in the order of the unit; usually none.
+    """Return the listening sockets that systemd has opened for this process, in the order of the unit; usually none.
 
-    They do not block and are not inherited by children, and the variables are taken out of `environ`, whatever comes
-    of it. To be called once, before anything else opens descriptors. Raises SystemdError if something is wrong: then
-    the service cannot be what its unit says, and should end.
+    The sockets are non-blocking and are not inherited by children. The variables are always removed from `environ`.
+    Call this once, before other code opens descriptors. Raises SystemdError if the variables or sockets are invalid:
+    then the service cannot run as its unit describes, and should exit.
     """
     pid, _, count, names = (environ.pop(name, None) for name in _LISTEN_VARIABLES)
     if pid is None or count is None or _number("LISTEN_PID", pid) != os.getpid():
@@ -48,14 +48,14 @@ def inherited_sockets(environ: MutableMapping[str, str]) -> list[socket.socket]:
         for index in range(size):
             described = f"socket {index + 1}" + (f" ({known[index]})" if known else "") + " from systemd"
             sockets.append(opened.enter_context(_listening_socket(FIRST_DESCRIPTOR + index, described)))
-        opened.pop_all()  # all are right: nothing is to be closed
+        opened.pop_all()  # all sockets are valid: keep them open
     return sockets
 
 
 def watchdog_interval(environ: Mapping[str, str]) -> float | None:
-    """Seconds between two calls of Notifier.watchdog, None if systemd does not wait for any. Raises SystemdError.
+    """Return the seconds between two calls of Notifier.watchdog; None without a watchdog. Raises SystemdError.
 
-    Half the time after which it would end us, as sd_watchdog_enabled(3) advises.
+    It is half the time after which systemd would end the service, as sd_watchdog_enabled(3) recommends.
     """
     limit, pid = environ.get("WATCHDOG_USEC"), environ.get("WATCHDOG_PID")
     if limit is None or (pid is not None and _number("WATCHDOG_PID", pid) != os.getpid()):
@@ -67,41 +67,41 @@ def watchdog_interval(environ: Mapping[str, str]) -> float | None:
 
 
 class Notifier:
-    """Tells systemd how the service is, if it asked to be told (`Type=notify` or `notify-reload`).
+    """Sends the state of the service to systemd, if the unit requests it (`Type=notify` or `notify-reload`).
 
-    A message that cannot be sent is lost without a word: the service is none the worse for it, a unit that waits
-    for READY=1 has its own timeout and says so itself, and a full queue must not hold up requests.
+    A message that cannot be sent is dropped silently: the service does not depend on it, a unit that waits for READY=1
+    has its own timeout and reports it, and a full socket buffer must not delay requests.
     """
 
     __slots__ = ("_address",)
 
     def __init__(self, environ: MutableMapping[str, str]) -> None:
-        """Takes NOTIFY_SOCKET out of `environ`: some programs, started as workers, would speak in our name."""
+        """Remove NOTIFY_SOCKET from `environ`: otherwise workers could send messages in the name of the service."""
         address = environ.pop("NOTIFY_SOCKET", "")
-        # `@` is an abstract socket. Others than these two (vsock, for virtual machines) are not for services.
+        # `@` is an abstract socket. Other address types (vsock, for virtual machines) are not meant for services.
         self._address = None
         if len(address) > 1 and address[0] in "/@":
             self._address = os.fsencode("\0" + address[1:] if address[0] == "@" else address)
 
     def ready(self, status: str = "") -> None:
-        """The service answers requests, or has done what `reloading` began."""
+        """Report that the service answers requests, or that the operation started by `reloading` is complete."""
         self._send("READY=1", *([_status(status)] if status else []))
 
     def reloading(self) -> None:
-        """What runs is being replaced; `ready` must follow."""
-        # systemd 253 and later tell by the time whether this is the answer to their signal (Type=notify-reload).
+        """Report that a reload has begun. A call of `ready` must follow."""
+        # systemd 253 and later use the time to check that this answers their signal (Type=notify-reload).
         self._send("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
     def stopping(self) -> None:
-        """The service has begun to end."""
+        """Report that the service has begun to stop."""
         self._send("STOPPING=1")
 
     def status(self, text: str) -> None:
-        """One line for `systemctl status`; an empty one takes away the last."""
+        """Set the status line of `systemctl status`. An empty text removes it."""
         self._send(_status(text))
 
     def watchdog(self) -> None:
-        """The service is alive; see watchdog_interval."""
+        """Report that the service is alive; see watchdog_interval."""
         self._send("WATCHDOG=1")
 
     def _send(self, *assignments: str) -> None:
@@ -114,7 +114,7 @@ class Notifier:
 
 
 def _status(text: str) -> str:
-    """A line break would begin another assignment."""
+    """Return the assignment of STATUS on one line, since a line break would begin another assignment."""
     return f"STATUS={' '.join(text.split())[:STATUS_LIMIT]}"
 
 

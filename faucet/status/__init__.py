@@ -1,5 +1,5 @@
 """Snapshots of a running service: plain tuples of numbers and text, and how to format them.
 
-Built on demand. Nothing here changes the service, and nothing is logged but refused requests, once in a while.
-Imported by `control` and the floors above it.
+Snapshots are built on demand. This package does not change the service, and logs only refused requests, at most once
+every `collect.REFUSALS_SECONDS`. Imported by `control` and the layers above.
 """

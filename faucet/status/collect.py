@@ -1,6 +1,6 @@
-"""The snapshot of a runtime, built only when it is asked for.
+"""The snapshot of a runtime, built on request.
 
-Only the history is updated once per second, so that a new subscriber gets it.
+Only the statistics are updated once per second, so that a new subscriber gets the history.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ SNAPSHOT_AGE = 0.02
 """Seconds for which a snapshot is reused for other subscribers."""
 
 REFUSALS_SECONDS = 10.0
-"""Seconds between two events about refused requests."""
+"""Seconds between two log events about refused requests."""
 
 QUEUE_ROWS = 200
 """Queued requests in a snapshot; `Totals.waiting` counts all of them."""
 
 TEXT_LIMIT = 2000
-"""Characters of one line of output, and of a request target, in a snapshot."""
+"""Longest line of output, and longest request target, in a snapshot, in characters."""
 
 
 @dataclass
@@ -59,13 +59,13 @@ class Runtime:
     stop: Callable[[str, bool], None]
     """Stops the service; called with the name of the requester, and whether to stop at once."""
     ask_active: Callable[[dict[str, Any]], Any] | None = None
-    """Asks the active of several Faucets a command; None: this is the only one."""
+    """Forwards a command to the active Faucet of a group; None: this Faucet is the only one."""
     owned: bool = False
     black_box: str = ""
     state: str = "starting"
     started: float = 0.0
     endpoints: Endpoints = field(default_factory=Endpoints)
-    """Up to a second old, but for `follow`."""
+    """Numbers by endpoint, up to one second old unless `follow` was just called."""
     _pressed_since: float | None = None
     _log_loss: LogLoss | None = None
     history: History = field(default_factory=lambda: History(now()))
@@ -75,7 +75,7 @@ class Runtime:
     _snapshots: dict[float, tuple[float, dict[str, Any]]] = field(default_factory=dict)
 
     def service(self) -> Service:
-        """Return what is served, where, and its state."""
+        """Return the first section of a snapshot: the title, address and state of the service."""
         origin = self.fleet.origin()
         return Service(
             title=self.title,
@@ -103,7 +103,10 @@ class Runtime:
         )
 
     def readiness(self) -> tuple[bool, str]:
-        """Return whether it should get requests, and why: a worker takes them, or would be started, or an active is."""
+        """Return whether this Faucet should get requests, and the reason as text.
+
+        It should if a worker is ready or can be started on demand, or if this Faucet relays requests to the active one.
+        """
         rows, service = self.workers(), self.service()
         ready = sum(row.state in ("ready", "busy") for row in rows)
         words = f"{service.state}: {ready} of {self.fleet.count} workers ready"
@@ -121,7 +124,7 @@ class Runtime:
         return "failing" if self.proxy.pool.outage or self.fleet.failing else self.state
 
     def tick(self) -> None:
-        """Update the history; to be called once per second."""
+        """Update the history and the numbers by endpoint. Call this once per second."""
         dispatcher = self.proxy.pool.dispatcher
         self.history.tick(self.proxy.stats, dispatcher.locked, dispatcher.waiting, now())
         self.endpoints.follow(self.proxy.stats)
@@ -130,11 +133,11 @@ class Runtime:
         self._watch_log()
 
     def _watch_queue(self) -> None:
-        """Take note of when the queue comes under pressure, and when that is over."""
+        """Record since when the queue is under pressure; None when the pressure is over."""
         self._pressed_since = (self._pressed_since or monotonic()) if is_pressed(self._queue_state()) else None
 
     def _watch_log(self) -> None:
-        """Take note of lines that the log has lost."""
+        """Record since when the log cannot be written, why, and how many lines are lost."""
         why, lost = self.recent_log.trouble(), self.recent_log.lost()
         since = self._log_loss.since if self._log_loss is not None else monotonic()
         self._log_loss = LogLoss(since, why, lost) if why else None
@@ -155,12 +158,12 @@ class Runtime:
         )
 
     def running(self) -> list[tuple[Record, float]]:
-        """Return the requests that hold locks, and for how many seconds they have."""
+        """Return each request that holds a lock, with the seconds for which it has held the lock."""
         moment = monotonic()
         return [(lease.holder.account, moment - lease.since) for lease in self.proxy.pool.dispatcher.leases()]
 
     def notices(self) -> list[Notice]:
-        """Return what is wrong, the worst first."""
+        """Return the current problems, the worst first."""
         state = State(monotonic(), self.fleet.count, self.fleet.faults(), self._queue_state(), self._log_loss)
         return [notice._replace(since=epoch(notice.since)) for notice in notices(state)]
 
@@ -170,7 +173,7 @@ class Runtime:
         return self.history.window(seconds, now())
 
     def _tell_refusals(self) -> None:
-        """Log refused requests: one event for all of the last REFUSALS_SECONDS."""
+        """Log refused requests: at most one event every REFUSALS_SECONDS, for all refusals since the last event."""
         refused = self.proxy.stats.refused_requests - self._refusals_told
         if not refused or self.proxy.pool.draining or monotonic() < self._tell_next:
             return
@@ -182,7 +185,7 @@ class Runtime:
         self._tell_next = monotonic() + REFUSALS_SECONDS
 
     def totals(self, window: Window | None = None) -> Totals:
-        """Return the totals of the window and of now."""
+        """Return the totals: rates, quantiles and errors of the window, and the current counts."""
         window = window or self.window()
         stats, dispatcher = self.proxy.stats, self.proxy.pool.dispatcher
         times, after, before = window.times(), counters_of(stats), window.since
@@ -224,16 +227,16 @@ class Runtime:
         )  # fmt: skip
 
     def _number_of(self, account: Account) -> int:
-        """Return the number of a queued request; only those that somebody looks at get one."""
+        """Return the number of a queued request. A request gets its number when it first appears in a snapshot."""
         if not account.number:
             self._numbered += 1
             account.number = self._numbered
         return account.number
 
     def cancel(self, number: int) -> str:
-        """End the queued request with this number: its client gets 503. Return what it asked for.
+        """Cancel the queued request with this number: its client gets 503. Return a description of the request.
 
-        Raises Refused if it is not queued any more.
+        Raises Refused if the request is no longer queued.
         """
         for holder, _ in self.proxy.pool.dispatcher.queue():
             account = holder.account
@@ -252,7 +255,7 @@ class Runtime:
         return worker_details(self.fleet.details(worker), self.proxy, self.window())
 
     def snapshot(self, seconds: float = WINDOW) -> dict[str, Any]:
-        """Return a new snapshot: its sections by name. The figures are of the last `seconds`."""
+        """Return a new snapshot as sections by name. The figures cover the last `seconds`."""
         window = self.window(seconds)
         return {
             "service": self.service(),
@@ -265,7 +268,7 @@ class Runtime:
         }
 
     def shared_snapshot(self, seconds: float = WINDOW) -> dict[str, Any]:
-        """Return a snapshot that is at most SNAPSHOT_AGE old; subscribers with the same window share it."""
+        """Return a snapshot that is at most SNAPSHOT_AGE seconds old. Subscribers with the same window share it."""
         began = monotonic()
         taken, shared = self._snapshots.get(seconds, (-inf, {}))
         if began - taken > SNAPSHOT_AGE:
@@ -276,7 +279,10 @@ class Runtime:
 
 
 def now() -> float:
-    """Return seconds since the epoch by the clock of all times in a snapshot, which never jumps."""
+    """Return the current time in seconds since the epoch, by the clock of all times in a snapshot.
+
+    That clock follows the monotonic clock, so it never jumps.
+    """
     return epoch(monotonic())
 
 

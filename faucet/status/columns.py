@@ -36,7 +36,7 @@ class Column:
     id: str
     title: str
     width: int
-    """Characters, as a rule; 0: the rest of the line."""
+    """Usual width in characters; 0: the rest of the line."""
     text: Callable[[Cell], str]
     order: Callable[[Cell], Any]
     """The sort key."""
@@ -65,7 +65,7 @@ def _state(cell: Cell) -> str:
 
 
 def format_latency(seconds: float | None) -> str:
-    """Return a quantile of durations; `-` for None, which it is before the first request."""
+    """Return a quantile of durations as text; `-` for None, the value before the first request."""
     return "-" if seconds is None else format_duration(seconds)
 
 
@@ -82,7 +82,7 @@ def _used(cell: Cell) -> Usage:
 
 
 def _name_order(cell: Cell) -> Any:
-    """Sort by number; a starting or draining process comes after the one in service: `2`, `2+`, `10`."""
+    """Return the sort key for names: by number, and a starting or draining process (`2+`) after the one in service."""
     number = cell.row.name.rstrip("+-")
     return (0, int(number), cell.row.key) if number.isdecimal() else (1, number, cell.row.key)
 
@@ -119,7 +119,7 @@ PRELOAD_COLUMNS = tuple(
         else [column]
     )
 )
-"""Of workers that share memory: their share of it, and what is their own. RSS would count what they share for each."""
+"""Columns for workers that share memory: PSS and USS replace RSS, which counts shared memory once for each worker."""
 
 _OURS = {"name", "pid", "port", "cpu", "rss", "restarts"}
 """Columns about processes on this machine."""

@@ -1,6 +1,6 @@
-"""The endpoint of a request: its method and its path, with parts that name one thing (a number, an id) folded.
+"""The endpoint of a request: its method and its path, where numbers, dates and ids are replaced by placeholders.
 
-Clients choose paths, so what is made of them is bounded in length, and harmless in a terminal.
+Clients choose paths, so the length of an endpoint is bounded, and control characters are escaped for the terminal.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from functools import lru_cache
 from faucet.text import visible
 
 SEGMENTS = 6
-"""Segments of a path that are told apart; what follows becomes `...`."""
+"""Path segments that are kept; any further segments become `...`."""
 
 LENGTH = 60
-"""Characters of an endpoint at most."""
+"""Longest endpoint, in characters."""
 
 HAS_DIGIT = re.compile(r"\d")
-"""What every segment that is folded has."""
+"""Matches every segment that a placeholder may replace: a cheap test before PLACEHOLDERS are tried."""
 
 PLACEHOLDERS = (
     ("<n>", re.compile(r"[+-]?\d+(?:[.,]\d+)*")),
@@ -26,11 +26,11 @@ PLACEHOLDERS = (
     ("<hex>", re.compile(r"(?=.*\d)[0-9a-f]{8,}", re.IGNORECASE)),
     ("<id>", re.compile(r"(?=.*\d)[\w.~=%:-]{20,}")),
 )
-"""What stands for a segment that matches one of these as a whole, tried in this order."""
+"""Placeholders and the patterns of the segments they replace, tried in this order. A pattern must match in full."""
 
 
 def endpoint_of(method: str, target: str) -> str:
-    """Return the endpoint that a request asks for: `GET /sales/<n>` for `GET /sales/17?full=1`."""
+    """Return the endpoint of a request: `GET /sales/<n>` for `GET /sales/17?full=1`."""
     return _folded(method[:20], target.partition("?")[0][:500])
 
 
@@ -46,5 +46,5 @@ def _folded(method: str, path: str) -> str:
 
 def _segment(text: str) -> str:
     if text.isdecimal():
-        return "<n>"  # most of them; a pattern takes a microsecond
+        return "<n>"  # the most frequent case, without the cost of a pattern (a microsecond)
     return next((name for name, pattern in PLACEHOLDERS if pattern.fullmatch(text)), text)

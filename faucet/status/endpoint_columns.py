@@ -20,12 +20,12 @@ class EndpointColumn(NamedTuple):
     """Characters; 0: the rest of the line."""
     text: Callable[[EndpointRow], str]
     order: Callable[[EndpointRow], Any]
-    """The sort key: the largest first, but for names."""
+    """The sort key: names in ascending order, numbers in descending order."""
     right: bool = True
 
 
 LEAST_ENDPOINT = 22
-"""Characters for the ENDPOINT column; other columns are hidden until it has them."""
+"""Least width of the ENDPOINT column, in characters. Other columns are hidden until it fits."""
 
 DROPPED_FIRST = ("slowest", "p50", "rps", "requests", "waited", "bar")
 """Columns that a narrow terminal hides, in this order."""
@@ -38,7 +38,7 @@ def _seconds(value: float) -> str:
 
 
 def bar(share: float, width: int, plain: bool) -> str:
-    """Return a share of 1 as a bar of at most `width` characters; something, if it is not 0."""
+    """Return a share (0 to 1) as a bar of at most `width` characters. A share above 0 is never an empty bar."""
     if plain:
         return "#" * max(round(share * width), int(share > 0))
     eighths = max(round(share * width * 8), int(share > 0))
@@ -46,7 +46,7 @@ def bar(share: float, width: int, plain: bool) -> str:
 
 
 def endpoint_columns(width: int | None = None, ascii_only: bool = False) -> tuple[EndpointColumn, ...]:
-    """Return the columns that fit into `width` characters, with one blank between two; all without a width."""
+    """Return the columns that fit into `width` characters, separated by one blank; all columns if `width` is None."""
     shown: tuple[EndpointColumn, ...] = (
         EndpointColumn("endpoint", "ENDPOINT", 0, lambda r: visible(r.endpoint), lambda r: r.endpoint, right=False),
         EndpointColumn("requests", "REQS", 7, lambda r: str(r.requests), lambda r: -r.requests),
@@ -69,6 +69,6 @@ def endpoint_columns(width: int | None = None, ascii_only: bool = False) -> tupl
 
 
 def counted_in(seconds: float, uncounted: int) -> str:
-    """Return what the figures are of, as a sentence."""
+    """Return the period that the figures cover, and the number of uncounted requests, as text."""
     text = f"the last {format_age(seconds)}"
     return f"{text}; {counted(uncounted, 'request')} since the start came too fast to be counted" if uncounted else text

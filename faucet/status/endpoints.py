@@ -1,7 +1,7 @@
-"""What each endpoint takes: how often it is asked for, how long it holds locks, how often it fails.
+"""Statistics by endpoint: the number of requests, how long they hold locks, and how often they fail.
 
-Counted from the records of finished requests, once a second and not while one is served. The memory is bounded: NAMES
-endpoints, the rest is `other`; slices of STEP seconds, KEPT bytes of them.
+They are computed from the records of finished requests once a second, not while a request is served. Memory is bounded:
+NAMES endpoints, all further ones counted as `other`, in slices of STEP seconds that take KEPT bytes together.
 """
 
 from __future__ import annotations
@@ -20,38 +20,38 @@ from faucet.status.quantiles import quantile_of_runs, sorted_run
 from faucet.status.snapshot import EndpointRow
 
 NAMES = 100
-"""Endpoints that are told apart, each a time series of /metrics."""
+"""Endpoints with a name of their own. Each is a time series of /metrics."""
 
 OTHER = "other"
-"""The name of all further endpoints, and of those that were never answered but with 4xx: names that clients invent."""
+"""The name for all further endpoints, and for those that were only ever answered with 4xx: clients invent paths."""
 
 KEPT = 4 << 20
-"""Bytes of figures that are kept, but for the totals: 15 minutes at 1000 requests a second."""
+"""Bytes of figures that are kept, without the totals: 15 minutes at 1000 requests per second."""
 
 _NUMBERS = re.compile(rb"(?<=/)[0-9]+(?=/|$)")
 
 PATHS_REMEMBERED = 4096
-"""Paths whose endpoint is remembered, so that it need not be made again."""
+"""Size of the cache from path to endpoint, in entries."""
 
 
 class Tally:
-    """The numbers of one endpoint in some time; durations are in seconds."""
+    """The numbers of one endpoint in a period; durations are in seconds."""
 
     __slots__ = ("errors", "held", "requests", "times", "waited")
 
     def __init__(self) -> None:
         self.requests = 0
         self.errors = 0
-        """Answers of the class 5xx."""
+        """Responses with a status of 5xx."""
         self.held = 0.0
-        """Time for which its requests held locks."""
+        """Total time for which requests held locks."""
         self.waited = 0.0
-        """Time for which its requests were queued."""
+        """Total time for which requests were queued."""
         self.times = array("f")
-        """Service times of requests that held one. Kept in slices only, sorted once those are over."""
+        """Service times of requests that held a lock. Only slices have them; they are sorted when the slice ends."""
 
     def add(self, other: Tally) -> None:
-        """Add the numbers of `other`, but for its times."""
+        """Add the numbers of `other`, except `times`."""
         self.requests += other.requests
         self.errors += other.errors
         self.held += other.held
@@ -59,17 +59,17 @@ class Tally:
 
 
 Slice = tuple[int, dict[str, Tally]]
-"""It begins at so many STEPs since the epoch."""
+"""The number of a slice, which begins `number * STEP` seconds after the epoch, and its tallies by endpoint."""
 
 
 class Endpoints:
-    """The numbers of all endpoints: of the last LONGEST seconds, and in all."""
+    """The numbers of all endpoints: of the last LONGEST seconds, and since the start."""
 
     def __init__(self) -> None:
         self.totals: dict[str, Tally] = {}
-        """Since the start, without times."""
+        """Tallies by endpoint since the start, without times."""
         self.uncounted = 0
-        """Requests that were too many to be told apart: of more than a thousand between two counts, the newest are."""
+        """Requests in no tally: if more than RING_SIZE requests end between two counts, the oldest are not counted."""
         self._slices: deque[Slice] = deque()
         self._size = 0  # of all slices but the newest
         self._began = time()
@@ -78,7 +78,7 @@ class Endpoints:
 
     @property
     def size(self) -> int:
-        """Bytes of the slices that are kept, about."""
+        """Approximate size of all slices, in bytes."""
         return self._size + (_size(self._slices[-1]) if self._slices else 0)
 
     def follow(self, stats: Stats) -> None:
@@ -102,7 +102,7 @@ class Endpoints:
             self._count(self._slice(number), name, group)
 
     def _count(self, tallies: dict[str, Tally], name: str, records: list[Record]) -> None:
-        """Count requests of one endpoint in one slice: together, which takes half the time."""
+        """Count requests of one endpoint in one slice. Counting them together takes half the time."""
         fresh = Tally()
         times = [record.service for record in records if record.worker]
         fresh.requests = len(records)
@@ -117,7 +117,7 @@ class Endpoints:
         tally.times.extend(times)
 
     def _slice(self, number: int) -> dict[str, Tally]:
-        """Return the tallies of slice `number`; of the newest one, if the clock was set back."""
+        """Return the tallies of slice `number`, or of the newest slice if the clock was set back."""
         if not self._slices or number > self._slices[-1][0]:
             if self._slices:
                 for tally in self._slices[-1][1].values():
@@ -132,7 +132,8 @@ class Endpoints:
     def name_of(self, record: Record) -> str:
         """Return the name that a request is counted under.
 
-        A client may ask for anything. Only what a worker has answered, and not with 4xx, has a name of its own.
+        Clients may request any path. An endpoint gets its own name when a worker answers it with a status other than
+        4xx.
         """
         name = self._name(record)
         if name in self.totals:
@@ -155,9 +156,9 @@ class Endpoints:
     def rows(
         self, now: float, seconds: float = LONGEST, running: Iterable[tuple[Record, float]] = ()
     ) -> tuple[list[EndpointRow], float]:
-        """Return the endpoints of the last `seconds`, that which held locks longest first; and the seconds counted.
+        """Return the endpoints of the last `seconds`, sorted by lock time, longest first, and the seconds covered.
 
-        Of requests that are `running`, the seconds for which they have held a lock are counted, and nothing else yet.
+        For requests in progress (`running`), only the seconds for which they have held a lock are counted.
         """
         oldest = int((now - min(seconds, LONGEST)) // STEP)
         slices = [tallies for number, tallies in self._slices if number >= oldest]
@@ -177,12 +178,12 @@ class Endpoints:
 
 
 def _size(part: Slice) -> int:
-    """Return the bytes of a slice, about."""
+    """Return the approximate size of a slice, in bytes."""
     return sum(4 * len(tally.times) + 3 * OVERHEAD for tally in part[1].values())
 
 
 def rows_of(tallies: Mapping[str, Tally], runs: Mapping[str, list[array[float]]], seconds: float) -> list[EndpointRow]:
-    """Return tallies of `seconds`, and their times, as rows, the one first that held locks longest."""
+    """Return tallies that cover `seconds`, with their sorted times, as rows: sorted by lock time, longest first."""
     held = sum(tally.held for tally in tallies.values()) or 1.0
     rows = [
         EndpointRow(

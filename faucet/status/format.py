@@ -22,7 +22,7 @@ def log_prefix(row: LogRow) -> str:
 
 
 def notice_line(notice: Notice, now: float, ascii_only: bool) -> str:
-    """Return a notice as a line: a sign, what is wrong, and for how long."""
+    """Return a notice as one line: a symbol for its level, its text, and its age."""
     sign = "x" if ascii_only else "✖"
     return f"{sign if notice.level == 'error' else '!'} {notice.text} (for {format_age(now - notice.since)})"
 

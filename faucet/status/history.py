@@ -1,8 +1,8 @@
-"""What has happened lately: every service time and every wait of a quarter of an hour, and 24 hours by the minute.
+"""Recent history: every service time and queue time of the last 15 minutes, and one row per minute for 24 hours.
 
-Times are kept as they are, in slices of a few seconds, each in order; so quantiles are exact, and all figures can be of
-the same window. The memory is bounded: KEPT bytes of times (beyond them the window is shorter, as its `seconds` tell),
-and one row for each minute, about a kilobyte.
+Times are kept unrounded, in sorted slices of a few seconds. So quantiles are exact, and all figures can cover the same
+window. Memory is bounded: KEPT bytes of times (at the limit the window becomes shorter, see `Window.seconds`), and one
+row of about a kilobyte for each minute.
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ from faucet.status.quantiles import quantile_of, quantile_of_runs
 from faucet.status.snapshot import HistoryRow, SecondRow
 
 STEP = 5
-"""Seconds of a slice."""
+"""Length of a slice, in seconds."""
 
 WINDOW = 60.0
-"""Seconds that figures are of, unless another window is asked for."""
+"""Default window of the figures, in seconds."""
 
 LONGEST = 900.0
-"""Seconds of the longest window."""
+"""Longest window, in seconds."""
 
 MINUTES = 24 * 60
-"""Rows by the minute that are kept."""
+"""Rows that cover a minute, as many as are kept."""
 
 KEPT = 8 << 20
-"""Bytes of times that are kept: 15 minutes at 700 requests a second, 30 seconds at 20,000."""
+"""Bytes of times that are kept: 15 minutes at 700 requests per second, 30 seconds at 20,000."""
 
 OVERHEAD = 100
-"""Bytes of a run besides its values."""
+"""Size of a run without its values, in bytes."""
 
 SECONDS = 60
-"""Rows by the second that are kept, for sparklines."""
+"""Rows that cover a second, as many as are kept for sparklines."""
 
 HEAT_BOUNDS = BUCKET_BOUNDS[1::2]
-"""Upper bounds of the rows of a heat map, in seconds: neighbours differ by the square root of 2."""
+"""Upper bounds of the rows of a heat map, in seconds. Each is the square root of 2 times the one before."""
 
 
 class Counters(NamedTuple):
-    """Counters of `Stats` as they stood at one moment. The difference of two is what was between."""
+    """Counters of `Stats` at one moment. The difference of two is the count for the time between them."""
 
     exchanges: int = 0
     errors: int = 0
@@ -51,7 +51,7 @@ class Counters(NamedTuple):
 
 
 def counters_of(stats: Stats) -> Counters:
-    """Return the counters as they stand now."""
+    """Return the current counters."""
     return Counters(stats.exchanges, stats.errors, stats.refused_requests)
 
 
@@ -59,20 +59,20 @@ Run = MutableSequence[float]
 
 
 def _merge(run: Run, values: list[float]) -> None:
-    """Add values to a run; the first part being in order already, that takes little time."""
+    """Add values to a run and sort it. That is fast, since the run is already in order."""
     assert isinstance(run, list)
     run += values
     run.sort()
 
 
 class Slice:
-    """The times of STEP seconds, in seconds, in ascending order: lists, and arrays once it is closed."""
+    """The times of STEP seconds, in seconds and ascending order: lists while the slice is open, then arrays."""
 
     __slots__ = ("before", "locked", "number", "service", "waited", "waiting", "workers")
 
     def __init__(self, number: int, before: Counters) -> None:
         self.number = number
-        """It begins at this many STEPs since the epoch."""
+        """The slice begins `number * STEP` seconds after the epoch."""
         self.before = before
         self.service: Run = []
         self.waited: Run = []
@@ -80,32 +80,32 @@ class Slice:
         """Service times by worker."""
         self.locked = 0
         self.waiting = 0
-        """Most locks that were held, and most requests that were queued, when it was looked."""
+        """Most locks held, and most requests queued, at any tick (one per second)."""
 
     def add(self, times: dict[str, list[float]], waits: list[float]) -> None:
-        """Add service times by worker, and waits."""
+        """Add service times by worker, and queue times (`waits`)."""
         for worker, values in times.items():
             _merge(self.service, values)
             _merge(self.workers.setdefault(worker, []), values)
         _merge(self.waited, waits)
 
     def close(self) -> None:
-        """Take less memory: nothing will be added."""
+        """Store the times as arrays, to use less memory. Nothing can be added afterwards."""
         self.service, self.waited = array("f", self.service), array("f", self.waited)
         self.workers = {name: array("f", times) for name, times in self.workers.items()}
 
     @property
     def size(self) -> int:
-        """Bytes, about."""
+        """Approximate size of the times, in bytes."""
         values = 2 * len(self.service) + len(self.waited)
         return 4 * values + OVERHEAD * (2 + len(self.workers))
 
 
 class Window(NamedTuple):
-    """The slices of the last seconds."""
+    """The slices that cover the last seconds."""
 
     seconds: float
-    """How much time it covers: what was asked for, and up to STEP more; less if less is known."""
+    """Seconds covered: `asked` and up to STEP more, or fewer if the history is shorter."""
     asked: float
     since: Counters
     slices: list[Slice]
@@ -118,7 +118,7 @@ class Window(NamedTuple):
 
 
 class History:
-    """The history of one service. `began` is when, in seconds since the epoch; so are all `now`."""
+    """The history of one service. `began`, its start, and every `now` are in seconds since the epoch."""
 
     def __init__(self, began: float) -> None:
         self._began = began
@@ -126,18 +126,18 @@ class History:
         self.minutes: deque[HistoryRow] = deque(maxlen=MINUTES)
         self.seconds: deque[SecondRow] = deque(maxlen=SECONDS)
         self.ticks = 0
-        """Rows ever added to `seconds`."""
+        """Number of rows added to `seconds` since the start."""
         self._size = 0  # of the closed slices
         self._second: list[float] = []  # service times since the last tick
         self._ticked = self._followed = Counters()
 
     @property
     def size(self) -> int:
-        """Bytes of the times that are kept, about."""
+        """Approximate size of all times, in bytes."""
         return self._size + self.slices[-1].size
 
     def follow(self, stats: Stats, now: float) -> None:
-        """Take the times of the requests that have ended since the last call."""
+        """Add the times of the requests that have ended since the last call."""
         stats.settle()
         number = int(now // STEP)
         if number > self.slices[-1].number:
@@ -149,7 +149,7 @@ class History:
         self._followed = counters_of(stats)
 
     def _begin(self, number: int, before: Counters) -> None:
-        """Close the current slice, and begin another; what is too old or too much is dropped."""
+        """Close the current slice and begin another. Drop slices older than LONGEST, or beyond KEPT bytes."""
         over = self.slices[-1]
         over.close()
         self._size += over.size
@@ -165,7 +165,7 @@ class History:
         self.minutes.append(row_of(slices, minute * 60, 60, until))
 
     def tick(self, stats: Stats, locked: int, waiting: int, now: float) -> None:
-        """Close a second. To be called once in each, with the locks held and the requests queued."""
+        """Add a row to `seconds`. Call this once per second with the locks held and the requests queued."""
         self.follow(stats, now)
         current, before = self.slices[-1], self._ticked
         current.locked, current.waiting = max(current.locked, locked), max(current.waiting, waiting)
@@ -177,16 +177,16 @@ class History:
         self.ticks += 1
 
     def window(self, seconds: float, now: float) -> Window:
-        """Return what was in the last `seconds`; `follow` comes first."""
+        """Return the slices of the last `seconds`. Call `follow` first."""
         oldest = int((now - min(seconds, LONGEST)) // STEP)
         slices = [each for each in self.slices if each.number >= oldest] or [self.slices[-1]]
         covered = max(now - max(self._began, slices[0].number * STEP), 1.0)
         return Window(covered, seconds, slices[0].before, slices)
 
     def rows(self, step: int, since: float, most: int) -> list[HistoryRow]:
-        """Return at most `most` rows of slices, or of minutes if `step` is 60, that end after `since`, oldest first.
+        """Return at most `most` rows that end after `since`, oldest first.
 
-        `follow` comes first.
+        There is one row per slice, or per minute if `step` is 60. Call `follow` first.
         """
         if step != STEP:
             return [row for row in self.minutes if row.when + step > since][:most]
@@ -201,7 +201,7 @@ class History:
 
 
 def row_of(slices: Sequence[Slice], when: float, seconds: float, until: Counters) -> HistoryRow:
-    """Return slices, at least one, as one row that begins at `when`."""
+    """Return one row for all of these slices (at least one). The row begins at `when`."""
     service, waited = [each.service for each in slices], [each.waited for each in slices]
     before = slices[0].before
     return HistoryRow(
@@ -224,9 +224,10 @@ def row_of(slices: Sequence[Slice], when: float, seconds: float, until: Counters
 
 
 def heat_of(runs: Iterable[Sequence[float]]) -> tuple[int, ...]:
-    """Return how many values are at most each of HEAT_BOUNDS and above the one before; the last is of the rest.
+    """Return the values as a histogram: one count for each of HEAT_BOUNDS, and a last one for larger values.
 
-    Counts begin at the first that is not 0, whose index comes first: `(3, 1, 0, 7)`. Empty without values.
+    The result begins with the index of the first count that is not 0, followed by the counts from there to the last one
+    that is not 0: `(3, 1, 0, 7)`. Empty without values.
     """
     counts = [0] * (len(HEAT_BOUNDS) + 1)
     for run in runs:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def limit_rows(pool: Pool) -> list[LimitRow]:
-    """Return a row for each limit, in the order in which they are tried."""
+    """Return a row for each limit, in the order in which requests are matched against them."""
     return [
         LimitRow(
             match=kind.name,

@@ -1,7 +1,7 @@
-"""What is wrong until further notice: facts in, notices out. Pure; the same for the monitor, `ctl status` and JSON.
+"""Notices about ongoing problems, computed from the state of the service by pure functions.
 
-A notice stays for as long as its cause does. Its text has no ages, which its readers add, so that it changes only when
-something has changed.
+The monitor, `ctl status` and JSON show the same notices. A notice stays for as long as its cause. Its text contains no
+age, which is added where the notice is shown, so the text changes only when the facts change.
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ from faucet.status.snapshot import Notice
 from faucet.units import counted
 
 CRASHES, CRASH_SECONDS = 2, 600.0
-"""So many ends of workers during requests of one endpoint, in so many seconds, are no accident."""
+"""Number of workers that must end during requests of one endpoint, within this many seconds, to cause a notice."""
 
 FULL, CALM = 0.8, 0.5
-"""Shares of the queue limit from which the queue is under pressure, and below which it is not any more."""
+"""Shares of the queue limit: at FULL the queue comes under pressure, below CALM the pressure is over."""
 
 LATE, SOON = 0.5, 0.25
-"""The same of the queue timeout, for the request that has waited longest."""
+"""The same thresholds as shares of the queue timeout, for the request that has been queued longest."""
 
 ERROR, WARNING = "error", "warning"
 
 REFUSING_SECONDS = 10
-"""Seconds for which a refused request says that the queue is under pressure."""
+"""Seconds for which the queue counts as under pressure after a request was refused."""
 
 
 class Queue(NamedTuple):
-    """The queue, and what is in its way. Durations are in seconds."""
+    """The queue, and the requests that hold the locks. Durations are in seconds."""
 
     waiting: int
     limit: int
     oldest: float = 0.0
-    """How long the first request has waited."""
+    """How long the first request has been queued."""
     timeout: float = 0.0
-    """How long a request may wait; 0: as long as it takes."""
+    """How long a request may be queued; 0: without limit."""
     refused: int = 0
-    """Requests refused in the last seconds."""
+    """Requests refused in the last REFUSING_SECONDS."""
     since: float | None = None
-    """Since when it is under pressure (monotonic); None: it is not."""
+    """Since when the queue is under pressure (monotonic clock); None: it is not."""
     held_by: tuple[str, ...] = ()
     """The requests that hold locks: `GET /sleep?t=3`."""
 
@@ -54,22 +54,22 @@ class LogLoss(NamedTuple):
     since: float
     why: str
     lost: int
-    """Lines, since the start."""
+    """Lines lost since the start."""
 
 
 class State(NamedTuple):
-    """What is known of a service. Moments are readings of the monotonic clock."""
+    """The state of a service, from which notices are made. Moments are readings of the monotonic clock."""
 
     now: float
     workers: int
-    """How many there should be."""
+    """Number of workers that should run."""
     faults: Faults
     queue: Queue = Queue(0, 0)
     log: LogLoss | None = None
 
 
 def is_pressed(queue: Queue) -> bool:
-    """Return whether the queue is under pressure now. It takes more to come into that state than to stay in it."""
+    """Return whether the queue is under pressure. The thresholds have hysteresis: see FULL, CALM, LATE and SOON."""
     was = queue.since is not None
     full = queue.limit and queue.waiting >= queue.limit * (CALM if was else FULL)
     late = queue.timeout and queue.oldest >= queue.timeout * (SOON if was else LATE)
@@ -77,7 +77,7 @@ def is_pressed(queue: Queue) -> bool:
 
 
 def notices(state: State) -> list[Notice]:
-    """Return what is wrong, the worst first; `since` of each is a reading of the monotonic clock."""
+    """Return a notice for each problem, the worst first. `since` is a reading of the monotonic clock."""
     faults = state.faults
     found = [
         _start(faults.start, state.workers),
@@ -133,7 +133,7 @@ def _queue(queue: Queue) -> Notice | None:
 
 
 def _crashes(exits: Sequence[Exit], now: float) -> list[Notice]:
-    """Return the endpoints whose requests have ended several workers, the one first that has ended most."""
+    """Return a notice for each endpoint whose requests have ended several workers, the endpoint with most first."""
     by_endpoint: dict[str, list[Exit]] = defaultdict(list)
     for ended in exits:
         if ended.request and now - ended.when < CRASH_SECONDS:

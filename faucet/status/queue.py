@@ -1,7 +1,8 @@
-"""How long queued requests will wait: an estimate from the locks that are held, and from what requests took lately.
+"""Estimates of how long queued requests will wait, from the locks that are held and from recent service times.
 
-Pure, and made by whoever looks at the queue, not by the service. A request is expected to take as long as the mean of
-its endpoint. One that holds a lock already is compared with those that took longer than it has so far.
+All functions are pure. The client that shows the queue computes the estimates, not the service. A request is expected
+to take the mean time of its endpoint. A request that already holds a lock is compared with those that took longer than
+it has taken so far.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ class Held(NamedTuple):
 
     endpoint: str
     seconds: float
-    """For how long already."""
+    """How long the lock has been held."""
     goes_on: bool = True
-    """Its worker takes another request afterwards."""
+    """Whether the worker takes another request afterwards."""
 
 
 class Queued(NamedTuple):
@@ -38,22 +39,22 @@ class Queued(NamedTuple):
 
     endpoint: str
     waited: float
-    """Seconds."""
+    """Seconds in the queue so far."""
     patience: float = inf
-    """Seconds after which it gets 503."""
+    """Seconds in the queue after which the request gets 503."""
 
 
 class Prospect(NamedTuple):
-    """A row of the queue, and what is to be expected. Durations are in seconds."""
+    """A row of the queue with its estimates. Durations are in seconds."""
 
     row: WaitingRow
     waited: float
     refused: float
-    """Until it gets 503; infinite: it waits as long as it takes."""
+    """Time until the request gets 503; infinite: it has no queue timeout."""
     start: float | None
-    """Until it gets a worker; infinite: it gets 503 before. None: nothing is known."""
+    """Time until the request gets a worker; infinite: it gets 503 before that. None: no estimate."""
     same_client: int
-    """How many of the rows are of the same client."""
+    """Number of rows with the same client."""
 
 
 def took_by_endpoint(requests: Iterable[RequestRow]) -> dict[str, list[float]]:
@@ -66,9 +67,9 @@ def took_by_endpoint(requests: Iterable[RequestRow]) -> dict[str, list[float]]:
 
 
 def starts(held: Sequence[Held], free: int, queued: Sequence[Queued], took: Took) -> list[float | None]:
-    """Return when each queued request gets a worker, in seconds from now. `free`: idle workers.
+    """Return when each queued request gets a worker, in seconds from now. `free` is the number of idle workers.
 
-    Infinite: it has waited for too long before that, and gets 503. None: nothing is known.
+    Infinite: the request gets 503 before that, by its queue timeout. None: no estimate.
     """
     every = [seconds for times in took.values() for seconds in times]
     ahead = [0.0] * free + [_left(lock, took.get(lock.endpoint, every)) for lock in held if lock.goes_on]
@@ -93,27 +94,27 @@ def _mean(times: Sequence[float]) -> float:
 
 
 def _left(lock: Held, times: Sequence[float]) -> float:
-    """Return how long a lock is held still. If it takes longer than all others did: as long again."""
+    """Return the remaining seconds of a lock. If it was already held longer than any before: the same time again."""
     longer = [seconds for seconds in times if seconds > lock.seconds]
     return _mean(longer) - lock.seconds if longer else lock.seconds
 
 
 @dataclass(frozen=True)
 class Outlook:
-    """The queue, and what is to be expected of it."""
+    """The queue with its estimates."""
 
     rows: list[Prospect]
     waiting: int
-    """All that are queued, also those beyond `rows`."""
+    """Number of queued requests, including those without a row."""
     in_the_way: list[tuple[int, str]]
-    """How many locks are held by requests of which endpoint, the most first."""
+    """Locks held by endpoint, as (count, endpoint), the largest count first."""
     empty_in: float | None
-    """Seconds until the last of those that are served gets a worker; None: nothing is known, or none is served."""
+    """Seconds until the last request that is not refused gets a worker; None: no estimate, or all are refused."""
     refused: int
-    """How many are expected to get 503."""
+    """Number of requests that are expected to get 503."""
 
     def summary(self, plain: bool) -> list[tuple[str, bool]]:
-        """Return the main figures as phrases, each with whether it is alarming. Without `plain`, not in ASCII."""
+        """Return the main figures as phrases, each with whether it is alarming. With `plain`, in ASCII only."""
         if not self.rows:
             return []
         first = self.rows[0]
@@ -137,7 +138,7 @@ def outlook(
     queue: Sequence[WaitingRow], workers: Iterable[WorkerRow], limits: Iterable[LimitRow], waiting: int, took: Took,
     now: float,
 ) -> Outlook:  # fmt: skip
-    """Return what is to be expected of `queue`, the rows of which may be only the first of `waiting` requests."""
+    """Return the estimates for `queue`. Its rows may be only the first of all `waiting` requests."""
     rows = list(workers)
     held = [Held(_endpoint(row.request), now - row.locked, row.state == "busy") for row in rows if row.locked]
     queued = [Queued(_endpoint(row.request), max(now - row.since, 0.0), row.patience or inf) for row in queue]
@@ -165,7 +166,7 @@ def outlook(
 def _limited(
     queue: Sequence[WaitingRow], queued: Sequence[Queued], limits: Mapping[str, LimitRow]
 ) -> dict[int, float | None]:
-    """Return, by their numbers, when those get a worker that wait for others of the same limit, not for a worker."""
+    """Return when each request that is held back by a limit gets a worker, in seconds from now, by request number."""
     ahead: Counter[str] = Counter()
     found: dict[int, float | None] = {}
     for row, request in zip(queue, queued, strict=True):
@@ -199,11 +200,11 @@ def start_text(row: Prospect) -> str:
 
 
 def refused_text(row: Prospect) -> str:
-    """Return in how long a request gets 503; `-`: it waits as long as it takes."""
+    """Return the time until a request gets 503; `-` if it has no queue timeout."""
     return "-" if row.refused == inf else seconds_text(row.refused)
 
 
 def client_text(row: Prospect, plain: bool) -> str:
-    """Return the client of a request, and how many of those shown it has."""
+    """Return the client of a request, and how many of the rows shown belong to that client."""
     client = visible(row.row.client)
     return f"{client} {'x' if plain else '×'}{row.same_client}" if row.same_client > 1 else client

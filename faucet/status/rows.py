@@ -1,4 +1,4 @@
-"""Workers as rows of a snapshot: to what a fleet tells of each come its lock and the numbers of its requests."""
+"""Workers as rows of a snapshot: the status from the fleet, the state of the lock, and figures about requests."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class _LockFields(TypedDict):
 
 
 def worker_row(status: WorkerStatus, proxy: Proxy, window: Window) -> WorkerRow:
-    """Return the row of one worker, or of one process of it, with the figures of `window`."""
+    """Return the row of one worker, or of one of its processes, with the figures of `window`."""
     lease = None if status.backend is None else proxy.pool.dispatcher.lease(status.backend)
     state, reason = _state(status, locked=lease is not None)
     return WorkerRow(
@@ -74,7 +74,7 @@ def worker_details(details: WorkerDetails, proxy: Proxy, window: Window) -> dict
 
 
 def _state(status: WorkerStatus, locked: bool) -> tuple[str, str]:
-    """Return the state of a worker, and why it gets no requests (empty if it gets some)."""
+    """Return the state of a worker, and why it gets no requests (empty if it gets requests)."""
     if status.state == "ready":
         return ("busy" if locked else "ready"), status.reason
     if status.state == "held" and not locked:
@@ -97,7 +97,7 @@ def _figures(name: str, proxy: Proxy, window: Window) -> _Figures:
 
 
 def _lock_fields(lease: PoolLease | None) -> _LockFields:
-    """Return the fields about the lock; None: it is free."""
+    """Return the fields about the lock. A `lease` of None means that the lock is free."""
     if lease is None:
         return _LockFields(locked=0.0, request="", client="", left=0.0)
     account = lease.holder.account
@@ -111,5 +111,5 @@ def epoch(moment: float) -> float:
 
 
 def moment(reading: float | None) -> float:
-    """Return `epoch(reading)`; 0 for None, as snapshots have it for what has not happened."""
+    """Return `epoch(reading)`, or 0 for None: in snapshots, 0 means that an event has not happened."""
     return 0.0 if reading is None else epoch(reading)

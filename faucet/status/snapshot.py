@@ -1,6 +1,7 @@
 """The sections and rows of a snapshot: plain tuples of numbers and text, built by one process and shown by another.
 
-They travel as JSON arrays in the order of their fields: with any change of a field, change `control.protocol.PROTOCOL`.
+They are sent as JSON arrays in the order of their fields. If you change a field, also change
+`control.protocol.PROTOCOL`.
 Times are seconds since the epoch, so that an unchanged row need not be sent again; durations are seconds.
 """
 
@@ -12,14 +13,14 @@ from faucet.fleet import Group
 
 
 class Service(NamedTuple):
-    """What is served, where, and its state."""
+    """The service: its title, address and state."""
 
     title: str
     """The directory that is served, or the URL of a service."""
     detail: str
     """How it is served: `entrypoint.R`, a command."""
     url: str
-    """The address, for people."""
+    """The address as shown to users."""
     port: int
     state: str
     """`starting`, `serving`, `failing` (no worker can be started) or `draining`."""
@@ -29,9 +30,9 @@ class Service(NamedTuple):
     mode: str
     """`local` or `k8s`."""
     owned: bool
-    """Whether it ends with the monitor that started it."""
+    """Whether the service stops when the monitor that started it ends."""
     notice: str
-    """A sentence about what is happening, e.g. a rolling restart, or else about what is wrong; may be empty."""
+    """A sentence about an operation in progress, e.g. a rolling restart, or else about a problem; may be empty."""
     resolved_by: str
     resolved: float
     trouble: str
@@ -41,38 +42,38 @@ class Service(NamedTuple):
     link_detail: str
     """These seven are as in `fleet.Origin`."""
     actions: tuple[str, ...]
-    """Commands that its workers can be given, as in `fleet.Fleet`."""
+    """Commands that the fleet offers for its workers, as in `fleet.Fleet`."""
     group: Group | None = None
     """The Faucets of the service; None: this is the only one."""
     black_box: str = ""
-    """Where the last hour is recorded: a path and its limit in bytes, as a text; empty if nowhere."""
+    """Where the last hour is recorded: a path and its limit in bytes, as text; empty without a black box."""
     template: int = -1
     """As in `fleet.Origin`."""
 
     @property
     def kind(self) -> str:
-        """Which table its workers have: as `mode`, or `preload` where they are forked."""
+        """The kind of worker table: `preload` if workers are forked from a template, otherwise `mode`."""
         return self.mode if self.template < 0 else "preload"
 
 
 class WorkerRow(NamedTuple):
-    """One worker, or one process of it while it is being replaced."""
+    """One worker, or one of its processes while the worker is being replaced."""
 
     key: str
     """Unique among the rows."""
     name: str
-    """Its name in commands."""
+    """The worker's name in commands."""
     state: str
     """`starting`, `ready`, `busy`, `held`, `draining`, `backoff` or `failed`."""
     reason: str
-    """Why it is not ready; empty if it is."""
+    """Why the worker is not ready; empty if it is."""
     pid: int
     """0: no process on this machine."""
     port: int
     since: float
-    """When it became ready or, before that, when it was started."""
+    """When the worker became ready or, before that, when it was started."""
     locked: float
-    """When its lock was taken; 0: it is free."""
+    """When the lock was acquired; 0: the lock is free."""
     request: str
     """The request that holds the lock: `POST /predict`."""
     client: str
@@ -87,15 +88,15 @@ class WorkerRow(NamedTuple):
     address: str
     """`10.244.1.11:8000`; empty for a worker on this machine."""
     left: float = 0.0
-    """When the client of the request that holds the lock left; 0: it has not."""
+    """When the client of the request that holds the lock disconnected; 0: it is still connected."""
     exited: float = 0.0
-    """When its process ended last though nobody had asked for that; 0: it never has."""
+    """When the worker's process last ended unexpectedly; 0: never."""
     exit: str = ""
-    """How: `crashed (SIGSEGV) while serving GET /segv from 10.0.0.7 after 1.4s, 124MiB`."""
+    """How it ended then: `crashed (SIGSEGV) while serving GET /segv from 10.0.0.7 after 1.4s, 124MiB`."""
 
 
 class Notice(NamedTuple):
-    """Something that is wrong until further notice."""
+    """An ongoing problem."""
 
     kind: str
     """`start`, `reload`, `pods`, `queue`, `crashes` or `log`."""
@@ -103,11 +104,11 @@ class Notice(NamedTuple):
     """`error` or `warning`."""
     since: float
     text: str
-    """What is wrong, in one line."""
+    """The problem, in one line."""
     detail: str = ""
-    """All that is known of it, in lines: what R has written."""
+    """Details, in lines, e.g. the output of R."""
     command: str = ""
-    """A command that repairs it; empty if none is known."""
+    """A command that repairs the problem; empty if none is known."""
 
 
 class WaitingRow(NamedTuple):
@@ -117,32 +118,32 @@ class WaitingRow(NamedTuple):
     client: str
     request: str
     number: int = 0
-    """Its name in the command `cancel`."""
+    """The number that identifies the request in the command `cancel`."""
     patience: float = 0.0
-    """Seconds for which it may be queued; 0: as long as it takes."""
+    """Seconds for which the request may be queued; 0: without limit."""
     limit: str = ""
-    """The limit whose requests hold as many locks as they may: it waits for them, even if a worker is free."""
+    """The limit that holds this request back, even if a worker is free; empty if none does."""
 
 
 class LimitRow(NamedTuple):
     """One limit for endpoints."""
 
     match: str
-    """The requests that it is for: `GET /report/*`."""
+    """The requests that the limit applies to: `GET /report/*`."""
     at_once: int
-    """Locks that they may hold at the same time; 0: any number."""
+    """Locks that these requests may hold at the same time; 0: any number."""
     locked: int
-    """Locks that they hold."""
+    """Locks that these requests hold now."""
     waiting: int
-    """Of them, how many are queued."""
+    """How many of these requests are queued."""
     queue_limit: int
-    """How many of them may be queued."""
+    """How many of these requests may be queued."""
     oldest: float
-    """When the first of them was queued; 0: none is."""
+    """When the first of these requests was queued; 0: none is queued."""
     held: float
-    """Moving mean of the times for which they held locks, in seconds."""
+    """Moving mean of the time for which these requests hold locks, in seconds."""
     refused: int
-    """Requests that got 503, since too many or for too long were queued; since the start."""
+    """Requests refused with 503 since the start, because too many were queued, or for too long."""
 
 
 class RequestRow(NamedTuple):
@@ -160,18 +161,18 @@ class RequestRow(NamedTuple):
     worker: str
     note: str
     left: float = 0.0
-    """Seconds of `service` for which the client was gone."""
+    """Seconds of `service` during which the client was disconnected."""
     request_id: str = ""
     """The id that Faucet gave it; empty without --request-id."""
     error: str = ""
-    """The last error that its worker wrote while it held the lock."""
+    """The last error that the worker wrote while the request held the lock."""
 
 
 class EndpointRow(NamedTuple):
     """One endpoint: a method and a path. Durations are in seconds."""
 
     endpoint: str
-    """`GET /sales/<n>`; `other` for all that are not told apart."""
+    """`GET /sales/<n>`; `other` for all endpoints without a name of their own."""
     requests: int
     rps: float
     """Requests per second."""
@@ -182,27 +183,27 @@ class EndpointRow(NamedTuple):
     waited: float
     """Mean time in the queue."""
     errors: int
-    """Answers of the class 5xx."""
+    """Responses with a status of 5xx."""
     held: float
-    """Time for which its requests held locks."""
+    """Total time for which requests of the endpoint held locks."""
     share: float
-    """The share of it in that of all endpoints, from 0 to 1."""
+    """`held` as a share of the lock time of all endpoints, from 0 to 1."""
 
 
 class HistoryRow(NamedTuple):
     """A few seconds, or a minute, of the past."""
 
     when: float
-    """When it begins."""
+    """When the period begins."""
     seconds: float
     requests: int
     errors: int
-    """Requests that a worker had and that were answered with 5xx."""
+    """Requests that were assigned to a worker and answered with 5xx."""
     refused: int
-    """Requests that no worker had and that were answered with 503."""
+    """Requests that were answered with 503 without a worker."""
     locked: int
     waiting: int
-    """Most locks that were held, and most requests that were queued, when it was looked once a second."""
+    """Most locks held, and most requests queued, sampled once a second."""
     p50: float
     p95: float
     slowest: float
@@ -237,29 +238,29 @@ class Totals(NamedTuple):
     locked: int
     """Workers whose lock is held."""
     workers: int
-    """Workers that the proxy knows, whatever their state."""
+    """Workers in the proxy's pool, in any state."""
     waiting: int
     """Queued requests."""
     queue_limit: int
     oldest: float
     """When the first queued request was queued; 0: the queue is empty."""
     errors: int
-    """Requests that a worker had and that were answered with 5xx, in the window."""
+    """Requests in the window that were assigned to a worker and answered with 5xx."""
     refused: int
-    """Requests that no worker had and that were answered with 503, in the window."""
+    """Requests in the window that were answered with 503 without a worker."""
     requests: int
-    """Since the start."""
+    """Requests since the start."""
     clients: int
     """Client connections."""
     max_clients: int
-    """Client connections that are allowed."""
+    """Limit on client connections."""
     buffered: int
-    """Used bytes of the buffer budget; what each client is granted in any case is not counted."""
+    """Used bytes of the buffer budget, without the part that each client may always use."""
     buffer_total: int
     """Bytes of the whole buffer budget."""
     seconds: float
-    """The window: how many of the last seconds the figures are of, also those of workers. As many as were asked for,
-    within a few; fewer if the service is younger, or had more requests than it keeps the times of."""
+    """The window: the seconds that the figures cover, here and in the rows of workers. Close to the window requested;
+    shorter if the service started later, or had more requests than the history keeps."""
 
 
 class SecondRow(NamedTuple):
@@ -270,4 +271,4 @@ class SecondRow(NamedTuple):
     locked: int
     waiting: int
     errors: int
-    """Responses with 5xx, and refused requests."""
+    """Responses with a status of 5xx, and refused requests."""

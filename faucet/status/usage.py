@@ -1,4 +1,4 @@
-"""CPU and memory of processes. Sampled by the monitor and `ctl`, never by the service: it costs 0.2 ms per process."""
+"""CPU and memory of processes. The monitor and `ctl` sample them, never the service: it takes 0.2 ms per process."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Usage(NamedTuple):
     rss: int
     """Resident memory in bytes."""
     pss: int = 0
-    """The same, with each page that it shares divided among those that share it; 0: not measured."""
+    """Proportional set size in bytes: each shared page is divided by the number of processes sharing it; 0: unknown."""
     uss: int = 0
-    """What is its own, and would be free without it; 0: not measured."""
+    """Unique set size in bytes: the memory that is freed when the process ends; 0: not measured."""
 
     @property
     def text(self) -> str:
-        """`CPU 3 %, memory 410MiB, 20MiB of it its own`."""
+        """The usage as text: `CPU 3 %, memory 410MiB, 20MiB of it its own`."""
         own = f", {format_size(self.uss)} of it its own" if self.uss else ""
         return f"CPU {self.cpu:.0f} %, memory {format_size(self.rss)}{own}"
 
@@ -33,8 +33,8 @@ class Usage(NamedTuple):
 def sample_usage(pids: Mapping[int, object], seen: dict[int, object], shared: bool = False) -> dict[int, Usage]:
     """Return usage by pid: CPU since the last call with the same `seen`, memory now. Unreadable pids are left out.
 
-    With `shared`, also what of the memory is shared: the kernel looks at each page for that, some milliseconds for each
-    100 MB.
+    With `shared`, PSS and USS are measured as well: the kernel visits each page for that, which takes some milliseconds
+    for each 100 MB.
     """
     import psutil
 

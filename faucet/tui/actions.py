@@ -23,18 +23,18 @@ COMMANDS = {
     "restart": "restart", "roll": "rolling-restart", "scale": "scale", "hold": "hold", "kill": "kill", "drop": "drop",
     "retry": "retry",
 }  # fmt: skip
-"""Actions that change something, and the commands that they send; disabled with --read-only."""
+"""Actions that change the service, and the commands that they send. Disabled with --read-only."""
 
 ON_A_WORKER = [("restart", "Restart"), ("hold", "Hold or resume"), ("kill", "Kill"), ("drop", "Drop connection")]
 """Actions that are offered beside the details of a worker, and their titles."""
 
 
 class Acting(App[str]):
-    """The half of the monitor that acts on workers."""
+    """The part of the monitor with the actions on workers."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        # These two first: a narrow footer cuts the end. `ctrl+q` is apart, since the footer shows a binding for as long
-        # as any of its keys works, and `q` does not while the filter is typed.
+        # These two come first, because a narrow footer cuts the end. `ctrl+q` is a separate binding: the footer shows a
+        # binding while any of its keys works, and `q` does not work while the user types a filter.
         Binding("question_mark,f1", "help", "Help", id="help", key_display="?"),
         Binding("q", "leave", "Quit", id="quit"),
         Binding("ctrl+q", "leave", "Quit", show=False),
@@ -55,7 +55,7 @@ class Acting(App[str]):
 
     @property
     def behind(self) -> Screen[Any]:
-        """The main screen, whatever is open in front of it."""
+        """The main screen, also while another screen is open in front of it."""
         return self.screen_stack[0]
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -151,7 +151,7 @@ class Acting(App[str]):
 
 
 def kill_question(row: WorkerRow, start_time: float, now: float) -> Question:
-    """Return the question whether to kill a worker, with what that costs."""
+    """Return the question whether to kill a worker, with the consequences."""
     replaced = f"Another takes its place in about {format_age(start_time)}." if start_time else ""
     if not row.locked:
         answers = [Answer("cancel", "n", "No"), Answer("kill", "y", "Kill it")]

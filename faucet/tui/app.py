@@ -1,4 +1,4 @@
-"""The monitor itself: redraws the screen a few times per second, and turns keys into commands to the runtime."""
+"""The monitor application: redraws the screen a few times per second, and turns keys into commands to the runtime."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ USAGE_SECONDS = 2.0
 """Seconds between two samples of CPU and memory, which cost 0.2 ms per worker."""
 
 BESIDE = 160
-"""Terminal width from which the lock lanes are also beside the table."""
+"""Terminal width from which the lock lanes are also shown beside the table."""
 
 LOW = 13
 """Terminal height from which there is room for views below the workers."""
 
 IDLE_SECONDS = 1.0
-"""Seconds after which the screen is redrawn even without an update: ages grow."""
+"""Seconds after which the screen is redrawn even without an update, because the ages on it change."""
 
 TABS = ("log", "requests", "queue", "events", "lanes", "endpoints", "heat")
 
@@ -67,14 +67,14 @@ WITHOUT_LINES = ("lanes", "heat")
 """Views that are not lists of lines."""
 
 COVERING = ("queue", "lanes", "endpoints", "heat")
-"""Views that have the keys at once, and no newest line to follow."""
+"""Views that get the focus when they are opened, and have no newest line to follow."""
 
 ON_LINES = ("filter", "follow", "wrap", "clear", "copy", "save")
-"""Actions on a list of lines."""
+"""Actions that need a list of lines."""
 
 
 ON_THIS_MACHINE = ("save", "screenshot", "suspend_process")
-"""Actions that would change the machine that serves the monitor to a browser, not that of who looks at it."""
+"""Actions that affect the machine the monitor runs on. Disabled in a browser, which runs on the user's machine."""
 
 
 class Monitor(Noticing):
@@ -121,7 +121,7 @@ class Monitor(Noticing):
         recording: Recording | None = None,
         start: float | None = None,
     ) -> None:
-        """Create the monitor. `owner`: the service ends with this monitor, unless it detaches.
+        """Create the monitor. `owner`: the service stops with this monitor, unless the monitor detaches.
 
         Without a connection it shows a `recording`, from `start` on.
         """
@@ -200,7 +200,7 @@ class Monitor(Noticing):
         self._feed()
 
     def terminal_is_gone(self) -> None:
-        """End the monitor, since its terminal is gone. Thread-safe."""
+        """End the monitor after a hang-up of its terminal. Thread-safe."""
         loop = self._loop
         if loop is not None:
             loop.call_soon_threadsafe(self.exit, GONE)
@@ -219,7 +219,7 @@ class Monitor(Noticing):
     def _refresh(self) -> None:
         self.play()
         if self.paused or self.replaying or not self.screen_stack or not self.behind.query(HeaderLine):
-            return  # without a screen the app is closing: its timers end after its screens
+            return  # the app is closing: its timers are stopped after its screens
         model = self.model
         clock_runs = bool(model.queue) or any(row.locked for row in model.workers.values())
         if model.version == self._drawn and not clock_runs and not model.link and monotonic() < self._draw_again:
@@ -229,7 +229,7 @@ class Monitor(Noticing):
             self.draw()
 
     def draw_now(self) -> None:
-        """Draw, whether or not something has changed. While paused at what was shown last, that stays."""
+        """Draw even if nothing has changed. If paused without going back in time, keep the frozen screen."""
         if self.paused and self.player is None:
             self.draw_hints()
         elif self.screen_stack and self.behind.query(HeaderLine):
@@ -256,7 +256,7 @@ class Monitor(Noticing):
         offered = model.service.actions if model.service is not None else ()
         if offered != self._offered:
             self._offered = offered
-            self.refresh_bindings()  # the footer was drawn before it was known what there is
+            self.refresh_bindings()  # the footer was drawn before the available actions were known
         self.behind.query_one(WorkerTable).show(cells)
         self.behind.query_one("#log", LineView).feed(model.log, model.counts["log"])
         self.behind.query_one("#requests", LineView).feed(model.requests, model.counts["requests"])
@@ -270,7 +270,7 @@ class Monitor(Noticing):
         self.draw_hints()
 
     def _draw_lanes(self) -> None:
-        """Draw the lock lanes that can be seen."""
+        """Draw the visible lock lanes."""
         table = self.behind.query_one(WorkerTable)
         names = [cell.row.name for cell in table.cells]
         beside = self.behind.query_one("#beside", LaneView)
@@ -283,7 +283,7 @@ class Monitor(Noticing):
             lanes.show([cell.row.name for cell in in_order], self.model.holds, self.model.now())
 
     def draw_hints(self) -> None:
-        """Draw the line of the views, with its hints."""
+        """Draw the line with the names of the views, and the hints."""
         waiting = self.model.totals.waiting if self.model.totals else 0
         log = "Log" if self.only is None else f"Log of worker {self.only}"
         labels = {"log": log, "requests": "Requests", "queue": f"Queue {waiting}",
@@ -307,7 +307,7 @@ class Monitor(Noticing):
 
     @property
     def view(self) -> LineView:
-        """The lines of the active tab; the log, if it has none."""
+        """The line view of the active tab; the log if the tab has none."""
         return self.behind.query_one("#log" if self.tab in WITHOUT_LINES else f"#{self.tab}", LineView)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -369,11 +369,11 @@ class Monitor(Noticing):
         field = self.query_one("#filter", Input)
         field.value = self.filters[self.tab]
         field.display = True
-        self.set_focus(field)  # at once: what is typed next belongs to it
+        self.set_focus(field)  # immediately, so that the next keys go to the field
 
     @on(Input.Changed, "#filter")
     def _filter_changed(self, event: Input.Changed) -> None:
-        """May come after the Enter that closes the filter, if the user types fast."""
+        """Apply a changed filter. If the user types fast, this event may follow the Enter that closes the filter."""
         if event.value != self.filters[self.tab]:
             self.filters[self.tab] = event.value
             self.view.filter(event.value)
@@ -400,7 +400,7 @@ class Monitor(Noticing):
             self.draw_now()
             event.stop()
         elif self.focused is field and event.is_printable and event.character:
-            # It was sent to the widget that had the focus before.
+            # The key was sent to the widget that had the focus before.
             field.insert_text_at_cursor(event.character)
 
     def action_only(self) -> None:
@@ -477,7 +477,7 @@ class Monitor(Noticing):
             self.notify(f"saved to {where}", markup=False)
 
     def get_system_commands(self, screen: Screen[Any]) -> Any:
-        """Called by Textual: the commands of the palette. Textual's own are left out: its `Quit` would not ask."""
+        """Called by Textual: the commands of the palette. Textual's own are left out: its `Quit` asks no question."""
         yield SystemCommand("Theme", "Change the colours", self.action_change_theme)
         if not self.in_browser:
             yield SystemCommand("Screenshot", "Save the screen as an SVG image", self.action_screenshot)
@@ -489,6 +489,6 @@ class Monitor(Noticing):
 
 
 def own_bindings() -> list[BindingType]:
-    """Return the keys of the monitor and of its halves, the most basic half first."""
+    """Return the bindings of the monitor and its base classes in this package, the most basic class first."""
     ours = [kind for kind in reversed(Monitor.__mro__) if kind.__module__.startswith("faucet.")]
     return [binding for kind in ours for binding in vars(kind).get("BINDINGS", ())]

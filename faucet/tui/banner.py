@@ -1,4 +1,4 @@
-"""The banner: what is wrong until further notice, in a line or two; and a screen with all that is known of it."""
+"""The banner: current problems (notices) in one or two lines, and a screen with all details."""
 
 from __future__ import annotations
 
@@ -24,30 +24,33 @@ TALL, LOWEST = 30, 8
 """Terminal heights from which two notices are shown, and from which one is."""
 
 WIDE = 100
-"""Terminal width from which there is room for how long something has been wrong."""
+"""Terminal width from which the age of a notice is shown."""
 
 SIGNS = {"error": "✖", "warning": "▲"}
 ASCII_SIGNS = {"error": "x", "warning": "!"}
 
 
 def sign_of(notice: Notice, plain: bool) -> str:
-    """Return the sign of its level."""
+    """Return the symbol for the level of a notice."""
     return (ASCII_SIGNS if plain else SIGNS)[notice.level]
 
 
 def repairing(notices: Sequence[Notice]) -> str:
-    """Return the first command that repairs something; empty if there is none."""
+    """Return the first command that repairs a problem; empty if there is none."""
     return next((notice.command for notice in notices if notice.command), "")
 
 
 class Banner(PaintedLines):
-    """The worst notices; a click shows all that is known of all of them."""
+    """The worst notices. A click shows all notices with their details."""
 
     class Chosen(Message):
-        """The user has clicked."""
+        """The user has clicked on the banner."""
 
     def show_notices(self, notices: Sequence[Notice], now: float, width: int, height: int, plain: bool) -> None:
-        """Show as many as there is room for, or hide it if nothing is wrong. Its own size is 0 until then."""
+        """Show as many notices as fit, or hide the banner if there are none.
+
+        `width` and `height` are those of the terminal, since the size of a hidden widget is 0.
+        """
         shown = notices[: 2 if height >= TALL else int(height >= LOWEST)]
         self.display = bool(shown)
         self.styles.height = max(len(shown), 1)
@@ -64,8 +67,8 @@ class Banner(PaintedLines):
 
 
 def _hint(notice: Notice, count: int, shown: int, now: float, width: int) -> str:
-    """Return what stands behind a notice: for how long it is known, and the keys. In a narrow terminal only how many
-    more there are. `count`: of all notices, behind the last of those that are `shown`; else 0."""
+    """Return the text after a notice: its age, and the keys; in a narrow terminal only the number of further notices.
+    `count` is the number of all notices for the last notice shown, and 0 for the others."""
     if width < ROOMY:
         return f"  +{count - shown}" if count > shown else ""
     age = [format_age(now - notice.since)] if width >= WIDE else []
@@ -75,7 +78,7 @@ def _hint(notice: Notice, count: int, shown: int, now: float, width: int) -> str
 
 
 def notices_text(notices: Sequence[Notice], now: float, plain: bool) -> str:
-    """Return all that is known of the notices, the worst first."""
+    """Return the notices with all their details, the worst first."""
     if not notices:
         return "Nothing is wrong."
     return "\n\n".join(_all_of(notice, now, plain) for notice in notices)

@@ -15,7 +15,7 @@ from faucet.status.history import WINDOW
 from faucet.tui.model import Model
 
 BACKOFF = Backoff(0.25, 5.0)
-"""Pauses before reconnecting, in seconds."""
+"""Back-off between attempts to reconnect, in seconds."""
 
 Connect = Callable[[], Awaitable[Client]]
 
@@ -27,17 +27,17 @@ class Feed:
         self.model = model
         self.client: Client | None = None
         self.recording = Recording()
-        """The last quarter of an hour."""
+        """The messages of the last 15 minutes."""
         self.on_message: Callable[[Message], None] = lambda message: None
-        """Called with each message, too: to record it to a file."""
+        """Also called with each message, e.g. to record it to a file."""
         self._writer = Writer()
         self._connect = connect
         self._hz = hz
         self.window = WINDOW
-        """Seconds that figures are of; `watch` tells the runtime."""
+        """The window of the figures, in seconds. Call `watch` after a change."""
         self.reconnect = reconnect
         self.heard = asyncio.Event()
-        """Set when the first snapshot has come."""
+        """Set when the first snapshot has been received."""
 
     async def run(self) -> None:
         """Run until the connection is lost for good. Raises NoRuntime if the first attempt to connect fails."""
@@ -77,7 +77,7 @@ class Feed:
             self.heard.set()
 
     async def watch(self) -> None:
-        """Ask for updates with figures of the window, if there is a connection."""
+        """Subscribe to updates with figures of the window, if there is a connection."""
         with contextlib.suppress(Refusal, NoRuntime):
             await self.ask("watch", hz=self._hz, window=self.window)
 

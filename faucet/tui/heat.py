@@ -1,6 +1,6 @@
-"""The layout of heat maps: how many requests took how long, and when. Pure: rows of the history in, levels out.
+"""The layout of heat maps: how many requests took how long, and when. Pure functions from history rows to levels.
 
-Columns begin at whole multiples of their duration, so that what is past does not change while time goes on.
+Columns begin at whole multiples of their duration, so that past columns do not change as time passes.
 """
 
 from __future__ import annotations
@@ -13,37 +13,37 @@ from faucet.status.history import HEAT_BOUNDS, STEP
 from faucet.status.snapshot import HistoryRow
 
 SPANS = (300.0, 900.0, 3600.0, 6 * 3600.0, 24 * 3600.0)
-"""Durations that are shown, in seconds: the first two by slices of STEP seconds, the others by the minute."""
+"""Durations of a heat map, in seconds. The first two are built from slices of STEP seconds, the others from minutes."""
 
 BY_THE_MINUTE = 60
 
 LEVELS = 4
-"""Levels of a cell; 0 is empty."""
+"""Highest level of a cell. Level 0 is an empty cell."""
 
 Heat = Callable[[HistoryRow], tuple[int, ...]]
-"""Which counts of a row are shown, as in `history.heat_of`."""
+"""Selects the counts of a row that are shown, in the form of `history.heat_of`."""
 
 
 def step_of(span: float) -> int:
-    """Return the seconds of the rows that a span is made of."""
+    """Return the duration of the history rows for a span, in seconds."""
     return STEP if span <= SPANS[1] else BY_THE_MINUTE
 
 
 class Columns(NamedTuple):
-    """The columns of a span: which rows of the history are in each."""
+    """The columns of a span, each with its rows of the history."""
 
     first: int
-    """The first begins at so many `seconds` since the epoch."""
+    """The number of the first column, which begins `first * seconds` after the epoch."""
     seconds: float
     rows: list[list[HistoryRow]]
 
     def start(self, index: int) -> float:
-        """Return when a column begins."""
+        """Return when a column begins, in seconds since the epoch."""
         return (self.first + index) * self.seconds
 
 
 def columns_of(rows: Iterable[HistoryRow], span: float, now: float, width: int) -> Columns:
-    """Lay out the rows of the last `span` seconds in at most `width` columns, each of so many whole rows."""
+    """Lay out the rows of the last `span` seconds in at most `width` columns, each with a whole number of rows."""
     step = step_of(span)
     seconds = step * max(ceil(span / step / max(width, 1)), 1)
     count = ceil(span / seconds)
@@ -57,15 +57,15 @@ def columns_of(rows: Iterable[HistoryRow], span: float, now: float, width: int) 
 
 
 class HeatMap(NamedTuple):
-    """Levels by line and column; the slowest requests are in the first line."""
+    """Levels by line and column. The first line has the slowest requests."""
 
     lines: list[list[int]]
     bounds: list[tuple[float, float]]
-    """The durations of each line: above the first number, up to the second."""
+    """The range of durations of each line: above the first number, up to and including the second."""
 
 
 def heat_map(columns: Sequence[Sequence[HistoryRow]], heat: Heat, height: int) -> HeatMap:
-    """Return a heat map of at most `height` lines, from the quickest to the slowest request that there was."""
+    """Return a heat map of at most `height` lines. Its range is from the quickest to the slowest request."""
     counts = [_counts(rows, heat) for rows in columns]
     seen = [bucket for column in counts for bucket in column]
     if not seen or height < 1:
@@ -85,7 +85,7 @@ def heat_map(columns: Sequence[Sequence[HistoryRow]], heat: Heat, height: int) -
 
 
 def _counts(rows: Sequence[HistoryRow], heat: Heat) -> dict[int, int]:
-    """Return the counts of rows together, by bucket."""
+    """Return the sum of the counts of all rows, by bucket."""
     counts: dict[int, int] = {}
     for row in rows:
         if values := heat(row):
@@ -100,7 +100,7 @@ def _bound(bucket: int) -> float:
 
 
 def level(count: int, most: int) -> int:
-    """Return the level of a count: logarithmic, so that a few slow requests show beside many quick ones."""
+    """Return the level of a count. The scale is logarithmic, so that few slow requests show beside many quick ones."""
     return 0 if count < 1 else min(1 + int((LEVELS - 1) * log(count) / log(most) + 0.5) if most > 1 else LEVELS, LEVELS)
 
 
@@ -109,7 +109,7 @@ NAMES = ("1ms", "10ms", "100ms", "1s", "10s", "100s")
 
 
 def labels(bounds: Sequence[tuple[float, float]], per_row: int) -> list[str]:
-    """Return the label of each row of `per_row` lines: a power of ten where it lies, and 0 for what did not wait."""
+    """Return the label of each row of `per_row` lines: a power of ten in its range, 0 for no wait, or an empty text."""
     texts = []
     for index in range(0, len(bounds), per_row):
         lines = bounds[index : index + per_row]
@@ -120,7 +120,7 @@ def labels(bounds: Sequence[tuple[float, float]], per_row: int) -> list[str]:
 
 
 class Summary(NamedTuple):
-    """What was in a column, or in all of them."""
+    """The figures of one column, or of all columns."""
 
     requests: int
     errors: int
@@ -132,11 +132,11 @@ class Summary(NamedTuple):
     longest: float
     waited95: tuple[float, float]
     longest_wait: float
-    """Durations in seconds. Quantiles of one row are exact; of several, they lie between the two numbers."""
+    """All durations are in seconds. Quantiles of one row are exact; those of several lie between the two numbers."""
 
 
 def summary(rows: Sequence[HistoryRow]) -> Summary:
-    """Return rows, at least one, as one."""
+    """Return the summary of rows, at least one."""
     served = [row for row in rows if row.slowest] or list(rows)
     return Summary(
         requests=sum(row.requests for row in rows),

@@ -1,4 +1,4 @@
-"""The part of the monitor about the past as a whole: heat maps. The history is asked for only while they are shown."""
+"""The part of the monitor with the heat maps of the history. The history is requested only while they are shown."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ HISTORY_SECONDS = 2.0
 
 
 class HistoryRows:
-    """The rows of the history that have come, by the step that they are of and by their beginning."""
+    """The received rows of the history, by their step and by their start."""
 
     def __init__(self) -> None:
         self._rows: dict[int, dict[float, HistoryRow]] = {}
 
     def add(self, step: int, rows: list[list[Any]]) -> None:
-        """Add rows; those that were not over are replaced."""
+        """Add rows. A new row replaces the row with the same start, which was not complete."""
         known = self._rows.setdefault(step, {})
         for values in rows:
             row = HistoryRow(*values)
@@ -40,7 +40,7 @@ class HistoryRows:
         return [row for _, row in sorted(self._rows.get(step, {}).items())]
 
     def newest(self, step: int) -> float:
-        """Return when the newest row begins; 0 without any. It may not be over."""
+        """Return when the newest row begins; 0 without rows. That row may not be complete yet."""
         return max(self._rows.get(step, ()), default=0.0)
 
 
@@ -50,20 +50,20 @@ class Heating(Ranking):
     player: Player | None
     history: HistoryRows
     forecast = ""
-    """What other numbers of workers would change, as a sentence."""
+    """The effect of other numbers of workers, as a sentence."""
 
     def fetch_history(self) -> None:
-        """Ask for what is new in the history, if it is shown: also of the time before the moment that is shown."""
+        """Request new rows of the history if the heat maps are shown, also while an earlier moment is shown."""
         if self.tab == "heat" and not (self.paused and self.player is None):
             self.renew_heat(self._fetch_history)
 
     def renew_heat(self, renew: Callable[[], Awaitable[None]]) -> None:
-        """Do that, unless the last time is not over."""
+        """Run `renew` in the background, unless an earlier run is still in progress."""
         if not any(worker.group == "history" and not worker.is_finished for worker in self.workers):
             self.run_worker(renew, group="history", exit_on_error=False)
 
     async def _fetch_history(self) -> None:
-        """Ask until nothing is left: an answer has only so many rows."""
+        """Request the history until there are no more new rows. The number of rows in one answer is limited."""
         step = step_of(self.behind.query_one(HeatView).span)
         since = -1.0
         while since < (newest := self.history.newest(step)):
@@ -71,13 +71,13 @@ class Heating(Ranking):
             try:
                 data = await self.feed.ask("history", by=step, since=since)
             except (Refusal, NoRuntime):
-                return  # the header says so; what was there before stays
+                return  # the header shows the problem, and the earlier rows stay
             self.history.add(step, data["rows"])
         await self.foretell()
         self.draw_heat()
 
     async def foretell(self) -> None:
-        """Renew the sentence below the heat maps."""
+        """Update the sentence below the heat maps."""
         raise NotImplementedError
 
     def draw_heat(self) -> None:

@@ -1,4 +1,4 @@
-"""The words around heat maps: titles, times, and what was in a column."""
+"""The texts of heat maps: titles, times, and the figures of a column."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COLUMNS_PER_TICK = 10
 
 
 def times_text(first: int, count: int, seconds: float) -> str:
-    """Return the times of `count` columns of `seconds`, from number `first` on, as one character for each."""
+    """Return the time axis of `count` columns of `seconds`, from number `first` on: one character per column."""
     every = next((tick for tick in TICKS if tick >= seconds * COLUMNS_PER_TICK), TICKS[-1])
     cells = [" "] * count
     offset = int(datetime.fromtimestamp(first * seconds).astimezone().utcoffset().total_seconds())  # type: ignore[union-attr]
@@ -32,7 +32,7 @@ def times_text(first: int, count: int, seconds: float) -> str:
 
 
 def title_of(title: str, rows: Sequence[HistoryRow], waiting: bool) -> str:
-    """Return the title of a map: what it shows, and the highest figures in it."""
+    """Return the title of a map, with its p95 and its longest duration."""
     if not rows:
         return title
     found = summary(rows)
@@ -50,7 +50,7 @@ def _between(pair: tuple[float, float]) -> str:
 
 
 def describe(start: float, seconds: float, rows: Sequence[HistoryRow]) -> str:
-    """Return what was in a column as one line."""
+    """Return the figures of a column as one line."""
     form = "%H:%M:%S" if seconds % 60 else "%H:%M"
     times = f"{datetime.fromtimestamp(start):{form}} to {datetime.fromtimestamp(start + seconds):{form}}"
     if not rows:

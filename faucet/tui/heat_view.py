@@ -1,4 +1,4 @@
-"""Heat maps of service time and of waiting, side by side or one above the other, and what was at the chosen time."""
+"""Heat maps of service time and queue time, side by side or stacked, and the figures at the selected time."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SIDE_BY_SIDE = 70
 """Terminal width from which the maps are side by side."""
 
 LABEL = 6
-"""Characters of a label at the left of a map, with the blank behind it."""
+"""Width of a label at the left of a map, including the blank after it, in characters."""
 
 ASCII_LEVELS, SHADES = " .:+#", " ░▒▓█"
 
@@ -50,14 +50,14 @@ class HeatView(Widget, can_focus=True):
     ]
 
     class Picked(Message):
-        """The user asks for what was at a time; in seconds since the epoch."""
+        """The user wants to go to a time, in seconds since the epoch."""
 
         def __init__(self, when: float) -> None:
             super().__init__()
             self.when = when
 
     class Spanned(Message):
-        """The user has selected a span of time; in seconds since the epoch."""
+        """The user has selected a span of time, in seconds since the epoch."""
 
         def __init__(self, start: float, end: float) -> None:
             super().__init__()
@@ -65,7 +65,7 @@ class HeatView(Widget, can_focus=True):
             self.end = end
 
     class AskedWhatIf(Message):
-        """The user asks for other numbers of workers."""
+        """The user asks for the effect of other numbers of workers."""
 
     def __init__(self, id: str, plain: bool) -> None:
         super().__init__(id=id)
@@ -81,16 +81,16 @@ class HeatView(Widget, can_focus=True):
         self._drag: tuple[int, int] | None = None
         self._lines: list[list[Part]] = []
 
-    # -- what is shown -----------------------------------------------------------------------------------------
+    # -- content -----------------------------------------------------------------------------------------------
 
     def show(self, rows: Sequence[HistoryRow], now: float, forecast: str) -> None:
-        """Show the history until `now`, and below it a sentence about other numbers of workers."""
+        """Show the history until `now`, and below it the sentence about other numbers of workers."""
         self._rows, self._now, self._forecast = rows, now, forecast
         if self.size.width:
             self.draw()
 
     def zoom(self, by: int) -> float:
-        """Show a longer span (`by` > 0) or a shorter one; return it."""
+        """Show a longer span (`by` > 0) or a shorter one. Return the new span in seconds."""
         self.span = SPANS[min(max(SPANS.index(self.span) + by, 0), len(SPANS) - 1)]
         return self.span
 
@@ -102,7 +102,7 @@ class HeatView(Widget, can_focus=True):
         share = self.size.width // 2 if beside else self.size.width
         self._width = max(share - LABEL - 1, 1)
         self._columns = columns_of(self._rows, self.span, self._now, self._width)
-        room = self.size.height - 3  # axis, the chosen column, other numbers of workers
+        room = self.size.height - 3  # the axis, the selected column, the sentence about numbers of workers
         height = max((room if beside else room // 2) - 1, 1)
         maps = [self._map(title, heat, height) for title, heat in MAPS]
         axis = self._axis()
@@ -163,7 +163,7 @@ class HeatView(Widget, can_focus=True):
         return self.get_component_rich_style(HEATS[level - 1])
 
     def _axis(self) -> list[Part]:
-        """Return the times below a map, with the chosen column or span."""
+        """Return the time axis below a map, with the selected column or span."""
         columns = self._columns
         count = len(columns.rows)
         text = times_text(columns.first, count, columns.seconds)
@@ -185,7 +185,7 @@ class HeatView(Widget, can_focus=True):
         return (min(ends), max(ends) + 1) if ends else None
 
     def _info(self) -> Part:
-        """Return what was in the chosen column, or how to choose one."""
+        """Return the figures of the selected column, or a hint how to select one."""
         if self._cursor is None:
             arrows = "left, right" if self._plain else "← →"
             text = f"{format_span(self.span)}; [ and ] change it; {arrows} or a click: what was then; enter goes there"
@@ -194,7 +194,7 @@ class HeatView(Widget, can_focus=True):
         text = describe(self._columns.start(index), self._columns.seconds, self._columns.rows[index])
         return fit(f" {text}", self.size.width, plain=self._plain), self._paint("strong")
 
-    # -- choosing ----------------------------------------------------------------------------------------------
+    # -- selection ---------------------------------------------------------------------------------------------
 
     def _index(self, when: float) -> int:
         index = int(when // self._columns.seconds) - self._columns.first
@@ -220,7 +220,7 @@ class HeatView(Widget, can_focus=True):
             self.post_message(self.Picked(self._cursor + self._columns.seconds))
 
     def mark(self) -> bool:
-        """Begin a span at the chosen column; the second time, select from there to here. False: nothing is chosen."""
+        """Begin a span at the selected column, or end it there. Return False if no column is selected."""
         if self._cursor is None:
             return False
         if self._mark is None:
@@ -253,7 +253,7 @@ class HeatView(Widget, can_focus=True):
             self.draw()
 
     def on_mouse_up(self, event: events.MouseUp) -> None:
-        """Called by Textual: a click chooses a column, the end of a drag selects a span."""
+        """Called by Textual: a click selects a column, the end of a drag selects a span."""
         self.release_mouse()
         drag, self._drag = self._drag, None
         if drag is None:
@@ -266,7 +266,7 @@ class HeatView(Widget, can_focus=True):
             self.draw()
 
     def on_click(self, event: events.Click) -> None:
-        """Called by Textual: a double click goes to that time."""
+        """Called by Textual: a double click goes to the time of the column."""
         if event.chain == 2:
             self.action_pick()
 

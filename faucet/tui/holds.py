@@ -1,7 +1,7 @@
-"""Who held which lock, and when: made of finished requests, and of the locks that are held now.
+"""Which request held which lock, and when: from finished requests and from the locks that are held now.
 
-Some locks are held on when their request has ended, as after a timeout, which no record tells. It is taken from the
-updates: such a lock was held for as long as it was seen with the same start.
+Some locks are still held when their request has ended, e.g. after a timeout. The records of requests do not contain
+that time. It is taken from the updates: such a lock was held for as long as it was seen with the same start.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from faucet.status.endpoint import endpoint_of
 from faucet.status.snapshot import LogRow, RequestRow, WorkerRow
 
 SAME_START = 0.03
-"""Seconds by which the start of one lock may differ in two sources: snapshots have hundredths."""
+"""Seconds by which the start of the same lock may differ between two sources. Snapshots round to hundredths."""
 
 DISORDER = 5.0
-"""Seconds by which a hold may be known later than one that ended after it: updates come a few times a second."""
+"""Seconds by which holds may arrive out of order. Updates arrive only a few times a second."""
 
 HOLDS = 20_000
-"""Holds that are kept: fifteen minutes at 22 requests a second."""
+"""Holds that are kept: 15 minutes at 22 requests per second."""
 
 MARKS = 200
 """Marks that are kept."""
@@ -31,20 +31,20 @@ IN_SERVICE = ("ready", "busy", "held")
 
 
 class Hold(NamedTuple):
-    """One lock, from when it was taken until it was free; times are in seconds since the epoch."""
+    """One lock, from when it was acquired until it was released. Times are in seconds since the epoch."""
 
     worker: str
     start: float
     end: float
     left: float
-    """From when on nobody waited for the answer, the client being gone, or told something else; infinite: never."""
+    """When the client disconnected or got another response, e.g. after a timeout; infinite: never."""
     endpoint: str
     item: RequestRow | WorkerRow
-    """The finished request; or the worker that is locked now."""
+    """The finished request, or the worker that is locked now."""
 
 
 class Mark(NamedTuple):
-    """Something that happened to a worker: it came into service, or there was trouble."""
+    """An event of a worker: it came into service, or there was a problem."""
 
     worker: str
     when: float
@@ -53,7 +53,7 @@ class Mark(NamedTuple):
 
 
 def lane_of(name: str) -> str:
-    """Return the lane that a worker belongs to: those that replace it or drain (`2+`, `2-`) share that of `2`."""
+    """Return the lane of a worker. Starting and draining processes (`2+`, `2-`) share the lane of worker `2`."""
     number = name.rstrip("+-")
     return number if number.isdecimal() else name
 
@@ -68,17 +68,17 @@ def hold_of(row: RequestRow) -> Hold | None:
 
 
 class Holds:
-    """All holds and marks that are known, the newest last."""
+    """All known holds and marks, the newest last."""
 
     def __init__(self) -> None:
         self.finished: deque[Hold] = deque(maxlen=HOLDS)
         self.total = 0
-        """Holds ever added to `finished`."""
+        """Number of holds added to `finished` since the start."""
         self.marks: deque[Mark] = deque(maxlen=MARKS)
         self.unknown: deque[tuple[float, float]] = deque(maxlen=MARKS)
-        """Spans in which requests ended that were not sent to this monitor, since there were too many."""
-        self._locked: dict[str, tuple[Hold, float]] = {}  # by row key: the lock held now, and when it was seen last
-        self._over: dict[str, Hold] = {}  # by row key: requests that have ended, while their locks are held
+        """Spans in which some requests were not sent to this monitor, because there were too many."""
+        self._locked: dict[str, tuple[Hold, float]] = {}  # by row key: the lock held now, and when it was last seen
+        self._over: dict[str, Hold] = {}  # by row key: requests that have ended while their locks are still held
         self._since: dict[str, float] = {}
 
     def add_requests(self, rows: Iterable[RequestRow]) -> None:
@@ -89,9 +89,9 @@ class Holds:
                 self._add(hold)
 
     def _goes_on(self, hold: Hold) -> bool:
-        """Whether the worker is still locked."""
+        """Return whether the worker is still locked by this request. If so, remember the hold until its release."""
         if hold.end - hold.start < SAME_START:
-            return False  # it could be taken for the next one
+            return False  # too short: it could be confused with the next hold
         for key, (locked, _) in self._locked.items():
             if locked.worker == hold.worker and abs(locked.start - hold.start) < SAME_START:
                 self._over[key] = hold._replace(left=min(hold.left, hold.end))
@@ -103,7 +103,7 @@ class Holds:
         self.total += 1
 
     def see(self, rows: Iterable[WorkerRow], now: float) -> None:
-        """Take in the workers as they are at `now`."""
+        """Update from the rows of the workers at `now`."""
         locked = {}
         before, self._since = self._since, {}
         for row in rows:
@@ -126,12 +126,12 @@ class Holds:
             self.marks.append(Mark(lane_of(row.name), row.since, False, LogRow(row.since, "info", row.name, text)))
 
     def see_event(self, row: LogRow) -> None:
-        """Take in a message of Faucet: a warning or an error about a worker is trouble."""
+        """Update from a message of Faucet: a warning or an error about a worker becomes a mark."""
         if row.worker and row.source in ("warning", "error"):
             self.marks.append(Mark(lane_of(row.worker), row.when, True, row))
 
     def see_skipped(self, first: RequestRow) -> None:
-        """Requests were left out before `first`: what was between the last one known and it is not known."""
+        """Record that requests before `first` were skipped: the time since the last known hold is unknown."""
         before = self.finished[-1].end if self.finished else 0.0
         self.unknown.append((before, max(first.ended - first.service, before)))
 
@@ -141,15 +141,15 @@ class Holds:
         return (hold for hold in newest if hold.end >= when)
 
     def following(self, request: RequestRow) -> float:
-        """Return when the worker of a request was locked the next time; infinite, if it has not been."""
-        lane, ended = lane_of(request.worker), request.ended - SAME_START / 3  # a snapshot has hundredths
+        """Return when the worker of a request was next locked; infinite if it has not been locked again."""
+        lane, ended = lane_of(request.worker), request.ended - SAME_START / 3  # snapshots round to hundredths
         after = [hold.start for hold, _ in self._locked.values() if hold.worker == lane and hold.start > ended]
         finished = (hold.start for hold in self.since(ended) if hold.worker == lane)
         after += [start for start in finished if start >= request.ended - 0.001]
         return min(after, default=inf)
 
     def held(self, now: float) -> list[Hold]:
-        """Return the locks that are held now, as if they ended at `now`."""
+        """Return the locks that are held now, as holds that end at `now`."""
         holds = []
         for key, (hold, _) in self._locked.items():
             left = self._over[key].left if key in self._over else hold.left

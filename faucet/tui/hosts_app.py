@@ -1,4 +1,4 @@
-"""`faucet top`: all running services of some machines in one list, live. Enter opens the monitor of one."""
+"""`faucet top`: a live list of all running services of several machines. Enter opens the monitor of a service."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from faucet.tui.top import PaintedLines
 from faucet.units import counted
 
 LOOK_SECONDS = 2.0
-"""Seconds between two looks at all services."""
+"""Seconds between two updates of a machine."""
 
 
 class Remark(NamedTuple):
-    """The line below a service: what is wrong with it, or happens to it."""
+    """The line below a service: a problem, or an operation in progress."""
 
     found: Found
 
@@ -37,14 +37,14 @@ PAINT_OF_STATE = {"serving": "ok", "failing": "error"}
 
 
 def key_of(item: Item) -> object:
-    """Return what stays the same of a service while its figures change."""
+    """Return the key that identifies a service while its figures change."""
     if isinstance(item, Remark):
         return item.found.host, item.found.path, "remark"
     return (item.host, item.path) if isinstance(item, Found) else item
 
 
 class HostsApp(App[Found]):
-    """The list. Its `run` returns the service that was chosen; None: the user has left."""
+    """The list. Its `run` returns the selected service, or None if the user has left."""
 
     CSS_PATH = "monitor.tcss"
     TITLE = "faucet top"
@@ -81,7 +81,7 @@ class HostsApp(App[Found]):
             self.run_worker(self._watch(host), group="hosts")
 
     async def _watch(self, host: Host) -> None:
-        """Look at one machine again and again: one that is slow to answer delays no other."""
+        """Update one machine periodically. Each machine has its own task, so a slow one delays no other."""
         try:
             while True:
                 self._found[host] = await host.look()
@@ -96,7 +96,7 @@ class HostsApp(App[Found]):
         self._draw()
 
     def _draw(self) -> None:
-        """Lay the columns out for what is there, and draw it."""
+        """Lay out the columns for the current services, and draw them."""
         everything = self.found
         self._columns = columns_in(self.size.width - 2, lambda columns: sum(self._fitted(columns)) + len(columns))
         self._widths = self._fitted(self._columns)
@@ -120,13 +120,13 @@ class HostsApp(App[Found]):
 
     @property
     def found(self) -> list[Found]:
-        """The services that are known, of all machines."""
+        """The known services of all machines."""
         return [found for host in self._hosts for found in self._found.get(host, ())]
 
     def _fitted(self, columns: Sequence[HostColumn]) -> list[int]:
         """Return the widths that these columns need."""
         texts = [[title for title, _ in titles_of(columns)], *(cells_of(found, columns) for found in self.found)]
-        return [max(map(cell_len, column)) + 1 for column in zip(*texts, strict=True)]  # 1: the arrow of the order
+        return [max(map(cell_len, column)) + 1 for column in zip(*texts, strict=True)]  # + 1 for the sort arrow
 
     def _line(self, item: Item) -> Line:
         if isinstance(item, Remark):
@@ -156,7 +156,7 @@ class HostsApp(App[Found]):
             self.action_sort()
 
     def terminal_is_gone(self) -> None:
-        """End the list, since its terminal is gone. Thread-safe."""
+        """End the app after a hang-up of its terminal. Thread-safe."""
         loop = self._loop
         if loop is not None:
             loop.call_soon_threadsafe(self.exit)

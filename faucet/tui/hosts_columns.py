@@ -12,7 +12,7 @@ from faucet.tui.table_columns import Order
 
 
 class HostColumn(NamedTuple):
-    """One column: its title, and how its cells are formatted and sorted."""
+    """One column: its title, and how to format and sort its cells."""
 
     id: str
     title: str
@@ -37,7 +37,7 @@ SUMMARIES = (
     HostColumn("up", "UP", lambda s: format_age(s.now - s.service.started), lambda s: s.service.started),
     HostColumn("pid", "PID", lambda s: str(s.service.pid), lambda s: s.service.pid),
 )  # fmt: skip
-"""Of a service that has answered; before them all comes the name of the machine."""
+"""Columns for a service that has answered. The name of the machine comes before them."""
 
 DROPPED_FIRST = ("pid", "up", "refused", "oldest", "p95", "rps", "busy", "errors")
 """Columns that a narrow terminal hides, in this order."""
@@ -46,7 +46,7 @@ WIDEST_TITLE = 40
 
 
 def arranged(found: Sequence[Found], order: Order) -> list[Found]:
-    """Return the services in this order; those that do not answer last, then by machine and port."""
+    """Return the services in this order. Services without an answer come last, sorted by machine and socket."""
     plain = sorted(found, key=lambda each: (each.host != "here", each.host, str(each.path)))
     if order.column == "host":
         return sorted(plain, key=lambda each: (each.host != "here", each.host), reverse=order.inverted)
@@ -57,12 +57,12 @@ def arranged(found: Sequence[Found], order: Order) -> list[Found]:
 
 
 def titles_of(columns: Sequence[HostColumn]) -> list[tuple[str, bool]]:
-    """Return the titles of all columns, and whether each is aligned right."""
+    """Return the titles of all columns, and whether each is right-aligned."""
     return [("HOST", False), *((column.title, column.right) for column in columns)]
 
 
 def cells_of(found: Found, columns: Sequence[HostColumn]) -> list[str]:
-    """Return the cells of one service; without an answer, its machine only. A long title keeps its end."""
+    """Return the cells of one service; without an answer, only its machine. A long title is cut at its start."""
     host = visible(found.host)
     if found.summary is None:
         return [host, *("" for _ in columns)]
@@ -71,7 +71,7 @@ def cells_of(found: Found, columns: Sequence[HostColumn]) -> list[str]:
 
 
 def remark_of(found: Found) -> str:
-    """Return what is wrong with a service, or happens to it; empty if all is well."""
+    """Return the problem of a service, or its operation in progress; empty if there is neither."""
     if found.summary is None:
         where = found.path.name if found.path is not None else ""
         return visible(": ".join(filter(None, (where, found.problem))))
@@ -80,7 +80,7 @@ def remark_of(found: Found) -> str:
 
 
 def columns_in(width: int, widths: Callable[[Sequence[HostColumn]], int]) -> tuple[HostColumn, ...]:
-    """Return the columns that fit into `width` characters. `widths`: how many all of them need."""
+    """Return the columns that fit into `width` characters. `widths` returns the total width of columns."""
     shown: tuple[HostColumn, ...] = SUMMARIES
     for name in DROPPED_FIRST:
         if widths(shown) <= width:

@@ -34,12 +34,12 @@ def log_line(item: LogItem, worker: str | None, source: str) -> Line | None:
 
 
 def worker_tag(name: str) -> str:
-    """Return the short name of a worker in log lines: `w3`, or the end of a pod's name, which is unique."""
+    """Return the short name of a worker in log lines: `w3`, or the end of a pod's name, since the end is unique."""
     return f"w{name}" if name.isdecimal() else name[-TAG_LIMIT:] or "-"
 
 
 TAG_LIMIT = 15
-"""Characters of a pod's name in log lines."""
+"""Most characters of a pod's name in log lines."""
 
 
 def _request_in_log(item: RequestRow) -> Line:
@@ -52,7 +52,7 @@ def _request_in_log(item: RequestRow) -> Line:
 
 
 def _error(item: RequestRow) -> str:
-    """Return what R wrote of its failure."""
+    """Return the main line of the error that R wrote; empty if there is none."""
     return f"  {visible(gist(item.error))}" if item.error else ""
 
 

@@ -1,4 +1,4 @@
-"""The words around lock lanes: labels, times, and what is chosen."""
+"""The texts of lock lanes: labels, times, and the selected item."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TICKS = (1, 2, 5, 10, 30, 60, 120, 300)
 CELLS_PER_TICK = 14
 
 LABEL = 10
-"""Characters of a worker's name: of a pod's, the end, which is unique."""
+"""Most characters of a worker's name. Of a pod's name the end is kept, since it is unique."""
 
 
 def label_of(name: str) -> str:
@@ -27,7 +27,7 @@ def label_of(name: str) -> str:
 
 
 def axis_text(first: int, width: int, step: float) -> str:
-    """Return the times of `width` cells from number `first` on, as one character per cell."""
+    """Return the time axis of `width` cells from number `first` on: one character per cell."""
     every = next((tick for tick in TICKS if tick >= step * CELLS_PER_TICK), TICKS[-1])
     cells = [" "] * width
     moment = int(first * step // every + 1) * every
@@ -42,14 +42,14 @@ def axis_text(first: int, width: int, step: float) -> str:
 
 
 def now_text(hold: Hold) -> str:
-    """Return what holds a lock now, its age first: that is not to be cut where there is little room."""
+    """Return the request that holds a lock now, after its age, which must stay visible when the text is cut."""
     request = hold.item.request if isinstance(hold.item, WorkerRow) else ""
     gone = ", for nobody" if hold.left < hold.end else ""
     return f"{format_age(hold.end - hold.start):>6} {visible(request)}{gone}"
 
 
 def describe_item(item: Hold | Mark, now: float) -> str:
-    """Return what is chosen as one line."""
+    """Return the selected item as one line."""
     if isinstance(item, Mark):
         return f"{clock(item.when)} {visible(item.item.text)}"
     row = item.item

@@ -1,4 +1,4 @@
-"""Lock lanes: a line per worker, each hold of its lock a bar. Drawn as lines, from cells laid out by `lanes`."""
+"""Lock lanes: a line per worker, in which each hold of its lock is a bar. The module `lanes` lays out the cells."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ Part = tuple[str, str]
 Item = Hold | Mark
 
 ROOM_FOR_NOW = 110
-"""Terminal width from which what each worker does now is written behind its lane."""
+"""Terminal width from which the current request of each worker is shown after its lane."""
 
 NOW_WIDTH = 28
 
 COLOURS_REMEMBERED = 500
-"""Endpoints whose colour is remembered; with more, colours are given anew."""
+"""Endpoints whose colour is remembered. When there are more, all colours are assigned again."""
 
 
 class LaneView(Widget, can_focus=True):
-    """The lanes. With `beside` it stands next to the worker table, its lines in line with those of the table."""
+    """The lanes. With `beside`, the view is next to the worker table, and each lane is on the line of its worker."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = set(PAINTS)
 
@@ -55,7 +55,7 @@ class LaneView(Widget, can_focus=True):
             self.item = item
 
     class Spanned(Message):
-        """The user has selected a span of time; in seconds since the epoch."""
+        """The user has selected a span of time, in seconds since the epoch."""
 
         def __init__(self, start: float, end: float) -> None:
             super().__init__()
@@ -83,10 +83,10 @@ class LaneView(Widget, can_focus=True):
         self._lines: list[list[Part]] = []
         self._measure()
 
-    # -- what is shown -----------------------------------------------------------------------------------------
+    # -- content -----------------------------------------------------------------------------------------------
 
     def show(self, names: Sequence[str], holds: Holds, now: float, top: int = 0) -> None:
-        """Show the lanes of these workers at `now`; `top` is the first of them that the table beside it shows."""
+        """Show the lanes of these workers at `now`. `top` is the first worker visible in the table beside the view."""
         if holds is not self._holds:
             self._holds, self._seen, self._lanes = holds, 0, Lanes(1.0)
         self._names = list(names) if self._beside else list(dict.fromkeys(map(lane_of, names)))
@@ -97,18 +97,18 @@ class LaneView(Widget, can_focus=True):
             self._draw()
 
     def zoom(self, span: float) -> None:
-        """Show so many seconds."""
+        """Show the last `span` seconds."""
         self.span = span
         if self.size.width:
             self._draw()
 
     def select(self, span: tuple[float, float] | None) -> None:
-        """Show the selected span, or that there is none."""
+        """Show the selected span; None: no span is selected."""
         self._selected, self._mark = span, None
         self._draw()
 
     def _measure(self) -> None:
-        """Find out how many cells a lane has, how long each is, and which is the first; once for each drawing."""
+        """Compute the number of cells in a lane, their duration, and the number of the first; once for each drawing."""
         self._label_width = max((len(label_of(name)) for name in self._names), default=1) + 6
         room = 0 if self._beside or self.size.width < ROOM_FOR_NOW else NOW_WIDTH
         self._width = max(self.size.width - self._label_width - room, 1)
@@ -121,7 +121,7 @@ class LaneView(Widget, can_focus=True):
                 self._unknown[index] = True
 
     def _feed(self) -> None:
-        """Lay out holds that are new; all of them, if the duration of a cell has changed."""
+        """Lay out new holds, or all holds if the duration of a cell has changed."""
         step, total = self._step, self._holds.total
         if step != self._lanes.step:
             self._lanes, self._seen = Lanes(step), 0
@@ -143,7 +143,7 @@ class LaneView(Widget, can_focus=True):
         lines = [self._axis()]
         room = max(self.size.height - 1, 0)
         below = [] if self._beside else self._below(rows)[: max(room - 1, 0)]
-        # Bars that touch those above and below look like one; beside the table, each is in line with its worker.
+        # Bars that touch vertically look like one bar. Beside the table, each lane must be on the line of its worker.
         self._apart = 1 if self._beside or 2 * len(self._names) + len(below) > room else 2
         fits = max((room - len(below)) // self._apart, 1)
         self._keep_in_sight(fits)
@@ -171,7 +171,7 @@ class LaneView(Widget, can_focus=True):
         return strip_of(styled, self.size.width, self.get_component_rich_style("paint--text"))
 
     def _axis(self) -> list[Part]:
-        """Return the first line: times; where the view has no room for another line, what is under the cursor."""
+        """Return the first line: the time axis, or beside the table, the selected item while the view has the focus."""
         item = self._item() if self._beside and self.has_focus else None
         if item is not None:
             return [(fit(describe_item(item, self._now), self.size.width, plain=self._plain), "strong")]
@@ -208,7 +208,7 @@ class LaneView(Widget, can_focus=True):
         return glyph(cell, index, self._step, kind, self._plain), paint
 
     def _overlay(self, cells: list[Part], lane: str, chosen: Item | None) -> None:
-        """Put the marks of a lane over its cells, and show what is chosen."""
+        """Draw the marks of a lane over its cells, and highlight the selected item."""
         for mark in self._holds.marks:
             index = floor(mark.when / self._step) - self._first
             if mark.worker == lane and 0 <= index < len(cells):
@@ -231,7 +231,7 @@ class LaneView(Widget, can_focus=True):
         return self._colours[endpoint]
 
     def _below(self, rows: dict[str, list[LaneCell | None]]) -> list[list[Part]]:
-        """Return the lines below the lanes: the colours of the endpoints that held most, and what is chosen."""
+        """Return the lines below the lanes: the colours of the endpoints with most lock time, and the selected item."""
         totals: dict[str, float] = {}
         for row in rows.values():
             for cell in row:
@@ -252,7 +252,7 @@ class LaneView(Widget, can_focus=True):
     # -- the cursor --------------------------------------------------------------------------------------------
 
     def _items(self, lane: str) -> list[Item]:
-        """Return what can be chosen in a lane, in the order of its start."""
+        """Return the items of a lane that can be selected, in the order of their start."""
         begin = self._first * self._step
         holds = [hold for hold in self._holds.since(begin) if hold.worker == lane]
         holds += [hold for hold in self._holds.held(self._now) if hold.worker == lane]
@@ -260,7 +260,7 @@ class LaneView(Widget, can_focus=True):
         return sorted([*holds, *marks], key=lambda item: times_of(item)[0])
 
     def _item(self) -> Item | None:
-        """Return what is chosen; None if nothing is, or it is not in the window any more."""
+        """Return the selected item; None if nothing is selected, or the item is no longer in the window."""
         if self._cursor is None:
             return None
         lane, when = self._cursor
@@ -296,12 +296,12 @@ class LaneView(Widget, can_focus=True):
 
     @property
     def chosen(self) -> RequestRow | WorkerRow | LogRow | None:
-        """The request, the worker or the event that is chosen."""
+        """The selected request, worker or event."""
         item = self._item()
         return item.item if item is not None else None
 
     def jump(self, matches: Callable[[object], bool], by: int) -> bool:
-        """Choose the next item of any lane that matches, or with `by` < 0 the previous one; return if there is."""
+        """Select the next matching item of any lane, or the previous one if `by` < 0. Return whether there is one."""
         lanes = dict.fromkeys(map(lane_of, self._names))
         found = [item for lane in lanes for item in self._items(lane) if matches(item.item)]
         here = self._cursor[1] if self._cursor is not None else self._now
@@ -323,7 +323,7 @@ class LaneView(Widget, can_focus=True):
             self.post_message(self.Picked(item.item))
 
     def mark(self) -> bool:
-        """Begin a span at the chosen request; the second time, select from there to here. False: nothing is chosen."""
+        """Begin a span at the selected request, or end it there. Return False if nothing is selected."""
         item = self._item()
         if item is None:
             return False
@@ -367,7 +367,7 @@ class LaneView(Widget, can_focus=True):
         self._draw()
 
     def on_click(self, event: events.Click) -> None:
-        """Called by Textual: a click chooses what is there, a double click shows its details."""
+        """Called by Textual: a click selects an item, a double click shows its details."""
         index = self._top + (event.y - 1) // self._apart
         if event.y < 1 or index >= len(self._names) or event.y >= self.size.height:
             return

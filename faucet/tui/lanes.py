@@ -1,6 +1,6 @@
-"""The layout of lock lanes: which cell of a lane shows what. Pure: holds and a window in, cells out.
+"""The layout of lock lanes. Pure functions from holds and a window to cells.
 
-Cells begin at whole multiples of their duration, so that what is past does not change while time goes on.
+Cells begin at whole multiples of their duration, so that past cells do not change as time passes.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ SPANS = (15.0, 60.0, 120.0, 300.0, 900.0)
 
 @dataclass(slots=True)
 class LaneCell:
-    """One cell: for how much of it the lock was held, and by whom for the largest part."""
+    """One cell: for how long the lock was held in it, and the hold with the largest part."""
 
     held: float
-    """Seconds."""
+    """Seconds for which the lock was held."""
     longest: float
-    """Seconds of them that `hold` has."""
+    """The part of `hold`, in seconds."""
     hold: Hold
     holds: int
-    """How many holds have a part in it."""
+    """Number of holds in the cell."""
 
     def add(self, seconds: float, hold: Hold) -> None:
-        """Add the part of one more hold."""
+        """Add the part of a further hold."""
         self.held += seconds
         self.holds += 1
         if seconds >= self.longest:
@@ -36,7 +36,7 @@ class LaneCell:
 
 
 def parts_of(hold: Hold, step: float, first: int, last: int | None = None) -> Iterator[tuple[int, float]]:
-    """Return the cells from `first` to `last` that a hold lies in, and its seconds in each. A cell has `step`."""
+    """Return the cells from `first` to `last` that a hold covers, and its seconds in each. A cell is `step` seconds."""
     ends_in = floor(hold.end / step)
     for index in range(max(floor(hold.start / step), first), min(ends_in, ends_in if last is None else last) + 1):
         seconds = min(hold.end, (index + 1) * step) - max(hold.start, index * step)
@@ -45,14 +45,14 @@ def parts_of(hold: Hold, step: float, first: int, last: int | None = None) -> It
 
 
 class Lanes:
-    """The cells of all workers at one duration of a cell. Each hold is laid out once."""
+    """The cells of all workers, for one duration of a cell. Each hold is laid out once."""
 
     def __init__(self, step: float) -> None:
         self.step = step
         self._lanes: dict[str, dict[int, LaneCell]] = {}
 
     def add(self, holds: Iterable[Hold], keep: int) -> None:
-        """Add finished holds; only cells from number `keep` on are kept."""
+        """Add finished holds. Cells before number `keep` are left out."""
         for hold in holds:
             cells = self._lanes.setdefault(hold.worker, {})
             for index, seconds in parts_of(hold, self.step, keep):
@@ -67,7 +67,7 @@ class Lanes:
                 del self._lanes[worker]
 
     def row(self, worker: str, first: int, width: int, held: Iterable[Hold] = ()) -> list[LaneCell | None]:
-        """Return `width` cells of a worker from number `first` on, with locks that are `held` now; None: idle."""
+        """Return `width` cells of a worker from number `first` on, including locks `held` now. None: an idle cell."""
         cells = self._lanes.get(worker, {})
         row = {index: cells[index] for index in range(first, first + width) if index in cells}
         for hold in held:
@@ -88,7 +88,7 @@ def _add(cells: dict[int, LaneCell], index: int, seconds: float, hold: Hold) -> 
 
 
 def phase(hold: Hold, middle: float, slow: float) -> str:
-    """Return what a hold is at a moment: `left` (its client is gone), `slow` (held for longer than `slow`), or ``."""
+    """Return the kind of a hold at a moment: `left` (the client is gone), `slow` (held longer than `slow`), or ``."""
     if middle > hold.left:
         return "left"
     return "slow" if middle - hold.start > slow else ""
@@ -101,11 +101,11 @@ ASCII_FULL = {"": "#", "slow": "!", "left": "/"}
 
 
 def glyph(cell: LaneCell, index: int, step: float, kind: str, plain: bool) -> str:
-    """Return the character of a cell: a full one where one hold has all of it, the edge of a hold that begins or ends
-    in it alone, else as high as the share of the time for which the lock was held."""
+    """Return the character of a cell: a full block if one hold covers it, an edge if a single hold begins or ends in
+    it, otherwise a bar whose height is the share of the time for which the lock was held."""
     eighths = min(max(round(cell.held / step * 8), 1), 8)
     if cell.holds > 1:
-        eighths = min(eighths, 7)  # a notch tells two holds apart
+        eighths = min(eighths, 7)  # a notch separates two holds
     elif eighths == 8:
         return (ASCII_FULL if plain else FULL)[kind]
     begins, ends = cell.hold.start > index * step, cell.hold.end < (index + 1) * step

@@ -1,4 +1,4 @@
-"""The monitor's end: it is detached from the service, or the service is stopped, after a question."""
+"""Leaving the monitor: it detaches from the service or stops the service, after a question."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from faucet.tui.travel import Travelling
 from faucet.units import counted
 
 LEFT, STOPPED, LOST, GONE = "left", "stopped", "lost", "gone"
-"""How the monitor ends: the service goes on; it was asked to stop; the connection is lost; the terminal is gone."""
+"""How the monitor ends: the service keeps running, was asked to stop, the connection is lost, the terminal is gone."""
 
 
 def leave_question(service: Service | None, totals: Totals | None, owner: bool) -> Question:
-    """Return the question how to leave, with what each answer leads to."""
+    """Return the question how to leave, with the consequences of each answer."""
     locked, waiting = (totals.locked, totals.waiting) if totals is not None else (0, 0)
     busy = f"{locked} in progress, {waiting} queued." if locked or waiting else "No request is in progress."
     refused = f"{waiting} queued get 503" if waiting else ""
@@ -35,11 +35,11 @@ def leave_question(service: Service | None, totals: Totals | None, owner: bool) 
 
 
 class Leaving(Travelling):
-    """The half of the monitor that ends it."""
+    """The part of the monitor for leaving it."""
 
     owner: bool
     stopping = False
-    """The service was asked to stop."""
+    """Whether the service was asked to stop."""
 
     @work(group="questions", exclusive=True)
     async def action_leave(self) -> None:

@@ -1,6 +1,6 @@
-"""A view of a growing list of lines: the log, the requests, the queue, the events. Filtered, followed, wrapped.
+"""A view of a growing list of lines (log, requests, queue, events) that can be filtered, followed and wrapped.
 
-It scrolls by itself instead of telling Textual of each new line: a new line outside the view costs nothing.
+The view implements scrolling itself, so that a new line outside the visible part costs nothing.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from textual.widget import Widget
 from faucet.tui.paint import PAINTS, over, strip_of
 
 LINES = 5000
-"""Lines that are kept; with `TRIM` more, the oldest are dropped."""
+"""Lines that are kept. When there are `TRIM` more, the oldest are dropped."""
 
 TRIM = 500
 
 WHEEL = 3
-"""Lines to scroll per turn of the mouse wheel."""
+"""Lines to scroll per step of the mouse wheel."""
 
 
 @dataclass(frozen=True, slots=True)
 class Heading:
-    """An item that stands for the titles of columns."""
+    """An item for the line with the column titles."""
 
 
 @dataclass(slots=True)
 class Line:
-    """One line: its text in parts with the paint of each, and the item it shows."""
+    """One line: its text in parts, each with its paint, and the item of the line."""
 
     parts: Sequence[tuple[str, str]]
     item: Any = None
@@ -51,12 +51,12 @@ class Line:
 
     @property
     def searched(self) -> str:
-        """The text that a filter searches: all but the time, which comes first."""
+        """The text that a filter searches: all parts except the first, the time."""
         return "".join(text for text, _ in self.parts[1:])
 
     @property
     def is_remark(self) -> bool:
-        """Whether it is about other lines (a mark, titles, skipped lines), and so shown whatever the filter is."""
+        """Whether the line is about other lines (a mark, titles, skipped lines). Filters do not hide such lines."""
         return self.item is None or isinstance(self.item, Heading) or getattr(self.item, "source", "") == "skipped"
 
 
@@ -64,7 +64,7 @@ Render = Callable[[Any], Line | None]
 
 
 class LineView(Widget, can_focus=True):
-    """A scrolling view of lines. `render` makes a line of an item, or returns None to hide it."""
+    """A scrolling view of lines. `render` returns the line for an item, or None to hide the item."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = set(PAINTS)
 
@@ -90,7 +90,7 @@ class LineView(Widget, can_focus=True):
     def __init__(
         self, render: Render, empty: str, id: str, plain: bool, follow: bool = True, key: Callable[[Any], object] = id
     ) -> None:
-        """Create a view. `key`: what tells items apart when they are replaced by newer ones."""
+        """Create a view. `key` identifies an item when its data is replaced, so that the cursor stays on it."""
         super().__init__(id=id)
         self._key = key
         self._bar = "|" if plain else "┃"
@@ -99,7 +99,7 @@ class LineView(Widget, can_focus=True):
         self._ring: Iterable[Any] = ()
         self._seen = 0
         self._lines: list[Line] = []
-        self._rows: list[tuple[int, int]] = []  # line, and cell at which this row of it begins
+        self._rows: list[tuple[int, int]] = []  # the line of each row, and the cell at which the row begins
         self._top = 0
         self._left = 0
         self._cursor = -1  # -1: none
@@ -111,7 +111,7 @@ class LineView(Widget, can_focus=True):
     # -- filling -----------------------------------------------------------------------------------------------
 
     def feed(self, ring: deque[Any], total: int) -> None:
-        """Show the items added to `ring` since the last call; `total` is how many were ever added."""
+        """Show the items added to `ring` since the last call. `total` is the number of items added since the start."""
         if total == self._seen:
             return
         if total < self._seen:
@@ -122,7 +122,7 @@ class LineView(Widget, can_focus=True):
         self._add(islice(ring, len(ring) - count, None))
 
     def begin_anew(self) -> None:
-        """Show another ring from its beginning, with the next `feed`."""
+        """Clear the view, so that the next `feed` shows its ring from the beginning."""
         self._ring, self._seen = (), 0
         self._lines, self._rows, self._cursor = [], [], -1
         self.refresh()
@@ -151,13 +151,13 @@ class LineView(Widget, can_focus=True):
         self.refresh()
 
     def say(self, text: str) -> None:
-        """Show `text` for as long as there are no lines."""
+        """Show `text` while there are no lines."""
         if text != self._empty:
             self._empty = text
             self.refresh()
 
     def mark(self, line: Line) -> None:
-        """Insert a line that belongs to no item after the newest one."""
+        """Add a line without an item after the newest line."""
         self._append(line)
         self._lines_added()
 
@@ -196,7 +196,7 @@ class LineView(Widget, can_focus=True):
     def _lay_out(self) -> None:
         self._rows = [row for number in range(len(self._lines)) for row in self._rows_of(number)]
 
-    # -- what is shown -----------------------------------------------------------------------------------------
+    # -- content -----------------------------------------------------------------------------------------------
 
     @property
     def count(self) -> int:
@@ -221,7 +221,7 @@ class LineView(Widget, can_focus=True):
         return self._lines[self._cursor].item if 0 <= self._cursor < len(self._lines) else None
 
     def filter(self, text: str) -> None:
-        """Show only lines that match the regular expression `text`; an invalid one is searched for literally."""
+        """Show only lines that match the regular expression `text`, or contain it if the expression is invalid."""
         try:
             self._pattern = re.compile(text, re.IGNORECASE) if text else None
         except re.error:
@@ -229,7 +229,7 @@ class LineView(Widget, can_focus=True):
         self.refill()
 
     def wrap(self) -> bool:
-        """Toggle wrapping of long lines; return whether they are wrapped now."""
+        """Toggle wrapping of long lines. Return whether they are wrapped now."""
         self.wrapped = not self.wrapped
         self._left = 0
         self._lay_out()
@@ -306,7 +306,7 @@ class LineView(Widget, can_focus=True):
         self._show_cursor()
 
     def _from(self, by: int) -> int:
-        """Return where the cursor begins: below the last line in sight; moved down in a ranking, above the first."""
+        """Return where the cursor starts: below the last visible line; in a ranking, if moved down, above the first."""
         if by > 0 and self._ranked:
             return next((n for n, line in enumerate(self._lines) if not isinstance(line.item, Heading)), 0) - 1
         return self._rows[min(self._top + self.size.height, len(self._rows)) - 1][0] + 1
@@ -320,7 +320,7 @@ class LineView(Widget, can_focus=True):
             self._show_cursor()
 
     def jump(self, matches: Callable[[Any], bool], by: int) -> bool:
-        """Move the cursor to the next line whose item matches, or with `by` < 0 to the previous; return if there is."""
+        """Move the cursor to the next matching line, or the previous one if `by` < 0. Return whether there is one."""
         here = self._cursor if self._cursor >= 0 else len(self._lines)
         ahead = range(here + 1, len(self._lines)) if by > 0 else range(here - 1, -1, -1)
         found = next((number for number in ahead if matches(self._lines[number].item)), None)

@@ -1,6 +1,6 @@
-"""What the monitor remembers from one run to the next: the theme and the layout, in the user's state directory.
+"""The theme and the layout that the monitor remembers between runs, in the user's state directory.
 
-It is a convenience: a file that cannot be read or written, or that says nonsense, is as good as none.
+Errors are ignored: if the file cannot be read or is invalid, the defaults are used.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 SIZE_LIMIT = 4096
-"""Bytes of the file at most; ours have 200."""
+"""Most bytes that are read from the file. Usual files have 200."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The theme and the layout. Each value is the default where nothing is remembered."""
+    """The theme and the layout, with their defaults."""
 
     theme: str = ""
     tab: str = "log"
@@ -26,19 +26,19 @@ class Layout:
     endpoints_by: str = "share"
     endpoints_inverted: bool = False
     span: float = 0.0
-    """Seconds that lock lanes show; 0: the default."""
+    """Duration of the lock lanes, in seconds; 0: the default."""
     wrapped: bool = False
 
 
 def state_file() -> Path:
-    """Return the path of the file. Raises RuntimeError if the user has no home."""
+    """Return the path of the file. Raises RuntimeError if the user has no home directory."""
     named = os.environ.get("XDG_STATE_HOME", "")
     base = Path(named) if named.startswith("/") else Path.home() / ".local/state"
     return base / "faucet" / "monitor.json"
 
 
 def load() -> Layout:
-    """Return what is remembered; the default of each value that is not, or that is of another type."""
+    """Return the remembered layout. Values that are missing or have another type get their default."""
     try:
         with state_file().open("rb") as file:
             data = json.loads(file.read(SIZE_LIMIT))
@@ -50,7 +50,7 @@ def load() -> Layout:
 
 
 def save(layout: Layout) -> None:
-    """Remember a layout. Another monitor that reads the file meanwhile finds a whole one."""
+    """Save a layout. The file is replaced atomically, so another monitor always reads a complete one."""
     with contextlib.suppress(OSError, RuntimeError):
         path = state_file()
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

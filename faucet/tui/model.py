@@ -42,7 +42,7 @@ class Model:
         self.workers: dict[str, WorkerRow] = {}
         self.queue: list[WaitingRow] = []
         self.notices: list[Notice] = []
-        """What is wrong, the worst first."""
+        """The current problems, the worst first."""
         self.seconds: deque[SecondRow] = deque(maxlen=SECONDS)
         self.limits: list[LimitRow] = []
         self.log: deque[LogItem] = deque(maxlen=LINES)
@@ -50,12 +50,12 @@ class Model:
         self.events: deque[LogRow] = deque(maxlen=REQUESTS)
         self.holds = Holds()
         self.counts = {"log": 0, "requests": 0, "events": 0}
-        """Items ever added to each."""
+        """Number of items added to each list since the connection was made."""
         self.link = "connecting"
-        """What is wrong with the connection; empty while it is up."""
+        """The problem of the connection; empty while it is up."""
         self.version = 0
         """Changes with every message."""
-        self._offset = 0.0  # from our clock to the runtime's
+        self._offset = 0.0  # seconds from the local clock to the runtime's clock
         self._pending: list[tuple[float, LogItem]] = []
 
     def now(self) -> float:
@@ -64,7 +64,7 @@ class Model:
 
     @property
     def url(self) -> str:
-        """The address that is served."""
+        """The address of the service."""
         return self.service.url if self.service is not None else ""
 
     @property
@@ -108,7 +108,7 @@ class Model:
             self._add("requests", self.requests, row)
 
     def _left_out(self, message: Message, rows: int) -> bool:
-        """Whether requests before those of a message are not known: the first one always leaves out what is older."""
+        """Return whether requests before those of a message are missing. The first message always omits older ones."""
         if self.counts["requests"]:
             return bool(message.get("skipped"))
         return self.totals is not None and self.totals.requests > rows
@@ -121,7 +121,7 @@ class Model:
         self._pending.clear()
 
     def forget(self) -> None:
-        """Clear all lines: a new connection sends them again."""
+        """Clear all lines, because a new connection sends them again."""
         for name, ring in (("log", self.log), ("requests", self.requests), ("events", self.events)):
             ring.clear()
             self.counts[name] = 0

@@ -13,7 +13,7 @@ from faucet.tui.remembering import Remembering
 
 
 class Noticing(Remembering):
-    """Notices."""
+    """The part of the monitor with the notices."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("N", "notices", "What is wrong", id="notices", show=False)]
 

@@ -1,4 +1,4 @@
-"""The monitor's screen drawn once, without a terminal: as text or as a picture, for reports."""
+"""Draw the monitor's screen once without a terminal, as text or SVG, for reports."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from faucet.tui.feed import Connect
 from faucet.tui.memory import Layout
 
 PATIENCE = 10.0
-"""Seconds for the first snapshot; then what is known is drawn."""
+"""Seconds to wait for the first snapshot. After them, the screen is drawn as it is."""
 
 SETTLE = 0.5
-"""Seconds from the first snapshot to the drawing: log, requests and endpoints come along, and CPU is measured in it."""
+"""Seconds from the first snapshot to the drawing, in which log, requests and endpoints arrive, and CPU is measured."""
 
 
 def screen_text(app: Any) -> str:
-    """Return what is on the screen of `app`, as lines of text."""
+    """Return the screen of `app` as lines of text."""
     strips = app.screen._compositor.render_strips()
     return "\n".join(strip.text.rstrip() for strip in strips) + "\n"
 
@@ -30,7 +30,7 @@ def draw_once(connect: Connect, settings: AttachSettings) -> str:
     """Return the monitor's screen as text, or as SVG if the settings name a file for it. Raises NoRuntime."""
     app = Monitor(connect, settings, owner=False, read_only=True, layout=Layout(tab=settings.view))
     if settings.svg is None:
-        app.no_color = True  # a text has none
+        app.no_color = True  # text has no colours
     drawn: list[str] = []
 
     async def draw(pilot: Pilot[Any]) -> None:

@@ -1,4 +1,4 @@
-"""Strips of styled text, with which our own widgets draw, and the names of their colours."""
+"""Strips of styled text, which the monitor's widgets draw, and the names of their colours (paints)."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from rich.style import Style
 from textual.strip import Strip
 
 LANES = tuple(f"lane{number}" for number in range(6))
-"""Paints of endpoints; red is none of them, since it says that something is wrong."""
+"""Paints of endpoints. Red is not among them, since it marks problems."""
 
 PAINTS = frozenset(
     f"paint--{name}"
     for name in ("text", "dim", "title", "strong", "ready", "busy", "starting", "draining", "backoff", "failed", "held",
                  "ok", "warning", "error", "cursor", "blurred", "match", "spark", "banner", *LANES)
 )  # fmt: skip
-"""Component classes of every widget that paints; `monitor.tcss` gives them their colours."""
+"""Component classes of every widget that uses paints. `monitor.tcss` defines their colours."""
 
 Part = tuple[str, Style]
 
 
 def ascii_only() -> bool:
-    """Whether to draw ASCII only: FAUCET_ASCII is set, or the terminal's encoding is not UTF-8."""
+    """Return whether to draw only ASCII: if FAUCET_ASCII is set, or the terminal's encoding is not UTF-8."""
     if os.environ.get("FAUCET_ASCII", "") not in ("", "0"):
         return True
     return (getattr(sys.__stdout__, "encoding", "") or "").lower().replace("-", "") != "utf8"
 
 
 def strip_of(parts: Sequence[Part], width: int, base: Style) -> Strip:
-    """Return one line of `width` cells: cut, or padded in style `base`."""
+    """Return one line of exactly `width` cells: cut, or padded in style `base`."""
     strip = Strip([Segment(text, style) for text, style in parts if text])
     return strip.adjust_cell_length(width, base)
 
@@ -58,7 +58,7 @@ BARS, ASCII_BARS = "▁▂▃▄▅▆▇█", "_.:-=+*#"
 
 
 def sparkline(values: Sequence[float], width: int, plain: bool) -> str:
-    """Return `values` as bars, the newest at the right; if they are too many, the largest of neighbours."""
+    """Return `values` as bars, the newest at the right. If there are too many, show the largest of neighbours."""
     bars = ASCII_BARS if plain else BARS
     if not values or width < 1:
         return ""

@@ -1,4 +1,4 @@
-"""Questions before something that cannot be undone: what will happen, and an answer for each letter."""
+"""Questions before an action that cannot be undone: the consequences, and an answer for each letter."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 
 FRAME = 10
-"""Columns around the label of an answer."""
+"""Width of the frame around the label of an answer, in columns."""
 
 
 class Answer(NamedTuple):
@@ -21,10 +21,10 @@ class Answer(NamedTuple):
 
     name: str
     key: str
-    """The letter that gives it."""
+    """The letter that selects the answer."""
     label: str
     result: str = ""
-    """What it leads to; shown where there is room for it."""
+    """The consequence of the answer, shown if it fits."""
 
     def text(self, room: int) -> str:
         """Return the label with its letter, in `room` columns."""
@@ -33,7 +33,7 @@ class Answer(NamedTuple):
 
 
 class Question(ModalScreen[str]):
-    """A question with a few answers. The first is the safe one; Ctrl-C selects the next."""
+    """A question with a few answers. The first is the safe one. Ctrl-C moves to the next."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "answer('cancel')", "Cancel"),
@@ -42,7 +42,7 @@ class Question(ModalScreen[str]):
     ]
 
     def __init__(self, title: str, text: str, answers: Sequence[Answer]) -> None:
-        """Create a question. The result is the name of the chosen answer; `cancel`, if it is escaped from."""
+        """Create a question. Its result is the name of the selected answer, or `cancel` after Escape."""
         super().__init__()
         self._title = title
         self._text = text

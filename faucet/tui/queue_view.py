@@ -1,4 +1,4 @@
-"""The queue as it is drawn: a cell for each request, coloured by its age, and a line with what to expect."""
+"""Drawing of the queue: a cell for each request, coloured by its age, and a line with the estimates."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ LATE = 0.5
 """Share of the queue timeout from which a request is painted as a warning."""
 
 LOW_LINES = 3
-"""Lines of text at most, in a terminal with few lines."""
+"""Most lines of text in a terminal with few lines."""
 
 CELL_LINES = 2
-"""Lines of cells at most."""
+"""Most lines of cells."""
 
 BAR = 8
 
@@ -31,23 +31,23 @@ ROOM_FOR_BARS, ROOM_FOR_CLIENTS = 90, 64
 """Terminal widths from which these columns are shown."""
 
 QueueItem = tuple[int, Prospect] | Heading
-"""A position from 1, and the request there; or the titles."""
+"""A position, counted from 1, and the request at it; or the column titles."""
 
 Part = tuple[str, str]
 
 
 def key_of(item: QueueItem | None) -> object:
-    """Return what stays the same of a queued request while others leave the queue."""
+    """Return the key that identifies a queued request while its position changes."""
     return item[1].row.number if isinstance(item, tuple) else item
 
 
 def share_of(row: Prospect) -> float:
-    """Return how much of its time in the queue a request has used, from 0 to 1; 0 if that is not limited."""
+    """Return the share of the queue timeout that a request has used, from 0 to 1; 0 without a timeout."""
     return min(row.waited / (row.waited + row.refused), 1.0) if row.waited and row.refused < inf else 0.0
 
 
 def paint_of(row: Prospect) -> str:
-    """Return the paint of a queued request: an error, if it will get 503."""
+    """Return the paint of a queued request: `error` if it will get 503, `busy` if it is late, otherwise `ready`."""
     if row.start == inf:
         return "error"
     return "busy" if share_of(row) >= LATE else "ready"
@@ -72,12 +72,12 @@ def queue_line(item: QueueItem, width: int, plain: bool) -> Line:
 
 
 def _limit(row: Prospect) -> str:
-    """Return that a request waits for others of its limit, even if a worker is free."""
+    """Return the limit that holds a request back; empty if none does."""
     return f"  limit {visible(row.row.limit)}" if row.row.limit else ""
 
 
 def cell_lines(rows: Sequence[Prospect], waiting: int, width: int, most: int, plain: bool) -> list[list[Part]]:
-    """Return a cell for each request, the next one first, on at most `most` lines; what does not fit, as a number."""
+    """Return a cell for each request, the next one first, on at most `most` lines, and the number of those left out."""
     room = width * most
     beyond = waiting - len(rows)
     if len(rows) > room or beyond:
@@ -108,7 +108,7 @@ def summary_lines(phrases: Sequence[tuple[str, bool]], width: int) -> list[list[
 
 
 class QueueHead(PaintedLines):
-    """What to expect of the queue, above its lines. A click on a cell selects that request."""
+    """The estimates for the queue, above its lines. A click on a cell selects the request."""
 
     class Chosen(Message):
         """The user has selected the request at this position, from 0."""
@@ -120,7 +120,7 @@ class QueueHead(PaintedLines):
     _cells_from = 0
 
     def show_outlook(self, outlook: Outlook | None, width: int, low: bool, plain: bool) -> None:
-        """Show the outlook of the queue; None: it is not shown. `low`: on as few lines as possible."""
+        """Show the estimates for the queue; None: hide the widget. `low`: use as few lines as possible."""
         self.display = outlook is not None and bool(outlook.rows)
         if outlook is None or not self.display:
             return

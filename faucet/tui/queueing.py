@@ -1,4 +1,4 @@
-"""The half of the monitor about the queue: how long each request will wait, and how to end the waiting of one."""
+"""The part of the monitor about the queue: how long each request will wait, and how to cancel a request."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from faucet.tui.screens import TextScreen
 
 
 class Queueing(Leaving):
-    """The queue."""
+    """The part of the monitor with the queue."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("x", "cancel", "End", id="cancel")]
 
@@ -56,7 +56,7 @@ class Queueing(Leaving):
         view.focus()
 
     def show_item(self, item: object) -> None:
-        """Show the details of an item: of a queued request, what to expect."""
+        """Show the details of an item; for a queued request, its estimates."""
         if isinstance(item, tuple) and isinstance(item[1], Prospect):
             self.push_screen(TextScreen("Queued request", queued_details(item[0], item[1], self.plain)))
         else:
@@ -83,7 +83,7 @@ class Queueing(Leaving):
 
 
 def queued_details(position: int, row: Prospect, plain: bool) -> str:
-    """Return all about a queued request as text."""
+    """Return the details of a queued request as text."""
     expected = {"?": "not known: no request has finished yet, or no worker is in service",
                 "503": "it will get 503 before a worker is free"}  # fmt: skip
     start = start_text(row)

@@ -1,4 +1,4 @@
-"""The part of the monitor about endpoints: which take the workers' time. Asked for only while they are shown."""
+"""The part of the monitor about endpoints and their share of the workers' time. Fetched only while they are shown."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EndpointItem = EndpointRow | Heading
 
 
 def key_of(item: EndpointItem | None) -> object:
-    """Return what stays the same of an endpoint while its figures change."""
+    """Return the key that identifies an endpoint while its figures change."""
     return item.endpoint if isinstance(item, EndpointRow) else item
 
 
@@ -48,7 +48,7 @@ def _paint(item: EndpointItem, column: EndpointColumn, order: Order) -> str:
 
 
 class Ranking(Spanning):
-    """The endpoints, sorted."""
+    """The part of the monitor with the endpoints, sorted."""
 
     tab: str
     paused: bool
@@ -56,7 +56,7 @@ class Ranking(Spanning):
     endpoint_order = Order("share")
     _drawn_for = 0
     counted = ""
-    """What the figures are of."""
+    """The period that the figures cover, as text."""
 
     def endpoint_item(self, item: EndpointItem) -> Line:
         """Return an endpoint, or the titles, as a line."""
@@ -64,7 +64,7 @@ class Ranking(Spanning):
         return endpoint_line(item, columns, self.endpoint_order, self.size.width - 2, self.plain)
 
     def fetch_endpoints(self) -> None:
-        """Ask for the endpoints, if they are shown."""
+        """Request the endpoints if they are shown."""
         if self.tab == "endpoints" and not self.paused:
             self.run_worker(self._fetch_endpoints(), group="endpoints", exclusive=True, exit_on_error=False)
 
@@ -72,13 +72,13 @@ class Ranking(Spanning):
         try:
             data = await self.feed.ask("endpoints", window=self.feed.window)
         except (Refusal, NoRuntime):
-            return  # the header says so; what was there before stays
+            return  # the header shows the problem, and the earlier rows stay
         self.endpoint_rows = [EndpointRow(**row) for row in data["endpoints"]]
         self.counted = counted_in(data["seconds"], data["uncounted"])
         self.draw_endpoints()
 
     def fit_endpoints(self) -> None:
-        """Draw the endpoints again, if the terminal has another width now."""
+        """Draw the endpoints again if the width of the terminal has changed."""
         if self.tab == "endpoints" and self.size.width != self._drawn_for:
             self.draw_endpoints()
 
@@ -94,7 +94,7 @@ class Ranking(Spanning):
         self.draw_hints()
 
     def sort_endpoints(self) -> str:
-        """Sort by the next column that is shown; return its title."""
+        """Sort by the next visible column. Return its title."""
         shown = [column for column in endpoint_columns(self.size.width - 2) if column.id != "bar"]
         names = [column.id for column in shown]
         index = names.index(self.endpoint_order.column) + 1 if self.endpoint_order.column in names else 0
@@ -104,12 +104,12 @@ class Ranking(Spanning):
 
     @property
     def endpoints_hint(self) -> str:
-        """What the figures are of, and their order, as text."""
+        """The period of the figures, and the sort order, as text."""
         titles = {column.id: column.title for column in endpoint_columns()}
         return f"{self.counted}, by {titles[self.endpoint_order.column]} (s)" if self.counted else ""
 
     def show_item(self, item: object) -> None:
-        """Show the details of an item: the requests of an endpoint; the titles sort."""
+        """Show the details of an item: for an endpoint, its requests. The titles change the sort order."""
         if isinstance(item, Heading):
             self.sort_endpoints()
         elif isinstance(item, EndpointRow) and item.endpoint == OTHER:

@@ -1,4 +1,4 @@
-"""The half of the monitor that has a layout to be remembered."""
+"""The part of the monitor that saves and restores the layout."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from faucet.tui.table_columns import Order
 
 
 class Remembering(Queueing):
-    """The theme and the layout."""
+    """The part of the monitor with the theme and the layout."""
 
     left_with: Layout | None = None
-    """The layout at the end."""
+    """The layout when the monitor ended; None while it runs."""
 
     @property
     def layout(self) -> Layout:
-        """The theme and the layout as they are."""
+        """The current theme and layout."""
         table = self.behind.query_one(WorkerTable)
         return Layout(
             theme=self.theme,
@@ -38,7 +38,7 @@ class Remembering(Queueing):
         )
 
     def restore(self, layout: Layout) -> None:
-        """Take over a layout, as far as it is known here: another version may have written it."""
+        """Apply a layout. Unknown values, e.g. of another version, are ignored."""
         if layout.theme in self.available_themes:
             self.theme = layout.theme
         columns = {column.id for column in ALL_COLUMNS}
@@ -54,7 +54,7 @@ class Remembering(Queueing):
             self.action_tab(layout.tab)
 
     def exit(self, *arguments: Any, **more: Any) -> None:
-        """End the monitor, and keep its layout for who remembers it."""
+        """End the monitor, and keep its layout in `left_with`."""
         if self.screen_stack and self.behind.query(WorkerTable):
             self.left_with = self.layout
         super().exit(*arguments, **more)

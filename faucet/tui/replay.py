@@ -1,4 +1,4 @@
-"""Goes through a recording: the model as it was at any moment of it."""
+"""Replay of a recording: restores the model at any moment."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from faucet.status.snapshot import EndpointRow, HistoryRow, LogRow, RequestRow
 from faucet.tui.model import Model
 
 BACK = 120.0
-"""Seconds of lines and requests before a moment that are read, at least."""
+"""Least number of seconds before a moment from which lines and requests are read."""
 
 ON = 120.0
-"""Seconds up to which going on takes less than beginning anew."""
+"""Seconds up to which reading on is faster than a new start at a keyframe."""
 
 
 class PastModel(Model):
-    """A model whose time stands."""
+    """A model at a fixed moment of the past."""
 
     at = 0.0
 
     def now(self) -> float:
-        """Return the moment that is shown."""
+        """Return the moment that is shown, in seconds since the epoch."""
         return self.at
 
 
 class Player:
-    """A moment of a recording."""
+    """A position in a recording, with the model at that moment."""
 
     def __init__(self, recording: Recording) -> None:
         self.recording = recording
@@ -41,10 +41,10 @@ class Player:
         self.at = 0.0
         self._back = 0.0
         self._chunk = 0  # the number of the chunk that is read
-        self._line = 0  # lines of it that have been applied
+        self._line = 0  # number of its lines that have been applied
 
     def seek(self, when: float, back: float = BACK) -> None:
-        """Go to a moment, within the recording; with the lines and requests of `back` seconds before it."""
+        """Go to a moment of the recording, and read the lines and requests of `back` seconds before it."""
         chunks = self.recording.chunks
         if not chunks:
             return
@@ -77,26 +77,26 @@ class Player:
         try:
             message = decode(line)
         except ProtocolError:
-            return  # it was cut off
+            return  # the line is truncated
         if "snapshot" in message and not message.get("keyframe"):
-            self.model.forget()  # another connection: all its lines come again
+            self.model.forget()  # a new connection, which sends all lines again
         self.model.apply(message)
 
 
 def lines_of(model: Model, worker: str, since: float, until: float, last: int) -> list[dict[str, Any]]:
-    """Return the latest lines about a worker between two moments, as the service answers."""
+    """Return the latest lines about a worker between two moments, in the form of the command `logs`."""
     rows = [row for row in model.log if isinstance(row, LogRow) and row.worker == worker and since <= row.when <= until]
     return [row._asdict() for row in rows[-last:]]
 
 
 def requests_of(model: Model, since: float) -> list[RequestRow]:
-    """Return the finished requests that a model knows, since a moment."""
+    """Return the finished requests of a model that ended at `since` or later."""
     served = {hold.item for hold in model.holds.since(since) if isinstance(hold.item, RequestRow)}
     return sorted(served | {row for row in model.requests if row.ended >= since})
 
 
 def endpoints_of(rows: Sequence[RequestRow], now: float, window: float) -> list[EndpointRow]:
-    """Return the endpoints of requests, as a runtime does."""
+    """Return the endpoints of requests, computed as in a runtime."""
     endpoints = Endpoints()
     endpoints.add(map(_record, rows))
     return endpoints.rows(now, window)[0]
@@ -108,7 +108,7 @@ def _record(row: RequestRow) -> Record:
 
 
 def history_of(rows: Sequence[RequestRow], step: int) -> list[HistoryRow]:
-    """Return requests as rows of the history, as far as they tell: not how many locks were held."""
+    """Return requests as rows of the history, without the number of held locks, which requests do not contain."""
     groups: dict[int, list[RequestRow]] = {}
     for row in rows:
         groups.setdefault(int(row.ended // step), []).append(row)

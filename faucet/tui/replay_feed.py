@@ -1,4 +1,4 @@
-"""A recording in the place of a connection: nothing comes, and nothing can be asked."""
+"""A recording in place of a connection: no messages arrive, and commands are refused."""
 
 from __future__ import annotations
 
@@ -27,5 +27,5 @@ class ReplayFeed(Feed):
         await asyncio.get_running_loop().create_future()
 
     async def ask(self, do: str, **arguments: Any) -> Any:
-        """Refuse. Raises Refusal."""
+        """Refuse the command: always raises Refusal."""
         raise Refusal("this is a recording: there is nobody to ask")

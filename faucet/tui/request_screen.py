@@ -1,4 +1,4 @@
-"""The screen of one request, from which one goes to the next error or the previous one."""
+"""The screen with the details of one request, and with keys for the next and the previous error."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from faucet.tui.request_text import curl, request_details, span_of
 Ask = Callable[..., Awaitable[Any]]
 
 MOST_LINES = 200
-"""Lines of output that are shown."""
+"""Most lines of output that are shown."""
 
 
 def next_error(requests: Sequence[RequestRow], shown: RequestRow, by: int) -> RequestRow | None:
@@ -31,7 +31,7 @@ def next_error(requests: Sequence[RequestRow], shown: RequestRow, by: int) -> Re
 
 
 class RequestScreen(ModalScreen[str]):
-    """All about one request."""
+    """The details of one request."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,enter", "close", "Close"),
@@ -42,7 +42,7 @@ class RequestScreen(ModalScreen[str]):
     ]
 
     def __init__(self, request: RequestRow, model: Model, ask: Ask, plain: bool) -> None:
-        """Create the screen. `ask` asks the service."""
+        """Create the screen. `ask` sends a command to the service."""
         super().__init__()
         self.request = request
         self._model = model

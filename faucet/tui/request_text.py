@@ -1,4 +1,4 @@
-"""A request in words: its time line, what its worker wrote meanwhile, and the command that asks for it again."""
+"""A request as text: its time line, the output of its worker during the request, and a command to repeat it."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from faucet.text import visible
 from faucet.units import format_duration, format_size
 
 PIPE_SECONDS = 0.1
-"""Seconds after the end of a request in which its worker's last lines are still read: they come by another way."""
+"""Seconds after the end of a request in which output of its worker may still arrive, since it uses a separate pipe."""
 
 
 def is_r_error(row: LogRow) -> bool:
-    """Return whether a line of a worker's output begins an error."""
+    """Return whether a line of a worker's output starts an error message."""
     return row.source in ("out", "err") and is_error(row.text)
 
 
 def span_of(request: RequestRow, following: float = inf) -> tuple[float, float]:
-    """Return when the lock was taken, and until when lines belong to the request. Records have milliseconds.
+    """Return when the lock was acquired, and until when lines belong to the request. Records round to milliseconds.
 
     `following`: when the worker was locked the next time.
     """
@@ -31,7 +31,7 @@ def span_of(request: RequestRow, following: float = inf) -> tuple[float, float]:
 
 
 def timeline(request: RequestRow, width: int, plain: bool) -> str:
-    """Return the parts of a request side by side, each as long as its share of the time, on a line of `width`."""
+    """Return the phases of a request on one line of `width` characters, each as long as its share of the time."""
     served = request.service - request.left
     parts = [("queued", request.waited), ("R" if request.worker else "", served), ("nobody waits", request.left)]
     shown = [(f" {name} {format_duration(seconds)} ", seconds) for name, seconds in parts if seconds > 0 and name]
@@ -50,14 +50,14 @@ def timeline(request: RequestRow, width: int, plain: bool) -> str:
 
 
 def curl(request: RequestRow, url: str) -> str:
-    """Return the command that sends a request again, without its fields and its body, which are not kept."""
+    """Return the command that repeats a request, without its fields and its body, which are not kept."""
     method = "" if request.method == "GET" else f"-X {shlex.quote(visible(request.method))} "
     target = request.target if request.target.startswith("/") else "/"
     return f"curl -i {method}{shlex.quote(url.rstrip('/') + visible(target))}"
 
 
 def request_details(item: RequestRow, written: Sequence[LogRow] | None, width: int, plain: bool) -> str:
-    """Return all about a finished request. `written`: what its worker wrote meanwhile; None: not known yet."""
+    """Return the details of a finished request. `written`: the output of its worker during it; None: not known yet."""
     arrived = item.ended - item.service - item.waited
     lines = [
         f"{item.method} {visible(item.target)}",

@@ -1,4 +1,4 @@
-"""The screens in front of the main one: details, questions, help."""
+"""Screens in front of the main screen: texts, and the details of a worker."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Fetch = Callable[[], Awaitable[dict[str, Any]]]
 
 
 class TextScreen(ModalScreen[str]):
-    """A text that can be scrolled."""
+    """A screen with a text that can be scrolled."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,enter", "close", "Close"),
@@ -136,7 +136,7 @@ def worker_details(details: dict[str, Any], usage: Callable[[int], str], width: 
 
 
 def _command(details: dict[str, Any]) -> list[str]:
-    """Return how a process on this machine is started."""
+    """Return the command, environment and directory of a process on this machine, as lines."""
     environment = ", ".join(f"{name}={visible(value)}" for name, value in details["environment"].items())
     return [
         f"command      {visible(' '.join(details['command']))}",
@@ -146,7 +146,7 @@ def _command(details: dict[str, Any]) -> list[str]:
 
 
 def _section(title: str, lines: list[str] | None, nothing: str) -> list[str]:
-    """Return a list with its title, `nothing` in place of an empty one; no lines if there is no such list."""
+    """Return a titled list as lines, with `nothing` for an empty list; no lines if `lines` is None."""
     if lines is None:
         return []
     return ["", title, *([f"  {visible(text)}" for text in lines] or [f"  {nothing}"])]

@@ -1,4 +1,4 @@
-"""The half of the monitor about time: lock lanes, how long a time they show, and the span that lines are limited to."""
+"""The part of the monitor about time: the window of the lock lanes, and the span that limits the lines."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from faucet.tui.request_text import curl, is_r_error
 from faucet.tui.screens import TextScreen
 
 Span = tuple[float, float]
-"""Seconds since the epoch."""
+"""Start and end, in seconds since the epoch."""
 
 LIMITED = ("log", "requests", "events")
-"""Views that a span limits."""
+"""Views that show only the selected span."""
 
 
 def overlaps(item: LogItem, span: Span | None) -> bool:
-    """Return whether a line, or a part of a request from its queueing to its end, lies in `span`; None: always."""
+    """Return whether a line, or any part of a request from its arrival to its end, lies in `span`; None: always."""
     if span is None:
         return True
     if isinstance(item, LogRow):
@@ -66,7 +66,7 @@ class Spanning(Acting):
     endpoint: str | None = None
 
     def limited(self, item: LogItem, line: Line | None) -> Line | None:
-        """Return `line` if its item lies in the selected span and is of the selected endpoint, as far as there are."""
+        """Return `line` if its item matches the selected span and endpoint (if selected), otherwise None."""
         return line if line is not None and overlaps(item, self.span) and is_of(item, self.endpoint) else None
 
     def action_zoom(self, by: int) -> None:
@@ -76,7 +76,7 @@ class Spanning(Acting):
         self.notify(f"lanes and figures of the last {format_span(SPANS[index])}", timeout=2)
 
     def show_last(self, seconds: float) -> None:
-        """Show so many seconds, one of SPANS, on the lock lanes, and figures of them."""
+        """Show the last `seconds`, one of SPANS, on the lock lanes and in all figures."""
         self.feed.window = seconds
         for lanes in self.behind.query(LaneView):
             lanes.zoom(seconds)
@@ -84,7 +84,7 @@ class Spanning(Acting):
 
     @property
     def span_hint(self) -> str:
-        """What the lines are limited to, as text; empty if they are not."""
+        """The selected endpoint and span as text; empty if lines are not limited."""
         times = f"{clock(self.span[0])} to {clock(self.span[1])}" if self.span is not None else ""
         limits = ", ".join(text for text in (self.endpoint, times) if text)
         return f"{limits} only (esc)" if limits else ""
@@ -94,7 +94,7 @@ class Spanning(Acting):
         self.limit((event.start, event.end), self.endpoint)
 
     def limit(self, span: Span | None, endpoint: str | None) -> None:
-        """Limit log, requests and events to what lies in `span` and is of `endpoint`; None: not any more."""
+        """Limit log, requests and events to `span` and `endpoint`; None: no limit."""
         self.span, self.endpoint = span, endpoint
         for lanes in self.behind.query(LaneView):
             lanes.select(span)
@@ -121,7 +121,7 @@ class Spanning(Acting):
             self.show_worker(item.name)
 
     async def ask(self, do: str, **arguments: Any) -> Any:
-        """Ask the service. Raises Refusal, NoRuntime."""
+        """Send a command to the service, and return its answer. Raises Refusal, NoRuntime."""
         return await self.feed.ask(do, **arguments)
 
     @property

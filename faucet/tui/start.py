@@ -1,7 +1,7 @@
-"""Starts the monitor: attached to a running service, or with a runtime of its own as a child process.
+"""Start the monitor: attached to a running service, or with its own runtime as a child process.
 
 A socket pair connects the two processes. If the monitor's end closes without a `detach` (a crash, a closed terminal,
-SIGKILL), the runtime drains and ends. It has a session of its own, so nothing else of the terminal reaches it.
+SIGKILL), the runtime drains and ends. The runtime runs in its own session, so it gets no signals from the terminal.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 OWNER_VARIABLE = "FAUCET_OWNER"
-"""Environment variable with the descriptor of the runtime's end of the socket pair."""
+"""Environment variable with the file descriptor of the runtime's end of the socket pair."""
 
 NICENESS = 10
-"""Niceness of the monitor: the service goes first."""
+"""Niceness of the monitor, so that the service has priority."""
 
 
 def no_monitor_because() -> str:
-    """Return why the monitor cannot run here; an empty text if it can."""
+    """Return why the monitor cannot run on this terminal; empty if it can."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         return "standard input or output is not a terminal"
     if os.environ.get("TERM", "dumb") == "dumb":
@@ -54,7 +54,7 @@ def no_monitor_because() -> str:
 def run_with_monitor(arguments: Sequence[str], settings: MonitorSettings, secrets: Secrets | None = None) -> int:
     """Start a runtime with the command line `arguments`, and run the monitor on it. Return the exit code."""
     reaper = orphans.OrphanReaper()
-    if os.getpid() == 1:  # all orphans of the container are ours to reap; those of workers go to the runtime
+    if os.getpid() == 1:  # PID 1 must reap the orphans of the container; the runtime reaps those of its workers
         reaper.start()
     own, other = socket.socketpair()
     with _scratch_file() as errors:
@@ -66,7 +66,7 @@ def run_with_monitor(arguments: Sequence[str], settings: MonitorSettings, secret
 
 
 def _scratch_file() -> IO[bytes]:
-    """Return a file without a name: no directory may be writable."""
+    """Return an unnamed temporary file, in memory if possible, since there may be no writable directory."""
     if hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("faucet-errors"), "w+b")
     try:
@@ -80,7 +80,7 @@ def _start_runtime(
 ) -> subprocess.Popen[bytes]:
     descriptors = [secrets.pipe()] if secrets is not None else []
     try:
-        # -P: a file in the user's directory must not be taken for a module.
+        # -P: Python must not import a file of the user's directory as a module.
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "faucet", *arguments],
             env={
@@ -110,9 +110,9 @@ class _Outcome(NamedTuple):
 
     how: str
     greeting: Greeting | None
-    """The greeting of its runtime, if that ever answered."""
+    """The greeting of the runtime; None if the runtime never answered."""
     last_event: str
-    """The runtime's last event, if it is about its end."""
+    """The runtime's last event, if it reports the end of the runtime."""
 
 
 def _watch(own: socket.socket, settings: MonitorSettings) -> _Outcome:
@@ -145,7 +145,7 @@ def _show(app: Monitor) -> str | None:
 
 
 def run_on_terminal(run: Callable[[], T], terminal_is_gone: Callable[[], None]) -> T:
-    """Return what `run` returns, which draws on the terminal. `terminal_is_gone` ends it, called from a thread."""
+    """Call `run`, which draws on the terminal, and return its result. A thread calls `terminal_is_gone` to end it."""
     _lower_priority()
     if not in_browser():
         draw_on_a_terminal()
@@ -158,22 +158,22 @@ def run_on_terminal(run: Callable[[], T], terminal_is_gone: Callable[[], None]) 
 
 
 def _lower_priority() -> None:
-    """Leave the CPU to the service."""
+    """Lower the priority of this process, so that the service gets the CPU first."""
     with contextlib.suppress(OSError):
         os.nice(max(NICENESS - os.nice(0), 0))
 
 
 OWN_PATIENCE = 30.0
-"""Seconds for a runtime of our own to greet: it may have to load its imports from a cold disk."""
+"""Seconds for the child runtime to send its greeting. It may have to load its imports from a cold disk."""
 
 
 def _after(runtime: subprocess.Popen[bytes], outcome: _Outcome, errors: IO[bytes]) -> int:
-    """Print how the service ended, or that it goes on, after the monitor is gone. Return the exit code."""
+    """Print how the service ended, or that it keeps running, after the monitor has ended. Return the exit code."""
     from faucet.tui.leaving import GONE, LEFT
 
     greeting = outcome.greeting
     if outcome.how == GONE:
-        return EXIT_GONE  # the user is gone, too: the service finishes requests in progress by itself
+        return EXIT_GONE  # no user can read a message; the service finishes requests in progress by itself
     if outcome.how == LEFT and greeting is not None:
         print(f"faucet keeps serving {greeting.title} on {greeting.url} (pid {runtime.pid}).")
         print(f"Monitor: faucet attach {greeting.port}   Stop: faucet ctl stop --at {greeting.port}")
@@ -197,7 +197,7 @@ def _after(runtime: subprocess.Popen[bytes], outcome: _Outcome, errors: IO[bytes
 def attach(
     which: Which | None, settings: MonitorSettings, read_only: bool, place: Place, record: Path | None = None
 ) -> int:
-    """Run the monitor on a running service, and record what it is told. Return the exit code."""
+    """Run the monitor on a running service, and record its messages if requested. Return the exit code."""
     problem = "" if in_browser() else no_monitor_because()
     if problem:
         print_error(f"the monitor cannot run here: {problem}; use `faucet ctl status` instead")
@@ -227,7 +227,7 @@ def attach(
 
 
 def _record(monitor: Monitor, file: RecordFile, message: Message) -> None:
-    """Record a message; the first that cannot be written is the last that is tried."""
+    """Record a message. After the first write error, stop recording."""
     try:
         file.take(message)
     except OSError as error:
@@ -236,7 +236,7 @@ def _record(monitor: Monitor, file: RecordFile, message: Message) -> None:
 
 
 def replay(path: Path, settings: MonitorSettings, begin: str | None) -> int:
-    """Run the monitor on a recording, from a time of day on. Return the exit code."""
+    """Run the monitor on a recording, starting at the time of day `begin`. Return the exit code."""
     problem = no_monitor_because()
     if problem:
         print_error(f"the monitor cannot run here: {problem}")

@@ -1,4 +1,4 @@
-"""Which columns of the worker table a terminal has room for, how wide each is, and which way it is sorted."""
+"""The columns of the worker table that fit on a terminal, their widths, and the sort order."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ DROPPED_FIRST = (
 """Columns that a narrow terminal hides, in this order."""
 
 LEAST_REQUEST = 18
-"""Characters for the REQUEST column; other columns are hidden until it has them."""
+"""Least width of the REQUEST column, in characters. Other columns are hidden until it fits."""
 
 STEADY = ("name", "pid", "port", "requests", "errors", "restarts", "address")
-"""Columns as narrow as what is in them. Others have their usual width at least: what changes all the time would move
-the rest of the line."""
+"""Columns that are as narrow as their content. Other columns keep at least their usual width, because frequent changes
+of a width would move the rest of the line."""
 
 ASCENDING = ("name", "state", "pid", "port", "request", "address", "endpoint", "host", "serves")
-"""Columns, also of endpoints, that are sorted with the smallest first; of all others the largest is."""
+"""Columns, including those of other tables, that are sorted in ascending order. All others are sorted descending."""
 
 WIDEST = 48
-"""Characters of a column at most."""
+"""Most characters of a column."""
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a table is sorted by."""
+    """The sort order of a table: a column, and whether it is inverted."""
 
     column: str
     inverted: bool = False
 
     def by(self, column: str) -> Order:
-        """Return the order after a click on the title of `column`: a second one inverts it."""
+        """Return the order after a click on the title of `column`. A second click inverts the order."""
         return Order(column, column == self.column and not self.inverted)
 
     def invert(self) -> Order:
-        """Return the other way round."""
+        """Return the inverted order."""
         return Order(self.column, not self.inverted)
 
     def arrow(self, column: str, plain: bool) -> str:
-        """Return the arrow behind the title of `column`; nothing, if it is not the one that is sorted by."""
+        """Return the arrow after the title of `column`; empty if the table is not sorted by that column."""
         if column != self.column:
             return ""
         ascending = (column in ASCENDING) != self.inverted
@@ -52,13 +52,13 @@ class Order:
 
 
 def sorted_cells(cells: Iterable[Cell], order: Order) -> list[Cell]:
-    """Return the workers in this order; equal ones by their names."""
+    """Return the workers in this order. Workers with equal values are sorted by name."""
     column = next((column for column in ALL_COLUMNS if column.id == order.column), COLUMNS[0])
     return sorted(sorted(cells, key=COLUMNS[0].order), key=column.order, reverse=order.inverted)
 
 
 def widths_of(columns: Sequence[Column], texts: Iterable[Sequence[str]], before: Mapping[str, int]) -> dict[str, int]:
-    """Return how many characters each column needs for `texts`, the cells of each row; at least as many as `before`.
+    """Return the width of each column in characters for `texts`, the cells of each row; at least the width `before`.
 
     The titles are counted with a blank for the arrow of the order.
     """
@@ -72,7 +72,7 @@ def widths_of(columns: Sequence[Column], texts: Iterable[Sequence[str]], before:
 
 
 def columns_for(columns: Sequence[Column], width: int, widths: Mapping[str, int]) -> tuple[Column, ...]:
-    """Return the columns that fit into `width` characters, with one blank between two columns."""
+    """Return the columns that fit into `width` characters, separated by one blank."""
     shown = tuple(columns)
     for name in DROPPED_FIRST:
         if sum(widths[column.id] + 1 for column in shown if column.width) + 1 + LEAST_REQUEST <= width:

@@ -1,9 +1,9 @@
-"""Watches the monitor's terminal, and ends the monitor when it is gone.
+"""Watch the monitor's terminal, and end the monitor after a hang-up.
 
-A terminal may vanish without a signal: SIGHUP is ignored (nohup), or it reaches the shell only. Then every read returns
-at once with nothing, Textual's input thread reads again and again, its output thread dies of EIO, and waiting for that
-thread never ends. So a thread of our own waits for the hang-up, asks the monitor to end, and if that is stuck ends the
-process. It costs nothing while it waits.
+A terminal may vanish without a signal: SIGHUP is ignored (nohup), or reaches only the shell. Then every read returns
+immediately without data, Textual's input thread loops, its output thread ends with EIO, and joining that thread blocks
+forever. So a separate thread waits for the hang-up and asks the monitor to end. If the monitor does not end in time,
+the thread exits the process. The thread uses no CPU while it waits.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ LOOK_SECONDS = 1.0
 """Seconds between two checks, on systems that do not report a hang-up."""
 
 END_SECONDS = 2.0
-"""Seconds for the monitor to end; then the process exits."""
+"""Seconds for the monitor to end. After them, the process exits."""
 
 EXIT_GONE = 129
-"""Exit code when the terminal is gone: as a shell reports a program killed by SIGHUP."""
+"""Exit code after a hang-up of the terminal: the code that shells report for a program killed by SIGHUP."""
 
 
 def in_browser() -> bool:
-    """Whether this process is the monitor of a browser: `web` has started it, and reads what it draws."""
+    """Return whether the monitor is shown in a browser: the `web` server has started it, and reads its output."""
     return os.environ.get("TEXTUAL_DRIVER", "").endswith(":WebDriver")
 
 
@@ -37,13 +37,13 @@ def draw_on_a_terminal() -> None:
 
 
 def follow_its_size() -> None:
-    """Make Textual ask the terminal for its size. Exported COLUMNS and LINES would come first, and never change."""
+    """Make Textual ask the terminal for its size. Exported COLUMNS and LINES would take precedence and never change."""
     for variable in ("COLUMNS", "LINES"):
         os.environ.pop(variable, None)
 
 
 def watch_terminal(ask_to_end: Callable[[], None]) -> threading.Event:
-    """Call `ask_to_end` from a thread when the terminal is gone; exit unless the returned event is set soon after.
+    """Call `ask_to_end` from a thread after a hang-up. Exit unless the returned event is set within END_SECONDS.
 
     In a browser, the terminal is a pipe from the server.
     """
@@ -63,7 +63,7 @@ def _watch(ask_to_end: Callable[[], None], ended: threading.Event) -> None:
 
 
 def is_gone(seconds: float = 0.0) -> bool:
-    """Whether the terminal on standard input is gone; waits up to `seconds` for that."""
+    """Wait up to `seconds` for a hang-up of the terminal on standard input. Return whether there was one."""
     poller = select.poll()
     poller.register(0, 0)
     if any(state & (select.POLLHUP | select.POLLERR) for _, state in poller.poll(seconds * 1000)):
@@ -78,7 +78,7 @@ def is_gone(seconds: float = 0.0) -> bool:
 
 
 def silence_dead_output() -> None:
-    """Suppress the traceback of Textual's output thread when it cannot write to the terminal any more."""
+    """Suppress the traceback of Textual's output thread when it can no longer write to the terminal."""
     before = threading.excepthook
 
     def hook(arguments: threading.ExceptHookArgs) -> None:

@@ -1,4 +1,4 @@
-"""The line that shows which moment of the past is on the screen; a click goes to another one."""
+"""The line that shows which moment of the past is on the screen. A click goes to another moment."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from faucet.status.columns import format_age
 from faucet.tui.top import ROOMY, PaintedLines
 
 ENDS = 9
-"""Characters of a time at an end of the line, with a blank."""
+"""Width of a time at an end of the line, including a blank, in characters."""
 
 
 def at(when: float) -> str:
-    """Return a time of day."""
+    """Return the local time of day of `when` (seconds since the epoch): `12:04:01`."""
     return datetime.fromtimestamp(when).strftime("%H:%M:%S")
 
 
 class TimeLine(PaintedLines):
-    """The moment, between the first and the last that are known."""
+    """The shown moment, between the first and the last moment of the recording."""
 
     class Chosen(Message):
-        """The user goes to a moment; in seconds since the epoch."""
+        """The user goes to a moment, in seconds since the epoch."""
 
         def __init__(self, when: float) -> None:
             super().__init__()
@@ -34,7 +34,7 @@ class TimeLine(PaintedLines):
     def show_moment(self, when: float, start: float, end: float, hint: str, plain: bool) -> None:
         """Show that `when` is on the screen, of a recording from `start` to `end`."""
         self._start, self._end = start, end
-        width = self.app.size.width  # its own is 0 until it is displayed
+        width = self.app.size.width  # the widget's own width is 0 until it is displayed
         ago = f", {format_age(end - when)} before {at(end)}" if end - when >= 1 and width >= ROOMY else ""
         moment = f" {at(when)}{ago} "
         room = width - len(moment) - 2 * ENDS

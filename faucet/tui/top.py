@@ -1,4 +1,4 @@
-"""The top of the monitor: the header, the origin of the workers, the tiles with their last minute, and the tabs."""
+"""The top of the monitor: the header, the origin of the workers, the tiles with figures, and the tabs."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ GLYPHS = {"serving": ("●", "ok"), "starting": ("◌", "warning"), "draining": 
 
 
 class HeaderLine(PaintedLines):
-    """What is served, where, and since when; or what is wrong."""
+    """The title, address and uptime of the service, or the problem of the connection."""
 
     def show_model(self, model: Model, remark: str, plain: bool) -> None:
         """Show the state of `model`, with `remark` at the right unless it is empty."""
@@ -92,7 +92,7 @@ def _load(totals: Totals | None) -> str:
 
 
 def _short(title: str, width: int, plain: bool) -> str:
-    """Return `title`, a path shortened to its last parts."""
+    """Return `title`; if it is a path, shortened to its last parts."""
     parts = title.split("/")
     kept = 2 if width >= ROOMY else 1
     if len(parts) <= kept + 1 or "://" in title:
@@ -102,7 +102,7 @@ def _short(title: str, width: int, plain: bool) -> str:
 
 
 class OriginLine(PaintedLines):
-    """For pods: how they are discovered and reached."""
+    """For pods: how pods are discovered and reached."""
 
     def show_service(self, service: Service | None, now: float, plain: bool) -> None:
         """Show the line, or hide it if there is nothing to show."""
@@ -124,7 +124,7 @@ class OriginLine(PaintedLines):
 
 
 def group_parts(group: Group, now: float) -> Parts:
-    """Return which Faucet is the active, and what the others have."""
+    """Return the role of this Faucet, the states of the others, and any problem."""
     wrong = trouble_text(group, now) or group.why_not_ready
     parts = [(role_text(group, now), "strong" if group.role == "active" else "text")]
     parts += [(f"  {text}", "dim") for text in (others_text(group),) if text]
@@ -132,7 +132,7 @@ def group_parts(group: Group, now: float) -> Parts:
 
 
 class Tile(NamedTuple):
-    """One figure with its last minute."""
+    """One figure, with its history of the last minute."""
 
     label: str
     share: int
@@ -141,10 +141,10 @@ class Tile(NamedTuple):
     value: Callable[[SecondRow], float]
     alarm: Callable[[Totals], bool]
     short: str = ""
-    """The label where the figure would not fit beside the whole one."""
+    """A shorter label, used if the figure does not fit beside the full label."""
 
     def shown(self, totals: Totals, now: float, width: int, plain: bool) -> tuple[str, str]:
-        """Return the label and the figure, in `width` columns together with a blank behind each."""
+        """Return the label and the figure. Together, with a blank after each, they take `width` columns."""
         text = self.text(totals, now)
         label = self.short if self.short and cell_len(self.label + text) + 2 > width else self.label
         return label, fit(text, width - len(label) - 2, plain=plain)
@@ -180,7 +180,7 @@ TILES = (
 
 
 COMPACT = 64
-"""Terminal width below which the figures follow each other, what matters most first."""
+"""Terminal width below which the figures are shown on one line, the most important first."""
 
 
 def _compact(totals: Totals, now: float) -> list[tuple[str, str]]:
@@ -200,8 +200,8 @@ def _compact(totals: Totals, now: float) -> list[tuple[str, str]]:
 
 
 class Tiles(PaintedLines):
-    """The main figures side by side, the window that they are of before them; where there is room, with a sparkline of
-    the last minute below each."""
+    """The main figures side by side after their window; if there is room, with a sparkline of the last minute below
+    each."""
 
     def show_model(self, model: Model, plain: bool) -> None:
         """Show the totals of `model`."""
@@ -224,7 +224,7 @@ class Tiles(PaintedLines):
 
 
 class TabLine(PaintedLines):
-    """The names of the views, with the active one marked; a click selects."""
+    """The names of the views, with the active one marked. A click selects a view."""
 
     class Chosen(Message):
         """The user has selected a view."""
@@ -240,7 +240,7 @@ class TabLine(PaintedLines):
     def show_tabs(self, tabs: list[tuple[str, str]], active: str, hint: str, bracketed: bool) -> None:
         """Show `tabs` (names and labels), with the name `active` marked and `hint` at the right.
 
-        `bracketed`: there may be no colours to mark it with.
+        `bracketed`: also mark it with brackets, since there may be no colours.
         """
         parts: list[tuple[str, str]] = []
         self._ends = []

@@ -1,4 +1,4 @@
-"""The part of the monitor that goes back in time: while paused, through what it has seen; and through a recording."""
+"""The part of the monitor for time travel: through the monitor's own recording while paused, or through a file."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from faucet.tui.time_line import TimeLine
 from faucet.tui.what_if_tab import Forecasting
 
 SECOND, MINUTE = 1, 60
-"""Seconds of a step."""
+"""Length of a step, in seconds."""
 
 CHANGING = (*COMMANDS, "cancel")
-"""What changes something now, and so must not be done to what was."""
+"""Actions that change the running service, and so are disabled while the past is shown."""
 
 TRAVELS = ("arrow", "travel", "travel_to")
 
 
 class Travelling(Forecasting):
-    """Time travel."""
+    """The part of the monitor for time travel."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left", f"arrow(-{SECOND})", "Back", show=False, priority=True),
@@ -46,13 +46,13 @@ class Travelling(Forecasting):
     ]  # fmt: skip
 
     player: Player | None = None
-    """The past that is shown; None: what is."""
+    """The past that is shown; None: the present."""
     _played: float | None = None
     _endpoints_until = -1.0
 
     @property
     def replaying(self) -> bool:
-        """Whether there is only a recording."""
+        """Whether the monitor shows a recording instead of a running service."""
         return isinstance(self.feed, ReplayFeed)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -73,7 +73,7 @@ class Travelling(Forecasting):
         self.draw()
 
     async def ask(self, do: str, **arguments: Any) -> Any:
-        """Ask the service; in the past, what was recorded. Raises Refusal, NoRuntime."""
+        """Send a command to the service; `logs` of the past come from the recording. Raises Refusal, NoRuntime."""
         if self.player is not None and do == "logs":
             return lines_of(self.player.model, **arguments)
         return await super().ask(do, **arguments)
@@ -124,7 +124,7 @@ class Travelling(Forecasting):
         self.draw_now()
 
     def _back(self) -> float:
-        """Return how many seconds before the moment have to be known for what is shown."""
+        """Return how many seconds before the moment the current view needs."""
         heat = self.behind.query_one(HeatView).span if self.tab == "heat" and self.replaying else 0.0
         return max(BACK, self.feed.window, heat)
 
@@ -135,7 +135,7 @@ class Travelling(Forecasting):
             self.behind.query_one(f"#{name}", LineView).begin_anew()
 
     def play(self) -> None:
-        """Go on in a recording, as fast as it was."""
+        """Advance in a recording in real time."""
         now = monotonic()
         passed, self._played = now - (self._played or now), now
         if self.replaying and not self.paused and self.player is not None:
@@ -145,7 +145,7 @@ class Travelling(Forecasting):
                 self.go_to(self.player.at + passed)
 
     def draw_past(self) -> None:
-        """Draw the time line, and what is made of the recording itself."""
+        """Draw the time line, and the views that are computed from the recording."""
         line = self.behind.query_one(TimeLine)
         recording, player = self.feed.recording, self.player
         line.display = bool(recording.chunks) and (self.paused or self.replaying)
@@ -159,7 +159,7 @@ class Travelling(Forecasting):
             self._draw_own(player)
 
     def _draw_own(self, player: Player) -> None:
-        """Draw what else would be asked for."""
+        """Compute and draw, from the recording, the views for which a running service would be asked."""
         if self.tab == "endpoints" and self._endpoints_until != player.at:
             self._endpoints_until = player.at
             window = self.feed.window

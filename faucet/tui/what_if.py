@@ -1,7 +1,7 @@
-"""What other numbers of workers would change: the latest requests go once more through the dispatcher that serves.
+"""The effect of other numbers of workers: the latest requests are simulated with the dispatcher of the service.
 
-Pure: requests in, waits out. Arrivals and service times are what they were; only who waits, and for how long, is new.
-A request that no worker had gets the median service time of its endpoint.
+Pure functions from requests to queue times. Arrivals and service times stay as recorded, and queue times are simulated.
+A request without a worker gets the median service time of its endpoint.
 """
 
 from __future__ import annotations
@@ -17,38 +17,38 @@ from faucet.status.snapshot import RequestRow
 from faucet.units import counted, format_duration
 
 OTHERS = (-1, 0, 1, 2)
-"""Numbers of workers that are tried, besides those that there are."""
+"""Numbers of workers that are simulated, relative to the current number."""
 
 MOST = 5000
-"""Requests that are tried at most, the latest; they take 20 ms for each number of workers."""
+"""Most requests that are simulated, the latest ones. They take 20 ms for each number of workers."""
 
 LEAST = 20
-"""Requests that are needed to say anything."""
+"""Least number of requests for a simulation."""
 
 
 class Job(NamedTuple):
-    """One request: when it came, and how long a worker is busy with it, in seconds."""
+    """One request: when it arrived, and how long a worker is busy with it, in seconds."""
 
     arrived: float
     service: float
 
 
 class Outcome(NamedTuple):
-    """What so many workers would have made of the requests; durations are in seconds."""
+    """The result of a simulation with a number of workers. Durations are in seconds."""
 
     workers: int
     p50: float
     p95: float
     longest: float
-    """Of the time in the queue, of those that got a worker."""
+    """Quantiles and maximum of the queue time, of requests that got a worker."""
     refused: int
-    """Requests that found the queue full, or waited for the queue timeout."""
+    """Requests that found the queue full, or reached the queue timeout."""
     busy: float
-    """The share of the workers' time that was used, from 0 to 1."""
+    """Utilization of the workers, from 0 to 1."""
 
 
 def jobs_of(requests: Sequence[RequestRow]) -> list[Job]:
-    """Return the latest requests as jobs, in the order in which they came."""
+    """Return the latest requests as jobs, in the order of arrival."""
     latest = requests[-MOST:]
     known: dict[str, list[float]] = {}
     for row in latest:
@@ -64,7 +64,7 @@ def jobs_of(requests: Sequence[RequestRow]) -> list[Job]:
 
 
 def replayed(jobs: Sequence[Job], workers: int, queue_limit: int, queue_timeout: float | None = None) -> Outcome:
-    """Return what `workers` free workers, one or more, make of jobs that come in their order."""
+    """Simulate `jobs`, in the order of arrival, with `workers` (one or more), all free at first."""
     dispatcher: Dispatcher[int, int] = Dispatcher(queue_limit, queue_timeout)
     began = jobs[0].arrived if jobs else 0.0
     for worker in range(workers):
@@ -83,7 +83,7 @@ def replayed(jobs: Sequence[Job], workers: int, queue_limit: int, queue_timeout:
             heappush(ends, (now + job.service, lease.holder, lease))
 
     def finish(before: float) -> None:
-        """Let everything happen that happens until then."""
+        """Process all releases of locks and all queue timeouts up to the moment `before`."""
         nonlocal refused
         while ends and ends[0][0] <= before:
             now, _, lease = heappop(ends)
@@ -105,7 +105,7 @@ def replayed(jobs: Sequence[Job], workers: int, queue_limit: int, queue_timeout:
 
 
 def outcomes(requests: Sequence[RequestRow], workers: int, queue_limit: int) -> list[Outcome]:
-    """Return the outcomes of other numbers of workers, ascending; none if too few requests are known."""
+    """Return the outcomes for several numbers of workers, in ascending order; empty if there are too few requests."""
     jobs = jobs_of(requests)
     if len(jobs) < LEAST or workers < 1:
         return []
@@ -125,7 +125,7 @@ EXPLAINED = (
 
 
 def sentence(found: Sequence[Outcome], plain: bool) -> str:
-    """Return what matters of the outcomes: `6 workers: p95 wait 1.5s → 40ms`; empty without any."""
+    """Return the outcomes as a sentence: `6 workers: p95 wait 1.5s → 40ms`; empty without outcomes."""
     if not found:
         return ""
     now = found[1] if len(found) == len(OTHERS) else found[0]
@@ -135,7 +135,7 @@ def sentence(found: Sequence[Outcome], plain: bool) -> str:
 
 
 def forecast_text(found: Sequence[Outcome], measured: Sequence[float]) -> str:
-    """Return the outcomes as a table. `measured`: how long the requests really waited."""
+    """Return the outcomes as a table. `measured`: the real queue times of the requests."""
     if not found:
         return TOO_FEW
     lines = ["WORKERS    QUEUED P50      P95      MAX   503   BUSY"]

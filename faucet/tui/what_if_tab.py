@@ -1,4 +1,4 @@
-"""The part of the monitor that says what other numbers of workers would change."""
+"""The part of the monitor that shows the effect of other numbers of workers."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from faucet.tui.screens import TextScreen
 from faucet.tui.what_if import Outcome, forecast_text, outcomes, sentence
 
 BACK = 300.0
-"""Seconds of requests that are tried."""
+"""Period of the requests that are simulated, in seconds."""
 
 FRESH = 10.0
-"""Seconds for which the sentence below the heat maps is not renewed."""
+"""Least number of seconds between two updates of the sentence below the heat maps."""
 
 SERVING = ("ready", "busy")
 
 
 def known_requests(model: Model, now: float) -> list[RequestRow]:
-    """Return the requests of the last BACK seconds, since the last that were too many to be sent to the monitor."""
+    """Return the requests of the last BACK seconds, but only those after the last gap in the monitor's data."""
     since = max(now - BACK, *(end for _, end in list(model.holds.unknown)[-1:]), 0.0)
     served = [hold.item for hold in model.holds.since(since) if isinstance(hold.item, RequestRow)]
     others = [row for row in model.requests if not row.worker and row.ended >= since]
@@ -34,21 +34,21 @@ def known_requests(model: Model, now: float) -> list[RequestRow]:
 
 
 class Forecasting(Heating):
-    """What if."""
+    """The part of the monitor with the forecasts."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("W", "what_if", "What if", id="what-if", show=False)]
 
-    _foretold = 0.0  # the time of the model that the sentence is of
+    _foretold = 0.0  # the model's time when the sentence was computed
 
     async def _outcomes(self) -> Sequence[Outcome]:
-        """Try the known requests with other numbers of workers; in a thread, since it may take a tenth of a second."""
+        """Simulate other numbers of workers, in a thread, since it may take a tenth of a second."""
         model = self.model
         workers = sum(row.state in SERVING for row in model.rows)
         limit = model.totals.queue_limit if model.totals is not None else 0
         return await asyncio.to_thread(outcomes, known_requests(model, model.now()), workers, limit)
 
     async def foretell(self) -> None:
-        """Renew the sentence below the heat maps, if it is of another time."""
+        """Update the sentence below the heat maps, unless it is younger than FRESH."""
         now = self.model.now()
         if abs(now - self._foretold) < FRESH:
             return

@@ -1,4 +1,4 @@
-"""The worst that is going on, in one line, for terminals that have no room for the log."""
+"""The worst current problem in one line, for terminals without room for the log."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from faucet.tui.model import Model
 from faucet.tui.top import PaintedLines
 
 RECENT = 60.0
-"""Seconds for which something counts as going on."""
+"""Seconds for which a problem counts as current."""
 
 
 def worst_of(model: Model, slow: float, plain: bool) -> tuple[str, str]:
-    """Return the worst of the last minute as a text and its paint: failures, trouble, the longest lock; empty: nothing.
+    """Return the worst problem of the last minute as text and paint: failures, errors or the longest lock; or empty.
 
     `slow`: seconds for which a lock may be held before that counts.
     """
@@ -35,7 +35,7 @@ def worst_of(model: Model, slow: float, plain: bool) -> tuple[str, str]:
 
 
 def _failures(failed: list[RequestRow], model: Model, plain: bool) -> str:
-    """Return the endpoint that failed most, and why it did last. `failed`: the newest first."""
+    """Return the endpoint with most failures, and the reason of the latest. `failed`: the newest first."""
     kinds = Counter((row.status, endpoint_of(row.method, row.target)) for row in failed)
     (status, endpoint), count = kinds.most_common(1)[0]
     latest = next(row for row in failed if (row.status, endpoint_of(row.method, row.target)) == (status, endpoint))
@@ -50,10 +50,10 @@ def _slowest(held: list[WorkerRow], model: Model) -> str:
 
 
 class WorstLine(PaintedLines):
-    """The worst of the last minute."""
+    """The line with the worst problem of the last minute."""
 
     def show_model(self, model: Model, slow: float, plain: bool) -> None:
-        """Show it, or nothing."""
+        """Show the worst problem of `model`, or an empty line."""
         text, paint = worst_of(model, slow, plain)
         mark = "" if not text else "x " if plain else "✖ "
         self.show([[(f" {mark}{text}", paint)]])
