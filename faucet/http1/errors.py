@@ -20,7 +20,7 @@ class FramingError(Exception):
 
 
 class BadRequest(FramingError):
-    """A request that is refused: the rest of it must not reach a backend."""
+    """A request that is refused: no further byte of it may reach a backend."""
 
 
 class BadResponse(FramingError):
