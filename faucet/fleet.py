@@ -52,7 +52,7 @@ class Fleet(Protocol):
     """The commands of this fleet, by name. `scale` and `rolling-restart` are for all workers, the others for one."""
 
     not_offered: Mapping[str, str]
-    """Commands that only other fleets have, and what to do instead: texts for `str.format` with the Command's fields."""
+    """Commands that only other fleets have, and what to do instead: texts for `str.format` with fields of Command."""
 
     def start(self) -> None:
         """Start the workers, or service discovery."""
@@ -63,8 +63,8 @@ class Fleet(Protocol):
         ...
 
     async def leave(self, seconds: float) -> bool:
-        """The service is shutting down: have another Faucet take over within `seconds`. Return whether one does, so that
-        requests that still arrive here can be served there."""
+        """The service is shutting down: have another Faucet take over within `seconds`. Return whether one does, so
+        that requests that still arrive here can be served there."""
         ...
 
     async def stop(self) -> None:
@@ -202,7 +202,7 @@ class Origin(NamedTuple):
     link: str = ""
     """The SSH link through which the workers are reached: `ops@bastion`; empty if they are reached directly."""
     link_state: str = ""
-    """The state of the link, e.g. `up` or `down`."""
+    """The state of the link: `connecting`, `up`, `suspect` or `down`."""
     link_since: float | None = None
     """Since when the link is in this state; None if there is no link."""
     link_detail: str = ""
@@ -247,7 +247,7 @@ class Group(NamedTuple):
     renewals: int
     takeovers: int
     relayed: int
-    """Counters of this Faucet: renewals of the Lease, take-overs from another Faucet, requests relayed to the active."""
+    """Counters of this Faucet: renewals of the Lease, take-overs from another Faucet, requests sent to the active."""
     quarantined: int
     """Pods that are not used yet, since they may be busy with requests of an earlier active Faucet."""
     why_not_ready: str
