@@ -1,8 +1,8 @@
-"""Exponential back-off: how long to pause before the next try, after so many failures in a row.
+"""Exponential back-off: the pause before the next try, after a number of failures in a row.
 
-A pure calculation without state, so that whoever retries keeps one integer, the failures in a row, and nothing else.
-It is exact about the one thing that hand-written versions get wrong: `2 ** failures` is a number that no float holds
-after 1,024 failures, and a retry loop that lives for weeks gets there.
+A pure calculation without state: the caller keeps only one integer, the number of failures in a row. Hand-written
+versions often overflow: after 1,024 failures no float can hold `2 ** failures`, and a retry loop that runs for weeks
+gets there.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ class Backoff:
     first: float
     limit: float
     jitter: float = 0.0
-    """Share of a pause by which it is longer or shorter at random, so that many do not retry at the same moment."""
+    """The largest share by which a pause is longer or shorter at random, so that many callers do not retry at once."""
 
     def pause(self, failures: int, chance: Callable[[], float] = random.random) -> float:
-        """Return the pause after so many failures in a row; 0 after none.
+        """Return the pause in seconds after `failures` in a row; 0 after none.
 
         `chance` returns a number from 0 to 1. The pause is never longer than the limit plus the jitter's share of it.
         """

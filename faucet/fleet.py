@@ -1,4 +1,4 @@
-"""The interface of all kinds of workers, processes here or pods there: what can be seen of them, and the commands."""
+"""The interface of all kinds of workers, local processes or pods: their status, and the commands for them."""
 
 from __future__ import annotations
 
@@ -16,67 +16,67 @@ class Refused(Exception):
 
 
 class StartFailed(Exception):
-    """There are no workers, and there never will be. The text is for the user."""
+    """No worker can ever be started or found. The text is for the user."""
 
 
 Answer = str | asyncio.Future[str]
-"""A sentence that says what happens now, or will come of it; the future may hold Refused."""
+"""A sentence that says what happens now, or a future of a sentence with the result. The future may hold Refused."""
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What an action needs to know."""
+    """The arguments of an action."""
 
     who: str
-    """Who requests it, for the log."""
+    """The requester, for the log."""
     worker: str = ""
-    """The name of the worker that is meant."""
+    """The name of the worker that the command is for."""
     count: int = 0
-    """How many workers there should be."""
+    """The number of workers to scale to."""
     wait: bool = False
-    """Answer when it is done, with what has come of it."""
+    """Whether to answer only when the command is done, with its result."""
 
 
 Action = Callable[[Command], Answer]
-"""Raises Refused."""
+"""A function that carries out a command. Raises Refused."""
 
 
 class Fleet(Protocol):
     """All workers of a service."""
 
     first_ready: asyncio.Future[None]
-    """Done when a worker is ready, or requests can be answered with the reason why none is; StartFailed if none ever
-    will be."""
+    """Done when a worker is ready, or requests can be answered with the reason why none is. Holds StartFailed if no
+    worker will ever be ready."""
 
     actions: Mapping[str, Action]
-    """The commands that it takes, by name. `scale` and `rolling-restart` are for all workers, the others for one."""
+    """The commands of this fleet, by name. `scale` and `rolling-restart` are for all workers, the others for one."""
 
     not_offered: Mapping[str, str]
-    """Commands of other fleets, and what to do instead: texts for `str.format` with the fields of Command."""
+    """Commands that only other fleets have, and what to do instead: texts for `str.format` with fields of Command."""
 
     def start(self) -> None:
         """Start the workers, or service discovery."""
         ...
 
     def prepare_to_end(self) -> None:
-        """Begin nothing new: the service ends. Requests in progress are finished."""
+        """Start no more workers: the service is shutting down. Requests in progress are finished."""
         ...
 
     async def leave(self, seconds: float) -> bool:
-        """The service ends: have another Faucet go on, within so many seconds. Returns whether one does, so that what
-        still comes here is served there."""
+        """The service is shutting down: have another Faucet take over within `seconds`. Return whether one does, so
+        that requests that still arrive here can be served there."""
         ...
 
     async def stop(self) -> None:
-        """End all workers, or disconnect from them. Nothing is left afterwards."""
+        """End all workers, or disconnect from them. Afterwards no process or connection is left."""
         ...
 
     def reload(self, why: str) -> None:
-        """Have all workers use what is there now: files, or endpoints. Never raises."""
+        """Have all workers use the current files, or resolve the current endpoints. Never raises."""
         ...
 
     def described(self) -> str:
-        """Return how many of what there are: `4 workers`."""
+        """Return the number and kind of the workers: `4 workers`."""
         ...
 
     def origin(self) -> Origin:
@@ -88,11 +88,11 @@ class Fleet(Protocol):
         ...
 
     def notice(self) -> str:
-        """Return what happens to all of them, e.g. a rolling restart, or what is wrong; else an empty text."""
+        """Return what affects all workers, e.g. a rolling restart or a fault; else an empty text."""
         ...
 
     def faults(self) -> Faults:
-        """Return what is wrong."""
+        """Return the current faults of the workers."""
         ...
 
     def details(self, worker: str) -> WorkerDetails:
@@ -106,13 +106,13 @@ class Fleet(Protocol):
 
     @property
     def count(self) -> int:
-        """How many workers there should be."""
+        """The number of workers that there should be."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerStatus:
-    """One worker, or one process of it while it is being replaced. Its lock and its numbers are the proxy's to tell.
+    """One worker, or one process of it while it is being replaced. The proxy knows its lock and its statistics.
 
     Moments are readings of the monotonic clock.
     """
@@ -120,31 +120,31 @@ class WorkerStatus:
     key: str
     """Unique among the workers of a fleet."""
     name: str
-    """Its name in commands."""
+    """The worker's name in commands."""
     state: str
     """`starting`, `ready`, `held`, `draining`, `backoff` or `failed`; a ready worker may be busy."""
     backend: Backend | None
-    """What the proxy knows it by; None if it gets no requests yet, or no more."""
+    """The worker as the proxy sees it; None if it gets no requests yet, or no more."""
     reason: str = ""
-    """Why it gets no requests; empty if it gets some, or if the state tells."""
+    """Why the worker gets no requests; empty if it gets some, or if the state says enough."""
     counted_as: str = ""
-    """The name under which its requests are counted; empty if they are counted with another status."""
+    """The name under which its requests are counted; empty if they are counted with another WorkerStatus."""
     pid: int = 0
     """0: no process on this machine."""
     port: int = 0
     since: float | None = None
-    """When it became ready or, before that, when it was started."""
+    """When the worker became ready or, before that, when it was started."""
     next_try: float | None = None
-    """When it is tried again, while it waits for that."""
+    """When a failed worker is tried again, during the back-off."""
     restarts: int = 0
     address: str = ""
     """`10.244.1.11:8000`; empty for a worker on this machine."""
     last_exit: Exit | None = None
-    """The latest end of its process that nobody has asked for."""
+    """The latest unexpected end of its process."""
 
 
 class WorkerDetails(NamedTuple):
-    """A worker's status, and what else its fleet knows about it: names, and values that JSON can hold."""
+    """A worker's status, and further values by name, which JSON can represent."""
 
     status: WorkerStatus
     values: dict[str, Any]
@@ -159,56 +159,56 @@ class Exit(NamedTuple):
     text: str
     """A sentence with the worker as its subject: `crashed (SIGSEGV) while serving GET /segv after 1.4s`."""
     request: str = ""
-    """What it was at work on: `GET /segv`."""
+    """The request that the worker was processing: `GET /segv`."""
 
 
 class Fault(NamedTuple):
-    """Something that is wrong until further notice."""
+    """A fault that lasts until it is repaired."""
 
     since: float
     """A reading of the monotonic clock."""
     fact: str
     """What is wrong, in one line."""
     workers: int
-    """How many workers it concerns."""
+    """How many workers the fault concerns."""
     detail: str = ""
-    """All that is known of it: what R has written."""
+    """All details of the fault, e.g. the output of R."""
     command: str = ""
-    """A command that repairs it."""
+    """A command that repairs the fault."""
 
 
 class Faults(NamedTuple):
-    """What is wrong with the workers of a fleet."""
+    """The faults of the workers of a fleet."""
 
     reload: Fault | None = None
     """Since the latest rolling restart has failed, some workers have code that is not the newest."""
     start: Fault | None = None
     """Some workers cannot be started."""
     unreachable: Fault | None = None
-    """Some pods cannot be reached, or it is not known which there are."""
+    """Some pods cannot be reached, or the set of pods is not known."""
     exits: tuple[Exit, ...] = ()
-    """The latest ends of processes that nobody has asked for, the newest last."""
+    """The latest unexpected ends of processes, the newest last."""
 
 
 class Origin(NamedTuple):
     """Where workers come from that Faucet has not started. Moments are readings of the monotonic clock."""
 
     resolved_by: str = ""
-    """How they are found; empty if they are our own."""
+    """How the workers are found; empty for local workers."""
     resolved: float | None = None
-    """When they were last resolved; None: not yet."""
+    """When the workers were last resolved; None: not yet."""
     trouble: str = ""
-    """Why nothing newer is known; of our own: what is wrong until further notice. Empty if all is well."""
+    """Why the latest resolution failed; for local workers, a lasting fault. Empty if there is none."""
     link: str = ""
-    """Through what they are reached: `ops@bastion`; empty if directly."""
+    """The SSH link through which the workers are reached: `ops@bastion`; empty if they are reached directly."""
     link_state: str = ""
-    """`up`, or what it is instead, and why."""
+    """The state of the link: `connecting`, `up`, `suspect` or `down`."""
     link_since: float | None = None
-    """Since when; None if there is no link."""
+    """Since when the link is in this state; None if there is no link."""
     link_detail: str = ""
-    """Cipher and round trip."""
+    """Cipher and round-trip time of the link."""
     template: int = -1
-    """The pid of the R that workers are forked from; 0: there is none now; -1: they are not forked."""
+    """The pid of the R process that workers are forked from; 0: none runs now; -1: workers are not forked."""
     group: Group | None = None
     """The Faucets of the service; None: this is the only one."""
 
@@ -218,37 +218,37 @@ class GroupMember(NamedTuple):
 
     name: str
     address: str
-    """Where others reach it."""
+    """The address at which the other Faucets reach this one."""
     state: str
     """`active`, `relay`, `waiting` or `unreachable`."""
     waiting: int
-    """Requests that are queued at it."""
+    """The number of requests that are queued at this Faucet."""
 
 
 class Group(NamedTuple):
-    """What a Faucet knows of itself and of the others of its service. Moments are seconds since the epoch."""
+    """What a Faucet knows about itself and the other Faucets of its service. Moments are seconds since the epoch."""
 
     role: str
     """`active`, `relay`, or `waiting` for an active."""
     active: str
-    """The name of the active; empty if there is none."""
+    """The name of the active Faucet; empty if there is none."""
     since: float
-    """Since when the role is this one, and the active."""
+    """Since when the role and the active Faucet are the same."""
     epoch: int
-    """The number of the active's take-over."""
+    """The number of the active Faucet's take-over."""
     term_until: float
-    """Until when the active may use pods, if nothing is renewed; 0 at a relay."""
+    """Until when the active Faucet may use pods without another renewal; 0 at a relay."""
     answered: float
-    """When the Kubernetes API answered last; 0: never."""
+    """When the Kubernetes API last answered; 0: never."""
     trouble: str
-    """Why it did not, since then."""
+    """Why the Kubernetes API has not answered since then."""
     members: tuple[GroupMember, ...]
-    """This one first. A relay knows only itself and the active."""
+    """The Faucets of the service, this one first. A relay knows only itself and the active Faucet."""
     renewals: int
     takeovers: int
     relayed: int
-    """Counters of this Faucet: renewals of the Lease, take-overs from another, requests handed to the active."""
+    """Counters of this Faucet: renewals of the Lease, take-overs from another Faucet, requests sent to the active."""
     quarantined: int
-    """Pods that are not used yet, since they may be busy for an earlier active."""
+    """Pods that are not used yet, since they may be busy with requests of an earlier active Faucet."""
     why_not_ready: str
     """Why this Faucet should get no requests; empty if it should."""

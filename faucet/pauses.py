@@ -1,8 +1,8 @@
-"""Times in which this process did not run: stopped by a signal, in a suspended machine, or on one that stalled.
+"""Pauses of this process: times in which it was stopped by a signal, or its machine was suspended or stalled.
 
-After such a pause all timers are due at once, though nobody had the time that they were given: the answers of workers
-and the bytes of clients are in the kernel, unread. So pauses do not count towards a deadline, and a timer that fires
-late lets the loop read first. That holds for every deadline of a service: `timeout` is what asyncio's is elsewhere.
+After a pause all timers are due at once, although the responses of workers and the bytes of clients may have arrived in
+time: they are in the kernel, unread. So pauses do not count towards a deadline, and a timer that fires late lets the
+loop read first. That applies to every deadline of a service, which uses `timeout` from here instead of asyncio's.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from faucet.units import format_duration
 _log = logging.getLogger("faucet")
 
 BEAT_SECONDS = 1.0
-"""How often it is noted that this process runs."""
+"""Seconds between two beats, which note that this process runs."""
 
 PAUSE_SECONDS = 1.0
-"""How late a note has to be, to be called a pause. A loop that is merely busy is a few milliseconds late."""
+"""A beat that is later than this, in seconds, counts as a pause. A loop that is merely busy is milliseconds late."""
 
 KEPT = 100
-"""Pauses that are remembered: those that can matter for a deadline."""
+"""The number of latest pauses that are remembered: enough for any deadline."""
 
 LATE_SECONDS = 0.1
-"""A timer that fires so late lets the loop read what has arrived, and looks again."""
+"""A timer that fires later than this, in seconds, first lets the loop read arrived data, and then checks again."""
 
 EARLIEST = 0.001
-"""Seconds a timer is set ahead at least: uvloop's clock counts milliseconds and may fire that much early."""
+"""The least delay of a timer, in seconds: uvloop's clock counts milliseconds, and a timer may fire that much early."""
 
 
 class Pauses:
-    """The pauses of this process, noticed while a loop runs."""
+    """Detects the pauses of this process while a loop runs."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -46,16 +46,16 @@ class Pauses:
         _noticed[loop] = self
 
     def since(self, moment: float) -> float:
-        """Return the seconds after `moment`, by the monotonic clock, in which this process did not run."""
+        """Return the seconds after `moment` (monotonic clock) in which this process was paused."""
         self._note()
         return sum(min(seconds, end - moment) for end, seconds in self._pauses if end > moment)
 
     def after(self, seconds: float, callback: Callable[[], object]) -> Later:
-        """Call `callback` after so many seconds, pauses not counted."""
+        """Call `callback` after `seconds`, not counting pauses."""
         return Later(self._loop, self, seconds, callback)
 
     def close(self) -> None:
-        """Notice nothing more."""
+        """Stop detecting pauses."""
         self._timer.cancel()
         if _noticed.get(self._loop) is self:
             del _noticed[self._loop]
@@ -76,7 +76,7 @@ class Pauses:
 
 
 class Later:
-    """A call that is due after some time in which this process ran."""
+    """A pending call that is due after a time in seconds, not counting pauses."""
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, pauses: Pauses, seconds: float, callback: Callable[[], object]
@@ -90,7 +90,7 @@ class Later:
         self._timer = loop.call_later(seconds, self._fire)
 
     def cancel(self) -> None:
-        """Do not call."""
+        """Cancel the call."""
         self._timer.cancel()
 
     def _fire(self) -> None:
@@ -105,14 +105,14 @@ class Later:
 
 
 _noticed: WeakKeyDictionary[asyncio.AbstractEventLoop, Pauses] = WeakKeyDictionary()
-"""The loops whose pauses are noticed: those of a service."""
+"""The loops for which pauses are detected: those of a service."""
 
 
 @contextlib.asynccontextmanager
 async def timeout(seconds: float) -> AsyncIterator[None]:
-    """Cancel what is awaited in the block after so many seconds, pauses not counted, and raise TimeoutError.
+    """Cancel the block after `seconds`, not counting pauses, and raise TimeoutError.
 
-    Where no pauses are noticed, as in a command of a moment, it is `asyncio.timeout`.
+    If no pauses are detected for the loop, as in a short command, this is the same as `asyncio.timeout`.
     """
     loop = asyncio.get_running_loop()
     noticed = _noticed.get(loop)
@@ -126,7 +126,7 @@ async def timeout(seconds: float) -> AsyncIterator[None]:
 
 
 def left(seconds: float, began: float) -> float:
-    """Return how many of the `seconds` from `began` on, by the monotonic clock, are left; negative if they are over."""
+    """Return how many of `seconds` since `began` (monotonic clock) are left, not counting pauses; negative if over."""
     noticed = _noticed.get(asyncio.get_running_loop())
     paused = 0.0 if noticed is None else noticed.since(began)
     return began + seconds + paused - monotonic()

@@ -1,4 +1,4 @@
-"""The one way to start a task: it has a name, is kept until it ends, and its exception is logged."""
+"""The one way to start a task: the task has a name, is referenced until it ends, and its exception is logged."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """HTTP/1.1 framing without I/O: bytes in, messages out. No sockets, no clock, no logging.
 
-It finds where messages begin and end (RFC 9112) and rejects what two parsers could read in two ways. It never
-changes a byte, with the one exception that `fields.without_upgrade` explains. Parsing is on bytes, never on str.
-Imported by `proxy`, `admin`, `pods` and the floors above them; it imports nothing but the standard library.
+The package finds where messages begin and end (RFC 9112), and rejects messages that two parsers could read differently.
+Parsing changes no byte of a message, except that `fields.without_upgrade` removes some fields. Parsing is on bytes,
+never on str. Imported by `proxy`, `admin`, `pods` and the packages above them; imports only the standard library.
 """
 
 from faucet.http1.body import Body, ChunkedBody, LengthBody, UntilCloseBody

@@ -1,8 +1,8 @@
-"""Where a body ends. A framer is told bytes and says how many of them belong to its message.
+"""Framers find the end of a message body.
 
-`feed(data)` returns the index behind the last byte of `data` that belongs to the body; `done` says that nothing more
-does. Framers count and check; they keep no body bytes, so that a body of any size passes
-through unchanged and in bounded memory. How the bytes were split does not change the verdict.
+`feed(data)` returns the index behind the last byte of `data` that belongs to the body; `done` says that the body is
+complete. Framers count and check, but keep no body bytes, so that a body of any size passes through unchanged and in
+bounded memory. The result does not depend on how the bytes were split.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ FORBIDDEN_TRAILERS = frozenset(
         *(b"host", b"expect", b"max-forwards", b"proxy-authorization", b"proxy-authenticate"),
     )
 )
-"""Fields of message framing, connection management (RFC 9110, 7.6.1) and routing, which 6.5.1 bars from trailers.
+"""Fields of message framing, connection management (RFC 9110, 7.6.1) and routing, which RFC 9110, 6.5.1 bars from
+trailers.
 
 Measured: Node 20 applies `Connection` and `Proxy-Connection: close` from a trailer without announcing it, and answers
 the next request, of any client, with 400; httpuv closes the connection, and both stop at a Content-Length. Go ignores
@@ -33,13 +34,13 @@ ErrorFactory = Callable[[int, str], FramingError]
 
 
 class Body(Protocol):
-    """Anything that finds the end of a body."""
+    """A framer, which finds the end of a body."""
 
     done: bool
-    """The message is complete."""
+    """Whether the message is complete."""
 
     def feed(self, data: bytes) -> int:
-        """Index behind the last byte of `data` that belongs to the body. Raises FramingError."""
+        """Return the index behind the last byte of `data` that belongs to the body. Raises FramingError."""
 
     def ends_at_eof(self) -> bool:
         """Whether the message is complete when the connection ends here."""
@@ -65,12 +66,12 @@ class LengthBody:
         return end
 
     def ends_at_eof(self) -> bool:
-        """Never: the missing bytes were announced."""
+        """Return False unless the body is complete: the missing bytes were announced."""
         return self.done
 
 
 class UntilCloseBody:
-    """The body of a response that only the end of the connection ends (RFC 9112, 6.3, item 8)."""
+    """The body of a response that is delimited by the close of the connection (RFC 9112, 6.3, item 8)."""
 
     __slots__ = ("done",)
 
@@ -82,7 +83,7 @@ class UntilCloseBody:
         return len(data)
 
     def ends_at_eof(self) -> bool:
-        """Always."""
+        """Return True: the close of the connection ends the body."""
         return True
 
 
@@ -96,9 +97,9 @@ class _Expect(Enum):
 class ChunkedBody:
     """A body in chunks (RFC 9112, 7.1), its trailer section included.
 
-    `error` makes the exception from a status and a sentence. `limit` is the most content bytes allowed, None for
-    any; a chunk that would pass it raises 413 before its data. `turn` is the most chunks that one `feed` looks at: it
-    then returns early, for the caller to let others have their turn before it feeds the rest.
+    `error` makes the exception from a status and a sentence. `limit` is the most content bytes allowed, None for any
+    number; a chunk that would exceed it raises 413 before its data. `turn` is the most chunks that one `feed` takes:
+    it then returns early, so that the caller can give other callbacks of the loop a turn before it feeds the rest.
     """
 
     __slots__ = (
@@ -120,16 +121,16 @@ class ChunkedBody:
         self._error = error
         self._limit = limit
         self._expect = _Expect.SIZE
-        self._line = bytearray()  # what has come of a line that is not complete
-        self._left = 0  # of this chunk's data
+        self._line = bytearray()  # the received part of an incomplete line
+        self._left = 0  # missing bytes of the current chunk's data
         self._content = 0
-        self._trailer_size = 0  # of the lines that are complete
+        self._trailer_size = 0  # bytes of the complete trailer lines
         self._trailers = 0
         self._turn = turn
-        self._chunks_left = 0  # in this turn
+        self._chunks_left = 0  # chunks that may still be taken in this turn
 
     def feed(self, data: bytes) -> int:
-        """See Body.feed. Raises the `error` given: 400, 413 or 431."""
+        """See Body.feed. Raises an exception made by `error`, with status 400, 413 or 431."""
         position, size = 0, len(data)
         self._chunks_left = self._turn or size
         while position < size and not self.done and self._chunks_left:
@@ -145,7 +146,7 @@ class ChunkedBody:
         return position
 
     def ends_at_eof(self) -> bool:
-        """Never: the last chunk is missing."""
+        """Return False unless the body is complete: the last chunk is missing."""
         return self.done
 
     def _take_data(self, position: int, size: int) -> int:
@@ -212,7 +213,7 @@ class ChunkedBody:
         return end
 
     def _check_trailer_octets(self, start: int, limit: int) -> None:
-        """The first offence decides: an illegal octet counts if it stands before the limit."""
+        """Raise 400 for an illegal octet before the limit: the first error in the order of the bytes decides."""
         illegal = grammar.HEAD_ILLEGAL.search(self._line, start)
         if illegal is None or illegal.start() >= limit or self._line[illegal.start() :] == b"\r":
             return
@@ -229,7 +230,7 @@ class ChunkedBody:
             raise self._error(400, f"{name.decode().title()} is not allowed in a trailer.")
 
     def _take_line(self, data: bytes, position: int) -> int:
-        """Move bytes up to and with the next LF to the line."""
+        """Append the bytes up to and including the next LF to the line. Return the index behind them."""
         end = data.find(b"\n", position) + 1 or len(data)
         self._line += data[position:end]
         return end

@@ -1,6 +1,6 @@
 """The content of a response: its body without chunk sizes, extensions and trailers.
 
-The proxy never needs it, since it relays bodies as they are; a client of an API does.
+The proxy does not need the content, since it relays bodies unchanged; a client of an API does.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from faucet.http1.messages import ResponseHead
 
 
 class ResponseContent:
-    """Takes the content out of the body of one response."""
+    """Extracts the content from the body of one response."""
 
     __slots__ = ("_body",)
 
@@ -21,11 +21,11 @@ class ResponseContent:
 
     @property
     def done(self) -> bool:
-        """The message is complete."""
+        """Whether the message is complete."""
         return self._body.done
 
     def feed(self, data: bytes) -> bytes:
-        """Return the content in `data`, without what is behind the end of the message. Raises BadResponse."""
+        """Return the content in `data`, without bytes behind the end of the message. Raises BadResponse."""
         end = self._body.feed(data)
         if isinstance(self._body, _SpansOfChunks):
             return b"".join(data[start:stop] for start, stop in self._body.take_spans())
@@ -37,7 +37,7 @@ class ResponseContent:
 
 
 class _SpansOfChunks(ChunkedBody):
-    """Remembers where in the data of the last `feed` chunk data stands."""
+    """A ChunkedBody that remembers the positions of chunk data in the bytes of the last `feed`."""
 
     __slots__ = ("_spans",)
 
@@ -46,7 +46,7 @@ class _SpansOfChunks(ChunkedBody):
         self._spans: list[tuple[int, int]] = []
 
     def take_spans(self) -> list[tuple[int, int]]:
-        """Return them, and forget them."""
+        """Return the spans of chunk data (start, stop), and clear them."""
         spans, self._spans = self._spans, []
         return spans
 

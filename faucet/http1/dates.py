@@ -13,7 +13,7 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 def http_date(seconds: int) -> str:
     """Return `Sun, 06 Nov 1994 08:49:37 GMT` for `seconds` since 1970.
 
-    The last one is kept, so however many answers there are, one date a second is formatted.
+    The last result is cached, so only one date per second is formatted, regardless of the number of responses.
     """
     at = gmtime(seconds)
     day, month = _DAYS[at.tm_wday], _MONTHS[at.tm_mon - 1]

@@ -1,16 +1,16 @@
-"""What can be wrong with a message, and the status that says so.
+"""The errors of a message, and their status codes.
 
-The framing code raises; it never answers, logs or closes. Whoever owns the connection decides what the
-exception means there: for a client an answer with `status`, for a backend a 502 or a cut connection.
+The framing code raises; it never answers, logs or closes. The owner of the connection decides what follows: for a
+client a response with `status`, for a backend a 502 or a reset of the client's connection.
 """
 
 from __future__ import annotations
 
 
 class FramingError(Exception):
-    """A message whose framing or syntax is not beyond doubt.
+    """A message whose framing or syntax is invalid or ambiguous.
 
-    `status` is the HTTP status code to answer a client with, `detail` one sentence for a person.
+    `status` is the HTTP status code of the response to the client, `detail` is a sentence for a person.
     """
 
     def __init__(self, status: int, detail: str) -> None:
@@ -20,7 +20,7 @@ class FramingError(Exception):
 
 
 class BadRequest(FramingError):
-    """A request that is refused: not one byte of it may reach a backend."""
+    """A request that is refused: no further byte of it may reach a backend."""
 
 
 class BadResponse(FramingError):

@@ -1,8 +1,8 @@
-"""What the field section of a head says about framing, and nothing else it says.
+"""The facts about framing in the field section of a head. All other fields are ignored.
 
-A section is judged by a pure function of its bytes, and most clients send the same section again and again with
-another request line. So the verdicts are kept: a repeated section costs one hash instead of a parse. Sections
-with a duplicate or doubtful framing field raise; such verdicts are not kept.
+Parsing a section is a pure function of its bytes, and most clients send the same section again and again with another
+request line. So the results are cached: a repeated section costs one hash instead of a parse. A section with a
+duplicate or ambiguous framing field raises; such results are not cached.
 """
 
 from __future__ import annotations
@@ -18,22 +18,23 @@ from faucet.http1.errors import BadRequest, BadResponse
 from faucet.http1.limits import FIELD_COUNT_LIMIT, LARGEST_LENGTH
 
 CACHED_SECTION_LIMIT = 1024
-"""Bytes of the longest field section whose verdict is kept; with CACHED_SECTIONS it bounds the memory to 1 MiB."""
+"""Bytes of the longest field section whose result is cached; with CACHED_SECTIONS it bounds the memory to 1 MiB."""
 
 CACHED_SECTIONS = 1024
 
 _EXPONENT = re.compile(rb"[ \t]*+[0-9]++(?:\.[0-9]++)?+e\+[0-9]++[ \t]*+")
-"""A number as R prints it where that is shorter: plumber's static files have such a Content-Length."""
+"""A number in exponential notation, which R prints if it is shorter: plumber sends such a Content-Length for static
+files."""
 
 SHOWN_LIMIT = 40
-"""Bytes of a value that a message shows at most."""
+"""The most bytes of a field value that an error message shows."""
 
 _FRAMING_FIELDS = frozenset(
     (b"content-length", b"transfer-encoding", b"connection", b"host", b"expect", b"upgrade", b"http2-settings")
 )
 
 HOP_BY_HOP_UPGRADE = frozenset((b"upgrade", b"http2-settings"))
-"""Fields that speak to the next hop about another protocol: left out where that protocol is not WebSocket."""
+"""Hop-by-hop fields that ask for another protocol. They are removed unless that protocol is WebSocket."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +42,15 @@ class RequestFields:
     """The framing facts of a request's field section."""
 
     length: int | None
-    """Bytes of the body, None if it is chunked."""
+    """Bytes of the body; None if the body is chunked."""
     persistent: bool
-    """The client does not ask for the connection to end with this exchange (RFC 9112, 9.3)."""
+    """Whether the client lets the connection persist after this exchange (RFC 9112, 9.3)."""
     expects_continue: bool
-    """`Expect: 100-continue`, from a client of HTTP/1.1."""
+    """Whether there is `Expect: 100-continue`, from a client of HTTP/1.1."""
     websocket: bool
-    """`Connection: upgrade` and `Upgrade: websocket`, and no body."""
+    """Whether there are `Connection: upgrade` and `Upgrade: websocket`, and no body."""
     upgrade: bool
-    """There is an Upgrade or HTTP2-Settings field."""
+    """Whether there is an Upgrade or HTTP2-Settings field."""
     host: bytes | None
     """The Host field, in lower case."""
 
@@ -61,25 +62,25 @@ class ResponseFields:
     length: int | None
     """Content-Length in bytes, None if absent."""
     chunked: bool
-    """The last transfer coding is `chunked`."""
+    """Whether the last transfer coding is `chunked`."""
     persistent: bool
-    """The worker lets its connection go on after this response (RFC 9112, 9.3)."""
+    """Whether the worker lets its connection persist after this response (RFC 9112, 9.3)."""
     keep_alive: bool
-    """`Connection: keep-alive`."""
+    """Whether there is `Connection: keep-alive`."""
 
 
 def request_fields(section: bytes, minor: int) -> RequestFields | None:
-    """Judge the field section of a request of HTTP/1.`minor`.
+    """Parse the field section of a request of HTTP/1.`minor`.
 
-    `section` is what stands between the request line's CRLF and the empty line. Returns None if its syntax is
-    wrong (HeadScanner then says where). Raises BadRequest 400, 417 or 501 if it frames no message beyond doubt.
+    `section` is the bytes between the request line's CRLF and the empty line. Returns None if its syntax is invalid
+    (HeadScanner then says where). Raises BadRequest 400, 417 or 501 if the framing is ambiguous or not supported.
     """
     judge = _cached_request if len(section) <= CACHED_SECTION_LIMIT else _judge_request
     return judge(section, minor)
 
 
 def response_fields(section: bytes, minor: int) -> ResponseFields | None:
-    """Judge the field section of a response, as request_fields does. Raises BadResponse."""
+    """Parse the field section of a response, as request_fields does. Raises BadResponse."""
     found = _framing_fields(section)
     if found is None:
         return None
@@ -93,7 +94,7 @@ def response_fields(section: bytes, minor: int) -> ResponseFields | None:
 
 
 def is_host(text: bytes) -> bool:
-    """Whether `text` is `uri-host [":" port]` (RFC 9110, 7.2). An empty host is one."""
+    """Whether `text` is `uri-host [":" port]` (RFC 9110, 7.2). The host may be empty."""
     match = grammar.HOST.fullmatch(text)
     if match is None or int(match[2] or 0) > 65535:
         return False
@@ -106,7 +107,7 @@ def is_host(text: bytes) -> bool:
 
 
 def without_upgrade(section: bytes) -> bytes:
-    """The same section without its Upgrade and HTTP2-Settings lines, every other byte as it was."""
+    """Return the section without its Upgrade and HTTP2-Settings lines; all other bytes are unchanged."""
     return b"".join(
         line for line in section.splitlines(keepends=True) if line.partition(b":")[0].lower() not in HOP_BY_HOP_UPGRADE
     )
@@ -119,7 +120,7 @@ def _judge_request(section: bytes, minor: int) -> RequestFields | None:
     connection = _tokens(found.get(b"connection", ()))
     upgrades = [value.strip(b" \t").lower() for value in found.get(b"upgrade", ())]
     length = _request_length(found)
-    chunked = _request_chunked(found, minor)  # both are judged, whatever the other says
+    chunked = _request_chunked(found, minor)  # both are checked, regardless of the other
     return RequestFields(
         length=None if chunked else length or 0,
         persistent=b"close" not in connection and (minor == 1 or b"keep-alive" in connection),
@@ -134,7 +135,7 @@ _cached_request = lru_cache(CACHED_SECTIONS)(_judge_request)
 
 
 def _framing_fields(section: bytes) -> dict[bytes, list[bytes]] | None:
-    """The values of each framing field in order, blanks and all; None if the section's syntax is wrong."""
+    """Return the values of each framing field in order, with surrounding blanks; None if the syntax is invalid."""
     if not grammar.FIELDS.fullmatch(section) or section.count(b"\n") > FIELD_COUNT_LIMIT:
         return None
     found: dict[bytes, list[bytes]] = {}
@@ -153,7 +154,7 @@ def _request_length(found: dict[bytes, list[bytes]]) -> int | None:
     value = _one_length(found, lambda detail: BadRequest(400, detail))
     if value is None:
         return None
-    # A tab behind the digits is blank space by RFC 9110, 5.5, but httpuv's parser fails on one.
+    # RFC 9110, 5.5 allows a tab after the digits, but httpuv's parser fails on it.
     length = None if value.endswith(b"\t") else _number(value)
     if length is None:
         raise BadRequest(400, "Content-Length is not a number of at most 63 bits.")
@@ -172,7 +173,10 @@ def _response_length(found: dict[bytes, list[bytes]]) -> int | None:
 
 
 def _one_length(found: dict[bytes, list[bytes]], error: Callable[[str], Exception]) -> bytes | None:
-    """RFC 9112, 6.3 lets equal lengths pass; two parsers may still differ on a list, so it is refused."""
+    """Return the only Content-Length value, None if there is none. Raises `error` for more than one.
+
+    RFC 9112, 6.3 allows several equal lengths, but two parsers may differ on a list, so a list is refused.
+    """
     values = found.get(b"content-length")
     if values is None:
         return None
@@ -190,14 +194,17 @@ def _number(value: bytes) -> int | None:
 
 
 def _shown(value: bytes) -> str:
-    """What a worker sent, for a message: ASCII, bounded, and whatever is not printable as an escape."""
+    """Return a worker's field value for an error message: ASCII, at most SHOWN_LIMIT bytes, escaped if unprintable."""
     text = value.strip(b" \t")
     cut = text if len(text) <= SHOWN_LIMIT else text[: SHOWN_LIMIT - 3] + b"..."
     return ascii(cut.decode("latin-1"))
 
 
 def _request_chunked(found: dict[bytes, list[bytes]], minor: int) -> bool:
-    """Only what every parser reads as chunked is chunked: httpuv, for one, does not see `chunked ` as that."""
+    """Whether the body is chunked. Raises BadRequest for any value that some parser may read differently.
+
+    For example, httpuv does not read `chunked ` with a blank as chunked.
+    """
     values = found.get(b"transfer-encoding")
     if values is None:
         return False
@@ -225,7 +232,10 @@ def _response_chunked(found: dict[bytes, list[bytes]], minor: int) -> bool:
 
 
 def _expects_continue(found: dict[bytes, list[bytes]]) -> bool:
-    """RFC 9110, 10.1.1: `Expect` is a list, whose empty members count for nothing (5.6.1)."""
+    """Whether the client expects 100 (RFC 9110, 10.1.1). `Expect` is a list, whose empty members are ignored (5.6.1).
+
+    Raises BadRequest 417 for any other expectation.
+    """
     if b"expect" not in found:
         return False
     expectations = _tokens(found[b"expect"]) - {b""}

@@ -1,11 +1,11 @@
-"""Who the client is when there are proxies: what is told to the worker, and what is believed of those in front.
+"""The client's address behind proxies: the fields that tell it to the worker, and the trust in fields of other proxies.
 
 Pure functions over the raw bytes of a head that RequestReader has accepted: its lines end in CRLF, and neither CR nor
-LF is anywhere else, so a CRLF and a name and a colon are a field and nothing but a field. Fields are added behind the
-others, and every byte that was there stays, but for fields that could be taken for ours (`lookalikes`).
+LF occurs anywhere else, so a CRLF followed by a name and a colon is always a field. Fields are appended after the
+others, and all other bytes stay, except for fields that could be mistaken for those of Faucet (`lookalikes`).
 
-What a client writes about itself is no address until it is parsed as one, and is believed only as far as the chain of
-trusted proxies reaches. Nothing but the text of a parsed address, or what the socket said, comes out of here.
+A value that a client sends counts as an address only after it was parsed as one, and is believed only as far as the
+chain of trusted proxies reaches. The functions return only the text of a parsed address, or the address of the socket.
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ from typing import Literal
 from faucet.http1 import grammar
 
 ClientSource = Literal["client", "x-forwarded-for", "x-real-ip"]
-"""Where the client's address in the log comes from: the connection, or a field by a trusted proxy."""
+"""The source of the client's address in the log: the connection, or a field of a trusted proxy."""
 
 HOPS_LIMIT = 32
-"""Addresses of X-Forwarded-For that are looked at: more than any chain has, so that 64 KiB of them cost nothing."""
+"""The most addresses of X-Forwarded-For that are examined: more than any chain has, to bound the cost of 64 KiB."""
 
 FORWARDED = (b"X-Forwarded-For", b"X-Forwarded-Proto", b"Forwarded")
-"""The names that `forwarded_fields` gives."""
+"""The field names in the result of `forwarded_fields`."""
 
 UNIX_PEER = "unix"
-"""What stands for the address of a client that came over a Unix socket."""
+"""The placeholder for the address of a client of a Unix socket."""
 
 _TOKEN = re.compile(grammar.TOKEN)
 _FIELD_VALUE = re.compile(grammar.FIELD_VALUE)
 
-# With the port that some proxies add, which RFC 7239, 6 allows too. No zone (`%eth0`): it can be any text.
+# Some proxies add a port, which RFC 7239, 6 allows too. A zone (`%eth0`) is not accepted: it can be any text.
 _NODE = re.compile(rb"([0-9.]++)(?::[0-9]{1,5}+)?+|\[([0-9A-Fa-f:.]++)\](?::[0-9]{1,5}+)?+|([0-9A-Fa-f:.]++)")
 
 _UUID_TIME_BITS = 48
 
 
 class Trust:
-    """The networks whose proxies are believed."""
+    """The networks whose proxies are trusted."""
 
     __slots__ = ("_networks", "_text", "_unix_socket")
 
     def __init__(self, text: str = "") -> None:
-        """`10.0.0.0/8, ::1, unix`: networks, addresses, the word for Unix sockets; empty: nobody. Raises ValueError."""
+        """Parse e.g. `10.0.0.0/8, ::1, unix`: networks, addresses, Unix sockets. Empty: none. Raises ValueError."""
         words = [word for part in text.split(",") if (word := part.strip())]
         self._text = ",".join(words)
         self._unix_socket = UNIX_PEER in words
@@ -68,10 +68,10 @@ class Trust:
 
 
 def append_fields(head: bytes, fields: list[tuple[bytes, bytes]]) -> bytes:
-    """The raw head with these names and values behind its own fields, in order; every other byte as it was.
+    """Return the raw head with `fields` (names and values) appended in order; all other bytes are unchanged.
 
-    Raises ValueError if `head` does not end in an empty line, or for what is no field name or no field value: a line
-    break in one would be another field, or another request.
+    Raises ValueError if `head` does not end in an empty line, or for an invalid field name or value: a line break in
+    one would start another field, or another request.
     """
     if not head.endswith(b"\r\n\r\n"):
         raise ValueError("the head does not end in an empty line")
@@ -82,10 +82,10 @@ def append_fields(head: bytes, fields: list[tuple[bytes, bytes]]) -> bytes:
 
 
 def lookalikes(names: Iterable[bytes]) -> re.Pattern[bytes]:
-    """What `without` takes to remove fields that a worker may take for those of `names`, though they are others.
+    """Return the pattern with which `without` removes fields that a worker may mistake for those of `names`.
 
-    CGI's names for fields (`HTTP_X_FORWARDED_FOR`, which httpuv and WSGI use as well) have `_` for `-`, so there
-    `X_Forwarded-For` is X-Forwarded-For too, and with httpuv it wins over the real one. A pattern for no names
+    CGI names of fields (`HTTP_X_FORWARDED_FOR`, which httpuv and WSGI use as well) have `_` for `-`, so there
+    `X_Forwarded-For` is X-Forwarded-For too, and with httpuv it wins over the real field. Without `names`, the pattern
     matches nothing.
     """
     written = b"|".join(re.escape(name).replace(b"\\-", b"[-_]") for name in names)
@@ -93,24 +93,24 @@ def lookalikes(names: Iterable[bytes]) -> re.Pattern[bytes]:
 
 
 def without(raw_head: bytes, fields: re.Pattern[bytes]) -> bytes:
-    """The raw head without those fields, every other byte as it was."""
+    """Return the raw head without the fields that match; all other bytes are unchanged."""
     return fields.sub(b"", raw_head)
 
 
 def has_field(raw_head: bytes, name: bytes) -> bool:
-    """Whether there is a field of that name, in any case."""
+    """Whether there is a field `name`. Case is ignored."""
     return b"\r\n" + name.lower() + b":" in raw_head.lower()
 
 
 def forwarded_fields(client_host: str, scheme: str, host: bytes | None) -> list[tuple[bytes, bytes]]:
-    """X-Forwarded-For, X-Forwarded-Proto and Forwarded (RFC 7239) about one hop, for append_fields.
+    """Return X-Forwarded-For, X-Forwarded-Proto and Forwarded (RFC 7239) for one hop, for append_fields.
 
-    `client_host` is the address of whoever is connected to us; what is no address (a Unix socket) is `unknown`
-    (RFC 7239, 6.2). `host` is the Host field, left out if None, empty, or nothing that a field can hold.
+    `client_host` is the address of the connected peer; any other text (a Unix socket) becomes `unknown` (RFC 7239,
+    6.2). `host` is the Host field, left out if it is None, empty, or invalid as a field value.
 
-    Behind a client's own lines of the same name, ours are the last: X-Forwarded-For and Forwarded are lists, read as
-    one (RFC 9110, 5.3), and only their right ends can be trusted. X-Forwarded-Proto is no list. Where a trusted proxy
-    has sent one already, it knows better than we do, and ours is to be left out.
+    These fields are appended after the client's own fields of the same name: X-Forwarded-For and Forwarded are lists,
+    whose lines are read as one (RFC 9110, 5.3), and only the right end can be trusted. X-Forwarded-Proto is not a list:
+    if a trusted proxy has sent one, the caller leaves out this one, since the proxy knows the client's scheme.
     """
     address = _address(client_host)
     plain = b"unknown" if address is None else str(address).encode()
@@ -123,11 +123,11 @@ def forwarded_fields(client_host: str, scheme: str, host: bytes | None) -> list[
 
 
 def client_of(raw_head: bytes, how: ClientSource, peer_host: str, trusted: Trust) -> str:
-    """The client's address for the log: `peer_host`, unless a trusted peer tells another in the field `how`.
+    """Return the client's address for the log: `peer_host`, unless a trusted peer names another in the field `how`.
 
-    X-Forwarded-For is read from the right, several lines as one: each trusted proxy is asked for whom it asked. The
-    answer is the first that is not trusted, or the last that is an address. X-Real-IP has to be one address in one
-    line; two lines may be the client's and the proxy's in either order.
+    X-Forwarded-For is read from the right, several lines as one, for as long as the addresses are trusted. The result
+    is the first address that is not trusted, or the last valid address. X-Real-IP must be one address in one line: of
+    two lines, either may be the client's.
     """
     if how == "x-forwarded-for":
         return _last_untrusted(_values(raw_head, b"x-forwarded-for"), peer_host, trusted)
@@ -139,10 +139,10 @@ def client_of(raw_head: bytes, how: ClientSource, peer_host: str, trusted: Trust
 
 
 def uuid7(now_ms: int, random: Callable[[int], bytes]) -> str:
-    """A UUID of version 7 (RFC 9562, 5.7) for `now_ms`, milliseconds since 1970; `random(n)` gives n bytes.
+    """Return a UUID of version 7 (RFC 9562, 5.7) for `now_ms`, milliseconds since 1970; `random(n)` returns n bytes.
 
-    Those of one millisecond are in no order: they are names for requests, and the log has the times. Raises
-    ValueError for a time before 1970 or beyond 48 bits.
+    UUIDs of the same millisecond are in no order: they only name requests, and the log has the times. Raises ValueError
+    for a time before 1970 or beyond 48 bits.
     """
     if not 0 <= now_ms < 1 << _UUID_TIME_BITS:
         raise ValueError(f"no time for a UUID: {now_ms} ms")
@@ -161,12 +161,12 @@ def _network(word: str) -> IPv4Network | IPv6Network:
     except ValueError as error:
         raise ValueError(f"invalid network {word!r}; expected {_meant(word)}") from error
     mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
-    # Addresses are compared as IPv4 where they are that; within ::ffff:0:0/96 so must networks be.
+    # IPv4-mapped addresses are compared as IPv4, so networks within ::ffff:0:0/96 must be IPv4, too.
     return network if mapped is None or network.prefixlen < 96 else IPv4Network((mapped, network.prefixlen - 96))
 
 
 def _meant(word: str) -> str:
-    """Most often there are bits behind the prefix, as in 10.0.0.1/8."""
+    """Return what the user may have meant. The usual mistake is bits after the prefix, as in 10.0.0.1/8."""
     try:
         return f"{ip_network(word, strict=False)}, or {word.partition('/')[0]} for that address alone"
     except ValueError:
@@ -174,7 +174,7 @@ def _meant(word: str) -> str:
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:
-    """The address a socket told, without its zone: that means nothing to others. IPv4 in IPv6 as IPv4."""
+    """Parse an address, without its zone, which has no meaning elsewhere. IPv4-mapped IPv6 becomes IPv4."""
     try:
         address = ip_address(text.partition("%")[0])
     except ValueError:
@@ -183,13 +183,13 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
 
 
 def _node(value: bytes) -> IPv4Address | IPv6Address | None:
-    """The address that a proxy wrote, with a port or without. None for all else."""
+    """Parse an address that a proxy sent, with or without a port. None if it is invalid."""
     match = _NODE.fullmatch(value.strip(b" \t"))
     return None if match is None else _address((match[1] or match[2] or match[3]).decode("ascii"))
 
 
 def _values(raw_head: bytes, name: bytes) -> list[bytes]:
-    """The values of the fields with that name, which is in lower case, in order, blanks and all."""
+    """Return the values of the fields `name` (in lower case), in order, with surrounding blanks."""
     lower, start, values = raw_head.lower(), b"\r\n" + name + b":", []
     at = lower.find(start)
     while at >= 0:
@@ -201,7 +201,7 @@ def _values(raw_head: bytes, name: bytes) -> list[bytes]:
 
 def _last_untrusted(values: list[bytes], peer_host: str, trusted: Trust) -> str:
     client = peer_host
-    # Splitting from the right leaves what is beyond the limit in the first part, which then is no address.
+    # Splitting from the right leaves all words beyond the limit in the first part, which then is not an address.
     for word in reversed(b",".join(values).rsplit(b",", HOPS_LIMIT)):
         if client not in trusted:
             break
@@ -214,7 +214,7 @@ def _last_untrusted(values: list[bytes], peer_host: str, trusted: Trust) -> str:
 
 
 def _quoted(value: bytes) -> bytes:
-    """A token as it is, all else as a quoted-string (RFC 9110, 5.6.4)."""
+    """Return a token unchanged, any other value as a quoted-string (RFC 9110, 5.6.4)."""
     if _TOKEN.fullmatch(value):
         return value
     return b'"' + value.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'

@@ -1,8 +1,8 @@
-"""Heads: from bytes to the few facts a proxy needs, or to the exception that says why not.
+"""Parses heads: from bytes to the few facts that a proxy needs, or to an exception that names the error.
 
-A head that arrives whole and is right takes the fast path: two finds, one small regular expression, one look-up.
-Everything else goes through a HeadScanner, which is also the only one to say what is wrong with a head's syntax.
-The bytes themselves are kept as they came: they are what is forwarded.
+A valid head that arrives whole takes the fast path: two finds, one small regular expression, one look-up. All other
+heads go through a HeadScanner, which alone reports syntax errors. The bytes of a head are kept unchanged, to be
+forwarded.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from faucet.http1.scanner import HeadScanner, RequestScanner, ResponseScanner
 _Head = TypeVar("_Head")
 
 KEPT_HEAD_LIMIT = 1024
-"""Bytes of the longest response head that is kept; with KEPT_HEADS it bounds the memory to 1 MiB. Many answers of one
-second are the same up to here, Date and all; of requests only the fields are kept, since their targets differ."""
+"""Bytes of the longest response head that is cached; with KEPT_HEADS it bounds the memory to 1 MiB. Many responses of
+one second have identical heads, Date included. Of requests only the fields are cached, since their targets differ."""
 
 KEPT_HEADS = 1024
 
 IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
-"""RFC 9110, 9.2.2: methods that may be sent once more when a connection ended before the answer was complete."""
+"""Methods that may be sent again after a connection has ended before the response was complete (RFC 9110, 9.2.2)."""
 
 
 class RequestHead:
-    """One request's head. `raw` is what to forward."""
+    """The head of one request. `raw` is the bytes to forward."""
 
     __slots__ = ("fields", "method", "minor", "raw", "stated_minor", "target")
 
@@ -42,16 +42,16 @@ class RequestHead:
         self.stated_minor = stated_minor
         """The minor version that the client stated: for the log."""
         self.minor = _known_minor(stated_minor)
-        """The one that it is handled as: 0 or 1."""
+        """The minor version as which the request is handled: 0 or 1."""
         self.fields = fields
 
     @property
     def websocket(self) -> bool:
-        """It asks for a WebSocket (RFC 6455, 4.1)."""
+        """Whether the request asks for a WebSocket (RFC 6455, 4.1)."""
         return self.fields.websocket and self.method == b"GET"
 
     def body(self, limit: int | None) -> Body | None:
-        """The framer of the body, None if there is none. Raises BadRequest 413 beyond `limit` bytes."""
+        """Return the framer of the body; None if there is no body. Raises BadRequest 413 beyond `limit` bytes."""
         length = self.fields.length
         if length == 0:
             return None
@@ -63,7 +63,7 @@ class RequestHead:
 
 
 class ResponseHead:
-    """One response's head. `raw` is what to relay. Never changed: the same bytes may give the same object."""
+    """The head of one response. `raw` is the bytes to relay. Do not modify it: it may be cached and shared."""
 
     __slots__ = ("fields", "raw", "status")
 
@@ -73,21 +73,20 @@ class ResponseHead:
         self.fields = fields
 
     def for_older_client(self, request: RequestHead) -> ResponseHead:
-        """The head as a client of HTTP/1.0 gets it, whose connection is kept only if both sides say `keep-alive`.
+        """Return the head for a client of HTTP/1.0, whose connection persists only if both sides send `keep-alive`.
 
-        Where it could believe that it is kept, from HTTP/1.1 in the status line, it is told with `Connection: close`
-        that it is not (RFC 9112, 9.3 and 9.6). `fields` are still what the worker says.
+        HTTP/1.1 in the status line could make the client believe that the connection persists, so `Connection: close`
+        is added if it does not (RFC 9112, 9.3 and 9.6). `fields` still has the facts of the worker's head.
         """
         if self.fields.keep_alive or not (self.fields.persistent and request.fields.persistent):
             return self
         return ResponseHead(self.raw[:-2] + b"Connection: close\r\n\r\n", self.status, self.fields)
 
     def body_may_follow(self, method: bytes) -> bool:
-        """Whether bytes may follow that do not belong to the message: a body where none may be.
+        """Whether a body may follow where none is allowed, so that its bytes do not belong to the message.
 
-        Plumber answers HEAD with one, and an API may set `Content-Length: 0` itself and have a body all the same:
-        httpuv then sends that after the head, a moment later. The next message on that connection could not be told
-        from it.
+        Plumber answers HEAD with a body, and an API may set `Content-Length: 0` itself and still have a body: httpuv
+        then sends the body a moment after the head. It could not be told from the next message on that connection.
         """
         if method == b"HEAD":
             return True
@@ -95,7 +94,7 @@ class ResponseHead:
         return chunked or length is not None if self.status in (204, 304) else length == 0
 
     def body(self, method: bytes) -> Body:
-        """The framer of the body of this answer to a request with `method` (RFC 9112, 6.3)."""
+        """Return the framer of the body of this response to a request with `method` (RFC 9112, 6.3)."""
         status, fields = self.status, self.fields
         if method == b"HEAD" or status in (204, 304) or status < 200:
             return LengthBody(0)
@@ -105,10 +104,10 @@ class ResponseHead:
 
 
 def parse_request(data: bytes) -> tuple[RequestHead, bytes] | None:
-    """The head at the start of `data`, and the bytes behind it.
+    """Return the head at the start of `data`, and the bytes behind it.
 
-    Returns None if the head is not there whole, or its syntax is wrong: a RequestScanner tells which. Raises
-    BadRequest if the syntax is right but the message is not one to forward.
+    Returns None if the head is incomplete or its syntax is invalid: a RequestScanner tells which. Raises BadRequest if
+    the syntax is valid but the message must not be forwarded.
     """
     end = data.find(b"\r\n\r\n") + 4
     if not 4 <= end <= HEAD_LIMIT:
@@ -132,7 +131,7 @@ def parse_request(data: bytes) -> tuple[RequestHead, bytes] | None:
 
 
 def parse_response(data: bytes) -> tuple[ResponseHead, bytes] | None:
-    """The response head at the start of `data`, as parse_request does. Raises BadResponse."""
+    """Return the response head at the start of `data`, as parse_request does. Raises BadResponse."""
     end = data.find(b"\r\n\r\n") + 4
     if not 4 <= end <= HEAD_LIMIT:
         return None
@@ -154,7 +153,7 @@ _kept_response = lru_cache(KEPT_HEADS)(_judge_response)
 
 
 class _HeadReader(Generic[_Head]):
-    """Reads heads from a connection, one at a time, in whatever pieces they come."""
+    """Reads heads from a connection, one at a time, however their bytes are split."""
 
     __slots__ = ("_scanner",)
 
@@ -163,11 +162,11 @@ class _HeadReader(Generic[_Head]):
 
     @property
     def size(self) -> int:
-        """Bytes of the head that is not complete yet, or was refused in the middle."""
+        """The received bytes of a head that is incomplete, or was refused before it was complete."""
         return 0 if self._scanner is None else self._scanner.size
 
     def feed(self, data: bytes) -> tuple[_Head, bytes] | None:
-        """The next head and the bytes behind it, None if more is needed. Raises FramingError."""
+        """Return the next head and the bytes behind it; None if more bytes are needed. Raises FramingError."""
         if self._scanner is None:
             parsed = self._parse(data)
             if parsed is not None:
@@ -203,8 +202,8 @@ class RequestReader(_HeadReader[RequestHead]):
     __slots__ = ()
 
     def start_line(self, data: bytes = b"") -> StartLine | None:
-        """Return the start line of the head that is not complete, or was refused when `data` was fed; None if it is not
-        there whole, or wrong itself."""
+        """Return the start line of a head that is incomplete, or was refused when `data` was fed; None if the start
+        line itself is incomplete or invalid."""
         seen = data if self._scanner is None else self._scanner.seen
         line, end, _ = seen.lstrip(b"\r\n").partition(b"\r\n")
         match = grammar.REQUEST_LINE.fullmatch(line) if end else None
@@ -212,7 +211,7 @@ class RequestReader(_HeadReader[RequestHead]):
 
     @property
     def started(self) -> bool:
-        """Some bytes of a head are here, but not all."""
+        """Whether part of a head has arrived."""
         return self._scanner is not None and self._scanner.begun
 
     _parse = staticmethod(parse_request)
@@ -233,12 +232,12 @@ class ResponseReader(_HeadReader[ResponseHead]):
 
 
 def _known_minor(minor: int) -> int:
-    """RFC 9110, 2.5: a message of a higher minor version is handled as of the highest one known, which is 1."""
+    """Return 0 or 1: a message of a higher minor version is handled as HTTP/1.1 (RFC 9110, 2.5)."""
     return 1 if minor else 0
 
 
 def _behind_empty_lines(data: bytes) -> tuple[RequestHead, bytes] | None:
-    """Some clients send one behind a body. As many as a RequestScanner would skip."""
+    """Parse a request behind empty lines, as many as a RequestScanner skips: some clients send one after a body."""
     skipped = 0
     while skipped < 2 * EMPTY_LINES_LIMIT and data.startswith(b"\r\n", skipped):
         skipped += 2
@@ -252,7 +251,7 @@ def _bad_chunk(status: int, detail: str) -> BadResponse:
 
 
 def _check_target(method: bytes, target: bytes, fields: RequestFields) -> None:
-    """RFC 9112, 3.2: the forms other than origin-form."""
+    """Check a target that is not in origin-form (RFC 9112, 3.2). Raises BadRequest."""
     if method == b"CONNECT":
         raise BadRequest(501, "CONNECT is not implemented: Faucet is not a tunnel.")
     if target == b"*":
@@ -272,6 +271,6 @@ _DEFAULT_PORTS = {b"http": b":80", b"https": b":443"}
 
 
 def _normal(scheme: bytes, authority: bytes) -> bytes:
-    """RFC 9110, 4.2.3: an authority in lower case without its port, if that is empty or the default of the scheme."""
+    """Return an authority, given in lower case, without an empty port or the scheme's default (RFC 9110, 4.2.3)."""
     port = _DEFAULT_PORTS.get(scheme, b":")
     return authority.removesuffix(port if authority.endswith(port) else b":")

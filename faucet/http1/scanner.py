@@ -1,9 +1,9 @@
-"""Judges a head while it arrives: each byte once, line by line, in order.
+"""Checks a head while it arrives: each byte once, line by line, in order.
 
-The verdict on a head must not depend on how its bytes were split. So there is one rule: the first offence in
-the order of the bytes decides, where a line is judged when it is complete, and an octet that may stand nowhere
-as soon as it is seen. The fast path (a head that arrives whole and is right) does not come through here; a head
-that arrives whole and is wrong does, and gets the same verdict as if it had come byte by byte.
+The result must not depend on how the bytes were split. So the first error in the order of the bytes decides: a line is
+checked when it is complete, an illegal octet as soon as it is seen. The fast path (a valid head that arrives whole)
+does not use the scanner. An invalid head that arrives whole does, and gets the same error as if it had arrived byte by
+byte.
 """
 
 from __future__ import annotations
@@ -20,38 +20,38 @@ _FIELD_LINE: Final = re.compile(grammar.FIELD_LINE[:-4])
 
 
 class HeadScanner:
-    """Collects one head. Subclasses say how its start line is judged and what its offences are called."""
+    """Collects and checks one head. Subclasses check the start line and make the exceptions."""
 
     __slots__ = ("_buffer", "_empty_lines", "_fields", "_line_start", "_start")
 
     def __init__(self) -> None:
         self._buffer = bytearray()
-        self._start = 0  # of the start line, behind the empty lines that are skipped
-        self._line_start = 0  # of the line that is not complete yet
+        self._start = 0  # index of the start line, behind skipped empty lines
+        self._line_start = 0  # index of the line that is not complete yet
         self._fields = -1  # field lines so far; -1: the start line is still to come
         self._empty_lines = 0
 
     @property
     def begun(self) -> bool:
-        """Some bytes of the start line are here, not just empty lines before it."""
+        """Whether bytes of the start line have arrived, not just empty lines before it."""
         return len(self._buffer) > self._start
 
     @property
     def seen(self) -> bytes:
-        """The bytes taken so far, empty lines before the start line included."""
+        """The bytes received so far, empty lines before the start line included."""
         return bytes(self._buffer)
 
     @property
     def size(self) -> int:
-        """Bytes taken so far."""
+        """The number of bytes received so far."""
         return len(self._buffer)
 
     def feed(self, data: bytes) -> bytes | None:
-        """Take more bytes. Once the head is complete, return everything held: the head and what follows it.
+        """Take more bytes. Once the head is complete, return the head and the bytes behind it.
 
-        Raises FramingError at the first offence. After either, the scanner is spent.
+        Raises FramingError at the first error. After a result or an error, the scanner cannot be used again.
         """
-        # A line end may have been cut in two: one byte is looked at again.
+        # A CRLF may have been split: check the previous byte again.
         looked_at = max(len(self._buffer) - 1, 0)
         self._buffer += data
         illegal = self._illegal_octet(looked_at)
@@ -69,7 +69,7 @@ class HeadScanner:
         return self._start + HEAD_LIMIT
 
     def _illegal_octet(self, start: int) -> int | None:
-        """Where the first illegal octet stands, from `start` up to the limit."""
+        """Return the index of the first illegal octet from `start` up to the limit; None if there is none."""
         match = grammar.HEAD_ILLEGAL.search(self._buffer, start, self._limit + 1)
         if match is None:
             return None
@@ -78,7 +78,7 @@ class HeadScanner:
         return None if undecided else position
 
     def _judge_lines(self, looked_at: int, legal_end: int) -> bool:
-        """Judge the lines that are complete before `legal_end`; whether the head ended with one of them."""
+        """Check the lines that are complete before `legal_end`. Return whether the head ended with one of them."""
         while True:
             end = self._buffer.find(b"\r\n", max(self._line_start, looked_at), legal_end)
             if end < 0 or end + 2 > self._limit:
@@ -106,7 +106,7 @@ class HeadScanner:
         return False
 
     def _skip_empty_line(self) -> None:
-        """Empty lines before a request do not belong to it, nor count against its length."""
+        """Skip an empty line before a request, which neither belongs to the request nor counts towards its length."""
         self._empty_lines += 1
         if self._empty_lines > EMPTY_LINES_LIMIT:
             raise self.error(400, "There are too many empty lines before the start line.")
@@ -123,11 +123,11 @@ class HeadScanner:
         return self.error(431, f"The head is longer than {HEAD_LIMIT} bytes.")
 
     def judge_start_line(self, line: bytes) -> None:
-        """Raise if `line`, without its CRLF, is no start line."""
+        """Raise FramingError if `line`, without its CRLF, is not a valid start line."""
         raise NotImplementedError
 
     def error(self, status: int, detail: str) -> FramingError:
-        """The exception for an offence."""
+        """Return the exception for an error."""
         raise NotImplementedError
 
 
@@ -145,7 +145,7 @@ class RequestScanner(HeadScanner):
         raise BadRequest(400, "The request line is not `method target HTTP/1.1`.")
 
     def error(self, status: int, detail: str) -> FramingError:
-        """A BadRequest."""
+        """Return a BadRequest."""
         return BadRequest(status, detail)
 
 
@@ -163,5 +163,5 @@ class ResponseScanner(HeadScanner):
         raise BadResponse("The worker's response starts with an empty line.")
 
     def error(self, status: int, detail: str) -> FramingError:
-        """A BadResponse: whatever is wrong with a response, it is a 502."""
+        """Return a BadResponse, whose status is always 502."""
         return BadResponse(f"In the worker's response: {detail}")

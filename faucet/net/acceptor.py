@@ -1,8 +1,8 @@
 """Accepts connections from one listening socket: a few per turn of the loop, and none while there is no room for them.
 
-The servers of asyncio and uvloop accept whatever waits, up to the last file descriptor, before any protocol hears of
-it. A burst of clients would take the descriptors that the service keeps for its workers. What is not accepted waits in
-the kernel's queue, which is what that queue is for.
+The servers of asyncio and uvloop accept all waiting connections, up to the last file descriptor, before any protocol is
+called. A burst of clients would take the descriptors that the service reserves for its workers. Connections that are
+not accepted wait in the kernel's queue.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from faucet.net.descriptors import is_shortage
 _log = logging.getLogger("faucet")
 
 ACCEPTED_PER_TURN = 64
-"""Connections accepted before others have their turn: a millisecond or two of work."""
+"""The most connections accepted in one turn of the loop: a millisecond or two of work."""
 
 PAUSE = 0.01
-"""Seconds until it looks again for room, which costs 0.2 % of a CPU. Descriptors become free in many places, and none
-of them tells."""
+"""Seconds between two checks for room, which cost 0.2 % of a CPU. Descriptors become free in many places, and none of
+them notifies the acceptor."""
 
 Factory = Callable[[], asyncio.Protocol]
 
 
 def always_room(opening: int) -> bool:
-    """Room for any number of connections."""
+    """Return True: there is room for any number of connections."""
     return True
 
 
@@ -54,7 +54,7 @@ class Acceptor:
         self._loop.add_reader(self._descriptor, self._accept)
 
     async def close(self) -> None:
-        """Accept no more, and wait until what was accepted has its protocol."""
+        """Accept no more connections, and wait until each accepted one has its protocol."""
         if self._timer is not None:
             self._timer.cancel()
         self._loop.remove_reader(self._descriptor)
@@ -80,7 +80,7 @@ class Acceptor:
             task.add_done_callback(self._opening.discard)
 
     def _cannot(self, error: OSError) -> None:
-        """Accepting failed; what waits is still there, and would wake us at once again."""
+        """Report that accepting failed, and pause: the waiting connections would trigger the reader again at once."""
         if is_shortage(error):
             self._short()
         else:
@@ -101,5 +101,5 @@ class Acceptor:
             await self._loop.connect_accepted_socket(self._factory, sock)
         except BaseException as error:
             sock.close()
-            if not isinstance(error, OSError):  # else it is gone already
+            if not isinstance(error, OSError):  # else the client has disconnected already
                 raise

@@ -54,14 +54,14 @@ class Address:
     host: str
     port: int
     bound: tuple[str, ...] = ()
-    """The numeric addresses of the host, once it is bound."""
+    """The numeric addresses of the host, after binding; empty before."""
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
     def described(self) -> str:
-        """The URL, with the interfaces or numeric addresses that it does not show itself."""
+        """The URL, followed by the interfaces or numeric addresses that the URL does not show."""
         if self._everywhere:
             return f"{self.url} (all interfaces)"
         return self.url if self.bound in ((), (self.host,)) else f"{self.url} ({' and '.join(self.bound)})"

@@ -15,21 +15,21 @@ BACKLOG = 4096
 """Connections that the kernel may queue. A burst of that many is not refused; net.core.somaxconn caps it."""
 
 UNSENT_LIMIT = 128 * 1024
-"""Bytes of an answer that the kernel holds for one client beyond those on their way.
+"""The most bytes of a response that the kernel holds for one client beyond those in flight.
 
-By default it takes up to 4 MB (net.ipv4.tcp_wmem). What 500 clients do not read fills all memory that it has for TCP,
-and then each connection of the machine crawls: measured, an answer of 2 MB from a worker took 240 ms instead of 15.
-What the kernel does not take waits in our buffers, where it is counted and limited.
+By default the kernel takes up to 4 MB (net.ipv4.tcp_wmem). With 500 clients that do not read, that fills all memory for
+TCP, and then each connection of the machine crawls: measured, a response of 2 MB from a worker took 240 ms instead of
+15. Bytes that the kernel does not take wait in Faucet's buffers, where they are counted and limited.
 """
 
 PORT_TRIES = 20
 """Ports to try with port 0, when a name has several addresses and the port is not free on all of them."""
 
 _NOT_HERE = frozenset((errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT))
-"""No interface of this machine has the address, or the kernel lacks its family: mostly since IPv6 is off."""
+"""No interface of this machine has the address, or the kernel lacks its family: usually because IPv6 is off."""
 
 _Target = tuple[int, tuple[Any, ...]]
-"""An address family, and a socket address of it: host, port, and for IPv6 flow and scope."""
+"""An address family, and a socket address of that family: host, port, and for IPv6 flow and scope."""
 
 
 def bind(address: Address | UnixAddress, taken: Collection[tuple[str, int]] = ()) -> list[socket.socket]:
@@ -97,7 +97,7 @@ def _is_in_use(error: BaseException | None) -> bool:
 
 
 def _targets(address: Address) -> list[_Target]:
-    """Return the socket addresses of its host. Raises AddressError."""
+    """Return the socket addresses of the host. Raises AddressError."""
     if not address.host:
         if socket.has_dualstack_ipv6():
             return [(socket.AF_INET6, ("::", address.port))]
@@ -167,7 +167,7 @@ def _unresolved(address: Address, error: Exception) -> str:
 
 
 def _why_not(address: Address | UnixAddress, error: OSError, numeric: str = "") -> str:
-    """Return a message about an address that could not be bound. `numeric` is the one of its addresses that failed."""
+    """Return a message about an address that could not be bound. `numeric` is the numeric address that failed."""
     if isinstance(address, UnixAddress):
         return f"cannot listen on {address}: {error.strerror or error}; choose another path with --host"
     host = numeric.rpartition(":")[0].strip("[]")

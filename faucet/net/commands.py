@@ -26,7 +26,7 @@ class Result(NamedTuple):
 
     @property
     def said(self) -> str:
-        """Its message for people (stderr, else stdout), with control characters escaped."""
+        """The program's message for people (stderr, else stdout), with control characters escaped."""
         return visible_lines((self.errors or self.output).strip())
 
 
@@ -43,11 +43,11 @@ class Programs(Protocol):
         ...
 
     async def run(self, argv: Sequence[str], patience: float) -> Result:
-        """Run a program to its end. Raises OSError, or TimeoutError after `patience` seconds, and kills it then."""
+        """Run a program to its end. Raises OSError. After `patience` seconds, kills it and raises TimeoutError."""
         ...
 
     def lines(self, argv: Sequence[str]) -> AsyncGenerator[bytes, None]:
-        """Yield the lines of a program's output; it is killed with the iterator. Raises OSError if it fails."""
+        """Yield the lines of a program's output. Closing the iterator kills the program. Raises OSError if it fails."""
         ...
 
 
@@ -72,7 +72,7 @@ class LocalPrograms:
             assert process.stdout is not None
             assert process.stderr is not None
             async for line in process.stdout:
-                if line.endswith(b"\n"):  # else it was cut in the middle, and the exit code shows that
+                if line.endswith(b"\n"):  # else the line is incomplete, and the exit code shows that
                     yield line
             said = (await process.stderr.read(4096)).decode("utf-8", "replace").strip()
             if await process.wait():
@@ -81,7 +81,7 @@ class LocalPrograms:
 
 @contextlib.asynccontextmanager
 async def _started(argv: Sequence[str]) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run a program within the block; it is killed at its end."""
+    """Run a program within the block, and kill it at the end of the block."""
     process = await asyncio.create_subprocess_exec(
         *argv, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         limit=LINE_LIMIT, start_new_session=True,

@@ -1,4 +1,4 @@
-"""Connectors, which open connections to backends, and their errors: here over TCP. TLS and SSH look the same."""
+"""Connectors, which open connections to backends, and their errors: here over TCP. TLS and SSH share the interface."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class LinkDown(OSError):
 
 
 class NotBegun(LinkDown):
-    """A request was not begun, and never will be by whoever has it now: it may go elsewhere, whatever its method."""
+    """A request was not begun, and its receiver will never begin it: it may be sent elsewhere, whatever its method."""
 
 
 class WorkerBusy(NotBegun):
@@ -64,7 +64,7 @@ async def connect_tcp(
             protocol_factory, host, port, ssl=tls, server_hostname=server_name
         )
     if transport.get_extra_info("sockname") == transport.get_extra_info("peername"):
-        # No process listens, and the kernel chose that port to connect from: TCP's simultaneous open, with itself.
+        # No process listens, and the kernel chose the same port to connect from: a TCP simultaneous open with itself.
         transport.abort()
         raise ConnectionRefusedError(f"no process listens on {host}:{port}")
     return transport, protocol

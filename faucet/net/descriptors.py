@@ -1,10 +1,10 @@
 """Accounting of file descriptors: clients must not use up those that the service itself needs.
 
 A few are reserved: for connections to workers, for starting workers, for the log and the control socket. Clients that
-would take one of those are not accepted. A few more are for clients that come while others are closed to make room.
+would take one of those are not accepted. A few more are for clients that connect while others are closed to make room.
 
-A failure for lack of a descriptor is our own shortage, not a worker's fault, and is reported as such: in the log, at
-most every 30 s, and in a counter.
+A failure for lack of a descriptor is Faucet's own shortage, not a worker's fault, and is reported as such: in the log,
+at most every 30 s, and in a counter.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ COUNT_SECONDS, MANY = 0.1, 4096
 """Seconds for which a count is reused; 20 times longer if the limit is MANY or more, since counting takes longer."""
 
 PERIOD_SECONDS = 60.0
-"""For one to two of these it is remembered how many descriptors other things than clients needed."""
+"""The peak of descriptors used by anything but clients is remembered for one to two of these periods."""
 
 TELL_SECONDS = 30.0
 """Seconds between two lines in the log."""
@@ -61,7 +61,7 @@ class Descriptors:
         self._most = self._most_before = 0
         self._period_began = monotonic()
         self.shortages: dict[str, int] = {}
-        """How often a descriptor was missing for a connection, by purpose."""
+        """How often a descriptor was missing, by purpose."""
         self._untold = 0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -70,11 +70,11 @@ class Descriptors:
         return clients < self.unproblematic or clients < self._count(clients) + self._spare
 
     def too_many(self, clients: int) -> bool:
-        """Whether one of `clients` connections should be closed, so that the next finds room."""
+        """Whether one of `clients` connections should be closed to make room for the next."""
         return clients > self._count(clients)
 
     def _count(self, clients: int) -> int:
-        """Return how many connections of clients there may be, without the spare ones; `clients` are open now."""
+        """Return the limit of client connections, without the spare ones. `clients` is how many are open now."""
         if monotonic() - self._counted > (COUNT_SECONDS if self.limit < MANY else COUNT_SECONDS * 20):
             self._room = self.limit - self.kept - self._spare - self._most_others(_in_use(self.limit) - clients)
             self._counted = monotonic()
@@ -82,9 +82,9 @@ class Descriptors:
         return self._room
 
     def _most_others(self, others: int) -> int:
-        """Return the most descriptors that were lately in use for other things than clients. `others` are now.
+        """Return the recent peak of descriptors used by anything but clients. `others` is their number now.
 
-        Those of a worker that has exited must be left for its successor.
+        The descriptors of a worker that has exited must be left for its successor.
         """
         if monotonic() - self._period_began > PERIOD_SECONDS:
             self._period_began = monotonic()
@@ -93,7 +93,7 @@ class Descriptors:
         return max(self._most, self._most_before)
 
     def note(self, purpose: str) -> None:
-        """Record that one was missing for `purpose`: `client`, `worker`, `readiness check` or `health check`."""
+        """Record that a descriptor was missing for `purpose`: `client`, `worker`, `readiness check`, `health check`."""
         self.shortages[purpose] = self.shortages.get(purpose, 0) + 1
         if self._timer is not None:
             self._untold += 1

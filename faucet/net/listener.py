@@ -43,7 +43,7 @@ class Listener:
 
     @property
     def taken(self) -> set[tuple[str, int]]:
-        """The numeric addresses and ports that it is bound to."""
+        """The numeric addresses and ports that the listener is bound to."""
         names = [sock.getsockname() for sock in self.sockets]
         return {(name[0], name[1]) for name in names if isinstance(name, tuple)}
 
@@ -57,7 +57,7 @@ class Listener:
         self._acceptors = [Acceptor(sock, factory, room, short) for sock in self.sockets]
 
     async def close(self) -> None:
-        """Accept the connections that already wait, since closing would reset them, then close."""
+        """Accept the connections in the kernel's queue, since closing would reset them, then close."""
         acceptors, self._acceptors = self._acceptors, []
         for acceptor in acceptors:
             await acceptor.close()
@@ -79,7 +79,7 @@ class Listener:
                 Path(self.address.path).unlink()
 
     async def _accept_waiting(self) -> None:
-        """Accept the connections that wait now, and no later ones: new clients must not delay the end."""
+        """Accept the connections that wait now, but no later ones: new clients must not delay the shutdown."""
         assert self._factory is not None
         loop = asyncio.get_running_loop()
         accepted: list[socket.socket] = []
@@ -92,7 +92,7 @@ class Listener:
                 accepted[0].setblocking(False)
                 await loop.connect_accepted_socket(self._factory, accepted.pop(0))
         finally:
-            for sock in accepted:  # there was no time for them
+            for sock in accepted:  # left over after an error or a cancellation
                 sock.close()
 
 
@@ -107,7 +107,7 @@ def _waiting(sock: socket.socket) -> int:
 
 
 class Listeners:
-    """Several listeners as one. `address` is the first one's that has a port, else the first."""
+    """Several listeners as one. `address` is the first address that has a port, else the first address."""
 
     def __init__(self, addresses: Sequence[Address | UnixAddress], inherited: Sequence[socket.socket] = ()) -> None:
         """Bind `addresses`, or take over the sockets `inherited`, which listen already. Raises AddressError."""
@@ -125,7 +125,7 @@ class Listeners:
         self.address = next((one.address for one in self._all if one.address.port), self._all[0].address)
 
     def _add(self, listener: Listener) -> None:
-        """Add a listener, unless it has no socket of its own: e.g. localhost after 127.0.0.1."""
+        """Add a listener, unless it has no socket, e.g. localhost after all its addresses are taken."""
         if listener.sockets:
             self._all.append(listener)
 

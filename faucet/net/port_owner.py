@@ -1,6 +1,6 @@
 """Finds the process that listens on a port: for messages, never for decisions.
 
-It may be unknown (another user's process, no /proc): then the result is None.
+The process may be unknown (another user's process, no /proc): then the result is None.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Any
 def who_listens(port: int, host: str = "") -> str | None:
     """Return the process that listens on `port` as `nginx (pid 812)`; None if it is unknown.
 
-    Several may listen on the port, each at another address: the one at `host` is preferred, then one that listens on
-    all addresses, then any.
+    Several processes may listen on the port, each at another address: the process at `host` is preferred, then one that
+    listens on all addresses, then any.
     """
     import psutil
 

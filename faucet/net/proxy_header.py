@@ -24,7 +24,7 @@ V2_LIMIT = 4 * 1024
 in use is a client's certificate. The format allows 64 KiB, too much memory with 10,000 connections."""
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
-"""How version 2 begins (section 2.2)."""
+"""The first bytes of version 2 (section 2.2)."""
 
 _V2_FIXED = 16
 """Bytes of signature, version and command, family, and length."""
@@ -43,7 +43,7 @@ class Peer(NamedTuple):
     """The address of a client."""
 
     host: str
-    """As in the log: IPv6 in its shortest form (RFC 5952), IPv4-mapped IPv6 as IPv4."""
+    """The address as the log shows it: IPv6 in its shortest form (RFC 5952), IPv4-mapped IPv6 as IPv4."""
     port: int
 
 
@@ -57,14 +57,14 @@ class ProxyHeaderReader:
 
     @property
     def started(self) -> bool:
-        """Whether some bytes of a header have come, but not all."""
+        """Whether part of a header has arrived."""
         return bool(self._data)
 
     def feed(self, data: bytes) -> tuple[Peer | None, bytes] | None:
         """Return the client's address and the bytes after the header; None if more is needed. Raises ProxyHeaderError.
 
-        The address is None if the header has none (UNKNOWN, LOCAL, AF_UNSPEC, UDP, Unix sockets): then use that of
-        the connection itself. Do not call it again after a result or an error.
+        The address is None if the header has none (UNKNOWN, LOCAL, AF_UNSPEC, UDP, Unix sockets): then use the address
+        of the connection itself. Do not call `feed` again after a result or an error.
         """
         self._data += data
         found = (_version_2 if self._data.startswith(SIGNATURE[:1]) else _version_1)(self._data)
@@ -75,25 +75,28 @@ class ProxyHeaderReader:
         return peer, rest
 
 
-# Each of these functions looks at all there is from the start, since that is little. Checks are in the order of the
-# bytes they look at, so that more bytes never change the verdict on fewer.
+# Each of these functions checks the whole header from its start, since it is short. Checks are in the order of the
+# bytes, so that further bytes never change the verdict on earlier ones.
 
 
 class _Form(NamedTuple):
-    """One kind of line of version 1."""
+    """One form of the line of version 1."""
 
     keyword: bytes
     begun: re.Pattern[bytes]
-    """What can follow the keyword, up to the CR, complete or not; with the CR it is complete."""
+    """Matches the bytes after the keyword, complete or not; they are complete if the CR is included."""
     address: type[IPv4Address | IPv6Address] | None
 
 
 def _begun(*parts: bytes) -> re.Pattern[bytes]:
-    """Matches every beginning of the parts in a row, if it is so for each part: `(?:a(?:b(?:c)?+)?+)?+`."""
+    """Return a pattern for every prefix of the parts in sequence, as in `(?:a(?:b(?:c)?+)?+)?+`.
+
+    Each part must itself match all its nonempty prefixes.
+    """
     return re.compile(reduce(lambda rest, part: b"(?:" + part + rest + b")?+", reversed(parts), b""))
 
 
-# Section 2.1: no leading zeros. Whether 99999 is a port is seen when the line is complete.
+# Section 2.1: no leading zeros. The range of a port is checked when the line is complete.
 _PORT = rb"(?:0|[1-9][0-9]{0,4}+)"
 _HOST4, _HOST6 = rb"[0-9.]{1,15}+", rb"[0-9A-Fa-f:.]{1,39}+"  # inet_ntop writes some IPv6 addresses with dots
 
@@ -105,7 +108,7 @@ _FORMS = (
 
 
 def _version_1(data: bytes) -> tuple[Peer | None, int] | None:
-    """The peer and the size of the header in bytes, None if more is needed."""
+    """Return the peer and the size of the header in bytes; None if more bytes are needed."""
     line, end, _ = data[:V1_LIMIT].partition(b"\r\n")
     form = next((form for form in _FORMS if line.startswith(form.keyword)), None)
     if form is None:
@@ -123,7 +126,7 @@ def _version_1(data: bytes) -> tuple[Peer | None, int] | None:
 
 
 def _told_by_line(rest: bytes, form: _Form) -> Peer | None:
-    """Return the address in a complete line. The destination must be valid, too, though it is not used."""
+    """Return the source address in a complete line. The unused destination must be valid, too."""
     if form.address is None:
         return None
     words = rest.decode("ascii").split(" ")
@@ -138,7 +141,7 @@ def _told_by_line(rest: bytes, form: _Form) -> Peer | None:
 
 
 def _version_2(data: bytes) -> tuple[Peer | None, int] | None:
-    """The peer and the size of the header in bytes, None if more is needed."""
+    """Return the peer and the size of the header in bytes; None if more bytes are needed."""
     if not SIGNATURE.startswith(data[: len(SIGNATURE)]):
         raise ProxyHeaderError("the connection does not begin with a PROXY header")
     family = _family(data[len(SIGNATURE) : _V2_FIXED - 2])
@@ -154,12 +157,12 @@ def _version_2(data: bytes) -> tuple[Peer | None, int] | None:
 
 
 def _family(octets: bytes) -> int:
-    """The byte of family and protocol, 0 if it does not matter or is not here yet. Raises ProxyHeaderError."""
+    """Return the byte of family and protocol; 0 if it is irrelevant or has not arrived. Raises ProxyHeaderError."""
     if octets[:1] and octets[0] >> 4 != 2:
         raise ProxyHeaderError(f"the PROXY header has the unknown version {octets[0] >> 4}")
     if octets[:1] and octets[0] & 0x0F > 1:
         raise ProxyHeaderError(f"the PROXY header has the unknown command {octets[0] & 0x0F}")
-    if len(octets) < 2 or octets[0] & 0x0F == 0:  # LOCAL: whatever else is there counts for nothing
+    if len(octets) < 2 or octets[0] & 0x0F == 0:  # LOCAL: the family and the addresses are ignored
         return 0
     if octets[1] >> 4 > 3 or octets[1] & 0x0F > 2:
         raise ProxyHeaderError(f"the PROXY header has the unknown address family 0x{octets[1]:02x}")

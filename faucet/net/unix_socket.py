@@ -10,14 +10,14 @@ import struct
 from pathlib import Path
 
 _PEER_OF_LINUX = (socket.SOL_SOCKET, getattr(socket, "SO_PEERCRED", 17), "3i")
-"""Level, option and form of the answer, whose second number is the user: struct ucred."""
+"""Level, option and format of the result, whose second number is the user id: struct ucred."""
 
 _PEER_OF_BSD = (0, 1, "2I")
-"""SOL_LOCAL and LOCAL_PEERCRED, macOS too, for which Python has no names: the beginning of struct xucred."""
+"""SOL_LOCAL and LOCAL_PEERCRED of BSD and macOS, for which Python has no names: the beginning of struct xucred."""
 
 
 def bind_unix(path: str, mode: int | None = None) -> socket.socket:
-    """Return a socket bound to `path`, not listening yet; a stale socket there is replaced.
+    """Return a socket bound to `path`, not listening yet. A stale socket at `path` is replaced.
 
     The socket has the permissions `mode` from the first moment; None: by the umask. Raises OSError: EEXIST if another
     kind of file is there, EADDRINUSE if a process listens there.
@@ -54,7 +54,7 @@ def remove_stale(path: str) -> None:
 def peer_uid(sock: socket.socket) -> int | None:
     """Return the user id of the process at the other end of a connected Unix socket; None if the system cannot tell.
 
-    For a socket that a process listens on, that is its user when it began to listen (unix(7), SO_PEERCRED).
+    If the peer is the listening side, that is the user when it began to listen (unix(7), SO_PEERCRED).
     """
     level, option, form = _PEER_OF_LINUX if hasattr(socket, "SO_PEERCRED") else _PEER_OF_BSD
     try:
@@ -66,8 +66,8 @@ def peer_uid(sock: socket.socket) -> int | None:
 def is_listening(path: str) -> bool:
     """Whether a process listens on the socket at `path`. Never waits for that process, which may hang.
 
-    Connecting to a Unix socket succeeds or fails at once (unix(7)): EAGAIN means that its queue of connections is
-    full, so a process holds it, whether or not it ever accepts.
+    Connecting to a Unix socket succeeds or fails at once (unix(7)). EAGAIN means that the queue of connections is full,
+    so a process has the socket open, whether or not it ever accepts.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)

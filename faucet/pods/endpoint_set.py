@@ -1,7 +1,7 @@
-"""The endpoints that get requests: what follows from a resolver's answers, one after the other.
+"""The endpoints that get requests, computed from the successive answers of a resolver.
 
-Additions count at once. Trouble changes nothing: the last set is better than none. A missing name may be a hiccup of
-the name server, so it counts only when it is missing twice in a row.
+Additions count at once. A failed resolution (Trouble) changes nothing: the last set is better than none. A missing name
+may be a hiccup of the name server, so it counts only if it is missing twice in a row.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from faucet.pods.discovery.endpoints import Answer, Endpoint, Found, Missing
 MISSING_TWICE = 2
 
 STRANGE_LIMIT = 3
-"""Answers in a row with only addresses of another IP version that are ignored."""
+"""How many answers in a row are ignored that have only addresses of another IP version."""
 
 
 class EndpointSet:
-    """The endpoints as far as they are known. Times are by the caller's clock."""
+    """The known endpoints. Times are readings of the caller's clock."""
 
     def __init__(self) -> None:
         self.endpoints: dict[tuple[str, int], Endpoint] = {}
         """All endpoints in the last good answer, ready or not."""
         self.known_since: float | None = None
-        """When the last good answer came; None: never."""
+        """When the last good answer arrived; None: never."""
         self.trouble = ""
-        """Why the last answer was not good; empty if it was."""
+        """Why the last answer was not good; empty if it was good."""
         self._missing = 0
         self._strange = 0
 
@@ -47,7 +47,7 @@ class EndpointSet:
         return self.endpoints != before
 
     def _is_other_family(self, answer: Found) -> bool:
-        """Half an answer, most likely: the same pods by their other addresses, each of which would be another lock."""
+        """Whether the answer has only the other IP version: most likely the same pods, which would get second locks."""
         before, after = (
             {":" in host for host, _ in keys} for keys in (self.endpoints, [e.key for e in answer.endpoints])
         )

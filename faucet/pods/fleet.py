@@ -45,8 +45,8 @@ so that its name resolves to the pods themselves. Behind the service's one addre
 
 
 HOLD_KEPT = 60.0
-"""Seconds for which a pod that has left is still held when it comes back: DNS may have lost it for a moment. Later, or
-under another name, it is another pod with the same address."""
+"""Seconds after a held pod has left in which it is still held if it returns: DNS may have lost it for a moment. Later,
+or under another name, it counts as another pod with the same address."""
 
 
 NOT_OFFERED = {
@@ -80,7 +80,7 @@ class LinkLike(Protocol):
 
     @property
     def is_up(self) -> bool:
-        """Whether it can be used now."""
+        """Whether the link can be used now."""
         ...
 
     async def open(self) -> None:
@@ -92,7 +92,7 @@ class LinkLike(Protocol):
         ...
 
     def described(self) -> str:
-        """Return its state, and why it is not up."""
+        """Return the state of the link, and why it is not up."""
         ...
 
     def detail(self) -> str:
@@ -107,7 +107,7 @@ class LinkLike(Protocol):
 
 
 class Pods:
-    """The Fleet of pods of one service. `find_resolver` is called when it starts."""
+    """The Fleet of pods of one service. `find_resolver` is called when the fleet starts."""
 
     def __init__(
         self, url: ServiceUrl, settings: K8sSettings, proxy: Proxy, connector: Connector, programs: Programs,
@@ -135,8 +135,8 @@ class Pods:
         self._programs = programs
         self._link = link
         self._gate = gate
-        self._absent_holds: dict[tuple[str, int], _Hold] = {}  # of pods that may be back in a moment
-        self._was_down = False  # the link, before it came to the state it is in
+        self._absent_holds: dict[tuple[str, int], _Hold] = {}  # of pods that have left and may return
+        self._was_down = False  # whether the link was down before its latest change of state
         self._warned = False
         self._began = monotonic()
 
@@ -192,7 +192,7 @@ class Pods:
                     self.first_ready.set_exception(StartFailed(str(error)))
                     return
                 _log.error("%s", error)
-            except Exception:  # a bug of ours must not freeze the set of pods for ever
+            except Exception:  # a bug must not freeze the set of pods for ever
                 _log.exception("service discovery of %s failed unexpectedly; retrying", self.url.host)
             await asyncio.sleep(FOLLOW_AGAIN)
 
@@ -210,7 +210,7 @@ class Pods:
         except PermissionError as error:
             raise StartFailed(str(error)) from error
         except (OSError, TimeoutError):
-            return  # a problem of the pod, or one that its next request will report
+            return  # a problem of the pod, or one that the next request will report
         transport.close()
 
     def _link_changed(self) -> None:
@@ -221,7 +221,7 @@ class Pods:
             pod.linked = up
             pod.settle()
             if up and self._was_down:
-                pod.retry()  # the failure may have been the link's
+                pod.retry()  # the link may have caused the failure
         self._was_down = link.state.value == "down"
         if up:
             self.proxy.pool.resume_after_interruption()
@@ -232,7 +232,7 @@ class Pods:
             )
 
     async def _resolver_when_there_is_a_way(self) -> Resolver:
-        """Raises CannotResolve."""
+        """Return the resolver, once the SSH link is up if there is one. Raises CannotResolve."""
         while True:
             try:
                 return await self._find_resolver()
@@ -241,7 +241,7 @@ class Pods:
                     self.first_ready.set_result(None)  # requests are answered with the reason
                 await asyncio.sleep(LINK_AGAIN)
 
-    # -- which pods there are ----------------------------------------------------------------------------------
+    # -- the set of pods ---------------------------------------------------------------------------------------
 
     def _apply(self, answer: Answer) -> None:
         before, known_since = self.endpoint_set.trouble, self.endpoint_set.known_since
@@ -313,7 +313,7 @@ class Pods:
         return next(name for name in names if name and (name not in taken or name == names[-1]))
 
     def _return(self, pod: Pod) -> None:
-        """List a pod again that had not finished leaving."""
+        """List a pod again that has not finished leaving."""
         leaving = self._leaving.pop(pod, None)
         if leaving is not None:
             leaving.cancel()
@@ -334,7 +334,7 @@ class Pods:
     async def _retire(self, pod: Pod) -> None:
         await self.proxy.pool.retire(pod.backend)
         self._forget(pod)
-        self._sync()  # another pod may have its address by now
+        self._sync()  # another pod may have the same address by now
 
     def _forget(self, pod: Pod) -> None:
         leaving = self._leaving.pop(pod, None)
@@ -350,7 +350,7 @@ class Pods:
         self.proxy.stats.forget(str(pod))
 
     def settle(self) -> None:
-        """Resume or hold each pod: what its gate allows may have changed."""
+        """Resume or hold each pod, after a gate may have opened or closed."""
         for pod in self._pods.values():
             pod.settle()
 
@@ -359,24 +359,24 @@ class Pods:
         return {str(pod.endpoint): pod.backend for pod in self._pods.values() if pod.lease}
 
     def _hurry(self) -> None:
-        """A pod cannot be reached: the set may be another one by now."""
+        """Resolve again soon, since the endpoints may have changed."""
         if self.resolver is not None:
             self.resolver.hurry()
 
-    # -- what can be seen --------------------------------------------------------------------------------------
+    # -- status ------------------------------------------------------------------------------------------------
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """The number of pods."""
         return len(self._pods)
 
     @property
     def failing(self) -> bool:
-        """See Fleet: pods are started by others."""
+        """See Fleet. Always False: Faucet does not start pods."""
         return False
 
     def described(self) -> str:
-        """`3 pods`."""
+        """Return the number of pods as text: `3 pods`."""
         return counted(self.count, "pod")
 
     def origin(self) -> Origin:
@@ -391,13 +391,13 @@ class Pods:
         )
 
     def notice(self) -> str:
-        """Return what is wrong with the link or with discovery; an empty text if nothing is."""
+        """Return what is wrong with the link or with discovery; empty if both work."""
         if self._link is not None and not self._link.is_up:
             return f"ssh link to {self._link.target}: {self._link.described()}"
         return self.endpoint_set.trouble
 
     def faults(self) -> Faults:
-        """Return why pods cannot be reached, or are not known: that of the link explains all others."""
+        """Return why pods are unreachable or unknown. A link that is down explains all other faults."""
         since = self.endpoint_set.known_since or self._began
         if self._link is not None and not self._link.is_up:
             return Faults(unreachable=Fault(self._link.since, self.notice(), self.count))
@@ -480,13 +480,13 @@ class Pods:
             raise Refused(str(error)) from error
 
     def _act(self, coroutine: Coroutine[Any, Any, str], name: str) -> asyncio.Future[str]:
-        """Run `coroutine`; its result, or its Refused, is for the requester."""
+        """Run `coroutine` as a task. The requester gets its result, or its Refused."""
         task = asyncio.ensure_future(coroutine)
         task.set_name(name)
         return task
 
     def reload(self, why: str) -> None:
-        """Resolve again at once: pods are not ours to restart, but the caller wants a fresh state."""
+        """Resolve again at once. Faucet does not restart pods, but the caller wants a fresh state."""
         _log.info("%s: resolving pods again", why)
         self._hurry()
 

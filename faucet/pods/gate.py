@@ -1,6 +1,6 @@
-"""Pods that may be used only while something else allows it: asked before each request, not once.
+"""Pods that may be used only while a gate is open: the gate is asked before each request.
 
-That something is the term of an active Faucet (`faucet.ha`), which this package must not know.
+The gate is the term of an active Faucet (`faucet.ha`), which this package must not import.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from faucet.proxy.upstream import Backend
 
 
 class Gate(Protocol):
-    """Says which pods may be used. Pods are named by their address, `10.0.0.7:8000`."""
+    """Decides which pods may be used. A pod is named by its address, `10.0.0.7:8000`."""
 
     def why_closed(self, pod: str) -> str:
-        """Return why `pod` gets no requests now; empty if it may get some."""
+        """Return why `pod` gets no requests now; empty if it may get requests."""
         ...
 
     def passes(self, pod: str) -> bool:
-        """Whether a request may be sent to `pod` at this very moment. If not, all pods are held when this returns."""
+        """Whether a request may be sent to `pod` at this moment. If not, all pods are held when the call returns."""
         ...
 
 
 class GatedBackend(Backend):
-    """A pod behind a gate, which is looked at before each request, and again when a connection had to be opened.
+    """A pod behind a gate. The gate is asked before each request, and again after a new connection was opened.
 
     A request that does not pass has not begun: it goes back to the head of the queue.
     """

@@ -1,7 +1,7 @@
 """One pod: an endpoint with a lock, not started by Faucet.
 
-It gets requests while the service lists it, it is not held, and it accepts connections. An unreachable pod is retried
-with back-off, and gets requests again when a connection succeeds.
+A pod gets requests while the service lists it, it is not held, and it accepts connections. An unreachable pod is
+retried with back-off, and gets requests again when a connection succeeds.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ BACKOFF = Backoff(1.0, 30.0)
 """Pauses before an unreachable pod is retried, in seconds."""
 
 REST = 0.2
-"""Seconds before a pod gets a request again that was busy for somebody else."""
+"""Seconds before a pod gets a request again after it was busy with a request of another Faucet."""
 
 FORGIVEN_AFTER = 30.0
 """Seconds without a failure after which earlier ones no longer count."""
 
 
 class PodLog(logging.LoggerAdapter[logging.Logger]):
-    """Names the pod at the start of the text, for people, and apart, for programs."""
+    """A logger that names the pod at the start of the text, for people, and in a field of its own, for programs."""
 
     def process(self, msg: str, kwargs: Any) -> tuple[str, Any]:
         """Called by logging."""
@@ -50,7 +50,7 @@ class PodLog(logging.LoggerAdapter[logging.Logger]):
 
 
 class Pod:
-    """A pod and its lock. `on_trouble()` is called when it is unreachable: the endpoints may have changed."""
+    """A pod and its lock. `on_trouble()` is called when the pod is unreachable: the endpoints may have changed."""
 
     def __init__(
         self, endpoint: Endpoint, name: str, proxy: Proxy, connector: Connector, timeout: float, grace: float,
@@ -58,20 +58,20 @@ class Pod:
     ) -> None:  # fmt: skip
         self.endpoint = endpoint
         self.listed = True
-        """Whether the service lists it as ready."""
+        """Whether the service lists the pod as ready."""
         self.why = ""
-        """Why it is not listed."""
+        """Why the pod is not listed."""
         self.held = False
         self.linked = True
-        """Whether the link to the pods is up; always, without one."""
+        """Whether the link to the pods is up; always True without a link."""
         self.trouble = ""
-        """Why it was unreachable the last time; empty while it is reachable."""
+        """Why the latest connection failed; empty while the pod is reachable."""
         self.next_try: float | None = None
-        """When it is retried, while it is unreachable (monotonic)."""
+        """When an unreachable pod is retried (monotonic); None while it is reachable."""
         self.since = monotonic()
-        """When it joined (monotonic)."""
+        """When the pod joined (monotonic)."""
         self.unreached = 0
-        """How often it was unreachable."""
+        """How often a connection failed."""
         self.log = PodLog(_log, {"worker": name})
         self._proxy = proxy
         self._connector = connector
@@ -79,7 +79,7 @@ class Pod:
         self._on_trouble = on_trouble
         self._failures = 0  # in a row
         self.failing_since = 0.0
-        """When the first connection failed, while it is unreachable."""
+        """When the first connection failed, while the pod is unreachable (monotonic)."""
         self._failed_at = 0.0
         self._retrying: asyncio.Task[None] | None = None
         self._at_once = asyncio.Event()
@@ -94,18 +94,18 @@ class Pod:
         self.backend.on_hung = lambda record: self.log.warning(
             "did not answer %s in time; it stays locked, since it is still busy", serving(record)
         )
-        proxy.pool.add(self.backend, held=True)  # until `settle`: it may be held, or the link may be down
+        proxy.pool.add(self.backend, held=True)  # until `settle`: the pod may be held, or the link may be down
 
     def __str__(self) -> str:
         return self.backend.name
 
     @property
     def lease(self) -> PoolLease | None:
-        """Its lock, while it is held."""
+        """The lock of the pod, if a request holds it."""
         return self._proxy.pool.dispatcher.lease(self.backend)
 
     def settle(self) -> None:
-        """Resume or hold its backend, as its state demands."""
+        """Resume or hold the backend, according to the state of the pod."""
         free = self.listed and self.linked and not self.held and self._retrying is None and self._resting is None
         if free and not self._why_closed():
             self._proxy.pool.resume(self.backend)
@@ -116,7 +116,7 @@ class Pod:
         return "" if self._gate is None else self._gate.why_closed(str(self.endpoint))
 
     def status(self) -> WorkerStatus:
-        """Return its state, and why it gets no requests."""
+        """Return the state of the pod, and why it gets no requests."""
         state, reason, next_try = "ready", "", None
         if not self.listed:
             state, reason = "draining", self.why
@@ -133,7 +133,7 @@ class Pod:
         )  # fmt: skip
 
     def details(self) -> WorkerDetails:
-        """Return its status and the facts of its connection."""
+        """Return the status of the pod and the facts of its connection."""
         connection = self.backend.connection
         facts = [
             ["address", str(self.endpoint)],
@@ -143,7 +143,7 @@ class Pod:
         return WorkerDetails(self.status(), {"facts": facts, "took": 0.0})
 
     def close(self) -> None:
-        """Forget the pod, and close its connection whatever is in progress."""
+        """Remove the pod from the proxy, and close its connection if no exchange uses it."""
         if self._retrying is not None:
             self._retrying.cancel()
         if self._resting is not None:
@@ -159,7 +159,7 @@ class Pod:
             self._rest()
             return
         if isinstance(error, LinkDown | LinkLost):
-            self.settle()  # not the pod's fault
+            self.settle()  # the link failed, not the pod
             return
         if monotonic() - self._failed_at > FORGIVEN_AFTER:
             self._failures = 0
@@ -169,7 +169,7 @@ class Pod:
         self._on_trouble()
 
     def _rest(self) -> None:
-        """It is busy for somebody else: leave it alone for a moment."""
+        """The pod is busy with a request of another Faucet: give it no requests for REST seconds."""
         if self._resting is None:
             self.log.info("is busy with a request of another Faucet")
             self._resting = asyncio.get_running_loop().call_later(REST, self._rested)
@@ -187,7 +187,7 @@ class Pod:
         self.trouble = why_not(error)
 
     async def _retry(self) -> None:
-        """Retry until it accepts a connection."""
+        """Retry until the pod accepts a connection."""
         reported = ""
         while True:
             pause = BACKOFF.pause(max(self._failures, 1))
@@ -216,7 +216,7 @@ class Pod:
         self.settle()
 
     def retry(self) -> bool:
-        """Retry now, and reset the back-off; return False if it was not unreachable."""
+        """Retry now, and reset the back-off. Return False if the pod is not unreachable."""
         self._failures = 0
         self._at_once.set()
         if self._retrying is None:
@@ -225,7 +225,7 @@ class Pod:
 
 
 def unreachable_pods(pods: Sequence[Pod]) -> Fault | None:
-    """Return which pods accept no connection, and why the first of them does not; None: all do."""
+    """Return the fault that names the pods which accept no connection, and the reasons; None if all accept one."""
     found = sorted((pod for pod in pods if pod.next_try is not None and pod.linked), key=lambda pod: pod.failing_since)
     if not found:
         return None

@@ -1,7 +1,7 @@
 """Returns freed buffer memory to the system.
 
-glibc keeps freed memory, unless it is at the end of the heap: after 150 clients that did not read 8 MB each, the process
-kept 750 MiB for good, though they were unused (measured). In a container that reduces the memory for the workers.
+glibc keeps freed memory, unless it is at the end of the heap: after 150 clients that did not read 8 MB each, the
+process kept 750 MiB for good, though they were unused (measured). In a container that leaves less for the workers.
 `malloc_trim` also returns whole pages from the middle of the heap. It blocks the process for 150 ms per gigabyte, so it
 is called when no worker is busy. Other C libraries have no such function, and need it less.
 """

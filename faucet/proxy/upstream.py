@@ -1,8 +1,8 @@
 """The upstream side: a backend, and the one connection that carries its requests.
 
-A connection serves one exchange at a time and is reused for the next, unless its state is in doubt. Responses are framed
-here; the Exchange decides what follows for the request and the lock. No exception may leave `data_received`: the loop
-would drop the connection, and the lock would leak.
+A connection serves one exchange at a time and is reused for the next, unless its state is in doubt. Responses are
+framed here; the Exchange decides what follows for the request and the lock. No exception may leave `data_received`: the
+loop would drop the connection, and the lock would leak.
 """
 
 from __future__ import annotations
@@ -223,7 +223,7 @@ class BackendConnection(asyncio.Protocol):
             self.transport.write(data)
 
     def end_request(self) -> None:
-        """Close the sending side, because the rest of the request will never be sent, and wait for the worker's reaction.
+        """Close the sending side, because the rest of the request will never be sent, and wait for the worker to react.
 
         TLS has no half-close, so abort: a worker does not begin before it has the whole request.
         """

@@ -1,4 +1,4 @@
-"""Name resolution by our own DNS queries: with TTLs, ports (SRV), and missing names told from failing servers."""
+"""Name resolution by direct DNS queries: with TTLs, ports (SRV), and missing names told from failing servers."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class _Records:
 
 
 class DirectNames:
-    """Looks up one name at one server. Without a `port`, it is taken from the SRV records of `service` (`http`)."""
+    """Looks up one name at one server. Without a `port`, ports come from the SRV records of `service` (`http`)."""
 
     def __init__(self, name: str, port: int | None, server: DnsServer, conf: ResolvConf, service: str = "http") -> None:
         self._name = name
@@ -76,7 +76,7 @@ class DirectNames:
         self._by_srv = False  # the ports came from SRV records
 
     async def lookup(self) -> Answer:
-        """Query the server and return the answer; errors of DNS are answers, too."""
+        """Query the server and return the answer. DNS errors are returned as Missing or Trouble."""
         import dns.exception
 
         try:
@@ -95,13 +95,13 @@ class DirectNames:
         return Found(tuple(Endpoint(host, port) for host in hosts), ttl)
 
     async def _by_service(self) -> Found:
-        """Each SRV record is one pod and its port."""
+        """Look up SRV records: each is one pod and its port."""
         prefix = f"_{self._service}._tcp."
         try:
             records = await self._first([prefix + name for name in self._conf.candidates(self._name)], "SRV")
         except _Nothing:
             if self._by_srv:
-                raise  # they are gone; another port would be another lock for the same pods
+                raise  # the records are gone; the default port would give the same pods second locks
             default = 443 if self._service == "https" else 80
             found = await self._by_address(default)
             return Found(found.endpoints, found.ttl, f"no SRV record {prefix}{self._name}, so port {default} is taken")
@@ -117,9 +117,9 @@ class DirectNames:
         try:
             hosts = one_family(records.additional.get(target.lower(), ())) or (await self._addresses([target]))[0]
         except _Nothing:
-            return []  # gone between the two questions
+            return []  # gone between the two queries
         name = target.partition(".")[0]
-        dashed = {name.replace("-", "."), name.replace("-", ":")}  # `10-244-1-11` is no name
+        dashed = {name.replace("-", "."), name.replace("-", ":")}  # `10-244-1-11` is an address, not a name
         shown = "" if dashed & set(hosts) else name
         return [Endpoint(host, record.port, shown) for host in hosts]  # type: ignore[attr-defined]
 

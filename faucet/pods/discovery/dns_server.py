@@ -1,7 +1,7 @@
 """DNS queries to one server: over UDP, and over TCP if the answer is too long or only TCP is available.
 
-dnspython builds and parses the messages; a Connector carries the bytes, so that they can also go through a tunnel,
-which carries TCP only.
+dnspython builds and parses the messages. A Connector opens the TCP connections, so that queries can also go through an
+SSH link, which carries TCP only.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ UDP_PAYLOAD = 1232
 
 
 class DnsServer:
-    """One DNS server, queried over TCP only if `connector` is not for plain TCP."""
+    """One DNS server. It is queried over TCP only, unless `connector` is for plain TCP."""
 
     def __init__(self, host: str, port: int = DNS_PORT, connector: Connector = connect_tcp) -> None:
         self.host = host

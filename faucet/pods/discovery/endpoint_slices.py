@@ -13,7 +13,7 @@ from faucet.pods.discovery.endpoints import Endpoint, Found, Unusable, one_famil
 GROUP = "discovery.k8s.io"
 
 GONE = 410
-"""HTTP status of a watch from a version that has expired: list again."""
+"""HTTP status if a watch starts from a version that has expired: list again."""
 
 WATCH_SECONDS = 240
 """Seconds after which the server ends a watch, so that a silently dead connection is noticed."""
@@ -29,7 +29,7 @@ rules:
 
 
 class ApiError(Exception):
-    """The API server refused. `status` is the HTTP status, the message the server's own."""
+    """The API server refused a request. `status` is the HTTP status; the message is the server's."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
@@ -62,7 +62,7 @@ def service_of(host: str, namespace: str) -> ServiceName:
 
 
 def parse_object(text: bytes) -> dict[str, Any]:
-    """Return one JSON object. Raises ApiError for a Status of failure, Unusable if it is not a JSON object."""
+    """Parse one JSON object. Raises ApiError for a Status of failure, Unusable if `text` is not a JSON object."""
     try:
         found = json.loads(text)
     except ValueError as error:
@@ -76,7 +76,7 @@ def parse_object(text: bytes) -> dict[str, Any]:
 
 @dataclass
 class SliceSet:
-    """All slices of one service. `port`: the user's; None: the only port, or the one named like `scheme`."""
+    """All slices of one service. `port` is the user's setting; None: the only port, or the one named `scheme`."""
 
     port: int | None
     scheme: str = "http"
@@ -84,7 +84,7 @@ class SliceSet:
     _slices: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def load(self, listing: dict[str, Any]) -> None:
-        """Replace all slices by those of a list."""
+        """Replace all slices by those in the response to a list request."""
         self._slices = {item["metadata"]["name"]: item for item in listing.get("items") or ()}
         self.version = str(listing.get("metadata", {}).get("resourceVersion", ""))
 
@@ -109,7 +109,7 @@ class SliceSet:
         return not self._slices
 
     def found(self) -> Found:
-        """Return the endpoints. An address in two slices (it moves between them) is one endpoint.
+        """Return the endpoints. An address in two slices (while it moves between them) is one endpoint.
 
         Raises Unusable if the port is ambiguous.
         """
@@ -126,7 +126,7 @@ class SliceSet:
         return Found(tuple(endpoints[key] for key in sorted(endpoints)), remark=remark)
 
     def _of_one_family(self) -> list[dict[str, Any]]:
-        """A pod of a dual-stack cluster is in slices of both kinds, and is one worker all the same."""
+        """Return the slices of one IP version: a pod of a dual-stack cluster is in slices of both but is one worker."""
         kinds = {item.get("addressType") for item in self._slices.values() if item.get("endpoints")}
         kind = "IPv4" if "IPv4" in kinds else "IPv6"
         return [item for item in self._slices.values() if item.get("addressType") == kind]

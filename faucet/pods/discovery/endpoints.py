@@ -1,6 +1,6 @@
 """The answers of a resolver: the endpoints of a service, or why they are unknown.
 
-A resolver yields an answer whenever something may have changed; `pods.endpoint_set` decides what follows from it.
+A resolver yields an answer whenever the endpoints may have changed; `pods.endpoint_set` decides what follows from it.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ class Endpoint(NamedTuple):
     name: str = ""
     """The pod's name, if it is known."""
     ready: bool = True
-    """Whether it is ready for requests."""
+    """Whether the pod is ready for requests."""
     terminating: bool = False
 
     @property
     def key(self) -> tuple[str, int]:
-        """Host and port, which identify it."""
+        """Host and port, which identify the endpoint."""
         return self.host, self.port
 
     def __str__(self) -> str:
@@ -34,7 +34,7 @@ class Endpoint(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The endpoints of the service; perhaps none."""
+    """The endpoints of the service; may be empty."""
 
     endpoints: tuple[Endpoint, ...]
     ttl: float | None = None
@@ -61,11 +61,11 @@ Answer = Found | Missing | Trouble
 
 
 class Denied(Exception):
-    """A source refuses us for good. The message is shown to the user, with what to do."""
+    """A source refuses Faucet for good. The message is shown to the user, and says what to do."""
 
 
 class Unusable(Exception):
-    """A source's answer makes no sense. The message is shown to the user."""
+    """The answer of a source is invalid or ambiguous. The message is shown to the user."""
 
 
 class Resolver(Protocol):
@@ -73,16 +73,16 @@ class Resolver(Protocol):
 
     @property
     def described(self) -> str:
-        """How it resolves, in a few words."""
+        """How the resolver works, in a few words."""
         ...
 
     @property
     def by_name(self) -> bool:
-        """Whether it resolves names only, which may yield a service's own address instead of its pods'."""
+        """Whether it resolves names only, which may yield the address of the service instead of those of its pods."""
         ...
 
     def answers(self) -> AsyncGenerator[Answer, None]:
-        """Yield answers as they come, without end. Raises Denied."""
+        """Yield answers as they arrive, without end. Raises Denied."""
         ...
 
     def hurry(self) -> None:

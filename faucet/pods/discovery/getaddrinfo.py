@@ -1,10 +1,10 @@
 """Name resolution by the system: /etc/hosts, nsswitch and resolv.conf apply.
 
-`getaddrinfo` blocks, cannot be cancelled, and may take 20 seconds with a silent server. It runs in a daemon thread of
-its own, one at a time: a thread of the loop's pool would delay the exit of the program.
+`getaddrinfo` blocks, cannot be cancelled, and may take 20 seconds with a silent server. Each call runs in its own
+daemon thread, one at a time: a thread of the loop's pool would delay the exit of the program.
 
-That a name does not exist, glibc also says of a loop of CNAMEs. Since a missing name leaves no pods, it has to be
-confirmed by a query of our own.
+glibc also reports a loop of CNAMEs as a name that does not exist. Since a missing name leaves no pods, that answer has
+to be confirmed by a direct DNS query.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from functools import partial
 from faucet.pods.discovery.endpoints import Answer, Endpoint, Found, Missing, Trouble, one_family
 
 PATIENCE = 5.0
-"""Seconds to wait for an answer. The lookup goes on, and its answer is used by the next one."""
+"""Seconds to wait for an answer. After that the lookup goes on, and the next call of `lookup` uses its answer."""
 
 NO_SUCH_NAME = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
-"""What glibc calls NXDOMAIN and an empty answer. (A short name that does not exist may be EAI_AGAIN instead, where the
-search list leads to a server that fails; then it looks like trouble.)"""
+"""The errors of glibc for NXDOMAIN and for an empty answer. (For a short name that does not exist, the error may be
+EAI_AGAIN instead, if the search list leads to a server that fails; that counts as Trouble.)"""
 
 
 def absolute(name: str) -> str:
-    """With a dot at the end, if it is a whole name of a cluster: one question instead of the search list's four, and
-    the only form for which a missing name is told apart from a failing server."""
+    """Return `name` with a final dot if it is a full name in a cluster: one query instead of the search list's four,
+    and the only form for which a missing name can be told from a failing server."""
     labels = name.split(".")
     whole = len(labels) > 3 and labels[2] == "svc" and not name.endswith(".")
     return f"{name}." if whole else name
@@ -44,7 +44,7 @@ class SystemNames:
         patience: float = PATIENCE,
         confirm: Callable[[], Awaitable[Answer]] | None = None,
     ) -> None:
-        """`confirm` looks the name up in another way, after the system said that it does not exist."""
+        """`confirm` looks up the name in another way, after the system has reported that it does not exist."""
         self._confirm = confirm
         self._name = name
         self._port = port
@@ -52,7 +52,7 @@ class SystemNames:
         self._pending: asyncio.Future[Answer] | None = None
 
     async def lookup(self) -> Answer:
-        """Look up the name and return the answer; errors of resolution are answers, too."""
+        """Look up the name and return the answer. Errors are returned as Missing or Trouble."""
         if self._pending is None:
             self._pending = self._ask()
         pending = self._pending

@@ -1,6 +1,6 @@
-"""The Kubernetes API from within a pod: over HTTPS, with the token of its service account.
+"""The Kubernetes API from within a pod: over HTTPS, with the token of the pod's service account.
 
-Each request has a connection of its own: there is one every few minutes.
+Each request opens its own connection, since there is only one request every few minutes.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from faucet.net.tls import tls_context
 from faucet.pods.discovery.endpoint_slices import WATCH_SECONDS, ApiError, parse_object
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-"""Where every pod finds its token, its namespace and the CA (Kubernetes: "Accessing the API from a Pod")."""
+"""The directory with the pod's token, namespace and CA (Kubernetes: "Accessing the API from a Pod")."""
 
 PATIENCE = 5.0
-"""Seconds for a connection, and for the head of an answer."""
+"""Seconds for a connection, and for the head of a response."""
 
 WATCH_PATIENCE = WATCH_SECONDS + 30.0
-"""Seconds of silence after which a watch has died unseen: the server ends it earlier. (It sends no bookmark before that
-where nothing changes: measured with 1.32.)"""
+"""Seconds of silence after which the connection of a watch counts as dead: the server ends a watch earlier. (It sends
+no bookmark before that if nothing changes: measured with 1.32.)"""
 
 READ_SIZE = 64 * 1024
 
@@ -43,7 +43,7 @@ class Source(Protocol):
         ...
 
     def watch(self, path: str) -> AsyncGenerator[bytes, None]:
-        """Yield a line per event until the server ends the watch. Raises as `get` does, OSError if it is cut."""
+        """Yield a line per event until the server ends the watch. Raises as `get` does; OSError if it breaks off."""
         ...
 
 
@@ -110,7 +110,9 @@ class InCluster:
             writer.transport.abort()
 
     def _request(self, path: str, method: str, content: bytes) -> bytes:
-        """Raises OSError. The token is read each time: it is replaced every hour or so."""
+        """Return the bytes of a request. The token is read each time, since it is replaced about once an hour.
+
+        Raises OSError if there is no valid token."""
         token = (self._account / "token").read_bytes().strip()
         if not re.fullmatch(rb"[!-~]+", token):
             raise OSError(f"{self._account / 'token'} holds no token")
@@ -133,7 +135,7 @@ def _raise(status: int, content: bytes) -> None:
 
 
 class _Answer:
-    """The server's response, read in parts. All methods raise ConnectionResetError if it breaks off or is malformed."""
+    """The server's response, read in parts. All methods raise ConnectionResetError if it is incomplete or malformed."""
 
     def __init__(self, reader: asyncio.StreamReader) -> None:
         self._reader = reader
@@ -172,9 +174,9 @@ class _Answer:
                 return
 
     async def _read(self, at_eof: bool = False) -> bytes:
-        """Bytes; none at the end of the connection, if the response may end there.
+        """Return the next bytes; empty at the end of the connection, if the response may end there (`at_eof`).
 
-        A cut that looks like an end does no harm: half an object is not JSON, and half a line of a watch is dropped.
+        A truncated response does no harm: half an object is not JSON, and half a line of a watch is dropped.
         """
         async with pauses.timeout(WATCH_PATIENCE):
             data = await self._reader.read(READ_SIZE)
@@ -185,7 +187,7 @@ class _Answer:
 
 @contextlib.contextmanager
 def _broken_off() -> Iterator[None]:
-    """Malformed is as good as broken off: nothing that follows on this connection can be trusted."""
+    """Turn BadResponse into ConnectionResetError: after a malformed response the connection cannot be trusted."""
     try:
         yield
     except BadResponse as error:

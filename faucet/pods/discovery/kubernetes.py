@@ -19,7 +19,7 @@ from faucet.pods.discovery.in_cluster import Source
 _log = logging.getLogger("faucet")
 
 BACKOFF = Backoff(0.5, 15.0, jitter=0.25)
-"""Pauses after a failure, in seconds; with jitter, so that not all clients of an API server come back at once."""
+"""Pauses after a failure, in seconds; with jitter, so that not all clients of an API server retry at once."""
 
 STEADY_AFTER = 5.0
 """Seconds that a watch has to last to reset the back-off."""
@@ -52,7 +52,7 @@ class Slices:
         self._hurry.set()
 
     async def answers(self) -> AsyncGenerator[Answer, None]:
-        """See Resolver. Raises Denied if the first list or watch is, or if none of the first tries succeeds."""
+        """See Resolver. Raises Denied if the first list or watch is denied, or if all FIRST_TRIES fail."""
         failures = 0
         while True:
             self._hurry.clear()
@@ -86,18 +86,18 @@ class Slices:
                 async for line in lines:
                     self._watched = True
                     self._set.apply(parse_object(line))
-                    yield self._answer()  # a bookmark, too: what is known is known to be so now
+                    yield self._answer()  # after a bookmark, too: it confirms the known endpoints
         except OSError:
-            self._watched = True  # it broke, so it was there
+            self._watched = True  # the watch was accepted, then broke
             raise
         self._watched = True
 
     def _denials(self) -> tuple[int, ...]:
-        """Return the statuses that are final: none once it has worked, since then a retry may succeed."""
+        """Return the statuses that are final. None are once list and watch have worked, since a retry may succeed."""
         return (UNAUTHORIZED, FORBIDDEN, NOT_FOUND) if not (self._listed and self._watched) else ()
 
     def _trouble(self, text: str) -> Trouble:
-        """Return an answer for a failure. Raises Denied if it never worked: then the fallback may be better."""
+        """Return the answer for a failure. Raises Denied if no list has worked after FIRST_TRIES, for the fallback."""
         self._failures += 1
         if not self._listed and self._failures >= FIRST_TRIES:
             raise Denied(f"{text}; giving up after {self._failures} attempts.")
@@ -178,12 +178,12 @@ class Fallback:
 
     @property
     def described(self) -> str:
-        """Of the one in use."""
+        """The description of the resolver in use."""
         return self._current.described
 
     @property
     def by_name(self) -> bool:
-        """Of the one in use."""
+        """`by_name` of the resolver in use."""
         return self._current.by_name
 
     def hurry(self) -> None:

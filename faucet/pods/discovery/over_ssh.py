@@ -1,7 +1,8 @@
 """Service discovery of a remote cluster, by name resolution on the far side of an SSH link.
 
-DNS over a channel is best: it has TTLs, ports, and tells a missing name from a failing server. If the bastion's DNS is
-not the cluster's, or is unreachable, its system may still know the name: then `getent` runs there, in one session.
+DNS over an SSH channel is best: it yields TTLs and ports, and tells a missing name from a failing server. If the
+bastion's DNS is not the cluster's, or is unreachable, the bastion's system may still resolve the name: then `getent`
+runs there, in one session.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ PATIENCE = 10.0
 GETENT = """\
 exec sh -c 'while read -r n; do o=$(getent ahostsv4 "$n" 2>/dev/null); s=$?; \
 echo "$s" $(echo "$o" | cut -d" " -f1 | sort -u); done'"""
-"""Reads a name per line; prints a status and addresses per line. It ends with its standard input, so with us."""
+"""Reads a name per line; prints a status and addresses per line. It ends when its standard input is closed."""
 
 
 class Lookup(Protocol):
@@ -69,7 +70,7 @@ def _by_name(url: ServiceUrl, dns: Address | None, interval: float, link: Link, 
 
 
 class RemoteNames:
-    """Looks up one name, in the way that works on the connected bastion."""
+    """Looks up one name, with the method that works on the connected bastion."""
 
     def __init__(self, url: ServiceUrl, dns: Address | None, link: Link, programs: RemotePrograms) -> None:
         self._url = url
@@ -77,14 +78,14 @@ class RemoteNames:
         self._link = link
         self._programs = programs
         self._chosen: Lookup | None = None
-        self._chosen_for: object = None  # the connection it was chosen for: another may be to another bastion
+        self._chosen_for: object = None  # the connection `_chosen` is for: a later one may be to another bastion
 
     def describe(self) -> str:
         """Return how the name is looked up, in a few words."""
         return self._chosen.described if self._chosen is not None else "name resolution"
 
     async def lookup(self) -> Answer:
-        """Look up the name on the far side and return the answer; failures are answers, too."""
+        """Look up the name on the far side and return the answer. Failures are returned as Missing or Trouble."""
         try:
             connection = self._link.connection()
             if self._chosen is None or self._chosen_for is not connection:
@@ -95,7 +96,7 @@ class RemoteNames:
             return Trouble(str(error) if isinstance(error, LinkDown) else f"on {self._link.target}: {why_not(error)}")
 
     async def _choose(self) -> Lookup:
-        """Raises OSError if nothing works."""
+        """Return the lookup method that finds the service, or the likeliest one. Raises OSError."""
         conf = await self._resolv_conf()
         server = DnsServer(self._dns.host, self._dns.port, self._link.connect) if self._dns else None
         if server is None and conf.servers:
@@ -120,7 +121,7 @@ class RemoteNames:
 
 
 class _Direct:
-    """DNS over a channel."""
+    """Looks up a name by DNS over an SSH channel."""
 
     def __init__(self, url: ServiceUrl, server: DnsServer, conf: ResolvConf, link: Link) -> None:
         self.described = f"DNS at {server}, from {link.target}"
@@ -131,7 +132,7 @@ class _Direct:
 
 
 class _Getent:
-    """One session of a shell that uses the far side's own resolver."""
+    """Looks up a name in a shell session on the bastion, with the bastion's own resolver."""
 
     def __init__(self, url: ServiceUrl, programs: RemotePrograms) -> None:
         self.described = f"getent on {programs.where}"
@@ -168,7 +169,7 @@ class _Getent:
             process.channel.abort()
 
     def _read(self, line: str) -> Answer:
-        """Parse a line of GETENT's output. A forced command may print anything: then OSError."""
+        """Parse a line of GETENT's output. Raises OSError if it is invalid: a forced command may print anything."""
         status, *words = line.split()
         if not status.isdecimal() or not all(is_address(word) for word in words):
             raise OSError(f"unexpected output {line.strip()[:60]!r}")

@@ -11,10 +11,10 @@ from time import monotonic
 from faucet.pods.discovery.endpoints import Answer, Endpoint, Found
 
 LEAST_PAUSE = 1.0
-"""Least seconds between two lookups, however short a TTL is and whatever is requested."""
+"""The least seconds between two lookups, regardless of TTLs and requests."""
 
 JITTER = 0.1
-"""Share of the interval by which it is shortened at most, so that many instances do not query in step."""
+"""The largest share by which an interval is shortened at random, so that many instances do not query in step."""
 
 
 class Polling:
