@@ -104,11 +104,11 @@ class Election:
         self._next_ask = -inf
         self._asked: _Asked | None = None
         self._promised_until = -inf
-        self._stopped: set[tuple[str, int]] = set()  # holders and epochs in which nobody grants any more
+        self._stopped: set[tuple[str, int]] = set()  # holders and epochs that have stopped granting
         self._releasing: Stopped | None = None
         self._yield_until = -inf
         self._leaving = False
-        self._held: Record | None = None  # the last record that someone had made who held the Lease
+        self._held: Record | None = None  # the last record with a holder
 
     @property
     def is_active(self) -> bool:
@@ -359,8 +359,8 @@ class Election:
         return self.timing.lease_duration * FIRST_PATIENCE
 
     def _wait_for(self, record: Record) -> float:
-        """Return the same for a Lease with a holder. The holder does not ask unknown members for promises, so those wait
-        until promises can no longer be valid."""
+        """Return the same for a Lease with a holder. The holder does not ask unknown members for promises, so those
+        wait until promises can no longer be valid."""
         if self.me.key in record.members:
             return record.lease_duration
         return record.lease_duration + record.outage_limit * self.timing.drift

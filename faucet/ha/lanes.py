@@ -114,7 +114,7 @@ class LaneConnection(BackendConnection):
         super().connection_lost(exc)
 
     def _loss(self, exchange: Exchange, exc: Exception | None) -> Loss:
-        """Return the loss of an exchange, marked as a lost link: the active may have sent the request to a pod, or not."""
+        """Return the loss, marked as a lost link: the active may or may not have sent the request to a pod."""
         return super()._loss(exchange, exc)._replace(link=True)
 
 

@@ -102,7 +102,7 @@ class LeaseClient:
         return lease
 
     def _is_missing(self, error: ApiError) -> bool:
-        """Return whether the Lease does not exist. Other errors are "not found" too, e.g. of an API server that starts."""
+        """Return whether the Lease does not exist. Other errors, e.g. of a starting API server, are "not found" too."""
         return error.status == NOT_FOUND and f'"{self.name}" not found' in str(error)
 
 

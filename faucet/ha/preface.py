@@ -1,4 +1,4 @@
-"""The lines between a relay and the active with data outside of HTTP: one before each request, one before each response.
+"""The lines between a relay and the active with data outside of HTTP, before each request and each response.
 
     faucet-request/1 7 6f1c2a9e 0.250 10.0.3.17        the epoch, the request's id, how long it has waited, its client
     faucet-answer/1 7 begun                            the response follows

@@ -1,8 +1,8 @@
 """The active's side of the request link: a connection on which a relay sends requests of its clients.
 
 They enter the queue as if their clients were connected here. A request is accepted only if the relay addresses this
-active in its current epoch. If not, or if the request is still queued when this Faucet stops being the active, the relay
-is told that the request was *not begun*, and may send it elsewhere, whatever its method.
+active in its current epoch. If not, or if the request is still queued when this Faucet stops being the active, the
+relay is told that the request was *not begun*, and may send it elsewhere, whatever its method.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One process in a worker's slot: from its start to its end, and never two requests at once in between.
+"""One process in a worker's slot, from its start to its end. It never has two requests at once.
 
     STARTING ──accepts──▶ READY ──retired──▶ DRAINING ──▶ OVER        any of them ──exits──▶ OVER
 
@@ -54,7 +54,7 @@ JITTER = 0.1
 
 
 class State(Enum):
-    """What an instance is doing."""
+    """The state of an instance."""
 
     STARTING = "starting"
     READY = "ready"
@@ -79,20 +79,20 @@ class Instance:
         self.served_before = 0
         """Requests that its predecessors have served."""
         self.healthy = True
-        """Its latest health checks have not failed too often."""
+        """Whether the latest health checks have not failed too often in a row."""
         self.process: ChildProcess | None = None
         self.readiness: Readiness | None = None
         self.backend: Backend | None = None
         self.failure = ""
-        """Why it did not become ready; empty if that was no fault of its own."""
+        """Why the process did not become ready; empty if the process is not the cause."""
         self.shortage = ""
         """What was missing on this machine when it was to be started: see shortages.py."""
         self.served_last: Account | None = None
-        """What it was at work on when it ended, if it was."""
+        """The request that the process was serving when it ended; None if it was idle."""
         self.ending: Cause | None = None
-        """Why it was ended, if it did not end by itself."""
+        """Why the process was ended; None if it ended by itself."""
         self.exited: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Done when it was in service and nothing is left of it."""
+        """Completed when a process that was in service and all its descendants are gone."""
         self.output = StartOutput(lambda text: log.info("%s", text), before)
         """What it writes while it starts."""
         self._errors = RequestErrors(str(number), self, context.proxy.pool.stats)
@@ -107,27 +107,27 @@ class Instance:
 
     @property
     def warming(self) -> bool:
-        """It listens, and answers the requests of --warmup."""
+        """Whether the process listens and is answering the requests of --warmup."""
         return self._warming is not None
 
     @property
     def in_service(self) -> bool:
-        """It gets requests, or would."""
+        """Whether the process is ready for requests, even if it is held."""
         return self.state is State.READY
 
     @property
     def host(self) -> str:
-        """Where its process is reached: 127.0.0.1, or ::1 if it listens there only."""
+        """The address of the process: 127.0.0.1, or ::1 if it listens only there."""
         return HOST if self.readiness is None else self.readiness.host
 
     @property
     def alive(self) -> bool:
-        """Whether there is a process, and it has not exited."""
+        """Whether the process was started and has not exited."""
         return self.process is not None and not self.process.exited.done()
 
     @property
     def lease(self) -> PoolLease | None:
-        """What holds its lock."""
+        """The lease of the worker's lock; None if the lock is free."""
         return None if self.backend is None else self._context.proxy.pool.dispatcher.lease(self.backend)
 
     # -- the beginning -----------------------------------------------------------------------------------------
@@ -165,7 +165,7 @@ class Instance:
         return ready
 
     async def _spawn(self) -> ChildProcess:
-        """Raises OSError or TemplateError."""
+        """Start or fork the process. Raises OSError or TemplateError."""
         context, number, name = self._context, self.number, f"worker-{self.number}"
         flood = Flood(context.settings.log_worker_rate, lambda text: self._log.warning("%s", text))
         if context.preload is not None:
@@ -316,7 +316,7 @@ class Instance:
             self.ending = self.ending._replace(text=f"{self.ending.text}: {what}")
 
     def hold(self) -> None:
-        """Give it no more requests, and keep it."""
+        """Give the process no more requests, but keep it running."""
         self._held = True
         if self.backend is not None:
             self._context.proxy.pool.hold(self.backend)
@@ -343,13 +343,13 @@ class Instance:
         await asyncio.wait([self.exited])
 
     def kill(self, cause: Cause) -> None:
-        """End it now, whatever it does."""
+        """Kill the process immediately (SIGKILL)."""
         self.ending = self.ending or cause
         if self.process is not None:
             self.process.kill()
 
     def stop_starting(self) -> None:
-        """It is not wanted any more. If it is starting, `start` gives up."""
+        """Cancel the start. If the process is starting, `start` returns False."""
         self._stopping = True
         if self._warming is not None:
             self._warming.cancel()
@@ -361,7 +361,7 @@ class Instance:
             await self._stop(self.process, grace)
 
     async def _stop(self, process: ChildProcess, grace: float) -> None:
-        """By the signal that suits it; see --stop-signal."""
+        """Stop the process with the signal of --stop-signal, and with SIGKILL after `grace` seconds."""
         manner = Manner(self._context.settings.stop_signal, process.pid, self.host, self.port)
         try:
             await process.stop(grace, manner)
@@ -369,7 +369,7 @@ class Instance:
             manner.close()
 
     async def _bury(self, process: ChildProcess) -> None:
-        """Make sure that nothing of it is left, and that we have heard all it said."""
+        """Make sure that no process is left, and that all output has been read."""
         if not process.exited.done():
             await self._stop(process, STOP_GRACE)
         await process.output_ended()
@@ -377,11 +377,11 @@ class Instance:
 
     @property
     def reason(self) -> Reason:
-        """Why it has ended."""
+        """The reason of the end."""
         return self.ending.reason if self.ending is not None else Reason.EXIT
 
     def _exit_noted(self, process: ChildProcess) -> None:
-        """The process has exited just now."""
+        """Record the exit of the process, which has just happened."""
         self._exited_at = monotonic()
         if by_a_stranger(process.exited.result(), process.signals):
             kills = self._context.kernel_kills

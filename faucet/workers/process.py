@@ -1,4 +1,4 @@
-"""One worker process with all that descends from it: started, listened to, ended, and never left behind.
+"""One worker process and its descendants: started, watched, stopped, and never left behind.
 
 It leads a process group and a session of its own, has a mark in its environment, and a temporary directory. When it has
 exited, whatever belongs to it (`kin.py`) gets SIGTERM, and SIGKILL a moment later. Only then its number is given
@@ -81,9 +81,9 @@ class ChildProcess:
         self.exited: asyncio.Future[int] = loop.create_future()
         """Its return code, negative for a signal, once it has exited."""
         self.gone: asyncio.Future[None] = loop.create_future()
-        """Done when nothing of it is left, its descendants included."""
+        """Completed when the process and all its descendants are gone."""
         self.signals: set[signal.Signals] = set()
-        """All signals that Faucet has sent it."""
+        """All signals that Faucet has sent to the process."""
         self.peak = 0
         """The most bytes of memory that it had, or a child that it has waited for; 0 until it is `gone`."""
         self.last_lines: deque[str] = deque(maxlen=LAST_LINES)

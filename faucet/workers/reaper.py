@@ -33,7 +33,7 @@ from faucet.workers.scratch import Scratch
 _log = logging.getLogger("faucet")
 
 NAME = "workers-reaper"
-"""As `ps` shows it."""
+"""The name of the process in `ps`."""
 
 _BOOT = """\
 import sys, types
@@ -45,7 +45,7 @@ module.run(pipe)
 """
 
 _PROGRAM = ("faucet.workers.kin", "faucet.workers.removal", "faucet.workers.reaper_program")
-"""Modules it is made of, in the order in which they need each other."""
+"""Modules of the reaper's program, each after the modules that it needs."""
 
 _DEAF_TO = {signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGQUIT}
 
@@ -200,7 +200,7 @@ def _launch(pipe: int) -> subprocess.Popen[bytes]:
 
 
 def _source() -> bytes:
-    """The modules of the reaper, each behind its name and length."""
+    """Return the modules of the reaper, each after its name and length."""
     pieces = []
     for name in _PROGRAM:
         spec = importlib.util.find_spec(name)

@@ -79,7 +79,7 @@ class _Reloader:
         self._last_change = 0.0
 
     def take(self, names: set[str]) -> None:
-        """Files have changed; or, with no names, some time has gone by."""
+        """Process changed files, or with no names, the passing of time."""
         if OPTIONS_FILE in names:
             _log.warning("%s has changed: its options take effect when Faucet is restarted", OPTIONS_FILE)
         wanted = {name for name in names if name != OPTIONS_FILE and not self._loops.ignores(name)}
@@ -143,7 +143,7 @@ async def _changes(watched: Watched) -> AsyncGenerator[set[str], None]:
 
 
 async def _raw_changes(directory: Path) -> AsyncGenerator[set[tuple[Change, str]], None]:
-    """What the system says has changed. Where it cannot tell (it has limits), the files are looked at."""
+    """Yield the changes that the system reports. If it cannot report them (it has limits), poll the files."""
     from watchfiles import awatch
 
     polling: bool | None = None

@@ -1,4 +1,4 @@
-"""A numbered slot for a worker: there is a process in it, or there soon will be again.
+"""A numbered slot for a worker: it contains a process, or soon will again.
 
 One task looks after one slot: start, await exit, back off (`live`). A process that ends is followed by another: at
 once the first time, then after longer and longer pauses. One that is replaced leaves only when the other is ready
@@ -84,11 +84,11 @@ class Slot:
         self.instance: Instance | None = None
         """The process that serves, or is about to."""
         self.successor: Instance | None = None
-        """Being started to take over from it."""
+        """The process that is being started to replace `instance`."""
         self.predecessor: Instance | None = None
-        """Finishes its request in progress, and ends."""
+        """The replaced process, which finishes its request in progress and then ends."""
         self.stopping = False
-        """It is given up."""
+        """Whether the slot is given up."""
         self.held = False
         self.failed = False
         """It has failed to start too often in a row: tried again now and then only."""
@@ -119,7 +119,7 @@ class Slot:
 
     @property
     def instances(self) -> list[Instance]:
-        """All its processes."""
+        """All processes of the slot."""
         return [instance for instance in (self.instance, self.successor, self.predecessor) if instance is not None]
 
     @property
@@ -138,7 +138,7 @@ class Slot:
                     if not self.shortages:
                         self._count_restart(ended.reason)
                     await self._back_off()
-            except Exception:  # a bug of ours must not leave the slot empty for ever
+            except Exception:  # a bug must not leave the slot empty forever
                 self.log.exception("failed unexpectedly")
                 self.instance = None
                 self.failures += 1
@@ -181,7 +181,7 @@ class Slot:
             await self._changed.wait()
 
     def _attempted(self) -> None:
-        """A start has succeeded or failed."""
+        """Count a start that has succeeded or failed."""
         self._attempts += 1
         self._changed.set()
 
@@ -240,7 +240,7 @@ class Slot:
         self._observer.start_failed(self, instance.failure)
 
     async def _back_off(self) -> None:
-        """At once the first time, then longer and longer."""
+        """Wait before the next start: not at all the first time, then for increasing delays."""
         if self.shortages:
             delay = BACKOFF.pause(self.shortages)
         else:
@@ -250,7 +250,7 @@ class Slot:
             await self._sleep(delay)
 
     async def _sleep(self, delay: float) -> None:
-        """Wait for so long, or until `try_now` or `give_up`."""
+        """Wait for `delay` seconds, or until `try_now` or `give_up` is called."""
         if self.stopping:
             return
         self.next_try = monotonic() + delay
@@ -348,7 +348,7 @@ class Slot:
         self._awake.set()
 
     def hold(self) -> None:
-        """Give it no more requests, and keep its process."""
+        """Give the worker no more requests, but keep its process."""
         self.held = True
         if self.instance is not None:
             self.instance.hold()
@@ -360,7 +360,7 @@ class Slot:
             self.instance.resume()
 
     def give_up(self) -> None:
-        """Start nothing more here."""
+        """Start no more processes in this slot."""
         self.stopping = True
         self._awake.set()
         self._changed.set()
