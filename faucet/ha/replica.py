@@ -200,7 +200,7 @@ class Replica:
         self.pods.settle()
 
     def _in_use(self) -> set[str]:
-        """Return the busy pods. Pods whose locks are abandoned at shutdown count as busy, since their state is unknown."""
+        """Return the busy pods. Pods whose locks are abandoned at shutdown stay busy, since their state is unknown."""
         if not self.proxy.pool.given_up:
             self._busy = set(self.pods.busy())
         return self._busy

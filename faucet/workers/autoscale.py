@@ -1,5 +1,5 @@
-"""Has as many workers as are needed, between the limits of `--workers 2..8`: with `--spare`, more than are busy; with
-`--workers 0..4`, none while nobody asks for anything."""
+"""Scale the number of workers with the load, within the limits of `--workers 2..8`. With `--spare`, keep more workers than
+are busy; with `--workers 0..4`, keep none while there are no requests."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def wanted(load: Load, span: Span, settings: WorkerSettings) -> int:
 
 
 def first(span: Span, settings: WorkerSettings) -> int:
-    """Return how many workers are started at first: at least one, so that it is known whether they can be started."""
+    """Return the initial number of workers: at least one, to find out whether a worker can be started."""
     return min(max(span.least, settings.spare, 1), span.most)
 
 
@@ -80,7 +80,7 @@ class Autoscaler:
         if target > count:
             pool.scale(target, self._why_more(load))
         elif target < count:
-            self._idle_since = monotonic()  # the next one after as long again
+            self._idle_since = monotonic()  # the next worker is removed after the same time again
             pool.scale(target, f"{format_duration(load.idle)} in which not all workers were needed" if target else
                        f"{format_duration(load.quiet)} without a request (--idle-timeout)")  # fmt: skip
 

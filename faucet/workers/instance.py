@@ -66,18 +66,18 @@ class Instance:
     """One process of worker `number`. Call `start`; if that succeeds, `enter_service`."""
 
     def __init__(self, number: int, context: Context, log: SlotLog, before: StartOutput | None = None) -> None:
-        """Leave out of the log what it writes as a failed start `before` it did."""
+        """Create an instance. Output that repeats that of a failed start (`before`) is left out of the log."""
         self.number = number
         self.state = State.STARTING
         self.port = 0
         self.began = monotonic()
         self.loaded = self.began
-        """When it has begun to load the API; a forked one, when its template has."""
+        """When the process began to load the API; for a forked process, when its template did."""
         self.ready_at = 0.0
         self.jitter = random.uniform(1 - JITTER, 1)
-        """Share of the limits of its age and requests at which it is replaced: not all at the same time."""
+        """Share of the limits of age and requests at which the process is replaced, so that not all are at once."""
         self.served_before = 0
-        """Requests that its predecessors have served."""
+        """Requests that earlier processes in the slot have served."""
         self.healthy = True
         """Whether the latest health checks have not failed too often in a row."""
         self.process: ChildProcess | None = None
@@ -86,7 +86,7 @@ class Instance:
         self.failure = ""
         """Why the process did not become ready; empty if the process is not the cause."""
         self.shortage = ""
-        """What was missing on this machine when it was to be started: see shortages.py."""
+        """The resource that was exhausted on this machine at the start: see shortages.py."""
         self.served_last: Account | None = None
         """The request that the process was serving when it ended; None if it was idle."""
         self.ending: Cause | None = None
@@ -94,7 +94,7 @@ class Instance:
         self.exited: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Completed when a process that was in service and all its descendants are gone."""
         self.output = StartOutput(lambda text: log.info("%s", text), before)
-        """What it writes while it starts."""
+        """The output during the start."""
         self._errors = RequestErrors(str(number), self, context.proxy.pool.stats)
         self._held = False
         self._exited_at = 0.0
@@ -133,7 +133,7 @@ class Instance:
     # -- the beginning -----------------------------------------------------------------------------------------
 
     async def start(self) -> bool:
-        """Start the process; whether it became ready. If not, nothing is left of it, and `failure` says why."""
+        """Start the process. Return whether it became ready; if not, it is gone, and `failure` says why."""
         try:
             self.port = self._context.choose_port(self.number)
             self.process = process = await self._spawn()
@@ -183,7 +183,7 @@ class Instance:
         )
 
     async def _warm_up(self, process: ChildProcess) -> bool:
-        """Have it answer the requests of --warmup; whether it did, and is still wanted."""
+        """Send the requests of --warmup. Return whether the process answered them and is still wanted."""
         context, settings = self._context, self._context.settings
         asking = self._warming = asyncio.ensure_future(
             warm_up(
@@ -217,7 +217,7 @@ class Instance:
             self._context.on_line(self.number, stream, line)
 
     async def _why_not_ready(self, process: ChildProcess, readiness: Readiness) -> str:
-        """Return what went wrong with the start; empty if that is no fault of the process."""
+        """Return why the start failed; empty if the process is not the cause."""
         if self._stopping or readiness.port_lost:
             return ""
         if not process.exited.done():
@@ -234,7 +234,7 @@ class Instance:
     # -- in service --------------------------------------------------------------------------------------------
 
     def enter_service(self, held: bool) -> None:
-        """It is ready: from now on it is a backend, until its process exits. If `held`, it gets no requests yet."""
+        """Add the ready process to the pool as a backend, until it exits. If `held`, it gets no requests yet."""
         process, readiness = self.process, self.readiness
         assert process is not None
         assert readiness is not None
@@ -283,7 +283,7 @@ class Instance:
         return True
 
     def mark_slow(self) -> None:
-        """Take note of the CPU time, if a request has become slow. To be called once a second: most are not."""
+        """Record the CPU time if a request has become slow. Call this once a second."""
         lease = self.lease
         if lease is None or self.process is None or monotonic() - lease.since < SLOW:
             return
@@ -330,7 +330,7 @@ class Instance:
     # -- the end -----------------------------------------------------------------------------------------------
 
     async def retire(self, cause: Cause) -> None:
-        """Give it no more requests, wait for the one in progress, end it, and wait until nothing is left of it.
+        """Give the process no more requests, wait for the one in progress, and stop the process with its descendants.
 
         It must be in service.
         """
@@ -390,7 +390,7 @@ class Instance:
 
     @property
     def outcome(self) -> str:
-        """How it ended, once it is over: see Ending."""
+        """How the process ended, available once it is over: see Ending."""
         process, work = self.process, self.served_last
         assert process is not None
         held = self._exited_at - work.granted_at if work is not None else 0.0
@@ -403,7 +403,7 @@ def _of(path: object) -> str:
 
 
 async def _first(future: asyncio.Future[int], *others: object) -> None:
-    """Wait for the first of them."""
+    """Wait until the first of these is done."""
     waits = [asyncio.ensure_future(other) for other in others]  # type: ignore[call-overload]
     try:
         await asyncio.wait([future, *waits], return_when=asyncio.FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""Files of the API change, and a rolling restart follows: ready first, so a mistake costs nothing but a message."""
+"""Rolling restarts after changes of the API's files. New workers must be ready first, so an error only costs a message."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def require() -> None:
 
 
 async def reload_on_change(pool: Supervisor, watched: Watched) -> None:
-    """Roll after each change of what is `watched`, for ever."""
+    """Start a rolling restart after each change of `watched` files. Runs until it is cancelled."""
     reloader = _Reloader(pool, watched)
     directory = watched.directory
     while True:
@@ -121,7 +121,7 @@ def _listed(names: list[str]) -> str:
 
 
 async def _changes(watched: Watched) -> AsyncGenerator[set[str], None]:
-    """The names of what has changed, or none once a second; until the directory is gone, or another."""
+    """Yield the names of changed files, or an empty set once a second, until the directory is removed or replaced."""
     identity = _identity(watched.directory)
     links = await asyncio.to_thread(_Links, watched)
     looked = monotonic()
