@@ -100,7 +100,7 @@ class Commands:
         }
 
     def _history(self, message: Message) -> Any:
-        """Return at most HISTORY_ROWS rows that end after `since`: one per slice, or per minute if `by` is 60."""
+        """Return at most HISTORY_ROWS rows that end after `since`: one per slice or, if `by` is 60, per minute."""
         step = 60 if message.get("by") == 60 else STEP
         history = self._runtime.history
         history.follow(self._runtime.proxy.stats, now())

@@ -1,4 +1,4 @@
-"""The clock of terms: it also runs while the machine is suspended, and nobody can set it."""
+"""The clock of terms: it also runs while the machine is suspended, and cannot be set."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ _CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 def now() -> float:
-    """Return its reading in seconds; only differences mean something."""
+    """Return the reading of the clock in seconds. Only differences between readings are meaningful."""
     return time.clock_gettime(_CLOCK)

@@ -1,7 +1,7 @@
-"""One connection between two members: messages in order, and an end that both notice within seconds.
+"""One connection between two members: messages arrive in order, and both ends notice a lost connection within seconds.
 
-A relay presents the token of the Lease before anything else; a stranger is cut off. Each end shows signs of life, so
-that a peer that hangs, or that a network has swallowed, is given up.
+A relay first presents the token of the Lease. A connection without the token is aborted. Each end sends pings, so that
+a connection to a hung or unreachable peer is closed.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from typing import cast
 from faucet.ha.wire import LINE_LIMIT, BadMessage, Message, Ping, decode, encode
 
 PING_EVERY = 1.0
-"""Seconds between two signs of life."""
+"""Seconds between two pings."""
 
 SILENCE = 4.0
-"""Seconds without one after which the other end is lost: less than a renew deadline, and less than /readyz waits."""
+"""Seconds without data after which the peer is lost: less than a renew deadline, and less than /readyz waits."""
 
 UNREAD_LIMIT = 4 * LINE_LIMIT
-"""Bytes that may wait for a peer that does not read."""
+"""Most bytes that are buffered for a peer that does not read."""
 
 GREETING = b"faucet-peer/1 "
 
 
 class PeerConnection(asyncio.Protocol):
-    """`on_message(self, message)` for each message, then `on_lost(self)` once, whoever closed it.
+    """Calls `on_message(self, message)` for each message, then `on_lost(self)` once, whichever end closed it.
 
-    `token`: what this end presents (`presents`), or asks for.
+    `token`: the token that this end presents (if `presents`), or requires.
     """
 
     def __init__(
@@ -41,10 +41,10 @@ class PeerConnection(asyncio.Protocol):
         self._epoch = epoch
         self._waiting = waiting
         self.waiting = 0
-        """Requests that are queued at the other end."""
+        """Number of requests queued at the peer."""
         self._on_message = on_message
         self._on_lost = on_lost
-        self._known = presents  # whether the other end is no stranger
+        self._known = presents  # whether the peer is authenticated
         self._buffer = bytearray()
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -99,7 +99,7 @@ class PeerConnection(asyncio.Protocol):
             self._on_message(self, message)
 
     def _beat(self) -> None:
-        """Show life, or give up a peer that shows none. A stranger is shown nothing."""
+        """Send a ping, or close the connection to a silent peer. An unauthenticated peer gets no ping."""
         loop = asyncio.get_running_loop()
         if loop.time() - self._heard_at > SILENCE:
             self.close()
@@ -112,11 +112,11 @@ class PeerConnection(asyncio.Protocol):
 
     @property
     def is_open(self) -> bool:
-        """Whether messages may still pass."""
+        """Whether messages can still be sent."""
         return self._transport is not None and not self._transport.is_closing()
 
     def send(self, message: Message) -> None:
-        """Send a message, if the connection still stands."""
+        """Send a message if the connection is open."""
         if not self.is_open or not self._known:
             return
         assert self._transport is not None
@@ -125,6 +125,6 @@ class PeerConnection(asyncio.Protocol):
             self.close()
 
     def close(self) -> None:
-        """Cut it: what has not been sent is lost. `on_lost` follows."""
+        """Abort the connection: data that has not been sent is lost. `on_lost` follows."""
         if self._transport is not None:
             self._transport.abort()

@@ -1,4 +1,4 @@
-"""What the election wants done. The caller does it, and reports the outcome as another event."""
+"""The decisions of the election. The caller carries them out, and reports the outcome as another event."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Write:
 
     record: Record
     version: str
-    """Empty: create it, if there is none."""
+    """The version to replace. Empty: create the Lease if there is none."""
 
 
 @dataclass(frozen=True)
 class Began:
-    """This member is the active now. It took the Lease over from `previous`, None if there was no Lease."""
+    """This member is the active now. It took the Lease from `previous`, which is None if there was no Lease."""
 
     epoch: int
     previous: Record | None
@@ -32,7 +32,7 @@ class Began:
 
 @dataclass(frozen=True)
 class Ended:
-    """This member is the active no more: grant nothing, and tell all members so. `why` is shown to people."""
+    """This member is no longer the active: grant nothing, and tell all members. `why` is shown to users."""
 
     epoch: int
     why: str
@@ -47,7 +47,7 @@ class AskAll:
 
 @dataclass(frozen=True)
 class Reply:
-    """Send this to the active that asked."""
+    """Send this message to the active that asked."""
 
     message: Promise | Refusal
 

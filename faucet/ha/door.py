@@ -1,4 +1,4 @@
-"""Where members connect: the first line tells whether messages follow, or requests; a stranger is cut off."""
+"""The listener for members: the first line of a connection tells its kind. Without the token, it is aborted."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from faucet.ha.connection import SILENCE
 Factory = Callable[[], asyncio.Protocol]
 
 LINE_LIMIT = 200
-"""Bytes of a first line: a greeting and a token."""
+"""Longest first line (a greeting and a token), in bytes."""
 
 
 class Door(asyncio.Protocol):
-    """A connection whose first line has not come: one of `kinds` with the token behind it, and that kind's protocol
-    follows. Any other line is for `messages`, which makes a protocol that checks it itself.
+    """A connection before its first line. If that is one of `kinds` followed by the token, the protocol of that kind
+    takes over. Any other line goes to the protocol that `messages` creates, which checks the line itself.
     """
 
     def __init__(self, token: str, messages: Factory, kinds: Mapping[bytes, Factory]) -> None:

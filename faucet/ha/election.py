@@ -1,11 +1,11 @@
-"""Who is the active: one member's part in the election, as events in and decisions out.
+"""Which member is the active: one member's part in the election, with events as input and decisions as output.
 
-The Lease changes by compare-and-swap only. The holder grants for the renew deadline after *sending* a write that is
-stored; another takes the Lease when it has *itself* seen it unchanged for the lease duration, which is longer, or when
-the holder has stopped: by giving it up, by saying so, or by dying under the same pod.
+The Lease changes only by compare-and-swap. The holder may grant for the renew deadline after *sending* a write that is
+stored. Another member takes the Lease when it has *itself* seen the Lease unchanged for the lease duration, which is
+longer, or when the holder has stopped: it released the Lease, said so, or its process in the same pod died.
 
-Each event has the reading `now` of a clock that also runs while the machine is suspended. It must be taken after what
-it reports was received, and before what it decides is sent. One call to the API is under way at a time.
+Each event has the reading `now` of a clock that also runs while the machine is suspended. It must be read after the
+reported data was received, and before the resulting data is sent. One call to the API is in progress at a time.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from faucet.ha.term import Term
 from faucet.ha.timing import Timing
 
 JITTER = 0.2
-"""Share of a pause by which it is longer or shorter, so that members do not call the API in step."""
+"""Share by which a pause varies at random, so that members do not call the API at the same time."""
 
 RETRY = 0.25
-"""Share of Timing.renew_every after which a failed call is repeated, and a Lease without holder is looked at again."""
+"""Share of Timing.renew_every after which a failed call is repeated, and a Lease without holder is read again."""
 
 FIRST_PATIENCE = 1.5
 """Lease durations for which a member that has never seen a Lease waits for one: members that have seen it go first,
@@ -44,7 +44,7 @@ class _Seen(NamedTuple):
     record: Record | None
     version: str
     at: float
-    """When this version was seen first."""
+    """When this version was first seen."""
 
 
 class _UnderWay(NamedTuple):
@@ -53,11 +53,11 @@ class _UnderWay(NamedTuple):
 
 
 class _Attempt(NamedTuple):
-    """A write that takes the Lease, and of which it is unknown whether it is stored, or will be."""
+    """A write that takes the Lease, while it is unknown whether the write is stored, or will be."""
 
     record: Record
     version: str
-    """Of the Lease that it replaces."""
+    """The version of the Lease that the write replaces."""
     sent_at: float
     previous: Record | None
 
@@ -68,7 +68,7 @@ class _Asked(NamedTuple):
 
 
 class Election:
-    """One member. Set `members`, `unreachable` and `quarantine` as they change, and call `tick` at `wake_at`."""
+    """The election of one member. Update `members`, `unreachable` and `quarantine`, and call `tick` at `wake_at`."""
 
     def __init__(
         self, me: Identity, timing: Timing, *, address: str = "", token: str = "", serve_partitioned: bool = False,
@@ -80,54 +80,54 @@ class Election:
         self.epoch = 0
         """The highest epoch that this member has heard of."""
         self.members: dict[str, str] = {}
-        """The key and address of each other member that is connected, or was a short while ago; the active's next
-        renewal lists them. `renew_soon` makes it one of this moment."""
+        """The key and address of each other member that is connected, or was until recently. The active's next renewal
+        lists them; `renew_soon` makes that renewal due now."""
         self.unreachable: set[str] = set()
         """The keys of members that are not connected."""
         self.quarantine = 0.0
         """The figure for the Lease: see quarantine.quarantine_seconds."""
         self.seen: _Seen | None = None
         self.last_answer: float | None = None
-        """When the API answered last."""
+        """When the API last answered."""
         self.address = address
         """Where this member listens for others."""
         self.token = token
-        """What they present there."""
+        """The token that other members present there."""
         self._serve_partitioned = serve_partitioned
         self._chance = chance
         self._call: _UnderWay | None = None
         self._next_call = -inf
-        self._call_failed = False  # the last one
-        self._must_read = True  # before the next write
+        self._call_failed = False  # whether the last call failed
+        self._must_read = True  # a read must precede the next write
         self._attempt: _Attempt | None = None
         self._promises = Promises(me.key, ())
         self._next_ask = -inf
         self._asked: _Asked | None = None
         self._promised_until = -inf
-        self._stopped: set[tuple[str, int]] = set()  # holders and epochs in which nobody grants any more
+        self._stopped: set[tuple[str, int]] = set()  # holders and epochs that have stopped granting
         self._releasing: Stopped | None = None
         self._yield_until = -inf
         self._leaving = False
-        self._held: Record | None = None  # the last record that someone had made who held the Lease
+        self._held: Record | None = None  # the last record with a holder
 
     @property
     def is_active(self) -> bool:
-        """Whether this member holds the Lease, as far as it knows."""
+        """Whether this member holds the Lease, to its knowledge."""
         return self.term is not None
 
     @property
     def is_releasing(self) -> bool:
-        """Whether the Lease has still to be told that this member gave it up."""
+        """Whether the release of the Lease by this member is not written yet."""
         return self._releasing is not None
 
     def may_grant(self, now: float) -> bool:
-        """Whether this member may grant a pod now; `now` must be read just before."""
+        """Return whether this member may grant a pod now. `now` must have been read just before."""
         return self.term is not None and self.term.allows(now)
 
     # -- time --------------------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> list[Decision]:
-        """Do what is due."""
+        """Return the decisions that are due."""
         decisions = self._end_if_over(now)
         if self._asked is not None and self._is_silent(now):
             decisions += self._promise(now, self._asked)
@@ -138,7 +138,7 @@ class Election:
         return decisions
 
     def wake_at(self) -> float:
-        """Return when `tick` has something to do at the latest."""
+        """Return when `tick` must be called at the latest."""
         times = [self._next_call if self._call is None else inf]
         if self._asked is not None:
             times.append(self._silent_from())
@@ -152,7 +152,7 @@ class Election:
         return self._call.sent_at + self.timing.silent_after if self._call is not None else inf
 
     def _is_silent(self, now: float) -> bool:
-        """Whether the API does not answer: the last call failed, or this one has been under way for too long."""
+        """Return whether the API does not answer: the last call failed, or the current one takes too long."""
         return now >= self._silent_from()
 
     def _end_if_over(self, now: float) -> list[Decision]:
@@ -161,7 +161,7 @@ class Election:
         return self._end(now, "the Lease could not be renewed in time")
 
     def _end(self, now: float, why: str) -> list[Decision]:
-        """Stop to grant, for good in this epoch; so the Lease need not run out before it is taken again."""
+        """Stop granting for the rest of this epoch, so that the Lease need not expire before it is taken again."""
         assert self.term is not None
         epoch, self.term = self.term.epoch, None
         self._stopped.add((str(self.me), epoch))
@@ -183,7 +183,8 @@ class Election:
         return record.holder == str(self.me)
 
     def _attempt_at(self, call: Write, now: float) -> _Attempt:
-        """The Lease may be taken by an earlier attempt at the same version: then the term counts from that."""
+        """Return the attempt of a write. An earlier attempt at the same version may have taken the Lease: then the term
+        counts from that one."""
         last = self._attempt
         sent_at = last.sent_at if last is not None and last.version == call.version else now
         return _Attempt(call.record, call.version, sent_at, self.seen.record if self.seen is not None else None)
@@ -208,7 +209,7 @@ class Election:
         )  # fmt: skip
 
     def _taken(self, record: Record | None) -> Record:
-        """The record with which this member takes the Lease. Those on its list stay there: they may stand as well."""
+        """Return the record with which this member takes the Lease. Listed members stay listed: they may stand too."""
         epoch = (record.epoch if record is not None else 0) + 1
         if epoch <= self.epoch:
             epoch = self.epoch + MISSED
@@ -231,10 +232,10 @@ class Election:
         )  # fmt: skip
         return Write(released, seen.version)
 
-    # -- their outcomes ----------------------------------------------------------------------------------------
+    # -- outcomes of calls -------------------------------------------------------------------------------------
 
     def was_read(self, now: float, lease: Lease | None) -> list[Decision]:
-        """The API's answer to Read; None: there is no Lease."""
+        """Process the API's answer to Read. A `lease` of None means that there is no Lease."""
         self._answered(now)
         self._must_read = False
         record, version = (lease.record, lease.version) if lease is not None else (None, "")
@@ -270,13 +271,13 @@ class Election:
         attempt = self._attempt
         if attempt is None or version == attempt.version:
             return []
-        self._attempt = None  # it is stored, or no longer can be
+        self._attempt = None  # the attempt is stored, or can no longer be stored
         if record is not None and self._is_mine(record, attempt.record.epoch):
             return self._win(attempt)
         return []
 
     def was_written(self, now: float, version: str) -> list[Decision]:
-        """The API has stored the record of Write, as `version`."""
+        """Process a stored Write. `version` is the new version of the Lease."""
         call, sent_at = self._answered(now)
         assert isinstance(call, Write)
         self.seen, self._held = _Seen(call.record, version, now), call.record
@@ -299,9 +300,9 @@ class Election:
         return []
 
     def was_refused(self, now: float) -> list[Decision]:
-        """The API has not stored the record of Write: the Lease has another version, or is there, or is not.
+        """Process a Write that was not stored: the Lease has another version, already exists, or does not exist.
 
-        An earlier attempt may be the reason; what is read next tells.
+        An earlier attempt may be the reason; the next read shows it.
         """
         self._answered(now)
         self._must_read = True
@@ -309,7 +310,7 @@ class Election:
         return []
 
     def call_failed(self, now: float) -> list[Decision]:
-        """The call had no answer, or one that tells nothing. A write may be stored, now or later."""
+        """Process a call without a conclusive answer. A write may still be stored, now or later."""
         self._call = None
         self._call_failed = self._must_read = True
         self._next_call = now + self._spread(self.timing.renew_every * RETRY)
@@ -333,7 +334,7 @@ class Election:
     # -- taking the Lease --------------------------------------------------------------------------------------
 
     def _stand_at(self, seen: _Seen) -> float:
-        """Return from when on this member may try to take the Lease."""
+        """Return the earliest time at which this member may try to take the Lease."""
         record = seen.record
         if self._leaving:
             return inf
@@ -342,30 +343,30 @@ class Election:
         return max(seen.at + self._patience(record), self._promised_until, self._yield_until)
 
     def _is_free(self, record: Record) -> bool:
-        """Whether its holder has stopped for certain. No holder is not enough: someone may have written it by hand."""
+        """Return whether the holder has certainly stopped. An empty holder is no proof: it may be a manual edit."""
         if record.released_by or (record.holder, record.epoch) in self._stopped:
             return True
         holder = Identity.parse(record.holder)
         return holder is not None and self.me.restarted(holder)
 
     def _patience(self, record: Record | None) -> float:
-        """Seconds for which the Lease must be unchanged, or missing."""
+        """Return the seconds for which the Lease must be unchanged, or missing, before it may be taken."""
         if record is not None and record.holder:
             return self._wait_for(record)
-        # It was deleted. Its holder may live on promises, and has not seen it.
+        # The Lease was deleted. Its holder may still rely on promises, without having noticed the deletion.
         if self._held is not None:
             return self._wait_for(self._held)
         return self.timing.lease_duration * FIRST_PATIENCE
 
     def _wait_for(self, record: Record) -> float:
-        """As `_patience`. A member that the holder does not know is not asked for promises, so it waits until there can
-        be none any more."""
+        """Return the same for a Lease with a holder. The holder does not ask unknown members for promises, so those
+        wait until promises can no longer be valid."""
         if self.me.key in record.members:
             return record.lease_duration
         return record.lease_duration + record.outage_limit * self.timing.drift
 
     def _win(self, attempt: _Attempt) -> list[Decision]:
-        """The Lease is this member's, unless it has heard of a later epoch meanwhile: then nobody would obey it."""
+        """Begin the term after this member took the Lease, unless it has heard of a later epoch in the meantime."""
         if self.epoch > attempt.record.epoch:
             return []
         self.epoch = attempt.record.epoch
@@ -374,10 +375,10 @@ class Election:
         self._next_ask = -inf
         return [Began(self.epoch, attempt.previous)]
 
-    # -- what others say ---------------------------------------------------------------------------------------
+    # -- messages from others ----------------------------------------------------------------------------------
 
     def heard(self, now: float, epoch: int) -> list[Decision]:
-        """A message, or the Lease, is of that epoch. An active of an earlier one has lost the Lease."""
+        """Process the epoch of a message or of the Lease. The active of an earlier epoch has lost the Lease."""
         self.epoch = max(self.epoch, epoch)
         if self.term is not None and self.term.epoch < self.epoch:
             self._must_read = True
@@ -385,7 +386,7 @@ class Election:
         return []
 
     def stopped(self, now: float, message: Stopped) -> list[Decision]:
-        """A holder says that it grants no more: its Lease may be taken at once."""
+        """Process a holder's message that it has stopped granting: its Lease may be taken immediately."""
         decisions = self.heard(now, message.epoch)
         self._stopped.add((message.holder, message.epoch))
         if self.term is None:
@@ -394,7 +395,7 @@ class Election:
         return decisions
 
     def asked(self, now: float, ask: Ask) -> list[Decision]:
-        """The active asks for a promise. The API is tried first: who is answered there does not promise."""
+        """Process a request for a promise. The API is tried first: if it answers, this member does not promise."""
         decisions = self.heard(now, ask.epoch)
         if ask.epoch < self.epoch or self.term is not None:
             return [*decisions, self._refuse(ask)]
@@ -425,25 +426,26 @@ class Election:
         return [AskAll(Ask(self.term.epoch, number, self.timing.lease_duration))]
 
     def promised(self, now: float, message: Promise) -> list[Decision]:
-        """A member promises not to stand. A term that is over stays so: another may have taken the Lease."""
+        """Process a member's promise not to stand. It does not revive an expired term, since another member may have
+        taken the Lease."""
         decisions = self.heard(now, message.epoch) + self._end_if_over(now)
         if self.term is not None and message.epoch == self.term.epoch:
             self._count(self._promises.promised(message.round, message.key))
         return decisions
 
     def refused(self, now: float, message: Refusal) -> list[Decision]:
-        """A member does not promise: its round stays incomplete. It may know of a later epoch."""
+        """Process a refused promise: its round stays incomplete. The member may know of a later epoch."""
         return self.heard(now, message.epoch)
 
     def _count(self, asked_at: float | None) -> None:
-        """A round that was asked then is complete."""
+        """Extend the term if a round of promises, asked at `asked_at`, is complete."""
         if asked_at is not None and self.term is not None:
             self.term.promised(asked_at)
 
-    # -- giving it up ------------------------------------------------------------------------------------------
+    # -- releasing the Lease -----------------------------------------------------------------------------------
 
     def release(self, now: float, busy: Iterable[str], unknown_for: float, why: str) -> list[Decision]:
-        """Give the Lease up, with the pods that are busy, and leave it to others for a while."""
+        """Release the Lease with a list of the busy pods, and do not stand for it for a while."""
         if self.term is None:
             return []
         self._releasing = Stopped(self.term.epoch, str(self.me), frozenset(busy), unknown_for)
@@ -451,11 +453,11 @@ class Election:
         return [*self._end(now, why), *self.tick(now)]
 
     def leave(self) -> None:
-        """Never stand for the Lease again: this member ends."""
+        """Never stand for the Lease again, because this member is stopping."""
         self._leaving = True
 
     def renew_soon(self, now: float) -> list[Decision]:
-        """Renew at once: the list of members has changed."""
+        """Renew immediately, because the list of members has changed."""
         if self.term is not None:
             self._next_call = min(self._next_call, now)
         return self.tick(now)

@@ -1,6 +1,6 @@
-"""Drives one member's election: makes its calls to the API, wakes it up in time, and passes its decisions on.
+"""Drives one member's election: calls the API, runs the timer, and passes decisions on.
 
-The clock is read after an answer has arrived, and before what is decided goes out; the rules depend on both.
+The clock is read after an answer has arrived, and before the resulting data is sent. The rules depend on both.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from faucet.ha.member import Member
 _log = logging.getLogger("faucet")
 
 LONGEST_PAUSE = 60.0
-"""Seconds. A timer runs on a clock that stands still while the machine is suspended; terms do not."""
+"""Longest sleep, in seconds. Timers use a clock that stops while the machine is suspended; terms do not."""
 
 AFTER_BUG = 1.0
 
@@ -27,7 +27,7 @@ AFTER_BUG = 1.0
 class Elector:
     """Runs `member` on the Lease. `on_decision(decision)` gets Began, Ended, AskAll and Reply, in order.
 
-    `after_event()` is called when something has happened and what it needed is done.
+    `after_event()` is called after each event, when its decisions have been carried out.
     """
 
     def __init__(
@@ -36,9 +36,9 @@ class Elector:
     ) -> None:  # fmt: skip
         self.member = member
         self.trouble = ""
-        """Why the last call to the API failed; empty if it did not."""
+        """Why the last call to the API failed; empty if it succeeded."""
         self.renewals = 0
-        """Writes that were stored."""
+        """Number of stored writes."""
         self._lease = lease
         self._on_decision = on_decision
         self._after_event = after_event
@@ -50,20 +50,20 @@ class Elector:
         self._running: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Take part in the election from now on."""
+        """Start to take part in the election."""
         self._running = tasks.start(self._run(), f"election for Lease {self._lease}")
 
     async def stop(self) -> None:
-        """Take part no more. The Lease stays as it is: `release` gives it up."""
+        """Stop taking part. The Lease stays as it is; use `release` to release it."""
         self._stopped = True
         for task in (self._running, self._calling):
             if task is not None:
                 await tasks.end(task)
 
     def event(self, happened: Callable[[float], list[Decision]]) -> None:
-        """Something has happened that the member must know of: call `happened(now)`, and do what it decides.
+        """Report an event to the member: call `happened(now)`, and carry out its decisions.
 
-        Nothing, after `stop`.
+        Does nothing after `stop`.
         """
         if self._stopped:
             return
@@ -72,7 +72,7 @@ class Elector:
         self._wake.set()
 
     async def release(self, why: str) -> None:
-        """Give the Lease up, and return when that is stored, another has it, or the renew deadline has passed."""
+        """Release the Lease. Return when that is stored, another member has it, or the renew deadline has passed."""
         self._released.clear()
         self.event(lambda now: self.member.release(now, why))
         with contextlib.suppress(TimeoutError):
@@ -84,7 +84,7 @@ class Elector:
             self._wake.clear()
             try:
                 pause = self._tick()
-            except Exception:  # a bug of ours must not end the election, and with it the service, for good
+            except Exception:  # a bug must not end the election permanently, and with it the service
                 _log.exception("the election for Lease %s failed unexpectedly; it goes on", self._lease)
                 pause = AFTER_BUG
             with contextlib.suppress(TimeoutError):
@@ -92,7 +92,7 @@ class Elector:
                     await self._wake.wait()
 
     def _tick(self) -> float:
-        """Do what is due; return the seconds until something is."""
+        """Carry out the decisions that are due. Return the seconds until the next call."""
         now = self._now()
         self._do(self.member.election.tick(now))
         self._after_event()
@@ -117,14 +117,14 @@ class Elector:
         self._on_decision(decision)
 
     async def _call(self, call: Call) -> None:
-        """Make a call, and report its outcome. Whatever goes wrong, the election hears of it."""
+        """Make a call, and report its outcome to the election, whatever the error."""
         election = self.member.election
         outcome: Callable[[float], list[Decision]]
         try:
             async with asyncio.timeout(election.timing.call_timeout):
                 outcome = await self._outcome(call)
             self._well()
-        except Exception as error:  # an election that hears nothing stands still
+        except Exception as error:  # without a report, the election would stop
             outcome = election.call_failed
             self._ill(error)
         self._calling = None

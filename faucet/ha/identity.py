@@ -1,4 +1,4 @@
-"""Who this process is, and where others reach it, as the pod's environment tells (Kubernetes: the downward API)."""
+"""The identity and address of this process, from the pod's environment (Kubernetes: the downward API)."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ def identity_of(environment: Mapping[str, str]) -> Identity:
 
 
 def _plain(text: str) -> str:
-    """An identity is written with slashes between its parts."""
+    """Return `text` without slashes, which separate the parts of an identity."""
     return text.strip().replace("/", "-")
 
 
 def address_of(environment: Mapping[str, str], host: str, port: int) -> str:
-    """Return the address to tell others: POD_IP, or the host that is listened on, or this host's own address."""
+    """Return the address for other members: POD_IP, or the listening host, or this machine's own address."""
     address = environment.get("POD_IP") or ("" if host in ("", "0.0.0.0", "::") else host) or _own_address()
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def _own_address() -> str:
-    """Of the interface that the default route leaves by; nothing is sent. Loopback where there is none."""
+    """Return the address of the interface of the default route; loopback without one. No packet is sent."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect(("192.0.2.1", 9))  # TEST-NET-1: nobody's
+            probe.connect(("192.0.2.1", 9))  # TEST-NET-1: reserved for documentation
         except OSError:
             return "127.0.0.1"
         return str(probe.getsockname()[0])

@@ -2,7 +2,7 @@
 
 The proxy core knows one lock for each backend, and one request at a time. An active takes many, so it is a set of
 *lanes* here: backends with the same address, each with one connection, and one more whenever all of them are in use.
-What the core would do for a worker that fails, the active does itself; what it has not begun comes back.
+The active itself handles failures of workers. Requests that the active has not begun come back to the relay.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
     from faucet.proxy.pool import Pool
 
 GREETING = b"faucet-relay/1 "
-"""The first line of a connection, with the token of the Lease behind it."""
+"""The start of a connection's first line. The token of the Lease follows."""
 
 AGAIN = 0.5
-"""Seconds before the active is tried again that accepted no connection."""
+"""Seconds before the next attempt after the active accepted no connection."""
 
 TRIM_EVERY = 10.0
-"""Seconds between two looks at how many lanes are needed."""
+"""Seconds between two checks of how many lanes are needed."""
 
 NO_ID = "-"
-"""Stands for the id of a request that has none."""
+"""Placeholder for the id of a request without an id."""
 
 
 class Lane(Backend):
-    """One way to the active, for one request at a time."""
+    """One backend for the active, for one request at a time."""
 
     queues = True
 
@@ -47,7 +47,7 @@ class Lane(Backend):
         self.on_unreachable = lambda _: lanes.pause()
 
     def begin(self, exchange: Exchange) -> None:
-        """See Backend. If this was the last free lane, there is another one now."""
+        """See Backend. If this was the last free lane, another one is added."""
         self.lanes.taken()
         super().begin(exchange)
 
@@ -56,14 +56,14 @@ class Lane(Backend):
 
 
 class LaneConnection(BackendConnection):
-    """The connection of a lane: a line before each request, and one before each answer."""
+    """The connection of a lane, with a line before each request and before each response."""
 
     __slots__ = ("_ahead", "_answer", "_lane")
 
     def __init__(self, lane: Lane) -> None:
         super().__init__(lane)
         self._lane = lane
-        self._ahead = GREETING + lane.lanes.token.encode() + b"\n"  # of what is written next
+        self._ahead = GREETING + lane.lanes.token.encode() + b"\n"  # bytes to write before the next data
         self._answer: AnswerLineReader | None = None
 
     def send(self, exchange: Exchange) -> None:
@@ -76,7 +76,7 @@ class LaneConnection(BackendConnection):
             self.end_request()  # see Exchange.client_half_closed
 
     def write(self, data: bytes) -> None:
-        """See BackendConnection. What goes ahead goes with it: one packet, not two."""
+        """See BackendConnection. The preceding bytes are sent together with the data, in one packet."""
         if self._ahead:
             data, self._ahead = self._ahead + data, b""
         super().write(data)
@@ -87,7 +87,7 @@ class LaneConnection(BackendConnection):
             try:
                 taken = self._answer.feed(data)
             except PrefaceError:
-                self.transport.abort()  # it is no Faucet
+                self.transport.abort()  # the peer is not a Faucet
                 return
             if taken is None:
                 return
@@ -114,7 +114,7 @@ class LaneConnection(BackendConnection):
         super().connection_lost(exc)
 
     def _loss(self, exchange: Exchange, exc: Exception | None) -> Loss:
-        """The active may have sent it to a pod, or not."""
+        """Return the loss, marked as a lost link: the active may or may not have sent the request to a pod."""
         return super()._loss(exchange, exc)._replace(link=True)
 
 
@@ -124,30 +124,30 @@ def line_for(exchange: Exchange, epoch: int) -> bytes:
     waited = max(monotonic() - account.waiting_since, 0.0)
     try:
         return RequestLine(epoch, account.request_id or NO_ID, waited, account.client).encode()
-    except ValueError:  # an address or an id that has no place there is not worth a request
+    except ValueError:  # an address or an id that does not fit must not make the request fail
         return RequestLine(epoch, NO_ID, waited, "unknown").encode()
 
 
 class Lanes:
-    """The ways to one active in one epoch. Closed until `open`."""
+    """The lanes to one active in one epoch. Closed until `open`."""
 
     def __init__(self, pool: Pool, name: str, host: str, port: int, token: str, epoch: int, timeout: float) -> None:
         self.name, self.host, self.port, self.token, self.epoch = name, host, port, token, epoch
         self.timeout = timeout
         self.relayed = 0
-        """Requests that were handed over."""
+        """Number of requests handed to the active."""
         self._pool = pool
         self._lanes: set[Lane] = set()
         self._open = False
         self._ended = False
-        self._most = 0  # in use at a time, since the last look
+        self._most = 0  # most lanes in use at the same time since the last check
         self._again: asyncio.TimerHandle | None = None
         self._trim_timer = pool.loop.call_later(TRIM_EVERY, self._trim)
 
     async def connect(
         self, protocol_factory: ProtocolFactory, host: str, port: int, timeout: float
     ) -> tuple[asyncio.BaseTransport, asyncio.BaseProtocol]:
-        """See Connector. Raises NotBegun: that the active is not reached now says nothing about the request."""
+        """See Connector. Raises NotBegun if the active cannot be reached, since the request was not sent then."""
         try:
             return await connect_remote(protocol_factory, host, port, timeout)
         except OSError as error:
@@ -157,13 +157,13 @@ class Lanes:
 
     @property
     def in_use(self) -> int:
-        """Lanes that have a request."""
+        """Number of lanes with a request."""
         return sum(self._pool.dispatcher.lease(lane) is not None for lane in self._lanes)
 
     # -- open and closed ---------------------------------------------------------------------------------------
 
     def open(self) -> None:
-        """The active takes requests: those that wait go there, in the order in which they came."""
+        """Send requests to the active from now on. Queued requests are sent in the order of their arrival."""
         if self._open or self._ended:
             return
         self._open = True
@@ -173,7 +173,7 @@ class Lanes:
         self._ensure_free()
 
     def close(self) -> None:
-        """Give it no more requests; those that are there stay."""
+        """Send no more requests to the active. Requests in progress stay there."""
         self._open = False
         if self._again is not None:
             self._again.cancel()
@@ -182,13 +182,13 @@ class Lanes:
             self._pool.hold(lane)
 
     def pause(self) -> None:
-        """It takes none at the moment: try again soon."""
+        """Close the lanes for AGAIN seconds, because the active currently accepts no requests."""
         if self._open:
             self.close()
             self._again = self._pool.loop.call_later(AGAIN, self.open)
 
     def end(self) -> None:
-        """It is the active no more. The requests that it has at work come to their end there."""
+        """Close the lanes permanently: the member is no longer the active. It finishes its requests in progress."""
         self.close()
         self._ended = True
         self._trim_timer.cancel()
@@ -205,14 +205,14 @@ class Lanes:
         lane.close()
 
     def give_up(self) -> None:
-        """It is taken for dead: what may be sent again goes to its successor. For the rest there is still hope."""
+        """Treat the active as dead: requests that may be retried go to its successor. The others keep waiting."""
         for lane in list(self._lanes):
             exchange = None if lane.connection is None else lane.connection.exchange
             if exchange is not None and exchange.head.method in IDEMPOTENT and not exchange.account.sent:
                 lane.drop()
 
     def cut(self) -> None:
-        """Nothing is left of it: the service ends."""
+        """Close all connections immediately, because the service is stopping."""
         self.end()
         for lane in list(self._lanes):
             lane.drop()
@@ -220,13 +220,13 @@ class Lanes:
     # -- how many ----------------------------------------------------------------------------------------------
 
     def taken(self) -> None:
-        """A lane has got a request."""
+        """Count a request that a lane has got, and make sure that another lane is free."""
         self.relayed += 1
         self._most = max(self._most, self._pool.dispatcher.locked)
         self._ensure_free()
 
     def lost(self, lane: Lane) -> None:
-        """The connection of a lane is gone, and the lane with it."""
+        """Remove a lane whose connection is lost."""
         self._lanes.discard(lane)
         self._pool.remove(lane)
         self._ensure_free()
@@ -238,7 +238,7 @@ class Lanes:
             self._pool.add(lane)
 
     def _trim(self) -> None:
-        """Close those that were not needed lately."""
+        """Close lanes that were not needed recently."""
         self._trim_timer = self._pool.loop.call_later(TRIM_EVERY, self._trim)
         spare = len(self._lanes) - self._most - 1
         self._most = self._pool.dispatcher.locked

@@ -1,4 +1,4 @@
-"""The Lease in the Kubernetes API: read, and written by compare-and-swap of its resourceVersion."""
+"""The Lease in the Kubernetes API: reads, and writes by compare-and-swap of its resourceVersion."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Api(Protocol):
 
 
 class NotStored(Exception):
-    """The Lease has another version than the one that was to be replaced; nothing was written."""
+    """Nothing was written, because the Lease no longer has the version to be replaced."""
 
 
 class LeaseClient:
@@ -47,7 +47,7 @@ class LeaseClient:
         self._timing = timing
         self._all = f"/apis/{API_VERSION}/namespaces/{namespace}/leases"
         self._path = f"{self._all}/{name}"
-        self._object: dict[str, Any] | None = None  # the last that was read or written
+        self._object: dict[str, Any] | None = None  # the last object that was read or written
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
@@ -102,7 +102,7 @@ class LeaseClient:
         return lease
 
     def _is_missing(self, error: ApiError) -> bool:
-        """Whether there is no Lease. Other things are "not found" too, such as an API that is just starting."""
+        """Return whether the Lease does not exist. Other errors, e.g. of a starting API server, are "not found" too."""
         return error.status == NOT_FOUND and f'"{self.name}" not found' in str(error)
 
 
@@ -111,7 +111,7 @@ def _json(value: dict[str, Any]) -> bytes:
 
 
 def why_failed(error: Exception, lease: LeaseClient) -> str:
-    """Return what to tell the user about a call that failed, with what to do."""
+    """Return the message for the user about a failed call, with the next step."""
     if isinstance(error, ApiError) and error.status == 403:
         role = ROLE.format(namespace=lease.namespace)
         return (

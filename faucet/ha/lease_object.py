@@ -1,7 +1,8 @@
 """The Lease as an object of Kubernetes (coordination.k8s.io/v1), and as a Record. No I/O.
 
-What the API has no fields for is one annotation, `faucet/lease`, as JSON. It counts for the holder and the epoch that
-it names only, since anybody may change the other fields. Where it does not count, the careful reading is taken.
+Values without a field in the API are stored as JSON in one annotation, `faucet/lease`. The annotation is valid only for
+the holder and the epoch that it names, since other clients may change the fields. Without a valid annotation, the
+cautious interpretation is used.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ Json = dict[str, Any]
 
 
 def record_of(found: Mapping[str, Any], timing: Timing) -> Lease:
-    """Return what a Lease object says. Raises Unusable if it is none."""
+    """Return the content of a Lease object. Raises Unusable if the object is invalid."""
     try:
         meta, spec = found["metadata"], found.get("spec") or {}
         version = str(meta["resourceVersion"])
@@ -42,7 +43,7 @@ def record_of(found: Mapping[str, Any], timing: Timing) -> Lease:
 
 
 def _notes(text: str | None, holder: str, epoch: int) -> Record | None:
-    """Return the annotation as a record, if it is of this holder and epoch."""
+    """Return the annotation as a record if it belongs to this holder and epoch, otherwise None."""
     try:
         notes = json.loads(text or "")
         record = Record(
@@ -59,7 +60,7 @@ def _notes(text: str | None, holder: str, epoch: int) -> Record | None:
 
 
 def _seconds(value: Any) -> float:
-    """Raises ValueError for what is no duration."""
+    """Return a duration in seconds. Raises ValueError if it is negative or not finite."""
     seconds = float(value)
     if not (isfinite(seconds) and seconds >= 0):
         raise ValueError(f"{value!r} is no number of seconds")

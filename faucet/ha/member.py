@@ -1,4 +1,4 @@
-"""One member: the election, and what follows from it for the pods.
+"""One member: the election, and its consequences for the pods.
 
 The active asks `may_use` right before each grant.
 """
@@ -16,9 +16,9 @@ from faucet.ha.record import Record
 
 
 class Member:
-    """Holds an Election and a Quarantine together. Pass each decision of the election to `follow`.
+    """Combines an Election and a Quarantine. Pass each decision of the election to `follow`.
 
-    `lock_grace`: seconds after which a pod is taken for free whatever happens.
+    `lock_grace`: seconds after which a pod counts as free in any case.
     """
 
     def __init__(self, election: Election, lock_grace: float) -> None:
@@ -28,15 +28,15 @@ class Member:
         self._granted: set[str] = set()
         self.in_use: Callable[[], Iterable[str]] = lambda: self._granted
         """Returns the pods that are locked. Unless it is replaced, `granted` and `released` tell."""
-        self._stopped_in = 0  # the last epoch in which this member was the active, and is no more
-        self._reported: set[str] = set()  # busy pods that others know of
+        self._stopped_in = 0  # the last epoch in which this member stopped being the active
+        self._reported: set[str] = set()  # busy pods that were reported to others
         self._gone_since: dict[str, float] = {}  # keys of listed members that are not connected
         self._heard: dict[tuple[str, int], Stopped] = {}
         election.quarantine = quarantine_seconds(0.0, lock_grace)
 
     @property
     def identity(self) -> str:
-        """This process, as the Lease names it."""
+        """The identity of this process in the Lease."""
         return str(self.election.me)
 
     # -- the pods ----------------------------------------------------------------------------------------------
@@ -46,11 +46,11 @@ class Member:
         return self.election.may_grant(now) and self.quarantine.allows(pod, now)
 
     def granted(self, pod: str) -> None:
-        """`pod` is locked."""
+        """Record that `pod` is locked."""
         self._granted.add(pod)
 
     def released(self, pod: str, now: float) -> list[Freed]:
-        """`pod` is unlocked: its request has ended. Returns what an active must be told, if another is it now."""
+        """Record that `pod` is unlocked. Return reports for the active, if that is another member now."""
         self._granted.discard(pod)
         return self.freed_pods(now)
 
@@ -62,7 +62,7 @@ class Member:
     # -- the changes of the active -----------------------------------------------------------------------------
 
     def follow(self, decision: Decision, now: float) -> None:
-        """Carry out what a decision means for the pods."""
+        """Apply a decision to the pods."""
         if isinstance(decision, Began):
             self._begin(decision.previous, now)
         elif isinstance(decision, Ended):
@@ -94,17 +94,17 @@ class Member:
             self.quarantine.begin_unknown(now, last, seconds)
 
     def release(self, now: float, why: str) -> list[Decision]:
-        """Give the Lease up, for another to take at once."""
+        """Release the Lease, so that another member can take it immediately."""
         return self.election.release(now, self._busy(now), self.quarantine.unknown_for(now), why)
 
     def _busy(self, now: float) -> frozenset[str]:
-        """What a successor must not use: this member's pods, and those that were in quarantine when it stopped."""
+        """Return the pods that a successor must not use: this member's busy pods, and those in quarantine."""
         return frozenset(self.in_use()) | self.quarantine.pods(now)
 
     # -- the list of members, which the active keeps --------------------------------------------------------------
 
     def _list_again(self, now: float) -> None:
-        """Begin with those that the Lease lists; none of them is connected yet."""
+        """Start with the members that the Lease lists. None of them is connected yet."""
         seen, me = self.election.seen, self.election.me
         listed = dict(seen.record.members) if seen is not None and seen.record is not None else {}
         listed.pop(me.key, None)
@@ -113,7 +113,7 @@ class Member:
         self.election.unreachable = set(listed)
 
     def met(self, key: str, address: str, now: float) -> list[Decision]:
-        """A member has connected: the Lease lists it from now on."""
+        """Add a connected member to the list in the Lease."""
         self._gone_since.pop(key, None)
         self.election.unreachable.discard(key)
         if self.election.members.get(key) == address:
@@ -122,19 +122,19 @@ class Member:
         return self.election.renew_soon(now)
 
     def parted(self, key: str, now: float) -> None:
-        """A member is no longer connected. It stays on the list for a while: until then it may take the Lease."""
+        """Record that a member has disconnected. It stays listed for a while, and may take the Lease until then."""
         self._gone_since.setdefault(key, now)
         self.election.unreachable.add(key)
 
     def forget_members(self, now: float) -> None:
-        """Strike those off the list that have not been connected for long."""
+        """Remove members from the list that have been disconnected for longer than Timing.forget_after."""
         for key, since in list(self._gone_since.items()):
             if now - since > self.election.timing.forget_after:
                 del self._gone_since[key]
                 self.election.unreachable.discard(key)
                 self.election.members = {name: at for name, at in self.election.members.items() if name != key}
 
-    # -- telling the active, once this member is it no more ----------------------------------------------------
+    # -- reports to the active, after this member has stopped being the active ---------------------------------
 
     def stopped(self, now: float) -> Stopped | None:
         """Return what others must know of this member's pods: told to all when it stops, and to each active it meets.
@@ -153,13 +153,13 @@ class Member:
         return [Freed(self._stopped_in, self.identity, pod) for pod in freed]
 
     def wake_at(self, now: float) -> float:
-        """Return when a pod leaves quarantine by the passing of time."""
+        """Return when the next pod leaves quarantine by timeout."""
         return self.quarantine.next_change(now) if self._reported or self.election.is_active else inf
 
-    # -- hearing of others -------------------------------------------------------------------------------------
+    # -- messages from others ----------------------------------------------------------------------------------
 
     def heard_stopped(self, message: Stopped, now: float, *, reports: bool) -> list[Decision]:
-        """Another member says that it grants no more, and which pods are busy for it.
+        """Process a message of a member that has stopped granting, with the pods that are busy for it.
 
         `reports`: whether this is the first message of a connection on which it will tell when they are free.
         """
@@ -170,9 +170,9 @@ class Member:
         return self.election.stopped(now, message)
 
     def heard_freed(self, message: Freed) -> None:
-        """A pod is no longer busy for the member that says so."""
+        """Process a report that a pod is no longer busy for its sender."""
         self.quarantine.freed(message)
 
     def lost(self, holder: str, now: float) -> None:
-        """The member with that identity can no longer be reached."""
+        """Record that the member with this identity can no longer be reached."""
         self.quarantine.lost(now, holder)

@@ -1,4 +1,4 @@
-"""What members say to each other. Each message carries an epoch, the sender's newest where nothing else is said."""
+"""The messages between members. Each contains an epoch: the sender's newest, unless documented otherwise."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Ask(NamedTuple):
 
 
 class Promise(NamedTuple):
-    """`key` promises what was asked in that round."""
+    """The member `key` promises what was asked in this round."""
 
     epoch: int
     round: int
@@ -22,7 +22,7 @@ class Promise(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """`key` does not promise: the API answers it, or it knows a later epoch."""
+    """The member `key` does not promise: it reaches the API, or it knows a later epoch."""
 
     epoch: int
     round: int
@@ -30,18 +30,18 @@ class Refusal(NamedTuple):
 
 
 class Stopped(NamedTuple):
-    """`holder` grants no more in `epoch`, in which it was the active."""
+    """`holder` has stopped granting in `epoch`, in which it was the active."""
 
     epoch: int
     holder: str
     busy: frozenset[str]
-    """The pods that are still busy for it."""
+    """The pods that are still busy for `holder`."""
     unknown_for: float
-    """Seconds for which any pod may still be busy for an earlier active, of which nothing is known."""
+    """Seconds for which any pod may still be busy for an earlier active whose busy pods are unknown."""
 
 
 class Freed(NamedTuple):
-    """`pod` is no longer busy for `holder`, which stopped in that epoch."""
+    """`pod` is no longer busy for `holder`, which stopped in this epoch."""
 
     epoch: int
     holder: str

@@ -1,6 +1,6 @@
-"""The members of a service, connected: each relay to the active, by which promises, stops and freed pods are told.
+"""The connections between members: each relay is connected to the active, for promises, stops and freed pods.
 
-Requests have connections of their own: see `lanes` and `relayed`.
+Requests use separate connections: see `lanes` and `relayed`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ DIAL_TIMEOUT = 2.0
 
 
 class Peers:
-    """One member among the others. `on_change(decision)` is told of Began and Ended, after the others are.
+    """One member and its connections. `on_change(decision)` is called with Began and Ended, after the others are told.
 
     `kinds`: see Door, of connections that carry something else than messages. `after()` is called when something
     has happened; `waiting` returns how many requests are queued here, for the active to show.
@@ -74,7 +74,7 @@ class Peers:
         return listened
 
     async def stop(self) -> None:
-        """Take part no more, and close all connections. `elector.release` comes before, if this is planned."""
+        """Stop taking part, and close all connections. In a planned stop, call `elector.release` first."""
         await self.elector.stop()
         if self._dialling is not None:
             await tasks.end(self._dialling)
@@ -85,17 +85,17 @@ class Peers:
             await self._server.wait_closed()
 
     def released(self, pod: str) -> None:
-        """A pod that was granted is unlocked."""
+        """Report that a granted pod is unlocked."""
         self.elector.event(lambda now: self._tell(self.member.released(pod, now)))
 
     def _tell(self, freed: list[Freed]) -> list[Decision]:
-        """Behind Hello, which had the pods that were busy then."""
+        """Send reports to the active. They follow the Hello message, which contains the busy pods."""
         for message in freed:
             if self._active is not None:
                 self._active.send(message)
         return []
 
-    # -- what the election decides -----------------------------------------------------------------------------
+    # -- decisions of the election -----------------------------------------------------------------------------
 
     def _decided(self, decision: Decision) -> None:
         if isinstance(decision, AskAll):
@@ -122,11 +122,11 @@ class Peers:
 
     @property
     def relays(self) -> list[tuple[Hello, int]]:
-        """The members that are connected to this one, and how many requests are queued at each."""
+        """Return the members connected to this one, and the number of requests queued at each."""
         return [(hello, connection.waiting) for connection, hello in self._relays.items() if hello is not None]
 
     def has_stopped(self, epoch: int) -> bool:
-        """Whether the active of that epoch has stopped in order: it has said so, or given the Lease up."""
+        """Return whether the active of this epoch stopped in an orderly way: it said so, or released the Lease."""
         return epoch in self._stopped
 
     # -- to the active -----------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The lines between a relay and the active that HTTP has no place for: one before each request, one before each answer.
+"""The lines between a relay and the active with data outside of HTTP, before each request and each response.
 
     faucet-request/1 7 6f1c2a9e 0.250 10.0.3.17        the epoch, the request's id, how long it has waited, its client
     faucet-answer/1 7 begun                            the response follows
@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass
 
 PREFACE_LIMIT = 512
-"""Bytes of a line: a client's address may be an IPv6 address with a zone, an id what a client sent as one."""
+"""Longest line, in bytes: a client's address may be an IPv6 address with a zone, and a client may choose the id."""
 
 _REQUEST = re.compile(
     rb"faucet-request/1 (0|[1-9][0-9]{0,9}) ([!-~]{1,200}) ([0-9]{1,9}\.[0-9]{3}) ([!-~]{1,200})\n"
@@ -23,15 +23,15 @@ _ANSWER = re.compile(rb"faucet-answer/1 (0|[1-9][0-9]{0,9}) (begun|not-begun)\n"
 
 
 class PrefaceError(Exception):
-    """The other end does not speak as a member."""
+    """The peer does not follow the protocol between members."""
 
 
 @dataclass(frozen=True, slots=True)
 class RequestLine:
-    """What the active has to know of a request that a relay sends on."""
+    """The data that the active needs about a relayed request."""
 
     epoch: int
-    """That of the active that the relay means; another one refuses."""
+    """The epoch of the active that the relay addresses. The active of another epoch refuses."""
     request_id: str
     waited: float
     """Seconds since the request was complete, to the millisecond."""
@@ -39,7 +39,7 @@ class RequestLine:
     """The address of the client."""
 
     def encode(self) -> bytes:
-        """Return the line. Raises ValueError for an id or an address that has no place in it."""
+        """Return the line. Raises ValueError for an invalid id or address."""
         line = f"faucet-request/1 {self.epoch} {self.request_id} {self.waited:.3f} {self.client}\n"
         if not _REQUEST.fullmatch(encoded := line.encode("latin-1", "replace")):
             raise ValueError(f"{line!r} is no line before a request")
@@ -48,7 +48,7 @@ class RequestLine:
 
 @dataclass(frozen=True, slots=True)
 class AnswerLine:
-    """What a relay has to know before the response."""
+    """The data that a relay needs before the response."""
 
     epoch: int
     begun: bool
@@ -60,7 +60,7 @@ class AnswerLine:
 
 
 class RequestLineReader:
-    """Reads the line before one request, which may come in any pieces."""
+    """Reads the line before one request, which may arrive in pieces."""
 
     def __init__(self) -> None:
         self._line = _Line()
@@ -77,7 +77,7 @@ class RequestLineReader:
 
 
 class AnswerLineReader:
-    """Reads the line before one response, which may come in any pieces."""
+    """Reads the line before one response, which may arrive in pieces."""
 
     def __init__(self) -> None:
         self._line = _Line()

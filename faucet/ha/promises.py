@@ -1,4 +1,4 @@
-"""Promises, seen from the active: whom it must ask, and which rounds are complete.
+"""Promises, from the view of the active: which members it must ask, and which rounds are complete.
 
 A promise is needed from every member that could take the Lease after the usual wait: those on the list of a write that
 is stored, or that may be. A write without an answer may be stored, so its list counts until a later one is answered.
@@ -31,16 +31,16 @@ class Promises:
         return set().union(*self._lists) - {self._me}
 
     def wrote(self, members: Iterable[str]) -> None:
-        """A write with that list of members was sent."""
+        """Record that a write with this list of members was sent."""
         self._lists.append(frozenset(members))
 
     def acknowledged(self, members: Iterable[str]) -> None:
-        """A write with that list is stored: those before it are replaced, or can no longer succeed."""
+        """Record that a write with this list is stored: earlier writes are replaced, or can no longer succeed."""
         self._lists = [frozenset(members)]
         self._rounds.clear()
 
     def begin(self, now: float, excused: Iterable[str] = ()) -> int:
-        """Begin a round of questions, sent now; return its number. `excused` need not promise."""
+        """Begin a round of questions, sent now. Return its number. Members in `excused` need not promise."""
         self._number += 1
         self._rounds[self._number] = _Round(now, self.required - set(excused))
         for old in [number for number in self._rounds if number < self._number - 2]:
@@ -56,7 +56,7 @@ class Promises:
         return round_.asked_at
 
     def promised(self, number: int, key: str) -> float | None:
-        """`key` has promised in that round. Returns what `complete` does."""
+        """Record the promise of `key` in a round. Return the result of `complete`."""
         if number in self._rounds:
             self._rounds[number].missing.discard(key)
         return self.complete(number)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from faucet.ha.messages import Freed, Stopped
 
 LEAST = 1.0
-"""Seconds of quarantine at least: figures of the last minute say nothing about the first slow request."""
+"""Least quarantine, in seconds: figures of the last minute cannot predict the first slow request."""
 
 
 def quarantine_seconds(longest: float, lock_grace: float) -> float:
@@ -25,7 +25,7 @@ def quarantine_seconds(longest: float, lock_grace: float) -> float:
 
 
 class _Claim(NamedTuple):
-    """Someone says that a pod is busy for it."""
+    """The claim of a holder that a pod is busy for it."""
 
     epoch: int
     """The last one in which it was the active. What it said of an earlier one no longer counts."""
@@ -39,7 +39,7 @@ class Quarantine:
         self._seconds = 0.0
         self._previous = ("", 0)  # the holder and epoch before this one
         self._all_until = -inf
-        self._claims: dict[str, dict[str, _Claim]] = {}  # pod -> holder -> what it says
+        self._claims: dict[str, dict[str, _Claim]] = {}  # pod -> holder -> claim
 
     def begin(
         self, now: float, previous: tuple[str, int], seconds: float, busy: Iterable[str] = (), unknown_for: float = 0.0
@@ -55,7 +55,7 @@ class Quarantine:
             self._claim(pod, previous[0], _Claim(previous[1], now + self._seconds))
 
     def begin_unknown(self, now: float, previous: tuple[str, int], seconds: float) -> None:
-        """Take over from `previous`, of whose pods nothing is known."""
+        """Take over from `previous`, whose busy pods are unknown."""
         self.begin(now, previous, seconds, unknown_for=max(seconds, LEAST))
 
     def stopped(self, now: float, message: Stopped, *, reports: bool) -> None:
@@ -76,7 +76,7 @@ class Quarantine:
         claims[holder] = max(claims.get(holder, claim), claim)
 
     def freed(self, message: Freed) -> None:
-        """A pod is no longer busy for the holder that says so."""
+        """Process a report that a pod is no longer busy for its sender."""
         claims = self._claims.get(message.pod, {})
         if message.holder in claims and claims[message.holder].epoch <= message.epoch:
             del claims[message.holder]
@@ -84,41 +84,41 @@ class Quarantine:
                 del self._claims[message.pod]
 
     def lost(self, now: float, holder: str) -> None:
-        """`holder` can no longer be reached: its pods are free after the quarantine."""
+        """Record that `holder` can no longer be reached: its pods are free after the quarantine."""
         for claims in self._claims.values():
             if holder in claims:
                 claims[holder] = self._ending(claims[holder], now)
 
     def _ending(self, claim: _Claim, now: float) -> _Claim:
-        """Nobody will tell: it ends after the quarantine."""
+        """Return a claim that ends after the quarantine, because no report will follow."""
         return claim._replace(until=min(claim.until, now + self._seconds))
 
     def allows(self, pod: str, now: float) -> bool:
-        """Whether `pod` may be used now."""
+        """Return whether `pod` may be used now."""
         return now >= max(self._all_until, self._until(pod))
 
     def _until(self, pod: str) -> float:
         return max((claim.until for claim in self._claims.get(pod, {}).values()), default=-inf)
 
     def pods(self, now: float) -> frozenset[str]:
-        """Return the pods that someone has named, and that are still in quarantine."""
+        """Return the pods with a claim that are still in quarantine."""
         return frozenset(pod for pod in self._claims if now < self._until(pod))
 
     def unknown_for(self, now: float) -> float:
-        """Return for how many seconds more every pod is in quarantine."""
+        """Return the remaining seconds for which every pod is in quarantine."""
         return max(0.0, self._all_until - now)
 
     def carried(self, now: float) -> float:
-        """Return the figure that a successor must respect as long as something is in quarantine here; else 0."""
+        """Return the quarantine that a successor must respect while any pod is in quarantine here, otherwise 0."""
         return self._seconds if self.unknown_for(now) or self.pods(now) else 0.0
 
     def hand_over(self, now: float) -> None:
-        """The active has stopped: nobody reports to it any more, so its pods are free after the quarantine."""
+        """Record that the active has stopped: it gets no more reports, so claims end after the quarantine."""
         for claims in self._claims.values():
             for holder, claim in claims.items():
                 claims[holder] = self._ending(claim, now)
 
     def next_change(self, now: float) -> float:
-        """Return when a pod leaves quarantine by the passing of time; infinity if none does."""
+        """Return when the next pod leaves quarantine by timeout; infinity if none does."""
         times = [self._until(pod) for pod in self._claims]
         return min((time for time in (*times, self._all_until) if time > now), default=inf)

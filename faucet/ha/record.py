@@ -1,4 +1,4 @@
-"""What the Lease says, as a value: who holds it, in which epoch, and what its successor must know."""
+"""The content of the Lease as a value: its holder, its epoch, and the data that a successor needs."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ class Identity(NamedTuple):
     uid: str
     """The pod's UID; empty if it is unknown."""
     boot: str
-    """Random, of this process only."""
+    """A random value, unique to this process."""
 
     @property
     def key(self) -> str:
-        """What stays the same when the container restarts; without a UID, nothing does."""
+        """A key that stays the same when the container restarts, if the UID is known."""
         return self.uid or f"{self.name}/{self.boot}"
 
     def restarted(self, earlier: Identity) -> bool:
-        """Whether `earlier` was a process of the same pod. It is dead: a pod's container runs once at a time."""
+        """Return whether `earlier` was a process of the same pod. If so, it is dead: only one runs at a time."""
         return bool(self.uid) and self.uid == earlier.uid and self.boot != earlier.boot
 
     def __str__(self) -> str:
@@ -31,7 +31,7 @@ class Identity(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Identity | None:
-        """Return the identity that `str` made; None if it is none of ours."""
+        """Return the identity from its text form; None if the text is not an identity."""
         parts = text.split("/")
         return cls(*parts) if len(parts) == 3 and parts[0] and parts[2] else None
 
@@ -49,27 +49,27 @@ class Record:
     """How often the Lease has changed hands (`leaseTransitions`)."""
     lease_duration: float
     outage_limit: float = 0.0
-    """For how long the holder may live on promises: see Timing."""
+    """Seconds for which promises may replace renewals: see Timing."""
     beat: int = 0
-    """Grows with each write: the API server does not store, and gives no new version to, what is unchanged."""
+    """Increases with each write, because the API server gives no new version to an unchanged object."""
     members: Mapping[str, str] = field(default_factory=lambda: NOBODY)
     """The key and address of each member that the holder knows, itself included."""
     quarantine: float | None = None
-    """Seconds for which a successor must not use a pod that the holder may have used; None if nobody said."""
+    """Seconds for which a successor must not use a pod that the holder may have used; None if unknown."""
     released_by: str = ""
-    """The last holder, if it gave the Lease up: it grants no more."""
+    """The last holder, if it released the Lease: it no longer grants."""
     busy: frozenset[str] = frozenset()
-    """The pods that were busy for the last holder when it gave the Lease up."""
+    """The pods that were busy for the last holder when it released the Lease."""
     unknown_for: float = 0.0
-    """Seconds, when it was given up, for which any pod might still be busy for an earlier holder."""
+    """Seconds, from the release, for which any pod might still be busy for an earlier holder."""
     address: str = ""
     """Where the holder listens for its members."""
     token: str = ""
-    """What a member presents there."""
+    """The token that a member presents there."""
 
     @property
     def holder_key(self) -> str:
-        """The key of the holder; its whole text if that is no identity of ours."""
+        """The key of the holder, or its whole text if that is not an identity."""
         identity = Identity.parse(self.holder)
         return identity.key if identity is not None else self.holder
 
@@ -79,4 +79,4 @@ class Lease(NamedTuple):
 
     record: Record
     version: str
-    """The `resourceVersion`: another one after each change."""
+    """The `resourceVersion`, which differs after each change."""

@@ -1,8 +1,8 @@
 """The active's side of the request link: a connection on which a relay sends requests of its clients.
 
-They enter the one queue as if their clients were connected here. A request is taken only if the relay means this
-active, in this epoch; if not, or if it is still queued when this Faucet stops to be the active, the relay is told that
-it was *not begun*, and may take it elsewhere whatever its method.
+They enter the queue as if their clients were connected here. A request is accepted only if the relay addresses this
+active in its current epoch. If not, or if the request is still queued when this Faucet stops being the active, the
+relay is told that the request was *not begun*, and may send it elsewhere, whatever its method.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class RelayedConnection(ClientConnection):
         self._introduce = self._as_the_relay_says
         self._line: RequestLine | None = None
         self._lines = RequestLineReader()
-        self._ahead = AnswerLine(epoch(), begun=True).encode()  # of the answer
+        self._ahead = AnswerLine(epoch(), begun=True).encode()  # to write before the response
 
     def _read_head(self, data: bytes) -> None:
         if self._line is None:
@@ -84,10 +84,10 @@ class RelayedConnection(ClientConnection):
         super()._next_request()
 
     def give_back(self) -> None:
-        """The request, if there is one, was not begun, and will not be."""
+        """Tell the relay that the current request, if any, was not begun and will not be."""
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
-            exchange.account.settle(CLIENT_CLOSED_REQUEST, "given back")  # its relay tells what became of it
+            exchange.account.settle(CLIENT_CLOSED_REQUEST, "given back")  # the relay reports the final outcome
             exchange.client_gone()
         self._ahead = b""
         super().write(AnswerLine(self._epoch(), begun=False).encode())
@@ -97,13 +97,13 @@ class RelayedConnection(ClientConnection):
 
     @property
     def vacant(self) -> bool:
-        """See Client. If it were closed here, a request might be on its way, and could not be sent again."""
+        """See Client. Always False: if this end closed the connection, a request in transit could not be retried."""
         return False
 
     def idle_too_long(self) -> None:
-        """See Client: it may be idle for as long as its relay wants."""
+        """See Client. Does nothing: the relay decides how long its connection may be idle."""
 
     def close_if_idle(self) -> None:
-        """See Client. The service ends, so it is not the active, and no request will come."""
+        """See Client. The service is stopping and no longer the active, so no request will follow."""
         if self.exchange is None:
             self.transport.abort()

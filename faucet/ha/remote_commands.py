@@ -1,6 +1,6 @@
-"""Commands for the active that came to another member: one connection for each, by which the answer comes back.
+"""Commands for the active that another member has received: one connection for each command and its answer.
 
-They are those of the control socket. Whoever may connect has the token, so it may as well send requests.
+They are the commands of the control socket. A peer that can connect has the token, so it could also send requests.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from faucet.pauses import timeout
 from faucet.text import to_json
 
 GREETING = b"faucet-command/1 "
-"""The first line of such a connection, with the token of the Lease behind it."""
+"""The start of the first line of such a connection. The token of the Lease follows."""
 
 COMMAND_LIMIT = 64 * 1024
 ANSWER_LIMIT = 16 * 1024 * 1024
@@ -26,11 +26,11 @@ PATIENCE = 10.0
 """Seconds for an answer."""
 
 Run = Callable[[dict[str, Any]], Any]
-"""Carries out a command: an answer, or an awaitable of one. Raises Refused."""
+"""Runs a command, and returns its answer, or an awaitable of it. Raises Refused."""
 
 
 class CommandConnection(asyncio.Protocol):
-    """The active's end: a line of JSON comes, and one is sent."""
+    """The active's end: reads a command as one line of JSON, and sends the answer as another."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -63,7 +63,7 @@ class CommandConnection(asyncio.Protocol):
 
 
 async def ask(host: str, port: int, token: str, command: dict[str, Any]) -> Any:
-    """Return what the member at `host` and `port` answers to `command`. Raises Refused."""
+    """Send `command` to the member at `host` and `port`, and return the answer. Raises Refused."""
     try:
         async with timeout(PATIENCE):
             reader, writer = await asyncio.open_connection(host, port, limit=ANSWER_LIMIT)

@@ -1,4 +1,4 @@
-"""One Faucet of several for a service: the pods, the lanes to the active, and which of both are used now.
+"""One Faucet of several for a service: selects between the pods and the lanes to the active.
 
 The proxy's queue is one and the same in each role. The active's requests go to pods; a relay's to the active; while
 nobody is active they wait. A change of role only changes which backends may be used.
@@ -46,7 +46,7 @@ from faucet.units import counted
 _log = logging.getLogger("faucet")
 
 LOOK_EVERY = 1.0
-"""Seconds between two looks at how long requests take, and at who still needs this member."""
+"""Seconds between two checks of the service times and of the listed members."""
 
 UNCONNECTED = 5.0
 """Seconds without an active after which a relay is not ready: a planned change takes less."""
@@ -80,10 +80,10 @@ class Replica:
         self.actions: Mapping[str, Action] = {**self.pods.actions, "handover": self._hand_over_now}
         self.not_offered = self.pods.not_offered
         self.run_command: Run = _no_commands
-        """Carries out a command of another member's control socket. To be set before `start`."""
+        """Runs a command from another member's control socket. Must be set before `start`."""
         self.takeovers = 0
         self.since = time()
-        """When the role began, or another active (seconds since the epoch)."""
+        """When the role or the active last changed, in seconds since the epoch."""
         self._lease = lease
         self._listen = listen
         self._environment = environment
@@ -160,7 +160,7 @@ class Replica:
 
     @property
     def role(self) -> str:
-        """`active`; `relay`, if it has an active to hand requests to; else `waiting`."""
+        """`active`; `relay` if requests can be relayed to an active; otherwise `waiting`."""
         if self.election.is_active:
             return "active"
         return "relay" if self.peers.is_welcome else "waiting"
@@ -180,7 +180,7 @@ class Replica:
         return RelayedConnection(self.proxy.pool, self.proxy.clients, self._open_epoch)
 
     def _open_epoch(self) -> int:
-        """The epoch in which relays may send requests here."""
+        """Return the epoch in which relays may send requests to this member; 0: in none."""
         return self.election.epoch if self.election.is_active else 0
 
     def _changed(self, decision: Began | Ended) -> None:
@@ -200,7 +200,7 @@ class Replica:
         self.pods.settle()
 
     def _in_use(self) -> set[str]:
-        """Of locks that are given up at the end of this process, nobody knows whether the pods are free."""
+        """Return the busy pods. Pods whose locks are abandoned at shutdown stay busy, since their state is unknown."""
         if not self.proxy.pool.given_up:
             self._busy = set(self.pods.busy())
         return self._busy
@@ -210,14 +210,14 @@ class Replica:
         self.peers.released(pod)
 
     def _give_back(self) -> None:
-        """What relays have queued here is theirs again; the rest waits here for the next active."""
+        """Return queued requests of relays to their relays. The other requests stay queued for the next active."""
         for holder, _ in list(self.proxy.pool.dispatcher.queue()):
             client = getattr(holder, "client", None)
             if isinstance(client, RelayedConnection):
                 client.give_back()
 
     def _settle(self) -> None:
-        """Something has happened in the election, or between members: use what may be used now."""
+        """Update the pods and the lanes after an event of the election or of the members."""
         if self._shut:
             self._give_back()  # what came back from a pod meanwhile, because it did not pass the gate
         self.pods.settle()
@@ -261,7 +261,7 @@ class Replica:
         )
 
     def _end_lanes(self) -> None:
-        """Its active is no more, or another one. If it did not give the Lease up, it is taken for dead."""
+        """End the lanes to the previous active. If it did not release the Lease, treat it as dead."""
         if self._lanes is None:
             return
         lanes, self._lanes = self._lanes, None
@@ -317,11 +317,11 @@ class Replica:
 
     @property
     def others_connected(self) -> int:
-        """How many other members are connected to this one."""
+        """The number of other members connected to this one."""
         return len(self.peers.relays)
 
     async def leave(self, seconds: float) -> bool:
-        """See Fleet: give the Lease up, and relay what waits here to whoever takes it."""
+        """See Fleet: release the Lease, and relay queued requests to the next active."""
         self.election.leave()
         if self.election.is_active:
             await self.peers.elector.release("it ends")
@@ -345,7 +345,7 @@ class Replica:
 
     @property
     def relayed(self) -> int:
-        """Requests that were handed to an active."""
+        """The number of requests handed to an active."""
         return self._relayed_before + (self._lanes.relayed if self._lanes is not None else 0)
 
     def why_not_ready(self) -> str:
@@ -358,7 +358,7 @@ class Replica:
         return ""
 
     def group(self) -> Group:
-        """Return what this member knows of itself and the others."""
+        """Return the state of this member and its view of the others."""
         election, now = self.election, clock.now()
         last = election.last_answer
         return Group(
@@ -378,7 +378,7 @@ class Replica:
         )
 
     def _members(self) -> list[tuple[str, str, str, int]]:
-        """Name, address, state, and how many requests wait there; this one first."""
+        """Return the name, address, state and number of queued requests of each member, this one first."""
         mine = (self.election.me.name, self.election.address, self.role, self.proxy.pool.dispatcher.waiting)
         if not self.election.is_active:
             record = self._record

@@ -1,4 +1,4 @@
-"""A term: until when the active may grant pods. It must be asked right before each grant."""
+"""A term: until when the active may grant pods. Check the term right before each grant."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class Term:
         self._timing = timing
 
     def allows(self, now: float) -> bool:
-        """Whether a pod may be granted now."""
+        """Return whether a pod may be granted now."""
         return now < self.until
 
     def acknowledged(self, sent_at: float) -> None:
-        """A renewal that was sent then is stored."""
+        """Extend the term after a renewal, sent at `sent_at`, was stored."""
         self.renewed_at = max(self.renewed_at, sent_at)
         self.until = max(self.until, sent_at + self._timing.renew_deadline)
 
     def promised(self, asked_at: float) -> None:
-        """All members that were asked then have promised not to stand for the Lease."""
+        """Extend the term after all members, asked at `asked_at`, promised not to stand for the Lease."""
         limit = self.renewed_at + self._timing.outage_limit
         self.until = max(self.until, min(asked_at + self._timing.renew_deadline, limit))
 

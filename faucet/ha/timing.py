@@ -1,4 +1,4 @@
-"""The times on which the election rests, in seconds of a clock that also runs while the machine is suspended."""
+"""The durations of the election, in seconds of a clock that also runs while the machine is suspended."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Timing:
 
     @property
     def renew_every(self) -> float:
-        """Seconds between two renewals, and between two looks at the Lease."""
+        """Seconds between two renewals, and between two reads of the Lease."""
         return self.renew_deadline / 3
 
     @property
@@ -41,10 +41,10 @@ class Timing:
 
     @property
     def call_timeout(self) -> float:
-        """Seconds after which a request to the API is given up."""
+        """Timeout of a request to the API, in seconds."""
         return self.renew_deadline / 3
 
     @property
     def forget_after(self) -> float:
-        """Seconds after which the active strikes an unreachable member off the list."""
+        """Seconds after which the active removes an unreachable member from the list."""
         return 3 * self.lease_duration

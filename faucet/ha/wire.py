@@ -1,6 +1,6 @@
 """The messages between members as lines of JSON, and back. No I/O.
 
-A line is an array: the name of the message, then its fields. What is not exactly that is refused: both ends are ours.
+A line is an array: the name of the message, then its fields. Any other line is refused, since both ends are Faucet.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from faucet.ha.messages import Ask, Freed, Promise, Refusal, Stopped
 
 LINE_LIMIT = 256 * 1024
-"""Bytes of a line: Stopped names every busy pod."""
+"""Longest line, in bytes: Stopped names every busy pod."""
 
 
 class Hello(NamedTuple):
@@ -23,9 +23,9 @@ class Hello(NamedTuple):
     key: str
     identity: str
     address: str
-    """Where it listens itself."""
+    """The address on which the relay itself listens for members."""
     stopped: Stopped | None
-    """What is still busy for it, if it was the active."""
+    """The pods that are still busy for the relay, if it was the active before."""
 
 
 class Welcome(NamedTuple):
@@ -41,18 +41,18 @@ class NotActive(NamedTuple):
 
 
 class Ping(NamedTuple):
-    """A sign of life."""
+    """A periodic message that shows that the sender is alive."""
 
     epoch: int
     waiting: int
-    """Requests that are queued at the sender."""
+    """Number of requests queued at the sender."""
 
 
 Message = Ask | Promise | Refusal | Stopped | Freed | Hello | Welcome | NotActive | Ping
 
 
 class BadMessage(Exception):
-    """A line that is no message."""
+    """A line is not a valid message."""
 
 
 def encode(message: Message) -> bytes:

@@ -241,8 +241,8 @@ class _Service:
             self.black_box = None
 
     async def _open_usual_control(self) -> None:
-        """Open the control socket at its usual path, or with the pid in its name if that path is taken (the same port in
-        another network), or not at all if neither works."""
+        """Open the control socket at its usual path, or with the pid in its name if that path is taken (the same port
+        in another network), or not at all if neither works."""
         usual = socket_path(self.listener.address.port)
         beside = usual.with_name(f"{usual.stem}-{os.getpid()}.sock")
         for path in (usual, beside):

@@ -1,4 +1,4 @@
-"""What to do about the last lines of a worker that has failed to start, where they are well known."""
+"""Advice for failed starts: recognizes well-known errors in the last lines of a worker's output."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ _NO_SERVER = re.compile(r"(?P<file>\S+) ended without starting a server, and its
 _RUNS_ITSELF = re.compile(r"`\$run\(\)` method should not be called while `plumb\(\)`ing a file")
 
 _NO_ADDRESS = re.compile(r"(?P<host>\S+) is not a valid IPv4 or IPv6 address")
-"""httpuv, of `host = "localhost"`."""
+"""The error of httpuv for `host = "localhost"`."""
 
 _NO_TEMPORARY = re.compile(r"creating temporary file .*failed|cannot create 'R_TempDir'|R_TempDir")
 
 
 class Advice(NamedTuple):
-    """What is wrong, and what to do about it."""
+    """A problem, and the next step."""
 
     fact: str = ""
-    """What is wrong, in the few characters of a table's cell, the telling word first."""
+    """The problem, short enough for a table cell, with the most important word first."""
     text: str = ""
     """One sentence with the next step in it."""
     command: str = ""
-    """The command in it that repairs it; empty if none does."""
+    """The command in `text` that solves the problem; empty if there is none."""
 
 
 class _Step(NamedTuple):

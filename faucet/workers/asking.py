@@ -1,4 +1,4 @@
-"""A request of our own to a worker, for health checks and warm-up, on a connection of its own."""
+"""Requests of Faucet itself to a worker, for health checks and warm-up, on a separate connection."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import NamedTuple
 from faucet.http1 import BadResponse, ResponseReader
 
 ANSWER_LIMIT = 1 << 20
-"""Bytes of a head at most."""
+"""Longest head of a response, in bytes."""
 
 CONTENT_KEPT = 2000
-"""Bytes of the content of an answer that are kept, for the log."""
+"""Bytes of a response's content that are kept for the log."""
 
 
 class Answered(NamedTuple):
-    """What a worker answered."""
+    """The response of a worker."""
 
     status: int
     content: bytes
@@ -23,7 +23,7 @@ class Answered(NamedTuple):
 
     @property
     def good(self) -> bool:
-        """Whether it is what a healthy worker answers."""
+        """Whether the status is that of a healthy worker: 2xx or 3xx."""
         return 200 <= self.status < 400
 
 

@@ -1,5 +1,5 @@
-"""Has as many workers as are needed, between the limits of `--workers 2..8`: with `--spare`, more than are busy; with
-`--workers 0..4`, none while nobody asks for anything."""
+"""Scale the number of workers with the load, within the limits of `--workers 2..8`. With `--spare`, keep more workers than
+are busy; with `--workers 0..4`, keep none while there are no requests."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from faucet.workers.pool import Pool
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What the number of workers depends on."""
+    """The load, from which the number of workers is computed."""
 
     workers: int
-    """Workers that there should be now."""
+    """Number of workers that should currently run."""
     starting: int
-    """How many of them are not in service yet."""
+    """Number of workers that are not in service yet."""
     free: int
-    """How many of them would take a request at once."""
+    """Number of workers that would take a request immediately."""
     waited: float
     """Seconds for which the first request has been queued that only lacks a worker; 0 if none is."""
     idle: float
-    """Seconds in which not all workers were needed."""
+    """Seconds for which not all workers were needed."""
     quiet: float
-    """Seconds in which no client wanted anything."""
+    """Seconds without any request of a client."""
     last_held: bool
-    """The worker that would be ended next is held by somebody."""
+    """Whether the worker that would be stopped next is held by a command."""
 
 
 def wanted(load: Load, span: Span, settings: WorkerSettings) -> int:
-    """Return how many workers there should be: as many as now, or more, or one less."""
+    """Return the number of workers that should run: the current number, more, or one less."""
     if span.least == span.most:
         return load.workers
     more = min(_lacking(load, settings), span.most - load.workers)
@@ -43,7 +43,7 @@ def wanted(load: Load, span: Span, settings: WorkerSettings) -> int:
 
 
 def first(span: Span, settings: WorkerSettings) -> int:
-    """Return how many workers are started at first: at least one, so that it is known whether they can be started."""
+    """Return the initial number of workers: at least one, to find out whether a worker can be started."""
     return min(max(span.least, settings.spare, 1), span.most)
 
 
@@ -70,7 +70,7 @@ class Autoscaler:
         self._pool = pool
         self._proxy = pool.context.proxy
         self._idle_since = self._quiet_since = monotonic()
-        self._seen = 0  # requests that had ended at the last look
+        self._seen = 0  # requests that had ended at the last check
         self._proxy.pool.on_wake = self._wake
 
     def look(self) -> None:
@@ -80,7 +80,7 @@ class Autoscaler:
         if target > count:
             pool.scale(target, self._why_more(load))
         elif target < count:
-            self._idle_since = monotonic()  # the next one after as long again
+            self._idle_since = monotonic()  # the next worker is removed after the same time again
             pool.scale(target, f"{format_duration(load.idle)} in which not all workers were needed" if target else
                        f"{format_duration(load.quiet)} without a request (--idle-timeout)")  # fmt: skip
 
@@ -118,6 +118,6 @@ class Autoscaler:
         return f"{counted(load.free, 'free worker')} of {self._pool.context.settings.spare} (--spare)"
 
     def _wake(self) -> None:
-        """A request has come, and no worker runs."""
+        """Start a worker for a request that arrived while no worker runs."""
         if not self._pool.slots and not self._pool.ending:
             self._pool.scale(1, "a request, while no worker ran")

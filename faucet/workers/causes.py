@@ -1,4 +1,4 @@
-"""Why a worker's process is ended or replaced: a reason for the metrics, and a text for people.
+"""Why a worker's process is ended or replaced: a reason for the metrics, and a text for users.
 
 The reason is set where the decision is made, and travels with the text from there.
 """
@@ -13,13 +13,13 @@ class Reason(Enum):
     """The values are the label `reason` of the metric `faucet_worker_restarts_total`."""
 
     EXIT = "exit"
-    """It ended by itself, or was given up since it accepted no connections any more."""
+    """The process ended by itself, or was ended because it no longer accepted connections."""
     OUT_OF_MEMORY = "out_of_memory"
-    """The kernel ended it for want of memory."""
+    """The kernel killed the process because memory was exhausted."""
     HUNG = "hung"
-    """It did not answer a request or a health check in time."""
+    """The process did not answer a request or a health check in time."""
     UNHEALTHY = "unhealthy"
-    """It answered its health checks with errors."""
+    """The process answered its health checks with errors."""
     MAX_AGE = "max_age"
     MAX_REQUESTS = "max_requests"
     MAX_RSS = "max_rss"
@@ -27,11 +27,11 @@ class Reason(Enum):
     ROLLING_RESTART = "rolling_restart"
     KILL = "kill"
     SCALE_DOWN = "scale_down"
-    """It is not replaced, so the metric never has this one."""
+    """The process is not replaced, so the metric never has this value."""
 
 
 UNASKED = frozenset({Reason.EXIT, Reason.OUT_OF_MEMORY, Reason.HUNG})
-"""Reasons of ends that nobody has asked for."""
+"""Reasons of unexpected ends."""
 
 
 class Cause(NamedTuple):

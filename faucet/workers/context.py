@@ -1,4 +1,4 @@
-"""What the slots of one service share, with each other and with their instances."""
+"""The context that the slots of one service share with each other and with their instances."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _log = logging.getLogger("faucet")
 
 @dataclass
 class Context:
-    """The part of a supervisor that its slots know."""
+    """The part of a supervisor that its slots can use."""
 
     program: Program
     settings: WorkerSettings
@@ -30,12 +30,12 @@ class Context:
     choose_port: Callable[[int], int]
     """Returns a port for a process in the slot with this number. Raises OSError."""
     preload: Preload | None = None
-    """What workers are forked from; None: each starts the program."""
+    """The template from which workers are forked; None: each worker starts the program."""
     ports_taken: set[int] = field(default_factory=set)
     """Ports that other programs took before a worker could."""
     kernel_kills: KernelKills = field(default_factory=KernelKills)
     exposed: bool = False
-    """The log has said that workers can be reached from other machines."""
+    """Whether the log has warned that workers can be reached from other machines."""
 
     def served(self, number: int) -> int:
         """Return the requests that a slot has served, through all its processes."""

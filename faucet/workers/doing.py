@@ -1,4 +1,4 @@
-"""What a worker is doing that does not answer: computing, or waiting, and for whom."""
+"""The activity of a worker that does not answer: whether it computes or waits, and for which connection."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STATES = {
     "running": "computing", "sleeping": "waiting", "disk-sleep": "waiting for a disk",
     "stopped": "stopped by a signal", "tracing-stop": "stopped by a debugger",
 }  # fmt: skip
-"""States of a process, as psutil has them, in words."""
+"""Descriptions of the process states of psutil."""
 
 MOST_REMOTES = 3
 
@@ -28,7 +28,7 @@ class Mark(NamedTuple):
 
 
 class Doing(NamedTuple):
-    """What a process is doing."""
+    """The activity of a process."""
 
     state: str
     now: Mark
@@ -48,7 +48,7 @@ class Doing(NamedTuple):
 
 
 def cpu_mark(pid: int) -> Mark | None:
-    """Return the CPU time that a process has used until now; None if that is not to be had. Takes 0.1 ms."""
+    """Return the CPU time that a process has used until now; None if it cannot be read. Takes 0.1 ms."""
     import psutil
 
     try:

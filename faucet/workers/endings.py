@@ -13,20 +13,20 @@ CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.
 
 
 class Ending(NamedTuple):
-    """What is known of a process that has ended."""
+    """The details of a process that has ended."""
 
     how: str
     """`exited with code 1`, `crashed (SIGSEGV)`, `stopped`."""
     lived: float
     """Seconds from its start to its end."""
     work: Account | None = None
-    """The request that it was at work on."""
+    """The request that the process was serving."""
     held: float = 0.0
-    """Seconds for which that had held the lock."""
+    """Seconds for which that request had held the lock."""
     peak: int = 0
     """The most bytes of memory that it, or a child that it has waited for, ever had; 0: not known."""
     why: str = ""
-    """Why it ended, if it did not end by itself."""
+    """Why the process was ended; empty if it ended by itself."""
 
     @property
     def text(self) -> str:
@@ -56,5 +56,5 @@ def exit_text(code: int, ours: Collection[int] = ()) -> str:
 
 
 def by_a_stranger(code: int, ours: Collection[int]) -> bool:
-    """Return whether a process was ended by a SIGKILL that Faucet has not sent: by the kernel, most often."""
+    """Return whether a process was ended by a SIGKILL that Faucet has not sent, which is usually sent by the kernel."""
     return code == -signal.SIGKILL and signal.SIGKILL not in ours

@@ -1,4 +1,4 @@
-"""What a worker's environment says: its port and number, and how many threads its numerical libraries may use."""
+"""The environment of a worker: its port and number, and the number of threads of numerical libraries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""End what belongs to a worker that has exited, without holding up the event loop.
+"""End the processes that belong to a worker that has exited, without blocking the event loop.
 
 Looking through the process table takes about a millisecond for 50 processes, so it is done in a thread, and once for
 all workers that end at the same time.
@@ -24,10 +24,10 @@ from faucet.workers.kin import (
 )
 
 POLITE_SECONDS = 0.5
-"""From SIGTERM to SIGKILL. They have no more requests to finish: their worker is gone."""
+"""Seconds from SIGTERM to SIGKILL. The processes have no requests to finish, since their worker has exited."""
 
 RETRY_SECONDS = 0.2
-"""Until the process table is looked at again, if there were no descriptors left for that."""
+"""Seconds before the process table is read again after a lack of file descriptors."""
 
 
 class Watch:

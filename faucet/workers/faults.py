@@ -1,4 +1,4 @@
-"""What is wrong with the slots of a service until further notice. Pure."""
+"""Ongoing problems of the slots of a service. Pure functions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Health checks: each worker gets one now and then, through its lock as any request, and only while it is idle."""
+"""Health checks: each worker is checked periodically, only while it is idle. A check holds the lock like a request."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from faucet.workers.context import Context, SlotLog
 from faucet.workers.instance import Instance
 
 HEALTH_TIMEOUT = 10.0
-"""Seconds in which an idle worker answers, or is hung."""
+"""Seconds within which an idle worker must answer; otherwise it is hung."""
 
 AGAIN_AFTER = 1.0
-"""Seconds after which a worker is checked that has just become ready, or was busy when its check was due."""
+"""Seconds before the check of a worker that has just become ready, or was busy when its check was due."""
 
 FAILURES_LIMIT = 3
 """Failed health checks in a row after which a worker is unhealthy."""
 
 
 class Hung(Exception):
-    """The worker did not answer, so it is still at work, or stuck."""
+    """The worker did not answer, so it is still busy or stuck."""
 
 
 class Unhealthy(Exception):
@@ -44,7 +44,7 @@ class Check(Holder):
         self.asking: asyncio.Task[Answered] | None = None
 
     def abandon(self, detail: str) -> None:
-        """The service ends."""
+        """Cancel the check, because the service is stopping."""
         if self.asking is not None:
             self.asking.cancel()
 

@@ -1,4 +1,4 @@
-"""One process in a worker's slot: from its start to its end, and never two requests at once in between.
+"""One process in a worker's slot, from its start to its end. It never has two requests at once.
 
     STARTING ──accepts──▶ READY ──retired──▶ DRAINING ──▶ OVER        any of them ──exits──▶ OVER
 
@@ -54,7 +54,7 @@ JITTER = 0.1
 
 
 class State(Enum):
-    """What an instance is doing."""
+    """The state of an instance."""
 
     STARTING = "starting"
     READY = "ready"
@@ -66,35 +66,35 @@ class Instance:
     """One process of worker `number`. Call `start`; if that succeeds, `enter_service`."""
 
     def __init__(self, number: int, context: Context, log: SlotLog, before: StartOutput | None = None) -> None:
-        """Leave out of the log what it writes as a failed start `before` it did."""
+        """Create an instance. Output that repeats that of a failed start (`before`) is left out of the log."""
         self.number = number
         self.state = State.STARTING
         self.port = 0
         self.began = monotonic()
         self.loaded = self.began
-        """When it has begun to load the API; a forked one, when its template has."""
+        """When the process began to load the API; for a forked process, when its template did."""
         self.ready_at = 0.0
         self.jitter = random.uniform(1 - JITTER, 1)
-        """Share of the limits of its age and requests at which it is replaced: not all at the same time."""
+        """Share of the limits of age and requests at which the process is replaced, so that not all are at once."""
         self.served_before = 0
-        """Requests that its predecessors have served."""
+        """Requests that earlier processes in the slot have served."""
         self.healthy = True
-        """Its latest health checks have not failed too often."""
+        """Whether the latest health checks have not failed too often in a row."""
         self.process: ChildProcess | None = None
         self.readiness: Readiness | None = None
         self.backend: Backend | None = None
         self.failure = ""
-        """Why it did not become ready; empty if that was no fault of its own."""
+        """Why the process did not become ready; empty if the process is not the cause."""
         self.shortage = ""
-        """What was missing on this machine when it was to be started: see shortages.py."""
+        """The resource that was exhausted on this machine at the start: see shortages.py."""
         self.served_last: Account | None = None
-        """What it was at work on when it ended, if it was."""
+        """The request that the process was serving when it ended; None if it was idle."""
         self.ending: Cause | None = None
-        """Why it was ended, if it did not end by itself."""
+        """Why the process was ended; None if it ended by itself."""
         self.exited: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Done when it was in service and nothing is left of it."""
+        """Completed when a process that was in service and all its descendants are gone."""
         self.output = StartOutput(lambda text: log.info("%s", text), before)
-        """What it writes while it starts."""
+        """The output during the start."""
         self._errors = RequestErrors(str(number), self, context.proxy.pool.stats)
         self._held = False
         self._exited_at = 0.0
@@ -107,33 +107,33 @@ class Instance:
 
     @property
     def warming(self) -> bool:
-        """It listens, and answers the requests of --warmup."""
+        """Whether the process listens and is answering the requests of --warmup."""
         return self._warming is not None
 
     @property
     def in_service(self) -> bool:
-        """It gets requests, or would."""
+        """Whether the process is ready for requests, even if it is held."""
         return self.state is State.READY
 
     @property
     def host(self) -> str:
-        """Where its process is reached: 127.0.0.1, or ::1 if it listens there only."""
+        """The address of the process: 127.0.0.1, or ::1 if it listens only there."""
         return HOST if self.readiness is None else self.readiness.host
 
     @property
     def alive(self) -> bool:
-        """Whether there is a process, and it has not exited."""
+        """Whether the process was started and has not exited."""
         return self.process is not None and not self.process.exited.done()
 
     @property
     def lease(self) -> PoolLease | None:
-        """What holds its lock."""
+        """The lease of the worker's lock; None if the lock is free."""
         return None if self.backend is None else self._context.proxy.pool.dispatcher.lease(self.backend)
 
     # -- the beginning -----------------------------------------------------------------------------------------
 
     async def start(self) -> bool:
-        """Start the process; whether it became ready. If not, nothing is left of it, and `failure` says why."""
+        """Start the process. Return whether it became ready; if not, it is gone, and `failure` says why."""
         try:
             self.port = self._context.choose_port(self.number)
             self.process = process = await self._spawn()
@@ -165,7 +165,7 @@ class Instance:
         return ready
 
     async def _spawn(self) -> ChildProcess:
-        """Raises OSError or TemplateError."""
+        """Start or fork the process. Raises OSError or TemplateError."""
         context, number, name = self._context, self.number, f"worker-{self.number}"
         flood = Flood(context.settings.log_worker_rate, lambda text: self._log.warning("%s", text))
         if context.preload is not None:
@@ -183,7 +183,7 @@ class Instance:
         )
 
     async def _warm_up(self, process: ChildProcess) -> bool:
-        """Have it answer the requests of --warmup; whether it did, and is still wanted."""
+        """Send the requests of --warmup. Return whether the process answered them and is still wanted."""
         context, settings = self._context, self._context.settings
         asking = self._warming = asyncio.ensure_future(
             warm_up(
@@ -217,7 +217,7 @@ class Instance:
             self._context.on_line(self.number, stream, line)
 
     async def _why_not_ready(self, process: ChildProcess, readiness: Readiness) -> str:
-        """Return what went wrong with the start; empty if that is no fault of the process."""
+        """Return why the start failed; empty if the process is not the cause."""
         if self._stopping or readiness.port_lost:
             return ""
         if not process.exited.done():
@@ -234,7 +234,7 @@ class Instance:
     # -- in service --------------------------------------------------------------------------------------------
 
     def enter_service(self, held: bool) -> None:
-        """It is ready: from now on it is a backend, until its process exits. If `held`, it gets no requests yet."""
+        """Add the ready process to the pool as a backend, until it exits. If `held`, it gets no requests yet."""
         process, readiness = self.process, self.readiness
         assert process is not None
         assert readiness is not None
@@ -283,7 +283,7 @@ class Instance:
         return True
 
     def mark_slow(self) -> None:
-        """Take note of the CPU time, if a request has become slow. To be called once a second: most are not."""
+        """Record the CPU time if a request has become slow. Call this once a second."""
         lease = self.lease
         if lease is None or self.process is None or monotonic() - lease.since < SLOW:
             return
@@ -316,7 +316,7 @@ class Instance:
             self.ending = self.ending._replace(text=f"{self.ending.text}: {what}")
 
     def hold(self) -> None:
-        """Give it no more requests, and keep it."""
+        """Give the process no more requests, but keep it running."""
         self._held = True
         if self.backend is not None:
             self._context.proxy.pool.hold(self.backend)
@@ -330,7 +330,7 @@ class Instance:
     # -- the end -----------------------------------------------------------------------------------------------
 
     async def retire(self, cause: Cause) -> None:
-        """Give it no more requests, wait for the one in progress, end it, and wait until nothing is left of it.
+        """Give the process no more requests, wait for the one in progress, and stop the process with its descendants.
 
         It must be in service.
         """
@@ -343,13 +343,13 @@ class Instance:
         await asyncio.wait([self.exited])
 
     def kill(self, cause: Cause) -> None:
-        """End it now, whatever it does."""
+        """Kill the process immediately (SIGKILL)."""
         self.ending = self.ending or cause
         if self.process is not None:
             self.process.kill()
 
     def stop_starting(self) -> None:
-        """It is not wanted any more. If it is starting, `start` gives up."""
+        """Cancel the start. If the process is starting, `start` returns False."""
         self._stopping = True
         if self._warming is not None:
             self._warming.cancel()
@@ -361,7 +361,7 @@ class Instance:
             await self._stop(self.process, grace)
 
     async def _stop(self, process: ChildProcess, grace: float) -> None:
-        """By the signal that suits it; see --stop-signal."""
+        """Stop the process with the signal of --stop-signal, and with SIGKILL after `grace` seconds."""
         manner = Manner(self._context.settings.stop_signal, process.pid, self.host, self.port)
         try:
             await process.stop(grace, manner)
@@ -369,7 +369,7 @@ class Instance:
             manner.close()
 
     async def _bury(self, process: ChildProcess) -> None:
-        """Make sure that nothing of it is left, and that we have heard all it said."""
+        """Make sure that no process is left, and that all output has been read."""
         if not process.exited.done():
             await self._stop(process, STOP_GRACE)
         await process.output_ended()
@@ -377,11 +377,11 @@ class Instance:
 
     @property
     def reason(self) -> Reason:
-        """Why it has ended."""
+        """The reason of the end."""
         return self.ending.reason if self.ending is not None else Reason.EXIT
 
     def _exit_noted(self, process: ChildProcess) -> None:
-        """The process has exited just now."""
+        """Record the exit of the process, which has just happened."""
         self._exited_at = monotonic()
         if by_a_stranger(process.exited.result(), process.signals):
             kills = self._context.kernel_kills
@@ -390,7 +390,7 @@ class Instance:
 
     @property
     def outcome(self) -> str:
-        """How it ended, once it is over: see Ending."""
+        """How the process ended, available once it is over: see Ending."""
         process, work = self.process, self.served_last
         assert process is not None
         held = self._exited_at - work.granted_at if work is not None else 0.0
@@ -403,7 +403,7 @@ def _of(path: object) -> str:
 
 
 async def _first(future: asyncio.Future[int], *others: object) -> None:
-    """Wait for the first of them."""
+    """Wait until the first of these is done."""
     waits = [asyncio.ensure_future(other) for other in others]  # type: ignore[call-overload]
     try:
         await asyncio.wait([future, *waits], return_when=asyncio.FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""Whether the kernel kills processes for want of memory: its own counters tell, before and after a worker's end.
+"""Detect whether the kernel kills processes because memory is exhausted, from its counters around a worker's end.
 
 A worker shares Faucet's cgroup, so what the kernel has killed there is counted in `memory.events` (cgroup version 2) or
 `memory.oom_control` (version 1). Where there is neither, /proc/vmstat counts for the whole machine. Linux only.
@@ -18,7 +18,7 @@ RECENT = 3.0
 """Seconds for which a rise of the counter explains an end: it is looked at once a second."""
 
 UNKNOWN = "not by Faucet: out of memory? see dmesg"
-"""Where to look if no counter tells."""
+"""The explanation if there is no counter."""
 
 
 class Counter(NamedTuple):

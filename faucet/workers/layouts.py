@@ -24,11 +24,11 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What is in a directory, and can be served."""
+    """The API in a directory."""
 
     kind: Kind
     file: str
-    """Its name as it is spelled there: `Plumber.R`."""
+    """The name of the file as spelled in the directory: `Plumber.R`."""
     engine: str = ""
     """Kind.SERVER: the R package that serves it; empty if the file does not say."""
 
@@ -55,7 +55,7 @@ def find_layout(directory: Path) -> Layout | None:
 
 
 def _plumbs_spelling(name: str) -> tuple[bool, str]:
-    """Order names: if there is both plumber.R and Plumber.r, that which everybody writes."""
+    """Return the sort key for names: the usual spelling first, if there are both plumber.R and Plumber.r."""
     return name not in ("entrypoint.R", "plumber.R", "_server.yml"), name
 
 
@@ -66,7 +66,7 @@ def engine_of(path: Path) -> str:
 
 
 def text_of(path: Path, limit: int = 1 << 20) -> str:
-    """Return the beginning of a file; empty if it cannot be read: whoever runs it will say so."""
+    """Return the beginning of a file; empty if it cannot be read, which is reported when the file is run."""
     try:
         with path.open(encoding="utf-8-sig", errors="replace") as file:
             return file.read(limit)

@@ -103,7 +103,7 @@ def listening_of(pid: int) -> Listening | None:
 
 
 def _unix_sockets(process: psutil.Process) -> set[str]:
-    """The paths of Unix sockets that it listens on."""
+    """Return the paths of Unix sockets on which `process` listens."""
     if sys.platform != "linux":  # psutil does not tell which of them listen: those with a path and no other end
         return {str(one.laddr) for one in process.net_connections("unix") if one.laddr and not one.raddr}
     own = _inodes(process.pid)
@@ -117,7 +117,7 @@ def _unix_sockets(process: psutil.Process) -> set[str]:
 
 
 def _inodes(pid: int) -> set[str]:
-    """Of its sockets."""
+    """Return the inodes of the sockets of the process `pid`."""
     found = set()
     for link in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(OSError):  # closed meanwhile

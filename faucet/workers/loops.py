@@ -28,16 +28,16 @@ FEW_REQUESTS = 3
 
 @dataclass(frozen=True)
 class Moment:
-    """What was going on when files changed."""
+    """The state of the service when files changed."""
 
     starting: bool
     """Workers were starting, or had become ready a moment ago."""
     requested: bool
     """A request was in progress, or had ended a moment ago."""
     requests: int
-    """Requests that workers have begun, ever."""
+    """Requests that workers have begun since the start."""
     rolls: int
-    """Rolling restarts that have begun, ever."""
+    """Rolling restarts that have begun since the start."""
 
 
 @dataclass
@@ -45,7 +45,7 @@ class Loops:
     """Remembers the changes of one service."""
 
     left_out: set[str] = field(default_factory=set)
-    """Files, or patterns of files, that cause no restart any more."""
+    """Files, or patterns of files, that no longer cause a restart."""
     _names: set[str] = field(default_factory=set)  # common to all changes of the streak
     _groups: set[str] = field(default_factory=set)  # their directories and suffixes
     _length: int = 0
@@ -53,11 +53,11 @@ class Loops:
     _requests: int = 0
 
     def ignores(self, name: str) -> bool:
-        """Whether `name` was left out."""
+        """Return whether changes of `name` are ignored."""
         return name in self.left_out or _group(name) in self.left_out
 
     def judge(self, names: Iterable[str], moment: Moment) -> str:
-        """Take note of a change of `names`. What is to be left out from now on; or ''."""
+        """Record a change of `names`. Return the file or pattern to ignore from now on, or ''."""
         changed = set(names)
         groups = {_group(name) for name in changed if not is_source(name)}
         common, shared = self._names & changed, self._groups & groups

@@ -24,13 +24,13 @@ OWN_SESSION_GRACE = 30.0
 """The same for one of this process's own session: programs that a library starts and waits for are among those."""
 
 ours: set[int] = set()
-"""Children that other parts of this program have started, and will reap."""
+"""Pids of children that other parts of this program have started and will reap."""
 
 _reaped = threading.Event()
 
 
 def reaped(pid: int) -> None:
-    """Take note that one of ours was reaped."""
+    """Record that a child in `ours` was reaped."""
     ours.discard(pid)
     _reaped.set()
 
@@ -85,7 +85,7 @@ class OrphanReaper:
         self._seen.clear()
 
     def _reap_dead(self) -> bool:
-        """Reap those that are not ours; return whether some dead are left."""
+        """Reap dead children that are not in `ours`. Return whether dead children are left."""
         try:
             dead = _dead_children()
         except OSError:  # no descriptors left: again in a moment

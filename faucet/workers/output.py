@@ -1,4 +1,4 @@
-"""What a worker writes, cut into lines.
+"""The output of a worker, split into lines.
 
 Both streams are read always, since a pipe that is not read blocks the worker when it is full. A worker that writes more
 than can be logged is read in turns with pauses between them: it is slowed down, the requests of others are not.
@@ -106,7 +106,7 @@ class Output(asyncio.Protocol):
             self.ended.set_result(None)
 
     def close(self) -> None:
-        """Read no more."""
+        """Stop reading."""
         self._transport.close()
 
     def _emit(self, line: bytes) -> None:

@@ -1,4 +1,4 @@
-"""The part of a supervisor that recycling, autoscaling and rolling restarts know."""
+"""The part of a supervisor that recycling, autoscaling and rolling restarts use."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Pool(Protocol):
     slots: list[Slot]
     span: Span
     stopping: bool
-    """All workers are being ended."""
+    """Whether all workers are being stopped."""
 
     @property
     def ending(self) -> bool:
-        """Whether nothing new is begun any more."""
+        """Whether no new operation may begin."""
         ...
 
     @property
@@ -47,11 +47,11 @@ class Pool(Protocol):
         ...
 
     def scale(self, count: int, who: str) -> str:
-        """Have `count` workers."""
+        """Scale to `count` workers."""
         ...
 
     def reload(self, why: str) -> None:
-        """Have a rolling restart, after the one in progress if there is one."""
+        """Request a rolling restart, after the one in progress if there is one."""
         ...
 
     def renewed(self) -> contextlib.AbstractAsyncContextManager[None]:

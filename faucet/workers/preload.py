@@ -59,7 +59,7 @@ class Preload:
         self.failure = ""
         """Why there is no template now, in a sentence; empty if there is one, or the first is being loaded."""
         self.final = False
-        """Another try cannot end otherwise."""
+        """Whether another attempt would fail in the same way."""
         self._program = program
         self._settings = settings
         self._reaper = reaper

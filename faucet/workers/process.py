@@ -1,4 +1,4 @@
-"""One worker process with all that descends from it: started, listened to, ended, and never left behind.
+"""One worker process and its descendants: started, watched, stopped, and never left behind.
 
 It leads a process group and a session of its own, has a mark in its environment, and a temporary directory. When it has
 exited, whatever belongs to it (`kin.py`) gets SIGTERM, and SIGKILL a moment later. Only then its number is given
@@ -81,14 +81,14 @@ class ChildProcess:
         self.exited: asyncio.Future[int] = loop.create_future()
         """Its return code, negative for a signal, once it has exited."""
         self.gone: asyncio.Future[None] = loop.create_future()
-        """Done when nothing of it is left, its descendants included."""
+        """Completed when the process and all its descendants are gone."""
         self.signals: set[signal.Signals] = set()
-        """All signals that Faucet has sent it."""
+        """All signals that Faucet has sent to the process."""
         self.peak = 0
-        """The most bytes of memory that it had, or a child that it has waited for; 0 until it is `gone`."""
+        """Peak memory in bytes, of the process or of a child that it has waited for; 0 until it is `gone`."""
         self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
         self.home = home
-        """Its TMPDIR; empty if it has none of its own."""
+        """The TMPDIR of the process; empty if it has no directory of its own."""
         self.stop_signals: list[signal.Signals] = []
         """The signals that `stop` has sent, in order."""
         self._child = child
@@ -162,7 +162,7 @@ class ChildProcess:
             self._known = {(p.pid, p.start) for p in family(table, self._mark, {self.pid: self._start})}
 
     async def _insist(self, manner: Manner, deadline: float) -> None:
-        """The first signal was sent: once more if it was ignored, then SIGTERM."""
+        """After the first signal: send it again if it was ignored, then SIGTERM."""
         began = monotonic()
         await manner.wake()
         await self._exits_by(min(began + AGAIN_AFTER, deadline))
@@ -257,7 +257,7 @@ class ChildProcess:
             self.gone.set_result(None)
 
     def _reap(self) -> None:
-        """Give its number back, and take note of its memory, which only this tells of a process that has ended."""
+        """Reap the process, which releases its pid, and record its peak memory, which only wait4 reports."""
         try:
             _, status, usage = os.wait4(self.pid, 0)
         except ChildProcessError:  # a thread has reaped it (macOS)

@@ -31,7 +31,7 @@ INSTALL_PACKAGE = f"install it with: {INSTALL_COMMAND}"
 INSTALL_PLUMBER = INSTALL_PACKAGE + " (Debian, Ubuntu: apt-get install r-cran-plumber)"
 
 SHOWN = 5
-"""Near misses that are named."""
+"""Most near misses that are shown."""
 
 
 class ProgramError(Exception):
@@ -40,12 +40,12 @@ class ProgramError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What each worker runs."""
+    """The program that each worker runs."""
 
     arguments: tuple[str, ...]
     """The program and its arguments; `{port}` stands for the worker's port."""
     directory: Path
-    """Where it runs."""
+    """The working directory of the program."""
     description: str
     """What it is, for the ready line: `entrypoint.R`."""
     rscript: str | None = None

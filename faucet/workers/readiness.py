@@ -1,4 +1,4 @@
-"""Whether the process of a worker can be reached, where, and what it does instead."""
+"""Whether and where the process of a worker can be reached, and otherwise what it does instead."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ class Readiness:
         return False
 
     def lose_port(self, owner: str = "") -> None:
-        """Take note that another program has the port."""
+        """Record that another program has taken the port."""
         self.port_lost = True
         owner = owner or who_listens(self._port) or "another process"
         self._log.info("port %d was taken by %s; trying another", self._port, owner)

@@ -33,7 +33,7 @@ from faucet.workers.scratch import Scratch
 _log = logging.getLogger("faucet")
 
 NAME = "workers-reaper"
-"""As `ps` shows it."""
+"""The name of the process in `ps`."""
 
 _BOOT = """\
 import sys, types
@@ -45,7 +45,7 @@ module.run(pipe)
 """
 
 _PROGRAM = ("faucet.workers.kin", "faucet.workers.removal", "faucet.workers.reaper_program")
-"""Modules it is made of, in the order in which they need each other."""
+"""Modules of the reaper's program, each after the modules that it needs."""
 
 _DEAF_TO = {signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGQUIT}
 
@@ -54,7 +54,7 @@ class Reaper:
     """The reaper process of one service, with the mark of the service and its temporary directory."""
 
     def __init__(self) -> None:
-        """Raises OSError."""
+        """Start the reaper process. Raises OSError."""
         self.service = os.urandom(16).hex()
         own = read_process(os.getpid())
         self.since = own.start if own is not None else 0
@@ -131,7 +131,7 @@ class Reaper:
         return f"{self.service}.{self._started}"
 
     def remember(self, pid: int) -> int:
-        """The process `pid` was started, and leads a group and a session. Returns its start time.
+        """Register the new process `pid`, which leads a group and a session. Return its start time.
 
         That is 0 if there are no descriptors left to read it with: then what belongs to it is found by its mark only.
         """
@@ -143,7 +143,7 @@ class Reaper:
         return start
 
     def forget(self, pid: int) -> None:
-        """Nothing is left of the process `pid`; its number may be given to others."""
+        """Forget the process `pid`, which is gone with its descendants. Its pid may be reused."""
         self._leaders.pop(pid, None)
         self._tell("-", pid)
 
@@ -200,7 +200,7 @@ def _launch(pipe: int) -> subprocess.Popen[bytes]:
 
 
 def _source() -> bytes:
-    """The modules of the reaper, each behind its name and length."""
+    """Return the modules of the reaper, each after its name and length."""
     pieces = []
     for name in _PROGRAM:
         spec = importlib.util.find_spec(name)

@@ -44,7 +44,7 @@ class Size(Enum):
     """How the memory of a worker compares with --max-rss."""
 
     UNKNOWN = "unknown"
-    """It is not measured, or not yet."""
+    """The size is not measured, or not yet."""
     FITS = "fits"
     GROWN = "grown"
     """Too large, and it was within the limit before: that is what the limit is for."""
@@ -71,7 +71,7 @@ def judge_size(rss: int, limit: int, served: int, fitted: bool, too_large: int) 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What is known about a worker in service."""
+    """The condition of a worker in service."""
 
     healthy: bool
     age: float
@@ -118,7 +118,7 @@ class OwnMemory:
         return self._known.get(instance, 0)
 
     async def measure(self, instances: list[Instance]) -> None:
-        """Measure those that live."""
+        """Measure the instances that are alive."""
         self._next = monotonic() + OWN_EVERY
         for instance in instances:
             if instance.process is not None and instance.alive:
@@ -148,7 +148,7 @@ class Recycler:
         self._hopeless = False
 
     def look(self) -> None:
-        """Begin to replace the next worker that has to be, unless that has to wait."""
+        """Begin to replace the next worker that is due, unless replacements must wait."""
         self._measure_own()
         pool, dispatcher = self._pool, self._pool.context.proxy.pool.dispatcher
         busy = self._replacing or pool.is_rolling or any(slot.being_replaced for slot in pool.slots)
@@ -190,7 +190,7 @@ class Recycler:
         return self._own.of(instance)
 
     def _judge_size(self, slot: Slot, instance: Instance, rss: int, served: int) -> Size:
-        """Judge the size of a worker, and take note of it for the next ones."""
+        """Judge the size of a worker, and record it for the workers that follow."""
         served += instance.lease is not None  # it may have grown with the request in progress
         too_large = self._too_large + (instance not in self._judged)
         size = judge_size(rss, self._settings.max_rss, served, instance in self._fitted, too_large)

@@ -1,4 +1,4 @@
-"""Files of the API change, and a rolling restart follows: ready first, so a mistake costs nothing but a message."""
+"""Rolling restarts after changes of the API's files. New workers must be ready first, so an error only costs a message."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def require() -> None:
 
 
 async def reload_on_change(pool: Supervisor, watched: Watched) -> None:
-    """Roll after each change of what is `watched`, for ever."""
+    """Start a rolling restart after each change of `watched` files. Runs until it is cancelled."""
     reloader = _Reloader(pool, watched)
     directory = watched.directory
     while True:
@@ -79,7 +79,7 @@ class _Reloader:
         self._last_change = 0.0
 
     def take(self, names: set[str]) -> None:
-        """Files have changed; or, with no names, some time has gone by."""
+        """Process changed files, or with no names, the passing of time."""
         if OPTIONS_FILE in names:
             _log.warning("%s has changed: its options take effect when Faucet is restarted", OPTIONS_FILE)
         wanted = {name for name in names if name != OPTIONS_FILE and not self._loops.ignores(name)}
@@ -121,7 +121,7 @@ def _listed(names: list[str]) -> str:
 
 
 async def _changes(watched: Watched) -> AsyncGenerator[set[str], None]:
-    """The names of what has changed, or none once a second; until the directory is gone, or another."""
+    """Yield the names of changed files, or an empty set once a second, until the directory is removed or replaced."""
     identity = _identity(watched.directory)
     links = await asyncio.to_thread(_Links, watched)
     looked = monotonic()
@@ -143,7 +143,7 @@ async def _changes(watched: Watched) -> AsyncGenerator[set[str], None]:
 
 
 async def _raw_changes(directory: Path) -> AsyncGenerator[set[tuple[Change, str]], None]:
-    """What the system says has changed. Where it cannot tell (it has limits), the files are looked at."""
+    """Yield the changes that the system reports. If it cannot report them (it has limits), poll the files."""
     from watchfiles import awatch
 
     polling: bool | None = None

@@ -12,11 +12,11 @@ import os
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _MOVED = ".removed-"
-"""How the names begin of directories that were moved up."""
+"""Prefix of the names of directories that were moved up."""
 
 
 def remove_tree(path: str) -> bool:
-    """Remove the directory `path` and all that is in it. Whether nothing of it is left. Never raises OSError."""
+    """Remove the directory `path` with its content. Return whether it is gone. Never raises OSError."""
     try:
         root = _open(path, None)
     except FileNotFoundError:
@@ -70,7 +70,7 @@ def _remove_entries(directory: int, root: int) -> bool:
 
 
 def _unlink(name: str, directory: int) -> bool:
-    """Whether it was no directory, and is gone."""
+    """Remove an entry that is not a directory. Return whether it was removed."""
     try:
         os.unlink(name, dir_fd=directory)
     except OSError:
@@ -79,7 +79,7 @@ def _unlink(name: str, directory: int) -> bool:
 
 
 def _remove_directory(name: str, root: int) -> bool:
-    """Empty a directory of the root into it, and remove it. Whether it is gone."""
+    """Move the content of a directory up to the root, and remove it. Return whether it is gone."""
     try:
         if not name.startswith(_MOVED):
             name = _move_up(name, root, root)  # fails for a mount point
@@ -97,7 +97,7 @@ def _remove_directory(name: str, root: int) -> bool:
 
 
 def _move_up(name: str, directory: int, root: int) -> str:
-    """Move a directory to the root; its new name. Raises OSError."""
+    """Move a directory to the root, and return its new name. Raises OSError."""
     moved = _MOVED + os.urandom(8).hex()
     try:
         os.rename(name, moved, src_dir_fd=directory, dst_dir_fd=root)

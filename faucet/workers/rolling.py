@@ -52,17 +52,17 @@ class RollingRestarts:
 
     def __init__(self, pool: Pool, batch: int) -> None:
         self.progress: Progress | None = None
-        """Of the one in progress."""
+        """The progress of the current rolling restart; None if there is none."""
         self.begun = 0
-        """How many have begun."""
+        """Number of rolling restarts that have begun."""
         self.failed: FailedRoll | None = None
-        """The latest one, if it has failed."""
+        """The latest rolling restart, if it has failed."""
         self._pool = pool
         self._batch = batch
         self._next = ""  # who has requested another one meanwhile
 
     def start(self, who: str) -> Progress:
-        """Begin one. Raises Refused if one is in progress."""
+        """Begin a rolling restart. Raises Refused if one is in progress."""
         if self.progress is not None:
             raise Refused("a rolling restart is already in progress")
         pool = self._pool

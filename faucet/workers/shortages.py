@@ -1,4 +1,4 @@
-"""What this machine may run out of when a worker is to be started: no fault of the worker's."""
+"""Resources of this machine that may be exhausted when a worker is started. The worker is not the cause."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _REMEDIES = {
 }
 
 RESOURCES = tuple(_REMEDIES)
-"""What the metrics call them."""
+"""The names of the resources in the metrics."""
 
 
 def shortage(error: OSError) -> str:
@@ -27,5 +27,5 @@ def shortage(error: OSError) -> str:
 
 
 def remedy(resource: str) -> str:
-    """What is missing, and what to do."""
+    """Return which resource is missing, and the next step."""
     return _REMEDIES[resource]

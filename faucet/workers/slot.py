@@ -1,4 +1,4 @@
-"""A numbered slot for a worker: there is a process in it, or there soon will be again.
+"""A numbered slot for a worker: it contains a process, or soon will again.
 
 One task looks after one slot: start, await exit, back off (`live`). A process that ends is followed by another: at
 once the first time, then after longer and longer pauses. One that is replaced leaves only when the other is ready
@@ -28,10 +28,10 @@ from faucet.workers.instance import Instance, State
 from faucet.workers.repeats import StartOutput
 
 BACKOFF = Backoff(1.0, 15.0, jitter=0.25)
-"""Before the second restart in a row; the first is at once."""
+"""Back-off before the second and later restarts in a row. The first restart is immediate."""
 
 FAILED_BACKOFF = Backoff(60.0, 60.0, jitter=0.25)
-"""Between two tries of a worker that has failed too often in a row."""
+"""Back-off between two starts of a worker that has failed too often in a row."""
 
 HEALTHY_AFTER = 30.0
 """Seconds of service after which earlier failures are forgotten."""
@@ -66,7 +66,7 @@ class Observer(Protocol):
         ...
 
     def ended(self, exit: Exit) -> None:
-        """Called when a process that was in service has ended, though nobody has asked for that."""
+        """Called when a process that was in service has ended unexpectedly."""
         ...
 
     def short_of(self, slot: Slot, resource: str, failure: str) -> None:
@@ -84,25 +84,25 @@ class Slot:
         self.instance: Instance | None = None
         """The process that serves, or is about to."""
         self.successor: Instance | None = None
-        """Being started to take over from it."""
+        """The process that is being started to replace `instance`."""
         self.predecessor: Instance | None = None
-        """Finishes its request in progress, and ends."""
+        """The replaced process, which finishes its request in progress and then ends."""
         self.stopping = False
-        """It is given up."""
+        """Whether the slot is given up."""
         self.held = False
         self.failed = False
-        """It has failed to start too often in a row: tried again now and then only."""
+        """Whether too many starts in a row have failed. Then starts are tried only at long intervals."""
         self.restarts = 0
         self.exits: deque[Exit] = deque(maxlen=EXITS_REMEMBERED)
         """How its latest processes ended, newest last."""
         self.last_exit: Exit | None = None
-        """The latest of those that were in service and that nobody has asked to end."""
+        """The latest unexpected end of a process that was in service."""
         self.last_lines: list[str] = []
         """The last lines of the process that ended last."""
         self.advice = NONE
-        """What to do about the latest failed start, while none has succeeded since."""
+        """The advice for the latest failed start, until a start succeeds."""
         self.next_try: float | None = None
-        """When it is tried again, while it waits for that (monotonic)."""
+        """When the next start is due, during a back-off (monotonic clock)."""
         self.failures = 0  # in a row, without having been healthy between
         self.failed_starts = 0  # in a row, without having been ready between
         self.failing_since = 0.0  # when the first of them failed
@@ -119,18 +119,18 @@ class Slot:
 
     @property
     def instances(self) -> list[Instance]:
-        """All its processes."""
+        """All processes of the slot."""
         return [instance for instance in (self.instance, self.successor, self.predecessor) if instance is not None]
 
     @property
     def in_service(self) -> bool:
-        """There is a process in it that gets requests, or would."""
+        """Whether the slot has a process that is in service, even if it is held."""
         return self.instance is not None and self.instance.in_service
 
     # -- start, await exit, back off -----------------------------------------------------------------------------
 
     async def live(self) -> None:
-        """Start, serve, start again, until given up."""
+        """Keep a process running in the slot until the slot is given up."""
         while not self.stopping:
             try:
                 ended = await self._one_instance()
@@ -138,7 +138,7 @@ class Slot:
                     if not self.shortages:
                         self._count_restart(ended.reason)
                     await self._back_off()
-            except Exception:  # a bug of ours must not leave the slot empty for ever
+            except Exception:  # a bug must not leave the slot empty forever
                 self.log.exception("failed unexpectedly")
                 self.instance = None
                 self.failures += 1
@@ -181,7 +181,7 @@ class Slot:
             await self._changed.wait()
 
     def _attempted(self) -> None:
-        """A start has succeeded or failed."""
+        """Count a start that has succeeded or failed."""
         self._attempts += 1
         self._changed.set()
 
@@ -240,7 +240,7 @@ class Slot:
         self._observer.start_failed(self, instance.failure)
 
     async def _back_off(self) -> None:
-        """At once the first time, then longer and longer."""
+        """Wait before the next start: not at all the first time, then for increasing delays."""
         if self.shortages:
             delay = BACKOFF.pause(self.shortages)
         else:
@@ -250,7 +250,7 @@ class Slot:
             await self._sleep(delay)
 
     async def _sleep(self, delay: float) -> None:
-        """Wait for so long, or until `try_now` or `give_up`."""
+        """Wait for `delay` seconds, or until `try_now` or `give_up` is called."""
         if self.stopping:
             return
         self.next_try = monotonic() + delay
@@ -288,7 +288,7 @@ class Slot:
 
     @property
     def _has_backend(self) -> bool:
-        """There is a process that was ready once."""
+        """Whether the slot has a process that has been ready."""
         return self.instance is not None and self.instance.backend is not None
 
     async def _next_attempt(self) -> None:
@@ -340,15 +340,15 @@ class Slot:
 
     @property
     def being_replaced(self) -> bool:
-        """Its replacement is being started, or its predecessor still has a request in progress."""
+        """Whether a replacement is being started, or the replaced process still has a request in progress."""
         return self._replacing.locked()
 
     def try_now(self) -> None:
-        """Do not wait any longer before the next start."""
+        """End the back-off: start the next process now."""
         self._awake.set()
 
     def hold(self) -> None:
-        """Give it no more requests, and keep its process."""
+        """Give the worker no more requests, but keep its process."""
         self.held = True
         if self.instance is not None:
             self.instance.hold()
@@ -360,7 +360,7 @@ class Slot:
             self.instance.resume()
 
     def give_up(self) -> None:
-        """Start nothing more here."""
+        """Start no more processes in this slot."""
         self.stopping = True
         self._awake.set()
         self._changed.set()
@@ -368,7 +368,7 @@ class Slot:
             self.successor.stop_starting()
 
     async def close(self, cause: Cause) -> None:
-        """Give it up; the process in service finishes its request in progress."""
+        """Give up the slot. The process in service finishes its request in progress."""
         self.give_up()
         if self.instance is not None and self.instance.in_service:
             await self.instance.retire(cause)
@@ -376,7 +376,7 @@ class Slot:
             await self.instance.end(0)
 
     async def end(self, grace: float) -> None:
-        """Give it up, and end all its processes; SIGKILL after `grace` seconds."""
+        """Give up the slot, and stop all its processes, with SIGKILL after `grace` seconds."""
         self.give_up()
         await asyncio.gather(*(instance.end(grace) for instance in self.instances))
 

@@ -164,7 +164,7 @@ class Supervisor:
         return self._any_port()
 
     def _any_port(self) -> int:
-        """Raises OSError."""
+        """Return any free port. Raises OSError."""
         return free_port(self._ports_in_use)
 
     @property
@@ -231,7 +231,7 @@ class Supervisor:
         return f"{text}\n{slot.advice.text}" if slot.advice.text else text
 
     def ended(self, exit: Exit) -> None:
-        """Remember it."""
+        """Remember an unexpected end of a process."""
         self._exits.append(exit)
 
     def short_of(self, slot: Slot, resource: str, failure: str) -> None:
@@ -261,7 +261,7 @@ class Supervisor:
 
     @property
     def count(self) -> int:
-        """How many workers there should be."""
+        """The number of workers that should run."""
         return len(self.slots)
 
     def described(self) -> str:
@@ -275,7 +275,7 @@ class Supervisor:
         return Origin(template=-1 if preload is None else preload.pid)
 
     def faults(self) -> Faults:
-        """Return what is wrong with the workers."""
+        """Return the problems of the workers."""
         failed = self.rolling.failed
         return Faults(failed_reload(self.slots, failed), failed_starts(self.slots), exits=tuple(self._exits))
 
@@ -341,7 +341,7 @@ class Supervisor:
 
     @property
     def ending(self) -> bool:
-        """Whether nothing new is begun any more."""
+        """Whether no new operation may begin."""
         return self._ending or self.proxy.pool.draining
 
     def prepare_to_end(self) -> None:

@@ -61,7 +61,7 @@ class TemplateError(Exception):
     def __init__(self, text: str, process: ChildProcess | None = None, final: bool = False) -> None:
         super().__init__(text)
         self.process = process
-        """The template's, if there was one."""
+        """The process of the template; None if there was none."""
         self.final = final
         """Another try cannot end otherwise: the API itself has to change."""
 
@@ -119,7 +119,7 @@ class Template:
 
     @property
     def alive(self) -> bool:
-        """Whether it can be given orders."""
+        """Whether the template is ready and still runs."""
         return self._ready.done() and self.process is not None and not self.process.exited.done()
 
     async def start(self, seconds: float, on_line: LineCallback, flood: Flood) -> None:
@@ -275,7 +275,7 @@ class Template:
             self._orders = -1
 
     async def stop(self) -> None:
-        """End it. The workers that it has forked go on."""
+        """Stop the template. The workers that it has forked keep running."""
         if self.process is not None:
             await self.process.stop(STOP_GRACE)
 
@@ -286,7 +286,7 @@ class Template:
 
 
 async def _first(futures: Iterable[asyncio.Future[Any]], seconds: float) -> None:
-    """Wait for the first of them, or so long."""
+    """Wait for the first of `futures`, at most `seconds`."""
     with contextlib.suppress(TimeoutError):
         async with timeout(seconds):
             await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)

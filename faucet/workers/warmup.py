@@ -1,4 +1,4 @@
-"""Warm-up: requests that a new worker answers before it serves anybody, so that the first client need not wait.
+"""Warm-up: requests that a new worker answers before it serves clients, so that the first client need not wait.
 
 They are sent one after the other, before the worker's lock is known to the proxy: so no request of a client can be in
 the worker meanwhile. A worker that does not answer them well is not used, as one that does not start.
@@ -56,7 +56,7 @@ async def _ask_for(request: Warmup, directory: Path, host: str, port: int, log: 
 
 
 async def _body(request: Warmup, directory: Path) -> bytes:
-    """Raises WarmupFailed."""
+    """Return the body of a request, read from its file. Raises WarmupFailed."""
     if request.body is None:
         return b""
     try:

@@ -17,13 +17,13 @@ from itertools import pairwise
 from pathlib import Path, PurePath
 
 R_SOURCES = frozenset({".r", ".rmd", ".qmd", ".rnw", ".c", ".cc", ".cpp", ".cxx", ".h", ".hh", ".hpp", ".f", ".f90"})
-"""What people write: R, and the C, C++ and Fortran of packages."""
+"""Suffixes of source files: R, and the C, C++ and Fortran of packages."""
 
 OTHER_SOURCES = frozenset(
     {".py", ".js", ".mjs", ".cjs", ".jsx", ".ts", ".mts", ".cts", ".tsx", ".go", ".rs", ".rb", ".jl", ".php", ".pl",
      ".lua", ".java", ".kt", ".scala", ".ex", ".exs", ".cs", ".fs", ".swift", ".sh"}
 )  # fmt: skip
-"""The same for programs that are no R."""
+"""Suffixes of source files of other languages, for programs that are not in R."""
 
 SETTINGS = frozenset(
     {".yml", ".yaml", ".json", ".toml", ".sql", ".env", ".html", ".htm", ".mustache", ".tmpl", ".brew", ".jinja",
@@ -40,7 +40,7 @@ DIRECTORIES = frozenset({"node_modules", "__pycache__", "packrat", "venv", "site
 
 DATABASES = frozenset({".sqlite", ".sqlite3", ".db", ".db3", ".duckdb", ".rds", ".rdata", ".rda", ".qs", ".parquet",
                        ".feather", ".fst"})  # fmt: skip
-"""Only a pattern that names them makes them count."""
+"""Suffixes that count only if a pattern names them."""
 
 _NEVER = re.compile(
     r".*~|.*\.(sw[a-p]|tmp|bak|orig|rej|pid)|#.*#|\.#.*|4913|.*-(wal|shm|journal)|.*\.wal"
