@@ -306,7 +306,7 @@ class Replica:
         return f"{self.active if self.role == 'relay' else self.election.me.name} is the active now"
 
     def ask_active(self, command: dict[str, Any]) -> Any:
-        """Forward a command of the control socket to the active. Return the answer or a future of it. Raises Refused."""
+        """Forward a command of the control socket to the active. Return its answer or a future. Raises Refused."""
         if self.election.is_active:
             return self.run_command({**command, "active": False})
         record = self._record
