@@ -273,7 +273,7 @@ class Replica:
         self._former = [*(one for one in self._former if one.in_use), lanes]
 
     def _look(self) -> None:
-        """Note how long requests take: a successor must not use a pod for twice as long, if this member dies."""
+        """Record the longest service time: if this member dies, a successor must not use its pods for twice as long."""
         self._looking = self.proxy.pool.loop.call_later(LOOK_EVERY, self._look)
         if not self.election.is_active:
             return
@@ -306,7 +306,7 @@ class Replica:
         return f"{self.active if self.role == 'relay' else self.election.me.name} is the active now"
 
     def ask_active(self, command: dict[str, Any]) -> Any:
-        """Return what the active answers to a command of the control socket, or a future of it. Raises Refused."""
+        """Forward a command of the control socket to the active. Return its answer or a future. Raises Refused."""
         if self.election.is_active:
             return self.run_command({**command, "active": False})
         record = self._record

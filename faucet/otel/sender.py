@@ -68,7 +68,7 @@ class Sender:
         self._metrics = Metrics(self._meters, figures)
 
     def send(self, records: Sequence[Record]) -> None:
-        """Send these requests: all as metrics, and as traces; if there are too many, only every second, third, etc."""
+        """Send metrics of all these requests, and traces: of all or, if too many, of every second, third, etc."""
         step = ceil(len(records) / MOST_TRACED)
         for number, record in enumerate(records):
             route = self._metrics.route(record)

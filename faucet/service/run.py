@@ -290,7 +290,7 @@ class _Service:
         return await self.proxy.drain(max(pauses.left(seconds, began), 0), others_go_on)
 
     async def tear_down(self) -> None:
-        """Stop everything except the control socket, which reports the shutdown."""
+        """Stop everything except the control socket, which reports the shutdown. No worker is left afterwards."""
         self.supervised.close()
         await self._companions.aclose()
         await self.listener.close()

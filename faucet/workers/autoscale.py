@@ -1,5 +1,5 @@
-"""Scale the number of workers with the load, within the limits of `--workers 2..8`. With `--spare`, keep more workers than
-are busy; with `--workers 0..4`, keep none while there are no requests."""
+"""Scale the number of workers with the load, within the limits of `--workers 2..8`. With `--spare`, keep more workers
+than are busy; with `--workers 0..4`, keep none while there are no requests."""
 
 from __future__ import annotations
 

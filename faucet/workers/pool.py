@@ -62,5 +62,5 @@ class Pool(Protocol):
         ...
 
     def act(self, coroutine: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
-        """Run something that is waited for at the end."""
+        """Run a coroutine as a task, which the shutdown waits for."""
         ...

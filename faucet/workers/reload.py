@@ -1,4 +1,4 @@
-"""Rolling restarts after changes of the API's files. New workers must be ready first, so an error only costs a message."""
+"""Rolling restarts after changes of the API's files. New workers must be ready first, so an error stops no service."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def require() -> None:
 
 
 async def reload_on_change(pool: Supervisor, watched: Watched) -> None:
-    """Start a rolling restart after each change of `watched` files. Runs until it is cancelled."""
+    """Start a rolling restart after each change of `watched` files, until the service is stopping."""
     reloader = _Reloader(pool, watched)
     directory = watched.directory
     while True:

@@ -79,7 +79,7 @@ def _unlink(name: str, directory: int) -> bool:
 
 
 def _remove_directory(name: str, root: int) -> bool:
-    """Move the content of a directory up to the root, and remove it. Return whether it is gone."""
+    """Empty a directory of the root (subdirectories move up to the root), and remove it. Return whether it is gone."""
     try:
         if not name.startswith(_MOVED):
             name = _move_up(name, root, root)  # fails for a mount point

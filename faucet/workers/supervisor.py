@@ -333,7 +333,7 @@ class Supervisor:
         return True
 
     def act(self, coroutine: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
-        """Run something that is waited for at the end."""
+        """Run a coroutine as a task, which the shutdown waits for."""
         task = tasks.start(coroutine, name)
         self._actions.add(task)
         task.add_done_callback(self._actions.discard)
