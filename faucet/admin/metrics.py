@@ -160,7 +160,7 @@ class Metrics(Collector):
         stats = self._runtime.proxy.stats
         yield _by("reason", "faucet_worker_restarts", "Workers replaced.", stats.restarts)
         yield _by(
-            "resource", "faucet_worker_start_shortages", "Starts of workers that failed for want of a resource.",
+            "resource", "faucet_worker_start_shortages", "Failed worker starts, by the resource that had run out.",
             {resource: stats.start_shortages.get(resource, 0) for resource in RESOURCES},
         )  # fmt: skip
 

@@ -54,5 +54,5 @@ def unknown_variables(environment: Mapping[str, str]) -> list[str]:
             close = closest(name.removeprefix("FAUCET_"), own)
             why = NOT_NEEDED.get("--" + name.removeprefix("FAUCET_").lower().replace("_", "-"), "")
             hint = f": {why}" if why else f"; did you mean {own[close]}?" if close else ""
-            remarks.append(f"the variable {name} means nothing to Faucet{hint}")
+            remarks.append(f"unknown variable {name} (ignored){hint}")
     return remarks

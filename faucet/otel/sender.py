@@ -168,7 +168,7 @@ class Metrics:
         meter = provider.get_meter("faucet", __version__)
         self._endpoints = Endpoints()
         self._duration = meter.create_histogram(
-            "http.server.request.duration", "s", "From the request in hand to the end of its response."
+            "http.server.request.duration", "s", "From the complete request to the end of its response."
         )
         self._queued = meter.create_histogram("faucet.queue.wait", "s", "Time in the queue.")
         self._held = meter.create_histogram("faucet.lock.held", "s", "From the lock to the end of the response.")

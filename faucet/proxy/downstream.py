@@ -82,7 +82,7 @@ class ClientConnection(Outflow):
             self._turned_away = True
             self.clients.turned_away += 1
             self.pool.stats.count_refusal("max_clients")
-            self.turn_away(f"{self.clients.limit} clients are connected, as many as may be (--max-clients).")
+            self.turn_away(f"{self.clients.limit} clients are connected, which is the limit (--max-clients).")
 
     def data_received(self, data: bytes) -> None:
         """Called by the loop."""

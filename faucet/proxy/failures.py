@@ -55,7 +55,7 @@ class Event(Enum):
     WORKER_ENDED = "the worker ends the connection before its answer is complete"
     EXIT_KNOWN = "it is known whether that worker has exited"
     LINK_LOST = "the way to the worker is lost"
-    BAD_RESPONSE = "the worker's answer is no HTTP"
+    BAD_RESPONSE = "the worker's response is not valid HTTP"
     TIMED_OUT = "the request timeout is over"
     CLIENT_GONE = "the client leaves"
     CLIENT_HALF_CLOSED = "the client ends its sending side"

@@ -76,7 +76,7 @@ class KernelKills:
         if self._counter is None:
             return UNKNOWN
         if not self.out_of_memory:
-            return "not by Faucet, and not for want of memory"
+            return "not by Faucet, and not because memory ran out"
         if self._counter.ours:
             return f"by the kernel: out of memory, the limit is {format_size(memory(*self._where))}"
         return "by the kernel, most likely: this machine was out of memory"

@@ -139,7 +139,7 @@ def test_one_worker_that_ends_does_not_give_up_for_one_that_still_starts(faucet:
 
 def test_variables_that_mean_nothing_are_told(faucet: Start) -> None:
     service = faucet("--command", "true", env={"FAUCET_WROKERS": "2", "FAUCET_PORT": "1"})
-    service.wait_line("the variable FAUCET_WROKERS means nothing to Faucet; did you mean FAUCET_WORKERS?")
+    service.wait_line(r"unknown variable FAUCET_WROKERS \(ignored\); did you mean FAUCET_WORKERS?")
     assert "FAUCET_PORT means" not in service.output
 
 

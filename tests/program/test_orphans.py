@@ -82,7 +82,7 @@ async def test_a_faucet_within_a_faucet(faucet: Start) -> None:
     async with control(service) as client:
         outer = (await client.ask("status"))["workers"][0]["pid"]
     daemons = await leave_orphans(service.port, 2, 600)
-    assert "means nothing" not in service.output
+    assert "unknown variable" not in service.output
     mark = read_marks(outer)[0].partition(".")[0]
     everything = [process.pid for process in family(scan(), mark, {})]
     assert {outer, *daemons} < set(everything)

@@ -129,7 +129,7 @@ MESSAGES = (
     "No worker became free within",
     "the connection without an answer",
     "The service is shutting down.",
-    "clients are connected, as many as may be (--max-clients).",
+    "clients are connected, which is the limit (--max-clients).",
     "not by Faucet: out of memory? see dmesg",
     "it is killed and replaced",
     "its request took too long",

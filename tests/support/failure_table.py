@@ -58,7 +58,7 @@ ROWS = (
     Row("… of which the client has seen a part", Event.WORKER_ENDED, GET._replace(loss=BEGUN, told=True, relayed=True)),
     Row("The way to a pod is lost: GET, PUT, …", Event.LINK_LOST, GET._replace(loss=NEW._replace(link=True))),
     Row("… POST, PATCH", Event.LINK_LOST, ACTIVE._replace(loss=NEW._replace(link=True))),
-    Row("The worker's answer is no HTTP", Event.BAD_RESPONSE, ACTIVE),
+    Row("The worker's response is not valid HTTP", Event.BAD_RESPONSE, ACTIVE),
     Row("The worker does not answer within `--request-timeout`", Event.TIMED_OUT, ACTIVE),
     Row("… in the middle of its answer", Event.TIMED_OUT, ACTIVE._replace(told=True, relayed=True)),
     Row("A pod does not answer within `--request-timeout`", Event.TIMED_OUT, ACTIVE._replace(endable=False)),

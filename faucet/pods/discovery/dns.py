@@ -88,7 +88,7 @@ class DirectNames:
         except OSError as error:
             return Trouble(f"the DNS server {self._server}: {error.strerror or error}")
         except (dns.exception.DNSException, ValueError) as error:
-            return Trouble(f"the DNS server {self._server} answered nonsense: {error}")
+            return Trouble(f"the DNS server {self._server} sent an invalid response: {error}")
 
     async def _by_address(self, port: int) -> Found:
         hosts, ttl = await self._addresses(self._conf.candidates(self._name))

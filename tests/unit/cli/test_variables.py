@@ -39,7 +39,7 @@ def test_an_empty_variable_means_here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_word_of_the_command_line_has_no_variable() -> None:
-    assert unknown_variables({"FAUCET_WHICH": "3838"}) == ["the variable FAUCET_WHICH means nothing to Faucet"]
+    assert unknown_variables({"FAUCET_WHICH": "3838"}) == ["unknown variable FAUCET_WHICH (ignored)"]
     assert unknown_variables(dict.fromkeys((*SSH, "FAUCET_READ_ONLY", "FAUCET_LOG_REDACT"), "")) == []
 
 

@@ -75,20 +75,20 @@ def test_the_counter_of_our_cgroup_tells(
     (kernel.root / path).with_name(limit).write_text(str(512 << 20))
     kills = kernel.kills()
     kernel.vmstat.write_text("oom_kill 8\n")
-    assert kills.why() == "not by Faucet, and not for want of memory", "which was elsewhere on the machine"
+    assert kills.why() == "not by Faucet, and not because memory ran out", "which was elsewhere on the machine"
     assert not kills.out_of_memory
     kernel.count(path, 4)
     assert kills.why() == "by the kernel: out of memory, the limit is 512MiB"
     assert kills.why().startswith("by the kernel"), "the next one may have ended for the same reason"
     assert kills.out_of_memory
     monkeypatch.setattr(kernel_kills, "RECENT", -1.0)
-    assert "not for want" in kills.why()
+    assert "not because" in kills.why()
 
 
 def test_without_one_that_of_the_machine_does(tmp_path: Path) -> None:
     kernel = Kernel(tmp_path, "0::/\n")
     kills = kernel.kills()
-    assert "not for want" in kills.why()
+    assert "not because" in kills.why()
     kernel.vmstat.write_text("oom_kill 8\n")
     kills.look()
     assert kills.why() == "by the kernel, most likely: this machine was out of memory"
