@@ -1,4 +1,4 @@
-"""Whether the proxy runs as Python, or compiled by mypyc (`FAUCET_COMPILE=1 pip install .`)."""
+"""Whether the proxy runs as Python, or compiled by mypyc (see docs/benchmarks.md)."""
 
 from __future__ import annotations
 
