@@ -19,7 +19,8 @@ EXITS_SHOWN = 5
 def head_lines(data: Any, ascii_only: bool) -> list[str]:
     """Return the lines above the workers: what is served, what is wrong, and the totals."""
     now = data["now"]
-    service, totals = _service(data["service"], now), _totals(data["totals"], now)
+    old = any(notice["kind"] == "reload" for notice in data["notices"])
+    service, totals = _service(data["service"], now, old), _totals(data["totals"], now)
     return [*service, *_notices(data, ascii_only), *totals, *limit_lines(data)]
 
 
@@ -34,8 +35,9 @@ def exit_lines(data: Any) -> list[str]:
     return [f"worker {row.name}, {format_age(data['now'] - row.exited)} ago: {row.exit}" for row in rows[:EXITS_SHOWN]]
 
 
-def _service(service: Any, now: float) -> list[str]:
-    state = f"{service['state']}, up {format_age(now - service['started'])}, pid {service['pid']}"
+def _service(service: Any, now: float, old_code: bool) -> list[str]:
+    code = " OLD CODE" if old_code else ""
+    state = f"{service['state']}{code}, up {format_age(now - service['started'])}, pid {service['pid']}"
     lines = [f"{service['title']} ({service['detail']}) on {service['url']}: {state}"]
     if service["link"]:
         detail = f" ({service['link_detail']})" if service["link_detail"] else ""
