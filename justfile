@@ -14,9 +14,9 @@ demo *options:
 test *options:
     {{ bin }}/python -m {{ if options == "" { "tests.support.side_by_side" } else { "pytest " + options } }}
 
-# Run the tests that take a minute together: unit tests and conversations that need no root, no R and no quiet machine, and are not slow
+# Run the tests that take a minute together: conversations and unit tests, except those of the monitor, that need no root, no R and no quiet machine, and are not slow
 test-fast *options:
-    {{ bin }}/python -m tests.support.side_by_side -q -m "not r and not cluster and not quiet and not slow" tests/unit tests/conversations tests/rigs/test_house.py {{ options }}
+    {{ bin }}/python -m tests.support.side_by_side -q -m "not r and not cluster and not quiet and not slow" --ignore=tests/unit/tui tests/unit tests/conversations tests/rigs/test_house.py {{ options }}
 
 # Build the wheel with its hot modules compiled by mypyc (a C compiler is needed), in dist/: it is for this Python and this machine's kind
 wheel-compiled:
