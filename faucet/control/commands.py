@@ -115,12 +115,10 @@ class Commands:
         return [log_row(entry)._asdict() for entry in entries[-_number(message, "last", 50, ROWS_LIMIT) :]]
 
     def _health(self, _: Message) -> Any:
-        rows = self._runtime.workers()
-        ready = sum(row.state in ("ready", "busy") for row in rows)
         return {
             "good": self._runtime.readiness()[0],
             "state": self._runtime.service().state,
-            "ready": ready,
+            "ready": self._runtime.ready(),
             "workers": self._runtime.fleet.count,
             "waiting": self._runtime.proxy.pool.dispatcher.waiting,
             "asleep": self._runtime.proxy.pool.asleep,

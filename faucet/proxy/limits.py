@@ -18,12 +18,10 @@ from math import inf
 from typing import Generic
 
 from faucet.proxy.locks import Dispatcher, Lease, QueueFull, Ticket, Worker, append, reorder
+from faucet.proxy.moving_mean import moved
 
 HEAD_START = 10.0
 """Head start in seconds of one step of priority: enough to pass a queue of quick requests, but not for long."""
-
-MEAN_WEIGHT = 0.1
-"""Weight of the latest duration in the moving mean of how long the requests of a class hold locks."""
 
 
 class RequestClass(Generic[Ticket]):
@@ -60,7 +58,7 @@ class RequestClass(Generic[Ticket]):
 
     def was_held(self, seconds: float) -> None:
         """A request of the class has held a lock for `seconds`: update the mean."""
-        self.mean_held += (MEAN_WEIGHT if self.mean_held else 1.0) * (seconds - self.mean_held)
+        self.mean_held = moved(self.mean_held, seconds)
 
     @property
     def oldest(self) -> float:

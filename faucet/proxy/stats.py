@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from faucet.proxy.moving_mean import moved
+
 BUCKETS_PER_DOUBLING = 4
 """Resolution of a histogram: neighboring bounds differ by 19 %. Quantiles are computed from the times themselves."""
 
@@ -29,10 +31,6 @@ that runs once per request costs several times as much as in a loop."""
 
 NAMES_REMEMBERED = 1000
 """The number of removed workers whose counts are kept. Each new pod has a new name, and each name is a time series."""
-
-SERVICE_WEIGHT = 0.1
-"""Weight of the newest service time in the moving mean that Retry-After is computed from."""
-
 
 UNKNOWN = -1
 """The minor version of a request without a valid request line."""
@@ -206,8 +204,7 @@ class Stats:
             times = self._times[record.worker] = []
         times.append(record.service)
         self.errors += record.status >= 500
-        weight = SERVICE_WEIGHT if self.mean_service else 1.0  # the first one is the mean
-        self.mean_service += weight * (record.service - self.mean_service)
+        self.mean_service = moved(self.mean_service, record.service)
 
     def forget(self, name: str) -> None:
         """Drop the statistics of a removed worker, except its counts, since a counter must never decrease."""

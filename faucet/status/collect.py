@@ -102,13 +102,16 @@ class Runtime:
             group=origin.group,
         )
 
+    def ready(self) -> int:
+        """Return how many workers take requests, busy or not. Probes ask for it, so it computes no figures."""
+        return sum(status.state == "ready" for status in self.fleet.statuses())
+
     def readiness(self) -> tuple[bool, str]:
         """Return whether this Faucet should get requests, and the reason as text.
 
         It should if a worker is ready or can be started on demand, or if this Faucet relays requests to the active one.
         """
-        rows, service = self.workers(), self.service()
-        ready = sum(row.state in ("ready", "busy") for row in rows)
+        service, ready = self.service(), self.ready()
         words = f"{service.state}: {ready} of {self.fleet.count} workers ready"
         group = service.group
         serves = ready > 0 or self.proxy.pool.asleep

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from faucet.status.snapshot import HistoryRow
 from faucet.tui.heat import summary
+from faucet.tui.time_axis import time_axis
 from faucet.units import counted, format_duration
 
 TICKS = (60, 120, 300, 600, 1800, 3600, 7200, 4 * 3600, 6 * 3600)
@@ -16,19 +17,8 @@ COLUMNS_PER_TICK = 10
 
 
 def times_text(first: int, count: int, seconds: float) -> str:
-    """Return the time axis of `count` columns of `seconds`, from number `first` on: one character per column."""
-    every = next((tick for tick in TICKS if tick >= seconds * COLUMNS_PER_TICK), TICKS[-1])
-    cells = [" "] * count
-    offset = int(datetime.fromtimestamp(first * seconds).astimezone().utcoffset().total_seconds())  # type: ignore[union-attr]
-    moment = int((first * seconds + offset) // every + 1) * every - offset
-    while (place := int(moment / seconds) - first) < count:
-        text = datetime.fromtimestamp(moment).strftime("%H:%M")
-        if 0 <= place <= count - len(text) - 4:
-            cells[place : place + len(text)] = text
-        moment += every
-    if count >= 4:
-        cells[-3:] = "now"
-    return "".join(cells)
+    """Return the time axis of `count` columns of `seconds`, from number `first` on."""
+    return time_axis(first, count, seconds, TICKS, COLUMNS_PER_TICK)
 
 
 def title_of(title: str, rows: Sequence[HistoryRow], waiting: bool) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from math import inf
 
 from faucet.status.columns import format_age
@@ -10,6 +9,7 @@ from faucet.status.format import clock
 from faucet.status.snapshot import RequestRow, WorkerRow
 from faucet.text import visible
 from faucet.tui.holds import Hold, Mark
+from faucet.tui.time_axis import time_axis
 from faucet.units import format_duration
 
 TICKS = (1, 2, 5, 10, 30, 60, 120, 300)
@@ -27,18 +27,8 @@ def label_of(name: str) -> str:
 
 
 def axis_text(first: int, width: int, step: float) -> str:
-    """Return the time axis of `width` cells from number `first` on: one character per cell."""
-    every = next((tick for tick in TICKS if tick >= step * CELLS_PER_TICK), TICKS[-1])
-    cells = [" "] * width
-    moment = int(first * step // every + 1) * every
-    while (place := int(moment / step) - first) < width:
-        text = datetime.fromtimestamp(moment).strftime("%H:%M" if every >= 60 else "%H:%M:%S")
-        if 0 <= place <= width - len(text) - 4:
-            cells[place : place + len(text)] = text
-        moment += every
-    if width >= 4:
-        cells[-3:] = "now"
-    return "".join(cells)
+    """Return the time axis of `width` cells of `step` seconds, from number `first` on."""
+    return time_axis(first, width, step, TICKS, CELLS_PER_TICK)
 
 
 def now_text(hold: Hold) -> str:
