@@ -245,10 +245,11 @@ class Replica:
             self._end_lanes()
         if self._lanes is None:
             self._lanes = self._new_lanes(record)
+            if self._lanes is None:
+                return
             _log.info("%s is the active now (epoch %d); requests go there", self.active, record.epoch)
             self.since = time()
-        if self._lanes is not None:
-            self._lanes.open()
+        self._lanes.open()
 
     def _new_lanes(self, record: Record) -> Lanes | None:
         try:

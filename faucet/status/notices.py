@@ -1,7 +1,8 @@
 """Notices about ongoing problems, computed from the state of the service by pure functions.
 
-The monitor, `ctl status` and JSON show the same notices. A notice stays for as long as its cause. Its text contains no
-age, which is added where the notice is shown, so the text changes only when the facts change.
+The monitor, `ctl status` and JSON show the same notices. A notice stays for as long as its cause. Its age is added
+where the notice is shown, so the text changes only when the facts change. The text about the queue says how long the
+first request has waited.
 """
 
 from __future__ import annotations
