@@ -91,12 +91,14 @@ class Replica:
         self._lanes: Lanes | None = None
         self._former: list[Lanes] = []
         self._relayed_before = 0
+        self._unusable = ""  # the address of an active that was logged as unusable
         self._busy: set[str] = set()
         self._shut = True  # the gate
         self._unconnected_since = clock.now()
         self._happened = asyncio.Event()  # something did, among members or at the API
         self._looking: asyncio.TimerHandle | None = None
         self._starting: asyncio.Task[None] | None = None
+        proxy.pool.enforce_limits(False)  # until this member is the active
 
     # -- life cycle --------------------------------------------------------------------------------------------
 
@@ -188,6 +190,7 @@ class Replica:
         if isinstance(decision, Began):
             self.takeovers += decision.previous is not None
             self._end_lanes()
+            self.proxy.pool.enforce_limits(True)
             self.proxy.pool.reorder()
             self._shut = False
             if unknown := self.member.quarantine.unknown_for(clock.now()):
@@ -198,6 +201,8 @@ class Replica:
                 tasks.start(self._report(pod, backend), f"report that pod {pod} is free")
             self._give_back()
         self.pods.settle()
+        if not isinstance(decision, Began):
+            self.proxy.pool.enforce_limits(False)  # the next active counts each request
 
     def _in_use(self) -> set[str]:
         """Return the busy pods. Pods whose locks are abandoned at shutdown stay busy, since their state is unknown."""
@@ -255,8 +260,11 @@ class Replica:
         try:
             where = parse_address(record.address)
         except AddressError as error:
-            _log.error("the active names an unusable address: %s", error)
+            if record.address != self._unusable:  # not at each event
+                _log.error("%s, the active, names an unusable address: %s", self.active, error)
+            self._unusable = record.address
             return None
+        self._unusable = ""
         return Lanes(
             self.proxy.pool, self.active, where.host, where.port, record.token, record.epoch, self._connect_timeout
         )
@@ -313,7 +321,10 @@ class Replica:
         record = self._record
         if record is None or not record.address:
             raise Refused("there is no active Faucet at the moment; try again in a few seconds")
-        where = parse_address(record.address)
+        try:
+            where = parse_address(record.address)
+        except AddressError as error:
+            raise Refused(f"{self.active}, the active, names an unusable address: {error}") from error
         return asyncio.ensure_future(ask(where.host, where.port, record.token, command))
 
     @property
@@ -420,8 +431,11 @@ class Replica:
 
     def notice(self) -> str:
         """See Fleet."""
-        trouble = self.peers.elector.trouble
-        return f"Lease {self._lease}: {trouble.splitlines()[0]}" if trouble else self.pods.notice()
+        if trouble := self.peers.elector.trouble:
+            return f"Lease {self._lease}: {trouble.splitlines()[0]}"
+        if self._unusable:
+            return f"{self.active}, the active, names an unusable address: {self._unusable}"
+        return self.pods.notice()
 
     def faults(self) -> Faults:
         """See Fleet."""

@@ -28,7 +28,8 @@ class RequestClass(Generic[Ticket]):
     """The requests that one limit matches. The class of requests that no limit matches has an empty name."""
 
     __slots__ = (
-        "at_once", "head_start", "locked", "mean_held", "name", "places", "queue", "queue_timeout", "refused",
+        "at_once", "enforced", "head_start", "locked", "mean_held", "name", "places", "queue", "queue_timeout",
+        "refused",
     )  # fmt: skip
 
     def __init__(
@@ -41,6 +42,8 @@ class RequestClass(Generic[Ticket]):
         """The longest time in seconds that a request may be queued; None: no limit."""
         self.at_once = inf if at_once is None else at_once
         """The most locks that the class may hold."""
+        self.enforced = True
+        """Whether `at_once` holds here: see LimitedDispatcher.enforce."""
         self.head_start = priority * HEAD_START
         self.locked = 0
         """The number of locks that the class holds."""
@@ -54,7 +57,7 @@ class RequestClass(Generic[Ticket]):
     @property
     def has_room(self) -> bool:
         """Whether one more request of the class may hold a lock."""
-        return self.locked < self.at_once
+        return self.locked < self.at_once or not self.enforced
 
     def was_held(self, seconds: float) -> None:
         """A request of the class has held a lock for `seconds`: update the mean."""
@@ -99,6 +102,12 @@ class LimitedDispatcher(Dispatcher[Ticket, Worker]):
         self.classes = tuple(classes)
         self._class_of = class_of
         self._holds: dict[Worker, RequestClass[Ticket]] = {}  # the class of each lease that has one
+
+    def enforce(self, enforced: bool, now: float) -> list[Lease[Ticket, Worker]]:
+        """See Dispatcher. Locks count for their classes all the same."""
+        for kind in self.classes:
+            kind.enforced = enforced
+        return list(iter(lambda: self._match(now), None))
 
     # -- tickets -----------------------------------------------------------------------------------------------
 
@@ -176,7 +185,7 @@ class LimitedDispatcher(Dispatcher[Ticket, Worker]):
         return self._match(now)
 
     def _match(self, now: float) -> Lease[Ticket, Worker] | None:
-        """Lock a free worker for the next ticket that may run. No single event allows more than one ticket to run."""
+        """Lock a free worker for the next ticket that may run. Only `enforce` allows more than one ticket to run."""
         kind = self._next_class() if self._free else None
         if kind is None:
             return None
@@ -220,7 +229,7 @@ class LimitedDispatcher(Dispatcher[Ticket, Worker]):
     @property
     def runnable(self) -> int:
         """See Dispatcher."""
-        return int(sum(min(len(kind.queue), kind.at_once - kind.locked) for kind in self.classes))
+        return int(sum(min(len(kind.queue), _room(kind)) for kind in self.classes))
 
     @property
     def runnable_since(self) -> float | None:
@@ -243,6 +252,11 @@ class LimitedDispatcher(Dispatcher[Ticket, Worker]):
 
     def __repr__(self) -> str:
         return f"{super().__repr__()[:-1]} classes[{' '.join(map(repr, self.classes))}]>"
+
+
+def _room(kind: RequestClass[Ticket]) -> float:
+    """Return how many more locks the class may hold. Fewer than none, if its locks were not limited before, is none."""
+    return max(kind.at_once - kind.locked, 0) if kind.enforced else inf
 
 
 def _with_order(kind: RequestClass[Ticket]) -> Iterator[tuple[float, Ticket, float]]:

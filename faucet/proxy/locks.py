@@ -138,6 +138,11 @@ class Dispatcher(Generic[Ticket, Worker]):
         """Sort the queue by `since`: the moment from which each ticket counts as queued."""
         reorder(self._queue, since)
 
+    def enforce(self, enforced: bool, now: float) -> list[Lease[Ticket, Worker]]:
+        """Apply limits of locks from now on, or leave them to the Faucet to which the requests go: a request would
+        otherwise be held back twice. Return the leases that follow. Nothing is limited in this class."""
+        return []
+
     def clear(self) -> list[Ticket]:
         """Empty the queue. Return the tickets that were queued, oldest first."""
         waiting = list(self._queue)

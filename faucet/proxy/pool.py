@@ -361,6 +361,11 @@ class Pool:
         self.dispatcher.reorder(lambda holder: holder.account.waiting_since)
         self.rearm_expiry()
 
+    def enforce_limits(self, enforced: bool) -> None:
+        """Apply `--limit` to the locks here from now on, or leave that to the Faucet to which the requests go."""
+        for lease in self.dispatcher.enforce(enforced, monotonic()):
+            self._deliver(lease)
+
     def rearm_expiry(self) -> None:
         """Set the timer again for the next queued request that has to be answered."""
         if self._expiry is not None:

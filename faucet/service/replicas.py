@@ -28,7 +28,13 @@ from faucet.settings import K8sSettings
 
 _log = logging.getLogger("faucet")
 
+LOOK_EVERY = 60.0
+"""Seconds between two looks for another Faucet's Lease: it may be started later than this one."""
+
 MakePods = Callable[[Proxy, Replica], Pods]
+
+DENIED = (401, 403)
+"""Statuses with which the API says that the Lease may not be read."""
 
 OUTSIDE = (
     "--ha needs the Kubernetes API, as a pod with a service account has it: run Faucet in the cluster, and see "
@@ -86,17 +92,35 @@ async def looking_for_others(
 
 
 async def _warn_of_others(url: ServiceUrl, settings: K8sSettings, api: InCluster | None) -> None:
-    """Log a warning if the Lease is renewed within its duration, which means that its holder is alive."""
+    """Log a warning about each other Faucet that holds the Lease, once. Return if the Lease may not be read."""
     if api is None or (is_address(url.host) and settings.lease is None):
         return
     lease = lease_of(url, settings, api, Timing())
-    with contextlib.suppress(OSError, TimeoutError, ApiError, Unusable):  # without permission to read it, do not warn
-        first = await lease.read()
-        if first is None or not first.record.holder:
-            return
-        await asyncio.sleep(first.record.lease_duration)
-        second = await lease.read()
-        if second is not None and second.record.holder and second.version != first.version:
-            identity = Identity.parse(second.record.holder)
-            name = identity.name if identity is not None else second.record.holder
-            _log.warning(ANOTHER, name, lease)
+    warned = ""
+    while True:
+        try:
+            holder = await _living_holder(lease)
+        except ApiError as error:
+            if error.status in DENIED:
+                return
+            holder = ""
+        except (OSError, TimeoutError, Unusable):
+            holder = ""
+        if holder and holder != warned:
+            warned = holder
+            _log.warning(ANOTHER, holder, lease)
+        await asyncio.sleep(LOOK_EVERY)
+
+
+async def _living_holder(lease: LeaseClient) -> str:
+    """Return the name of the Lease's holder if it renews the Lease within its duration, which means that it is alive;
+    otherwise an empty string. Raises as LeaseClient.read does."""
+    first = await lease.read()
+    if first is None or not first.record.holder:
+        return ""
+    await asyncio.sleep(first.record.lease_duration)
+    second = await lease.read()
+    if second is None or not second.record.holder or second.version == first.version:
+        return ""
+    identity = Identity.parse(second.record.holder)
+    return identity.name if identity is not None else second.record.holder

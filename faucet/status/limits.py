@@ -19,7 +19,7 @@ def limit_rows(pool: Pool) -> list[LimitRow]:
     return [
         LimitRow(
             match=kind.name,
-            at_once=0 if kind.at_once == float("inf") else int(kind.at_once),
+            at_once=int(kind.at_once) if kind.enforced and kind.at_once != float("inf") else 0,
             locked=kind.locked,
             waiting=len(kind.queue),
             queue_limit=kind.places,

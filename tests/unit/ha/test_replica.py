@@ -10,8 +10,11 @@ import pytest
 
 from faucet.fleet import Refused, StartFailed
 from faucet.net.service_url import parse_service_url
+from faucet.service import replicas
 from faucet.service.replicas import looking_for_others, replica
 from faucet.settings import K8sSettings
+from faucet.settings.limit import parse_limit
+from faucet.status.limits import limit_rows
 from tests.support.ha_faucets import URL, HaFaucet, ha_faucets
 from tests.support.ha_player import when
 
@@ -93,12 +96,78 @@ async def test_while_nobody_is_active_requests_wait_at_a_relay(tmp_path: Path) -
         assert faucets.offences == 0
 
 
+async def test_a_limit_counts_each_request_once_at_the_active(tmp_path: Path) -> None:
+    limits = (parse_limit("GET /0.2/* at-once=1 queue=3"),)
+    async with ha_faucets(tmp_path, "ab", pods=3, limit=limits) as faucets:
+        a, b = faucets.them
+        queues = a.proxy.pool.dispatcher, b.proxy.pool.dispatcher
+        asked = [asyncio.ensure_future(one.ask(f"/0.2/{number}")) for number in range(2) for one in (a, b)]
+        await when(lambda: [queue.waiting for queue in queues] == [3, 0])
+        assert (await b.ask("/0.2/too-many"))[0] == 503
+        assert (await b.ask("/0"))[0] == 200
+        assert [row.refused for one in (a, b) for row in limit_rows(one.proxy.pool)] == [1, 0]
+        assert [row.at_once for one in (a, b) for row in limit_rows(one.proxy.pool)] == [1, 0]
+        assert sum(pod.busy for pod in faucets.pods) == 1
+        assert await a.replica._hand_over("a test") == "b is the active now"
+        await when(lambda: queues[1].waiting > 0)
+        assert sum(pod.busy for pod in faucets.pods) <= 2, "one that a has not finished yet, and one for b"
+        assert {status for status, _ in await asyncio.gather(*asked)} == {200}
+        assert faucets.offences == 0
+
+
+async def test_an_unusable_address_of_the_active_is_logged_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with ha_faucets(tmp_path, "ab") as faucets:
+        a, b = faucets.them
+        a.replica.election.address = "10.0.0.1:99999"
+        await when(lambda: b.replica._record is not None and b.replica._record.address == "10.0.0.1:99999")
+        b.replica._end_lanes()
+        for _ in range(3):
+            b.replica._settle()
+        assert caplog.text.count("names an unusable address") == 1
+        assert "a, the active, names an unusable address" in b.replica.notice()
+        with pytest.raises(Refused, match="a, the active, names an unusable address"):
+            b.replica.ask_active({"do": "status"})
+
+
 async def test_without_ha_another_faucet_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with ha_faucets(tmp_path, "a") as faucets:
         settings = K8sSettings(service_url=URL)
         async with looking_for_others(URL, settings, faucets.source):
             await when(lambda: "Start this one with --ha" in caplog.text)
         assert "a serves the same pods (Lease default/faucet-plumber)" in caplog.text
+
+
+async def test_without_ha_a_faucet_that_starts_later_is_warned_of_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if the API did not answer at first."""
+    monkeypatch.setattr(replicas, "LOOK_EVERY", 0.05)
+    async with ha_faucets(tmp_path, "") as faucets:
+        faucets.api.forbid = 500
+        async with looking_for_others(URL, K8sSettings(service_url=URL), faucets.source):
+            await faucets.api.wait(lambda: any(request.status == 500 for request in faucets.api.log))
+            faucets.api.forbid = None
+            asked = len(faucets.api.log)
+            await faucets.api.wait(lambda: len(faucets.api.log) > asked + 1)
+            assert "serves the same pods" not in caplog.text, "nobody holds it"
+            await faucets.start("a")
+            await when(lambda: "serves the same pods" in caplog.text)
+            first = len(faucets.api.log)
+            await faucets.api.wait(lambda: len(faucets.api.log) > first + 8)
+        assert caplog.text.count("serves the same pods") == 1
+
+
+async def test_without_ha_and_without_the_right_to_read_leases_nobody_asks_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replicas, "LOOK_EVERY", 0.01)
+    async with ha_faucets(tmp_path, "") as faucets:
+        faucets.api.denied.add(("get", "leases"))
+        asked = len(faucets.api.log)
+        await asyncio.wait_for(replicas._warn_of_others(URL, K8sSettings(service_url=URL), faucets.source), 10)
+        assert len(faucets.api.log) == asked + 1
 
 
 async def test_a_command_reaches_the_active_from_any_of_them(tmp_path: Path) -> None:

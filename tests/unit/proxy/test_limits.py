@@ -122,6 +122,17 @@ def test_interruptions_and_the_end_empty_all_queues_oldest_first() -> None:
     assert d.clear() == ["r2", "q2"]
 
 
+def test_limits_of_locks_may_be_left_to_another_faucet() -> None:
+    d = limited("1", "2", "3")
+    d.acquire("r1", 0)
+    assert d.acquire("r2", 1) is d.acquire("r3", 2) is None
+    assert [lease.holder for lease in d.enforce(False, 3)] == ["r2", "r3"]
+    assert (d.classes[0].locked, d.runnable, d.enforce(True, 4)) == (3, 0, [])
+    d.add("4", 5)
+    assert d.acquire("r4", 6) is None, "what had a lock before counts"
+    assert (d.runnable, d.limited_by("r4")) == (0, "GET /report")
+
+
 def test_what_a_class_has_to_wait() -> None:
     d = limited("1", "2")
     lease = given(d.acquire("r1", 0))
@@ -165,13 +176,14 @@ class Interleavings(RuleBasedStateMachine):
         self.outside: set[int] = set()  # workers locked out of turn: they count for no class
         self.workers: set[int] = set()
         self.held: set[int] = set()
+        self.enforced = True
 
     def running(self, kind: int) -> int:
         return sum(lease.holder[0] == kind for worker, lease in self.locked.items() if worker not in self.outside)
 
     def may_run(self, kind: int) -> bool:
         most = AT_ONCE[kind]
-        return most is None or self.running(kind) < most
+        return most is None or self.running(kind) < most or not self.enforced
 
     def order(self, ticket: tuple[int, int]) -> float:
         return self.since[ticket] - PRIORITIES[ticket[0]] * HEAD_START
@@ -288,6 +300,13 @@ class Interleavings(RuleBasedStateMachine):
             self.workers.discard(worker)
             self.held.discard(worker)
             self.granted(self.d.after_removal(self.now))
+
+    @rule(enforced=st.sampled_from([False, True, True, True]))
+    def enforce(self, enforced: bool) -> None:
+        """As when this Faucet is the active no more, and then again."""
+        self.enforced = enforced
+        for lease in self.d.enforce(enforced, self.now):
+            self.granted(lease)
 
     @rule(seconds=st.floats(0, 12))
     def time_passes(self, seconds: float) -> None:
