@@ -66,6 +66,8 @@ class KubeApi:
         """401, 403, 500 or 503 for every request. 403 leaves discovery alone, as RBAC's defaults do."""
         self.mute_writes = False
         """Whether writes are stored, but not answered."""
+        self.deaf_watches = False
+        """Whether open watches are told nothing, as over a connection that is dead at its other end only."""
         self.denied: set[tuple[str, str]] = set()
         """403 for these only, such as ("delete", "pods") or ("watch", "endpointslices")."""
         self.grace = 0.0

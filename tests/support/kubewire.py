@@ -117,7 +117,7 @@ class Watch:
 
     def pump(self) -> None:
         """Send what has happened since the last time."""
-        if self.api.silent:
+        if self.api.silent or self.api.deaf_watches:
             return
         for change in self.api.history:
             if change.version > self.version and self._concerns(change):

@@ -103,6 +103,13 @@ class SliceSet:
             self._slices[name] = item
         return True
 
+    def agrees(self, other: SliceSet) -> bool:
+        """Return whether `other` has the same slices in the same versions."""
+        return self._versions() == other._versions()
+
+    def _versions(self) -> dict[str, str]:
+        return {name: str(item["metadata"].get("resourceVersion")) for name, item in self._slices.items()}
+
     @property
     def is_empty(self) -> bool:
         """Whether there is no slice at all, not even one without endpoints."""

@@ -21,6 +21,10 @@ from faucet.pods.discovery.endpoint_slices import WATCH_SECONDS, ApiError, parse
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """The directory with the pod's token, namespace and CA (Kubernetes: "Accessing the API from a Pod")."""
 
+LOOK_AFTER, LOOK_PATIENCE = 5.0, 3.0
+"""Seconds of a silent watch before its objects are listed again, and for the answer to that. The silence may mean that
+nothing has changed, or that the API server is gone: without a look, that would be noticed after WATCH_PATIENCE."""
+
 PATIENCE = 5.0
 """Seconds for a connection, and for the head of a response."""
 
@@ -37,6 +41,10 @@ class Source(Protocol):
     """Answers requests to the Kubernetes API."""
 
     described: str
+    look_after: float
+    """Seconds of silence of a watch before its objects are to be listed again."""
+    look_patience: float
+    """Seconds for the answer to that."""
 
     async def get(self, path: str) -> bytes:
         """Return the whole response to a GET of `path`. Raises ApiError, OSError or TimeoutError."""
@@ -59,6 +67,7 @@ class InCluster:
     """A Source that uses the pod's service account."""
 
     described = "the Kubernetes API"
+    look_after, look_patience = LOOK_AFTER, LOOK_PATIENCE
 
     def __init__(self, host: str, port: int, account: Path) -> None:
         self._host = host

@@ -9,12 +9,14 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from time import monotonic
 
+from faucet import pauses
 from faucet.backoff import Backoff
 from faucet.net.commands import Programs
 from faucet.net.connect import why_not
 from faucet.pods.discovery.endpoint_slices import GONE, ROLE, ApiError, ServiceName, SliceSet, parse_object
 from faucet.pods.discovery.endpoints import Answer, Denied, Missing, Resolver, Trouble, Unusable
 from faucet.pods.discovery.in_cluster import Source
+from faucet.pods.discovery.silence import with_silence
 
 _log = logging.getLogger("faucet")
 
@@ -28,6 +30,9 @@ FIRST_TRIES = 4
 """Failures at the start after which the fallback is used."""
 
 KUBECTL_PATIENCE = 15.0
+
+KUBECTL_LOOK_AFTER = 30.0
+"""Seconds of a silent watch before its objects are listed again: each time starts a program, perhaps on a bastion."""
 
 UNAUTHORIZED, FORBIDDEN, NOT_FOUND = 401, 403, 404
 
@@ -65,7 +70,7 @@ class Slices:
                 if error.status in self._denials():
                     raise Denied(self._denied(error)) from error
                 if error.status != GONE:
-                    yield self._trouble(f"{self._source.described} refused with {error.status}: {error}")
+                    yield self._trouble(self._refused(error))
             except (OSError, TimeoutError, Unusable) as error:
                 yield self._trouble(f"{self._source.described}: {why_not(error)}")
             if monotonic() - began > STEADY_AFTER:
@@ -74,23 +79,62 @@ class Slices:
             await self._wait(BACKOFF.pause(failures))
 
     async def _list_and_watch(self) -> AsyncGenerator[Answer, None]:
-        self._set.load(parse_object(await self._source.get(self.service.path())))
+        self._set = await self._list()
         if not self._listed and self._set.is_empty:
             yield Missing(f"there are no EndpointSlices of {self.service}: is that the name of a service?")
         else:
             yield self._answer()
         self._listed = True
-        path = self.service.path(self._set.version)
         try:
-            async with aclosing(self._source.watch(path)) as lines:
-                async for line in lines:
-                    self._watched = True
-                    self._set.apply(parse_object(line))
-                    yield self._answer()  # after a bookmark, too: it confirms the known endpoints
+            async with aclosing(self._watch()) as answers:
+                async for answer in answers:
+                    yield answer
         except OSError:
             self._watched = True  # the watch was accepted, then broke
             raise
         self._watched = True
+
+    async def _list(self) -> SliceSet:
+        listing = SliceSet(self._set.port, self._set.scheme)
+        listing.load(parse_object(await self._source.get(self.service.path())))
+        return listing
+
+    async def _watch(self) -> AsyncGenerator[Answer, None]:
+        """Watch from the version of the list, until the server ends the watch, or another list proves it deaf."""
+        source = self._source
+        async with (
+            aclosing(source.watch(self.service.path(self._set.version))) as lines,
+            aclosing(with_silence(lines, source.look_after, f"watch of {self.service}")) as heard,
+        ):
+            async for line in heard:
+                if line is None:
+                    answer, goes_on = await self._look()
+                    yield answer
+                    if not goes_on:
+                        return
+                else:
+                    self._watched = True
+                    self._set.apply(parse_object(line))
+                    yield self._answer()  # after a bookmark, too: it confirms the known endpoints
+
+    async def _look(self) -> tuple[Answer, bool]:
+        """List while the watch is silent. Return the answer, and whether the watch can still be right.
+
+        Raises OSError or TimeoutError if the API is silent as well. One that refuses may yet tell the watch.
+        """
+        try:
+            async with pauses.timeout(self._source.look_patience):
+                listing = await self._list()
+        except ApiError as error:
+            return Trouble(self._refused(error)), True
+        except Unusable as error:
+            return Trouble(f"{self._source.described}: {error}"), True
+        agrees = listing.agrees(self._set)
+        self._set = listing
+        return self._answer(), agrees
+
+    def _refused(self, error: ApiError) -> str:
+        return f"{self._source.described} refused with {error.status}: {error}"
 
     def _denials(self) -> tuple[int, ...]:
         """Return the statuses that are final. None are once list and watch have worked, since a retry may succeed."""
@@ -126,6 +170,8 @@ class Slices:
 
 class Kubectl:
     """A Source that uses kubectl, with the cluster and user it is configured for."""
+
+    look_after, look_patience = KUBECTL_LOOK_AFTER, KUBECTL_PATIENCE
 
     def __init__(self, commands: Programs) -> None:
         self._commands = commands

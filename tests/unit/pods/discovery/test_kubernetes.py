@@ -8,6 +8,7 @@ import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
@@ -16,7 +17,7 @@ from faucet.net.service_url import parse_service_url
 from faucet.pods.discovery.choose import CannotResolve, choose
 from faucet.pods.discovery.endpoint_slices import ServiceName
 from faucet.pods.discovery.endpoints import Answer, Denied, Endpoint, Found, Missing, Resolver, Trouble
-from faucet.pods.discovery.in_cluster import InCluster, in_cluster
+from faucet.pods.discovery.in_cluster import WATCH_PATIENCE, InCluster, in_cluster
 from faucet.pods.discovery.kubernetes import Fallback, Kubectl, Slices
 from faucet.pods.discovery.polling import Fixed
 from tests.support.kubeapi import Endpoint as ApiEndpoint
@@ -138,6 +139,61 @@ async def test_a_server_that_fails_silent_or_down_is_asked_again(
             api.silent = False
             await api.up()
             assert names(await take(answers, lambda answer: isinstance(answer, Found))) == ["plumber-a"]
+
+
+async def silence_of(api: KubeApi, answers: AsyncIterator[Answer], began: Callable[[], None]) -> float:
+    """Seconds from `began` to the first trouble."""
+    await api.wait_watch()
+    began()
+    since = monotonic()
+    await take(answers, lambda answer: isinstance(answer, Trouble))
+    return monotonic() - since
+
+
+async def test_an_api_that_falls_silent_is_noticed_long_before_the_watch_ends(tmp_path: Path) -> None:
+    async with api_of(tmp_path) as (api, source):
+        source.look_after, source.look_patience = 0.4, 0.4
+        api.set_slice("one", "plumber", [POD_A])
+        async with heard(Slices(source, SERVICE, 8000, "http")) as answers:
+            took = await silence_of(api, answers, lambda: setattr(api, "silent", True))
+            assert took < 5 * (source.look_after + source.look_patience) < WATCH_PATIENCE / 20
+            api.silent = False
+            assert names(await take(answers, lambda answer: isinstance(answer, Found))) == ["plumber-a"]
+
+
+async def test_a_quiet_watch_is_confirmed_and_stays(tmp_path: Path) -> None:
+    async with api_of(tmp_path) as (api, source):
+        source.look_after = 0.05
+        api.set_slice("one", "plumber", [POD_A])
+        async with heard(Slices(source, SERVICE, 8000, "http")) as answers:
+            for _ in range(4):
+                assert names(await anext(answers)) == ["plumber-a"]
+            api.denied.add(("list", "endpointslices"))
+            refused = await take(answers, lambda answer: isinstance(answer, Trouble))
+            assert "refused with 403" in str(refused)
+            api.set_slice("two", "plumber", [POD_B])
+            both = ["plumber-a", "plumber-b"]
+            await take(answers, lambda answer: names(answer) == both)  # by the watch
+            api.denied.clear()
+            await take(answers, lambda answer: names(answer) == both)
+            assert len([request for request in api.log if "watch" in request.query]) == 1
+
+
+async def test_a_watch_that_is_told_nothing_is_replaced(tmp_path: Path) -> None:
+    async with api_of(tmp_path) as (api, source):
+        source.look_after = 0.2
+        api.set_slice("one", "plumber", [POD_A])
+        async with heard(Slices(source, SERVICE, 8000, "http")) as answers:
+            await api.wait_watch()
+            deaf = api.watches[0]
+            api.deaf_watches = True
+            api.set_slice("two", "plumber", [POD_B])
+            await take(answers, lambda answer: names(answer) == ["plumber-a", "plumber-b"])
+            await api.wait(lambda: bool(api.watches) and deaf not in api.watches)
+            api.deaf_watches = False
+            source.look_after = 60.0
+            api.delete_slice("one")
+            await take(answers, lambda answer: names(answer) == ["plumber-b"])
 
 
 @pytest.mark.slow
