@@ -29,6 +29,10 @@ JITTER = 0.2
 RETRY = 0.25
 """Share of Timing.renew_every after which a failed call is repeated, and a Lease without holder is read again."""
 
+SOON, SLOWER = 0.05, 1.5
+"""Share of Timing.renew_every after which the Lease is read if it is about to change; the factor by which this pause
+grows with each read, up to the usual one."""
+
 FIRST_PATIENCE = 1.5
 """Lease durations for which a member that has never seen a Lease waits for one: members that have seen it go first,
 since they know its epoch. It cannot know of a holder that lives on promises while someone deletes its Lease."""
@@ -97,6 +101,7 @@ class Election:
         self._chance = chance
         self._call: _UnderWay | None = None
         self._next_call = -inf
+        self._soon = inf  # share of Timing.renew_every until the next read, while the Lease is about to change
         self._call_failed = False  # whether the last call failed
         self._must_read = True  # a read must precede the next write
         self._attempt: _Attempt | None = None
@@ -264,8 +269,8 @@ class Election:
         if self.term is not None or self._releasing is not None:
             return now
         assert self.seen is not None
-        stand = self._stand_at(self.seen)
-        return now + self._pause() if now + self._pause() < stand else max(now, stand)
+        stand, read = self._stand_at(self.seen), now + self._pause()
+        return read if read < stand else max(now, stand)
 
     def _settle_attempt(self, now: float, record: Record | None, version: str) -> list[Decision]:
         attempt = self._attempt
@@ -326,7 +331,10 @@ class Election:
     def _pause(self) -> float:
         record = self.seen.record if self.seen is not None else None
         vacant = self.term is None and (record is None or not record.holder)
-        return self._spread(self.timing.renew_every * (RETRY if vacant else 1))
+        share = RETRY if vacant else 1.0
+        if self._soon < share and self.term is None:
+            share, self._soon = self._soon, self._soon * SLOWER
+        return self._spread(self.timing.renew_every * share)
 
     def _spread(self, seconds: float) -> float:
         return seconds * (1 + JITTER * (2 * self._chance() - 1))
@@ -455,6 +463,13 @@ class Election:
     def leave(self) -> None:
         """Never stand for the Lease again, because this member is stopping."""
         self._leaving = True
+
+    def look_soon(self, now: float) -> list[Decision]:
+        """Read the Lease soon, and then at growing intervals, because it is about to change."""
+        if self.term is None:
+            self._soon = SOON
+            self._next_call = min(self._next_call, now + self._pause())
+        return self.tick(now)
 
     def renew_soon(self, now: float) -> list[Decision]:
         """Renew immediately, because the list of members has changed."""

@@ -57,7 +57,9 @@ class Peers:
         self.is_welcome = False
         """Whether the active takes requests from this member."""
         self._dialling: asyncio.Task[None] | None = None
+        self._dialled = ""  # the holder that was dialled last
         self._dial_at = 0.0
+        self._redial: asyncio.TimerHandle | None = None
 
     # -- life cycle --------------------------------------------------------------------------------------------
 
@@ -78,6 +80,8 @@ class Peers:
         await self.elector.stop()
         if self._dialling is not None:
             await tasks.end(self._dialling)
+        if self._redial is not None:
+            self._redial.cancel()
         for connection in [*self._relays, *([self._active] if self._active is not None else [])]:
             connection.close()
         if self._server is not None:
@@ -136,10 +140,22 @@ class Peers:
         holder, address, token = self._wanted()
         if self._active is not None and self._active_holder != holder:
             self._active.close()
-        if not holder or self._active is not None or self._dialling is not None or self._now() < self._dial_at:
+        if self._dialling is not None and self._dialled != holder:
+            self._dialling.cancel()  # a host that is gone answers nothing, and that takes long
+            self._dialling = None
+        if not holder or self._active is not None or self._dialling is not None:
             return
-        self._dial_at = self._now() + DIAL_AGAIN
+        now = self._now()
+        if holder == self._dialled and now < self._dial_at:
+            self._find_active_in(self._dial_at - now)
+            return
+        self._dialled, self._dial_at = holder, now + DIAL_AGAIN
         self._dialling = tasks.start(self._dial(holder, address, token), f"connection to the active at {address}")
+
+    def _find_active_in(self, seconds: float) -> None:
+        if self._redial is not None:
+            self._redial.cancel()
+        self._redial = asyncio.get_running_loop().call_later(seconds, self._find_active)
 
     def _wanted(self) -> tuple[str, str, str]:
         election = self.member.election
@@ -147,6 +163,12 @@ class Peers:
         if record is None or election.is_active or not record.address or record.holder == self.member.identity:
             return "", "", ""
         return record.holder, record.address, record.token
+
+    @property
+    def _is_listed(self) -> bool:
+        """Whether the Lease, as far as this member has read it, lists this member."""
+        seen = self.member.election.seen
+        return seen is not None and seen.record is not None and self.member.election.me.key in seen.record.members
 
     async def _dial(self, holder: str, address: str, token: str) -> None:
         connection = self._connection(token, presents=True)
@@ -156,9 +178,11 @@ class Peers:
                 await asyncio.get_running_loop().create_connection(lambda: connection, where.host, where.port)
         except (OSError, TimeoutError, AddressError) as error:
             _log.debug("the active at %s cannot be reached: %s", address, error)
+            self._find_active_in(DIAL_AGAIN)
             return
         finally:
-            self._dialling = None
+            if self._dialling is asyncio.current_task():
+                self._dialling = None
         if not connection.is_open:
             return
         self._active, self._active_holder, self.is_welcome = connection, holder, False
@@ -223,7 +247,7 @@ class Peers:
         if isinstance(message, Welcome):
             decisions = election.heard(now, message.epoch)
             self.is_welcome = message.epoch == election.epoch
-            return decisions
+            return decisions if self._is_listed else decisions + election.look_soon(now)
         if isinstance(message, NotActive):
             connection.close()
             return election.heard(now, message.epoch)
@@ -240,9 +264,12 @@ class Peers:
         return []
 
     def _lost(self, connection: PeerConnection) -> None:
-        if connection is self._active:
-            self._active, self._active_holder, self.is_welcome = None, "", False
         hello = self._relays.pop(connection, None)
+        if connection is self._active:
+            holder, self._active, self._active_holder, self.is_welcome = self._active_holder, None, "", False
+            if holder == self._wanted()[0]:  # the Lease will name another one: its next process, or its successor
+                self.elector.event(self.member.election.look_soon)
+                return
         self.elector.event(lambda now: self._relay_lost(hello, now))
 
     def _relay_lost(self, hello: Hello | None, now: float) -> list[Decision]:

@@ -111,14 +111,14 @@ class LimitedDispatcher(Dispatcher[Ticket, Worker]):
 
     # -- tickets -----------------------------------------------------------------------------------------------
 
-    def acquire(self, ticket: Ticket, now: float) -> Lease[Ticket, Worker] | None:
+    def acquire(self, ticket: Ticket, now: float, since: float | None = None) -> Lease[Ticket, Worker] | None:
         """See Dispatcher."""
         kind = self._class_of(ticket)
         if self._free and kind.has_room:
             return self._lock(ticket, kind, now)  # its class has no queue, or that worker would not be free
         if len(kind.queue) >= kind.places:
             raise QueueFull
-        append(kind.queue, ticket, now)
+        append(kind.queue, ticket, now if since is None else since)
         return None
 
     def reacquire(self, ticket: Ticket, since: float, now: float) -> Lease[Ticket, Worker] | None:

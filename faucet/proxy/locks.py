@@ -62,11 +62,11 @@ class Dispatcher(Generic[Ticket, Worker]):
 
     # -- tickets -----------------------------------------------------------------------------------------------
 
-    def acquire(self, ticket: Ticket, now: float) -> Lease[Ticket, Worker] | None:
+    def acquire(self, ticket: Ticket, now: float, since: float | None = None) -> Lease[Ticket, Worker] | None:
         """Lock the worker that has been free longest for `ticket`, or queue the ticket and return None.
 
-        A queued ticket gets its lease from the operation that frees a worker. For a ticket that has waited elsewhere
-        before, `now` may be in the past; the ticket still goes to the end of the queue.
+        A queued ticket gets its lease from the operation that frees a worker. `since` is the earlier moment from which
+        on a ticket counts as queued that has waited elsewhere before; it still goes to the end of the queue.
 
         Raises QueueFull, with nothing changed.
         """
@@ -76,7 +76,7 @@ class Dispatcher(Generic[Ticket, Worker]):
             return lease
         if len(self._queue) >= self.queue_limit:
             raise QueueFull
-        append(self._queue, ticket, now)
+        append(self._queue, ticket, now if since is None else since)
         return None
 
     def reacquire(self, ticket: Ticket, since: float, now: float) -> Lease[Ticket, Worker] | None:

@@ -204,7 +204,7 @@ class Pool:
         if self._refused_for_all(holder):
             return
         try:
-            lease = self.dispatcher.acquire(holder, holder.account.waiting_since)
+            lease = self.dispatcher.acquire(holder, holder.account.ready_at, holder.account.waiting_since)
         except QueueFull:
             self._wake()
             self._refuse_one_too_many(holder)

@@ -16,7 +16,8 @@ from faucet.ha.election import Election
 from faucet.ha.lease_object import record_of
 from faucet.ha.member import Member
 from faucet.ha.peers import Peers
-from faucet.ha.record import Identity
+from faucet.ha.record import Identity, Record
+from faucet.ha.timing import Timing
 from faucet.pods.discovery.in_cluster import InCluster, in_cluster
 from tests.support.ha_player import TIMING, client, when
 from tests.support.kubeapi import KubeApi
@@ -25,17 +26,20 @@ from tests.support.kubeapi import KubeApi
 class Faucet:
     """A member with its links."""
 
-    def __init__(self, source: InCluster, name: str) -> None:
+    def __init__(self, source: InCluster, name: str, boot: str = "1", timing: Timing = TIMING) -> None:
         self.told: list[Began | Ended] = []
-        self.election = Election(Identity(name, f"uid-{name}", "1"), TIMING, token=f"token of {name}")
+        self.election = Election(Identity(name, f"uid-{name}", boot), timing, token=f"token of {name} {boot}")
         self.member = Member(self.election, lock_grace=5.0)
         self.peers = Peers(self.member, client(source), self.told.append)
         self.port = 0
 
     async def start(self) -> None:
         """Listen, and take part."""
-        self.port = await self.peers.start("127.0.0.1", 0)
-        self.election.address = f"127.0.0.1:{self.port}"
+
+        def listening(port: int) -> None:
+            self.port, self.election.address = port, f"127.0.0.1:{port}"
+
+        await self.peers.start("127.0.0.1", 0, listening)
 
     @property
     def may_grant(self) -> bool:
@@ -71,6 +75,55 @@ def listed(api: KubeApi) -> set[str]:
     """The members that the Lease lists."""
     lease = api.lease("faucet-plumber")
     return set(record_of(lease, TIMING).record.members) if lease is not None else set()
+
+
+CALM = Timing(lease_duration=60.0, renew_deadline=30.0)
+"""The Lease is read every eight to twelve seconds: what is known long before that was looked for."""
+
+LONG_BEFORE = 4.0
+
+
+@asynccontextmanager
+async def calm_faucets(tmp_path: Path) -> AsyncIterator[tuple[InCluster, list[Faucet]]]:
+    """An active, and a relay that has just started; the list is ended with the block."""
+    async with KubeApi(tmp_path / "api") as api:
+        source = in_cluster(api.in_cluster_env, api.service_account(tmp_path / "account"))
+        assert source is not None
+        await client(source).write(Record("", 1, 60.0, members={}, quarantine=0.0, released_by="before"), "")
+        them = [Faucet(source, name, timing=CALM) for name in "ab"]
+        try:
+            await them[0].start()
+            await when(lambda: them[0].may_grant)
+            await them[1].start()
+            await when(lambda: them[1].peers.is_welcome, LONG_BEFORE)
+            yield source, them
+        finally:
+            for one in them:
+                await one.peers.stop()
+
+
+async def test_a_relay_that_starts_soon_reads_that_the_lease_lists_it(tmp_path: Path) -> None:
+    async with calm_faucets(tmp_path) as (_, (_, b)):
+        await when(lambda: b.election.seen and b.election.seen.record and "uid-b" in b.election.seen.record.members,
+                   LONG_BEFORE)  # fmt: skip
+
+
+async def test_a_relay_soon_finds_the_next_process_of_the_active(tmp_path: Path) -> None:
+    async with calm_faucets(tmp_path) as (source, them):
+        await them[0].peers.stop()  # it has not released the Lease
+        await when(lambda: not them[1].peers.is_welcome)
+        them[0] = Faucet(source, "a", "2", CALM)
+        await them[0].start()
+        await when(lambda: them[1].peers.is_welcome, LONG_BEFORE)
+        assert them[1].election.epoch == them[0].election.epoch == 3
+
+
+async def test_a_relay_that_is_cut_off_for_a_moment_connects_again(tmp_path: Path) -> None:
+    async with calm_faucets(tmp_path) as (_, (a, b)):
+        for connection in list(a.peers._relays):
+            connection.close()
+        await when(lambda: not b.peers.is_welcome)
+        await when(lambda: b.peers.is_welcome, LONG_BEFORE)
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -129,6 +130,19 @@ async def test_an_unusable_address_of_the_active_is_logged_once(
         assert "a, the active, names an unusable address" in b.replica.notice()
         with pytest.raises(Refused, match="a, the active, names an unusable address"):
             b.replica.ask_active({"do": "status"})
+
+
+async def test_the_lock_of_a_request_that_waited_at_a_relay_counts_from_when_it_was_granted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the service time, and with it the quarantine after a crash, had the wait in it."""
+    async with ha_faucets(tmp_path, "ab") as faucets:
+        a, b = faucets.them
+        monkeypatch.setattr("faucet.ha.lanes.monotonic", lambda: monotonic() + 30.0)
+        assert (await b.ask("/0.01", "POST"))[0] == 200
+        await when(lambda: a.records)
+        assert a.records[0].service < 20.0
+        assert a.records[0].waited >= 30.0
 
 
 async def test_without_ha_another_faucet_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from math import inf
 
 import pytest
@@ -54,6 +55,27 @@ def test_a_lease_that_stays_the_same_is_taken_after_its_duration_and_no_sooner()
     assert isinstance(write, Write)
     assert (write.version, write.record.holder, write.record.epoch) == ("1", str(A), 8)
     assert set(write.record.members) == {"uid-a", "uid-b"}, "B may stand as well"
+
+
+def test_a_lease_that_is_about_to_change_is_read_soon_and_then_less_and_less_often() -> None:
+    it = election()
+    it.tick(0.0)
+    it.was_read(0.0, Lease(record(), "1"))
+    assert it.look_soon(0.5) == []
+    reads = []
+    while not reads or reads[-1] < 9.0:
+        reads.append(it.wake_at())
+        assert it.tick(reads[-1]) == [Read()]
+        it.was_read(reads[-1], Lease(record(), "1"))
+    pauses = [round(after - before, 1) for before, after in itertools.pairwise([0.5, *reads])]
+    assert pauses[:9] == [0.1, 0.2, 0.2, 0.3, 0.5, 0.8, 1.1, 1.7, 2.0]
+
+
+def test_the_active_does_not_look_for_another() -> None:
+    it = active()
+    before = it.wake_at()
+    assert it.look_soon(100.5) == []
+    assert it.wake_at() == before
 
 
 def test_a_change_of_the_lease_begins_the_wait_anew() -> None:

@@ -119,6 +119,13 @@ def test_reacquire_of_a_free_worker() -> None:
     assert (told(lease), lease.since) == ("a 2", 7)
 
 
+def test_who_has_waited_elsewhere_is_queued_since_then_but_has_its_lock_since_now() -> None:
+    d = dispatcher("1", timeout=10)
+    assert given(d.acquire("a", 20, 12)).since == 20
+    d.acquire("b", 21, 15)
+    assert d.next_expiry() == 25
+
+
 def test_expire() -> None:
     d = dispatcher("1", timeout=10)
     d.acquire("a", 0)
@@ -333,7 +340,7 @@ def test_each_operation_takes_the_same_time_however_many_wait() -> None:
 def test_a_ticket_that_waited_elsewhere_goes_behind_all_others_and_the_queue_stays_in_order_of_expiry() -> None:
     dispatcher: Dispatcher[str, str] = Dispatcher(10, 5.0)
     dispatcher.acquire("a", 10.0)
-    dispatcher.acquire("b", 7.0)
+    dispatcher.acquire("b", 10.5, 7.0)
     dispatcher.acquire("c", 11.0)
     assert list(dispatcher.queue()) == [("a", 10.0), ("b", 10.0), ("c", 11.0)]
     assert dispatcher.expire(15.5) == ["a", "b"]

@@ -32,6 +32,15 @@ def given(lease: Lease[str, str] | None) -> Lease[str, str]:
     return lease
 
 
+def test_who_has_waited_elsewhere_is_queued_since_then_but_has_its_lock_since_now() -> None:
+    d = limited("1")
+    lease = given(d.acquire("q1", 20, 3))
+    assert lease.since == 20
+    d.acquire("q2", 21, 4)
+    d.acquire("q3", 22, 5)
+    assert [since for _, since in d.queue()] == [4, 5]
+
+
 def test_a_limited_class_waits_without_blocking_others() -> None:
     d = limited("1", "2")
     d.acquire("r1", 0)
