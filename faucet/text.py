@@ -8,12 +8,18 @@ Also what a misspelled word was meant to be, for messages: one place knows how a
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
+import sys
 from collections.abc import Iterable
 from typing import Any
 
 _COLOURS = re.compile(r"\x1b\[[0-9;:]*m")
+
+LINES = "\t\n"
+"""Control characters that a message of several lines may contain, e.g. a traceback."""
 
 _BEYOND_ASCII = re.compile("[^\x00-\x7f]")
 
@@ -70,3 +76,14 @@ def did_you_mean(word: str, known: Iterable[str], alike: float = ALIKE) -> str:
     """Return `; did you mean X?`, to be put behind a message; empty if nothing is like `word`."""
     close = closest(word, known, alike)
     return f"; did you mean {close}?" if close else ""
+
+
+def print_error(text: str) -> None:
+    """Print one message on standard error, if that is still open, for what is not in the log.
+
+    It may quote a worker or a stranger, so control characters are shown as codes.
+    """
+    with contextlib.suppress(OSError):
+        colour = sys.stderr.isatty() and "NO_COLOR" not in os.environ
+        prefix = "\x1b[31mfaucet:\x1b[0m" if colour else "faucet:"
+        print(f"{prefix} {escaped(text, LINES)}", file=sys.stderr, flush=True)

@@ -1,4 +1,5 @@
-"""`faucet attach`: the monitor of a running service, in this terminal, drawn once, or in browsers."""
+"""`faucet attach` and `replay`: the monitor of a running service, in this terminal, drawn once, or in browsers; or of a
+recording."""
 
 from __future__ import annotations
 
@@ -13,9 +14,9 @@ import sys
 from faucet.cli.exit_codes import EXIT_FAILED, EXIT_USAGE
 from faucet.control.client import Client, NoRuntime
 from faucet.control.find import Place, find
-from faucet.log.handler import print_error
 from faucet.machine import WEB, install_command
-from faucet.settings import AttachSettings
+from faucet.settings import AttachSettings, ReplaySettings
+from faucet.text import print_error
 
 SHORTEST_TOKEN = 16
 """Characters of --web-token at least: it is guessed over the network."""
@@ -107,3 +108,13 @@ def _serve_browsers(settings: AttachSettings, place: Place) -> int:
         print_error(f"cannot listen on {address}: {error.strerror or error}")
         return EXIT_FAILED
     return 0
+
+
+def replay(settings: ReplaySettings) -> int:
+    """Show a recording in the monitor: of `attach --record`, or what `--black-box` has kept."""
+    from faucet.tui.start import replay as replay_recording
+
+    if settings.file is None:
+        print_error("which recording? For example: faucet replay incident.jsonl")
+        return EXIT_USAGE
+    return replay_recording(settings.file, settings, settings.begin)

@@ -30,7 +30,7 @@ from faucet.status.format import clock, log_prefix
 from faucet.status.queue import Prospect, client_text, outlook, refused_text, start_text, took_by_endpoint
 from faucet.status.snapshot import EndpointRow, LimitRow, LogRow, Notice, RequestRow, Service, WaitingRow, WorkerRow
 from faucet.status.usage import Usage, sample_usage
-from faucet.text import to_json, visible, visible_lines
+from faucet.text import print_error, to_json, visible, visible_lines
 from faucet.units import format_duration, format_size
 
 
@@ -76,8 +76,6 @@ app = App(name="ctl", help="Watch and control a Faucet that is running.", help_e
 
 def _run(at: Where | None, talk: Callable[[Client], Awaitable[int]]) -> int:
     """Talk to the runtime that is meant. The exit code."""
-    from faucet.log.handler import print_error
-
     where = at or Where()
 
     async def main(place: Place) -> int:

@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from cyclopts import App
+from faucet.cli.commands import ALIASES, COMMANDS
+from faucet.cli.exit_codes import CTL_EXIT_CODES, EXIT_CODES
 
-from faucet.cli.exit_codes import EXIT_CODES
+if TYPE_CHECKING:
+    from cyclopts import App
 
 HELP_FLAGS = ("--help", "-h", "--help-all")
 
@@ -171,17 +174,20 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
 
 
 def add_help(app: App) -> None:
-    """Give each command its examples. `app` has all of its commands."""
+    """Give each command of `app` its examples."""
     app.help_flags = HELP_FLAGS
     app.help_epilogue = _epilogue("local", EXIT_CODES)
-    codes = app["ctl"].help_epilogue or ""
-    app["ctl"].help_flags = HELP_FLAGS
-    app["ctl"].help_epilogue = f"{_examples('ctl status', 'ctl logs', 'ctl restart', 'ctl stop')}\n\n{codes}"
+    if "ctl" in app:
+        app["ctl"].help_flags = HELP_FLAGS
+        several = _examples("ctl status", "ctl logs", "ctl restart", "ctl stop")
+        app["ctl"].help_epilogue = f"{several}\n\n{CTL_EXIT_CODES}"
     for chain in EXAMPLES:
         first, _, second = chain.partition(" ")
+        if first not in app:
+            continue
         command = app[first][second] if second else app[first]
         command.help_flags = HELP_FLAGS
-        command.help_epilogue = _epilogue(chain, codes if second else EXIT_CODES if first in SERVING else "")
+        command.help_epilogue = _epilogue(chain, CTL_EXIT_CODES if second else EXIT_CODES if first in SERVING else "")
 
 
 def _epilogue(chain: str, codes: str) -> str:
@@ -197,7 +203,7 @@ def _examples(*chains: str) -> str:
     return "Examples:\n" + "\n".join(f"  {line:{wide}}{text}" for line, text in pairs)
 
 
-def is_short(words: Sequence[str], app: App) -> bool:
+def is_short(words: Sequence[str]) -> bool:
     """Return whether `words` ask for the short page: --help, and no command of its own."""
     options = words[: words.index("--")] if "--" in words else words
-    return bool({"--help", "-h"} & set(options)) and (words[0].startswith("-") or words[0] not in app)
+    return bool({"--help", "-h"} & set(options)) and (words[0].startswith("-") or words[0] not in (*COMMANDS, *ALIASES))

@@ -23,6 +23,7 @@ from cyclopts import (
     ValidationError,
 )
 
+from faucet.cli.errors import Misuse, UnknownWord
 from faucet.cli.exit_codes import EXIT_USAGE
 from faucet.cli.synonyms import NOT_NEEDED, OPTIONS, TLS
 from faucet.settings import AttachSettings, K8sSettings, LocalSettings, Option, ReplaySettings, TopSettings
@@ -36,28 +37,6 @@ OWNERS = (("local", LocalSettings), ("k8s", K8sSettings), ("attach", AttachSetti
 """Commands, and the options that they have."""
 
 _OF_CTL = {"--at", "--json", "--now", "--follow", "--last"}
-
-
-class Misuse(CycloptsError):
-    """A command line that cannot be carried out. The text is for the user."""
-
-    def __init__(self, text: str, code: int = EXIT_USAGE) -> None:
-        super().__init__(msg=text)
-        self.text = text
-        self.code = code
-
-    def __str__(self) -> str:
-        return self.text
-
-
-class UnknownWord(Misuse):
-    """A word that stands where a command or a directory is expected, and is neither."""
-
-    def __init__(self, word: str, is_path: bool = False) -> None:
-        """`is_path`: it is the value of --dir, so no command can have been meant."""
-        super().__init__(f"{word!r} is neither a command nor a directory")
-        self.word = word
-        self.is_path = is_path
 
 
 def explain(error: CycloptsError, arguments: Sequence[str], app: App) -> tuple[str, int]:

@@ -14,7 +14,7 @@ import sys
 from typing import Any
 
 from faucet.cli.exit_codes import EXIT_FAILED
-from faucet.log.handler import print_error
+from faucet.text import print_error
 
 
 def occupy() -> None:

@@ -5,6 +5,9 @@ People type what they know from uvicorn, systemctl, docker or R. Only tables: `m
 
 from __future__ import annotations
 
+from faucet.cli.commands import ALIASES, CTL
+from faucet.cli.commands import COMMANDS as OWN_COMMANDS
+
 COMMANDS = {
     "serve": "",
     "run": "",
@@ -136,3 +139,12 @@ NOT_NEEDED = {
     "--telemetry-version": _NO_POSTGRES,
 }
 """Options of the Faucet that is written in Rust (`faucet start …`), and why there are none like them here."""
+
+
+def is_foreign(word: str) -> bool:
+    """Return whether `word`, where a command is expected, means something in other programs, or in `faucet ctl`.
+
+    To be looked at before anything else, since options of the command that was meant would be unknown. Such a word is
+    never a directory, even if there is one of that name: `faucet logs` means the same everywhere.
+    """
+    return word not in OWN_COMMANDS and word not in ALIASES and word in {*COMMANDS, *NO_COMMANDS, *CTL}

@@ -14,8 +14,8 @@ from typing import Any
 
 from cyclopts import App, ArgumentCollection, Token
 
+from faucet.cli.errors import Misuse
 from faucet.cli.exit_codes import EXIT_FAILED
-from faucet.cli.misuse import Misuse
 from faucet.machine import why_unreadable
 from faucet.settings import CONFIG_NAME
 from faucet.text import LOOSELY, did_you_mean

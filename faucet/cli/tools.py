@@ -1,24 +1,18 @@
-"""Commands that serve nothing: files to start from, completions, versions."""
+"""Commands that serve nothing: files to start from, completions."""
 
 from __future__ import annotations
 
-import platform
 import shlex
 from collections.abc import Sequence
-from importlib import metadata
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
-from cyclopts import App, Parameter, Token
+from cyclopts import Parameter, Token
 
-from faucet import __version__
 from faucet.cli.exit_codes import EXIT_FAILED
 from faucet.cli.parameters import path_of
-from faucet.log.handler import print_error
-from faucet.proxy.build import BUILD
-from faucet.settings import LocalSettings
-from faucet.text import visible
+from faucet.text import print_error, visible
 
 
 class Example(NamedTuple):
@@ -63,22 +57,6 @@ def example(which: ExampleName | None = None, /) -> int:
     return 0
 
 
-def versions() -> str:
-    """Of everything that matters in a report."""
-    lines = [
-        f"faucet {__version__}",
-        f"Python {platform.python_version()} on {platform.system()} {platform.machine()}",
-        f"proxy: {BUILD}",
-    ]
-    for name in ("uvloop", "textual", "cyclopts", "psutil", "dnspython", "prometheus-client", "asyncssh",
-                 "watchfiles"):  # fmt: skip
-        try:
-            lines.append(f"{name} {metadata.version(name)}")
-        except metadata.PackageNotFoundError:
-            lines.append(f"{name} is not installed")
-    return "\n".join(lines)
-
-
 def _named(_type: object, tokens: Sequence[Token]) -> Path:
     """Raises ValueError."""
     return path_of(tokens[0])
@@ -86,6 +64,7 @@ def _named(_type: object, tokens: Sequence[Token]) -> Path:
 
 def init(directory: Annotated[Path, Parameter(converter=_named)] = Path(), /) -> int:
     """Write a small API to start from, and a faucet.toml, into DIRECTORY. No file is overwritten."""
+    from faucet.settings import LocalSettings
     from faucet.templates.starter import StarterError, write_starter
 
     try:
@@ -99,13 +78,9 @@ def init(directory: Annotated[Path, Parameter(converter=_named)] = Path(), /) ->
     return 0
 
 
-def add_to(app: App) -> None:
-    """Add all of them."""
+def completion(shell: Literal["bash", "zsh", "fish"], /) -> int:
+    """Print the completions for a shell: eval "$(faucet completion bash)"; faucet completion fish | source."""
+    from faucet.cli.parser import whole_app
 
-    def completion(shell: Literal["bash", "zsh", "fish"], /) -> int:
-        """Print the completions for a shell: eval "$(faucet completion bash)"; faucet completion fish | source."""
-        print(app.generate_completion(prog_name="faucet", shell=shell), end="")
-        return 0
-
-    for command in (example, completion, init):
-        app.command(command)
+    print(whole_app().generate_completion(prog_name="faucet", shell=shell), end="")
+    return 0

@@ -12,9 +12,8 @@ from faucet.cli.tables import print_table
 from faucet.control.find import Place
 from faucet.control.hosts import Found, Host, look_at
 from faucet.control.neighbours import others
-from faucet.log.handler import print_error
 from faucet.settings import TopSettings
-from faucet.text import to_json, visible
+from faucet.text import print_error, to_json, visible
 
 Once = Annotated[bool, Parameter("--once", help="Print the list once, and exit.", negative=())]
 Json = Annotated[bool, Parameter(("--json", "-j"), help="JSON for programs.", negative=())]

@@ -20,18 +20,6 @@ OWN = ("demo", "k8s", "attach", "top", "replay", "doctor", "init", "config", "ex
 """Commands in the order in which people need them; `ctl` has its own."""
 
 
-def early(arguments: Sequence[str], app: App) -> str:
-    """The message for a command line that begins with another program's word; empty if it does not.
-
-    Looked at before anything else, since options of the command that was meant would be unknown. Such a word is never a
-    directory, even if there is one of that name: `faucet logs` means the same everywhere.
-    """
-    word = arguments[0] if arguments else ""
-    if word.startswith("-") or word in _names(app) or word not in {*COMMANDS, *NO_COMMANDS, *_names(app["ctl"])}:
-        return ""
-    return explain(word, arguments[1:], app)
-
-
 def _names(app: App) -> list[str]:
     return [name for name in app if not name.startswith("-")]
 

@@ -14,8 +14,7 @@ import sys
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from faucet.log.handler import print_error
-from faucet.text import visible_lines
+from faucet.text import print_error, visible_lines
 from faucet.units import counted
 
 Level = Literal["ok", "warning", "broken", "unused"]

@@ -6,10 +6,8 @@ escaped: a log line has no control characters but its own colours.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-import sys
 from collections.abc import Callable
 from datetime import datetime
 from time import time
@@ -21,13 +19,10 @@ from faucet.log.redact import redactor
 from faucet.log.writer import FileOutput, Output, Sink
 from faucet.proxy.stats import UNKNOWN, Record
 from faucet.settings import LogSettings
-from faucet.text import escaped, to_json
+from faucet.text import LINES, escaped, print_error, to_json
 from faucet.units import format_size
 
 _log = logging.getLogger("faucet")
-
-LINES = "\t\n"
-"""Control characters that a message of several lines may contain, e.g. a traceback."""
 
 _DIM, _RED, _YELLOW, _GREEN, _CYAN, _RESET = "\x1b[2m", "\x1b[31m", "\x1b[33m", "\x1b[32m", "\x1b[36m", "\x1b[0m"
 
@@ -293,14 +288,3 @@ def _visible(octets: bytes) -> str:
 def _unquoted(error: str) -> str:
     """Return the message of an error, harmless in quotes."""
     return escaped(gist(error)).replace('"', "'")
-
-
-def print_error(text: str) -> None:
-    """Print one message on standard error, if that is still open, for what is not in the log.
-
-    It may quote a worker or a stranger, so control characters are shown as codes.
-    """
-    with contextlib.suppress(OSError):
-        colour = sys.stderr.isatty() and "NO_COLOR" not in os.environ
-        prefix = f"{_RED}faucet:{_RESET}" if colour else "faucet:"
-        print(f"{prefix} {escaped(text, LINES)}", file=sys.stderr, flush=True)

@@ -25,7 +25,7 @@ from faucet.control.paths import socket_path
 from faucet.control.server import ControlError, ControlServer
 from faucet.fleet import StartFailed
 from faucet.ha.replica import Replica
-from faucet.log.handler import Log, print_error
+from faucet.log.handler import Log
 from faucet.log.redact import redactor
 from faucet.net.address import Address, AddressError, UnixAddress
 from faucet.net.descriptors import Descriptors, is_shortage
@@ -39,6 +39,7 @@ from faucet.service.supervised import Supervised
 from faucet.service.systemd import SystemdError, inherited_sockets
 from faucet.settings import ServeSettings
 from faucet.status.collect import Runtime, now
+from faucet.text import print_error
 from faucet.units import counted, format_duration, format_size
 from faucet.workers import orphans
 from faucet.workers.shortages import remedy, shortage

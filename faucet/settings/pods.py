@@ -11,7 +11,7 @@ from faucet.net.service_url import ServiceUrl
 from faucet.settings.control import Which
 from faucet.settings.option import MONITOR, PODS, REPLICAS, SSH, option
 from faucet.settings.serving import MonitorSettings, ServeSettings
-from faucet.ssh.target import Target
+from faucet.settings.ssh import SshSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,30 +68,6 @@ class PodSettings:
         example="/etc/faucet/ca.pem",
     )
     insecure_skip_verify: bool = option(False, "https: accept any certificate.", PODS)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SshSettings:
-    """Whether to go through a bastion, and how to log in there."""
-
-    via_ssh: tuple[Target, ...] = option(
-        (),
-        "Connect through SSH to this host, a bastion or where Faucet runs: [user@]host[:port]. Can be "
-        "repeated: the next one is used if that fails.",
-        SSH,
-        unit="ssh",
-        shown="none",
-        example="ops@bastion",
-    )
-    ssh_config: Path | None = option(
-        None, "SSH client configuration to read.", SSH, shown="~/.ssh/config", example="~/.ssh/config-work"
-    )
-    ssh_key: Path | None = option(
-        None, "Private key to log in with.", SSH, shown="as the config says", example="~/.ssh/id_deploy"
-    )
-    ssh_known_hosts: Path | None = option(
-        None, "File of trusted host keys.", SSH, shown="~/.ssh/known_hosts", example="/etc/ssh/known_hosts_faucet"
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

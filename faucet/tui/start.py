@@ -22,10 +22,10 @@ from faucet.control.client import Client, Greeting, NoRuntime
 from faucet.control.find import Place, find
 from faucet.control.protocol import MESSAGE_LIMIT, Message
 from faucet.control.recording import RecordFile, RecordingError, load, moment_of
-from faucet.log.handler import print_error
 from faucet.settings import MonitorSettings, Which
 from faucet.ssh.secrets import VARIABLE as SECRETS_VARIABLE
 from faucet.ssh.secrets import Secrets
+from faucet.text import print_error
 from faucet.tui import memory
 from faucet.tui.terminal import EXIT_GONE, draw_on_a_terminal, follow_its_size, in_browser, watch_terminal
 from faucet.workers import orphans

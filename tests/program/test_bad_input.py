@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from faucet.cli.main import unknown_variables
+from faucet.cli.variables import unknown_variables
 from tests.support.running import Faucet, python_worker
 
 Start = Callable[..., Faucet]

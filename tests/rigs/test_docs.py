@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from faucet.cli.main import app
+from faucet.cli.parser import whole_app
 from faucet.settings import K8sSettings, LocalSettings
 from tests.corpora.__main__ import recipes as corpora_recipes
 from tests.support.checkout import ROOT
@@ -100,7 +100,7 @@ def test_commands_are_understood(command: str, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("faucet.cli.parameters.is_directory", lambda path: True)
     words = shlex.split(command)
     assert words[0] == "faucet"
-    app.parse_args(words[1:], exit_on_error=False, print_error=False)
+    whole_app().parse_args(words[1:], exit_on_error=False, print_error=False)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -177,14 +177,16 @@ def test_the_toml_in_the_docs_is_accepted(tmp_path: Path, capsys: pytest.Capture
     toml = text.partition("```toml\n")[2].partition("```")[0]
     assert tomllib.loads(toml)["workers"] == "2..8"
     (tmp_path / "faucet.toml").write_text(toml)
-    app(["config", "--dir", str(tmp_path)], exit_on_error=False, result_action="return_value")
+    whole_app()(["config", "--dir", str(tmp_path)], exit_on_error=False, result_action="return_value")
     assert "faucet.toml" in capsys.readouterr().out
 
 
 def test_limits_that_follow_from_the_machine_are_shown_resolved(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    app(["config", "--dir", str(tmp_path), "--max-clients", "7"], exit_on_error=False, result_action="return_value")
+    whole_app()(
+        ["config", "--dir", str(tmp_path), "--max-clients", "7"], exit_on_error=False, result_action="return_value"
+    )
     said = capsys.readouterr().out
     assert re.search(r"^buffer-total +[0-9.]+[MG]iB +default$", said, re.MULTILINE)
     assert re.search(r"^max-clients +7 +--max-clients$", said, re.MULTILINE)
@@ -192,7 +194,7 @@ def test_limits_that_follow_from_the_machine_are_shown_resolved(
 
 def test_several_values_are_shown_as_they_are_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["config", "--dir", str(tmp_path), "--host", ":8080", "--host", "unix:/x"]
-    app(words, exit_on_error=False, result_action="return_value")
+    whole_app()(words, exit_on_error=False, result_action="return_value")
     assert re.search(r"^host +:8080, unix:/x +--host$", capsys.readouterr().out, re.MULTILINE)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from faucet import __version__
 from faucet.cli.help import EXAMPLES, EXIT_CODES
-from faucet.cli.main import app
+from faucet.cli.parser import whole_app
 from faucet.cli.words import OWN
 from tests.support.reference import Entry, groups, span, variable_line
 
@@ -77,11 +77,11 @@ def _heading() -> Iterator[str]:
 
 def _commands() -> Iterator[str]:
     yield ".SH COMMANDS"
-    yield from _command("faucet [DIR]", app["local"].help)
+    yield from _command("faucet [DIR]", whole_app()["local"].help)
     for name in OWN:
-        yield from _command(f"faucet {name}", app[name].help)
-    for name in (name for name in app["ctl"] if not name.startswith("-")):
-        yield from _command(f"faucet ctl {name}", app["ctl"][name].help)
+        yield from _command(f"faucet {name}", whole_app()[name].help)
+    for name in (name for name in whole_app()["ctl"] if not name.startswith("-")):
+        yield from _command(f"faucet ctl {name}", whole_app()["ctl"][name].help)
 
 
 def _command(name: str, text: str) -> Iterator[str]:

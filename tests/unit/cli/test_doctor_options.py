@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from faucet.cli.main import app, main
+from faucet.cli.main import main
+from faucet.cli.parser import whole_app
 from faucet.doctor import Finding
 from tests.support.examination import findings_of
 
@@ -29,9 +30,10 @@ def of(findings: list[Finding], subject: str) -> Finding:
 
 
 def options_of(*command: str) -> set[str]:
-    arguments = app.assemble_argument_collection() if not command else app[command[0]].assemble_argument_collection()
-    if len(command) > 1:
-        arguments = app[command[0]][command[1]].assemble_argument_collection()
+    app = whole_app()
+    for name in command:
+        app = app[name]
+    arguments = app.assemble_argument_collection()
     return {name for argument in arguments for name in argument.names}
 
 

@@ -9,8 +9,9 @@ import shlex
 import pytest
 
 from faucet.cli.help import EXAMPLES, SHORT, is_short
-from faucet.cli.main import app, main
+from faucet.cli.main import main
 from faucet.cli.parameters import show
+from faucet.cli.parser import whole_app
 from faucet.cli.words import OWN
 from faucet.settings import LocalSettings
 
@@ -64,9 +65,9 @@ def test_each_command_shows_its_own_examples(chain: str, flag: str, capsys: pyte
 
 
 def test_every_command_has_examples() -> None:
-    commands = {name for name in app if not name.startswith("-") and name not in ("ctl", "start")}
+    commands = {name for name in whole_app() if not name.startswith("-") and name not in ("ctl", "start")}
     for group in ("ctl", "doctor"):
-        commands |= {f"{group} {name}" for name in app[group] if not name.startswith("-")}
+        commands |= {f"{group} {name}" for name in whole_app()[group] if not name.startswith("-")}
     assert set(EXAMPLES) == commands
 
 
@@ -75,10 +76,10 @@ def test_the_examples_are_understood(line: str, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("faucet.cli.parameters.is_directory", lambda path: True)
     ours = re.search(r"faucet [^|>)]*|faucet", line)
     assert ours is not None
-    app.parse_args(shlex.split(ours[0].rstrip('"'))[1:], exit_on_error=False, print_error=False)
+    whole_app().parse_args(shlex.split(ours[0].rstrip('"'))[1:], exit_on_error=False, print_error=False)
 
 
 def test_a_command_behind_two_dashes_is_not_asked_for_help() -> None:
-    assert not is_short(["--", "--help"], app)
-    assert not is_short(["k8s", "--help"], app)
-    assert is_short(["--help"], app)
+    assert not is_short(["--", "--help"])
+    assert not is_short(["k8s", "--help"])
+    assert is_short(["--help"])

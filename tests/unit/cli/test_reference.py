@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from cyclopts import CycloptsError
 
-from faucet.cli.main import app
+from faucet.cli.parser import whole_app
 from faucet.settings import K8sSettings, LocalSettings
 from tests.support.reference import (
     COMMANDS,
@@ -58,7 +58,7 @@ def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def value_of(entry: Entry, words: list[str]) -> Any:
     """Return what the command gets for the option."""
-    _, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
+    _, bound, _ = whole_app().parse_args(words, exit_on_error=False, print_error=False)
     names = [name.replace("_", "-") for name in bound.arguments]
     return list(bound.arguments.values())[names.index(entry.name)] if entry.name in names else entry.default
 
@@ -106,7 +106,7 @@ def test_nothing_is_left_out() -> None:
         for name in kind.__dataclass_fields__:
             assert f"### `--{name.replace('_', '-')}`" in page
             assert f"\\fB--{name.replace('_', '-')}\\fR" in manual
-    assert set(COMMANDS) <= {name for name in app if not name.startswith("-")}
+    assert set(COMMANDS) <= {name for name in whole_app() if not name.startswith("-")}
 
 
 @pytest.mark.skipif(shutil.which("man") is None, reason="man is not installed")

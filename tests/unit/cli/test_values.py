@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from faucet.cli.main import app, main
+from faucet.cli.main import main
+from faucet.cli.parser import whole_app
 from faucet.net.address import Address, UnixAddress
 from faucet.net.service_url import ServiceUrl
 from faucet.settings import Limit, LocalSettings, PackageApi, Span
@@ -40,7 +41,7 @@ def empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def value_of(command: str, name: str, *words: str) -> Any:
-    _, bound, _ = app.parse_args([command, *words], exit_on_error=False, print_error=False)
+    _, bound, _ = whole_app().parse_args([command, *words], exit_on_error=False, print_error=False)
     return bound.arguments[name.replace("-", "_")]
 
 
@@ -80,7 +81,7 @@ def test_a_flag_that_is_repeated(name: str) -> None:
 @pytest.mark.parametrize("name", ["admin", "api", "host", "log_redact", "reload_include"])
 def test_an_empty_variable_sets_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(f"FAUCET_{name.upper()}", "")
-    _, bound, _ = app.parse_args(["local"], exit_on_error=False, print_error=False)
+    _, bound, _ = whole_app().parse_args(["local"], exit_on_error=False, print_error=False)
     assert getattr(LocalSettings(**bound.arguments), name) == getattr(LocalSettings(), name)
 
 

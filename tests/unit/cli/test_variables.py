@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from faucet.cli.ctl import Where
-from faucet.cli.main import app
+from faucet.cli.parser import whole_app
 from faucet.cli.variables import unknown_variables
 from faucet.ssh.target import Target
 
@@ -18,7 +18,7 @@ SSH = {
 
 
 def where_of(command: list[str]) -> Where:
-    _, bound, _ = app.parse_args(command, exit_on_error=False, print_error=False)
+    _, bound, _ = whole_app().parse_args(command, exit_on_error=False, print_error=False)
     where: Where = bound.arguments["at"]
     return where
 
@@ -27,7 +27,7 @@ def where_of(command: list[str]) -> Where:
 def test_ctl_goes_where_attach_goes(monkeypatch: pytest.MonkeyPatch, command: list[str]) -> None:
     for name, value in SSH.items():
         monkeypatch.setenv(name, value)
-    _, attached, _ = app.parse_args(["attach"], exit_on_error=False, print_error=False)
+    _, attached, _ = whole_app().parse_args(["attach"], exit_on_error=False, print_error=False)
     for name in ("via_ssh", "ssh_config", "ssh_key", "ssh_known_hosts"):
         assert getattr(where_of(command), name) == attached.arguments[name], name
     assert where_of([*command, "--via-ssh", "other"]).via_ssh == (Target("other"),), "a flag wins over a variable"

@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faucet.log.handler import JsonFormat, Log, TextFormat, print_error
+from faucet.log.handler import JsonFormat, Log, TextFormat
 from faucet.log.redact import redactor
 from faucet.log.writer import FileOutput
 from faucet.proxy.stats import Record
 from faucet.settings import LogSettings
-from faucet.text import escaped, to_json, visible
+from faucet.text import escaped, print_error, to_json, visible
 
 DANGEROUS = "\x00\x07\x1b[2J\x7f\x80\x9b31m\u061c\u200b\u200e\u202e\u2028\u2066\ufeff\U000e0001"
 """C0, DEL, C1, marks and overrides of direction, zero width, line separator, tags."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from faucet.cli.main import app
+from faucet.cli.parser import whole_app
 from faucet.control.client import Client
 from faucet.settings import PackageApi, parse_api, parse_span
 from faucet.workers.advice import advice
@@ -403,7 +403,7 @@ def test_who_decides_about_threads(base: dict[str, str], names: tuple[str, ...])
 def test_config_shows_threads(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setenv("MKL_NUM_THREADS", "3")
-    app(["config", "-w", "1..500"], exit_on_error=False, result_action="return_value")
+    whole_app()(["config", "-w", "1..500"], exit_on_error=False, result_action="return_value")
     lines = {line.split()[0]: line.split(maxsplit=2)[1:] for line in capsys.readouterr().out.splitlines()}
     assert lines["OMP_NUM_THREADS"][0] == "1"
     assert lines["OMP_NUM_THREADS"][1].endswith("for 500 workers")
