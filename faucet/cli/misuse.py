@@ -25,7 +25,7 @@ from cyclopts import (
 
 from faucet.cli.errors import Misuse, UnknownWord
 from faucet.cli.exit_codes import EXIT_USAGE
-from faucet.cli.synonyms import NOT_NEEDED, OPTIONS, TLS
+from faucet.cli.synonyms import NOT_NEEDED, OPTIONS
 from faucet.settings import AttachSettings, K8sSettings, LocalSettings, Option, ReplaySettings, TopSettings
 from faucet.text import closest
 
@@ -89,8 +89,6 @@ def _single_dash(arguments: Sequence[str]) -> str:
 
 def _unknown_option(error: UnknownOptionError, arguments: Sequence[str]) -> str:
     name, equals, value = (error.token.keyword or error.token.value).partition("=")
-    if name in TLS:
-        return f"unknown option {name}; Faucet speaks no TLS to clients: put nginx or HAProxy in front of it"
     if name in NOT_NEEDED:
         return f"unknown option {name}: {NOT_NEEDED[name]}\nSo: {shlex.join(['faucet', *_without_those(arguments)])}"
     known = {name for argument in error.argument_collection for name in argument.names if argument.parse}

@@ -140,7 +140,7 @@ def _serve(
 ) -> int:  # fmt: skip
     """With the monitor, if there is a terminal for it; else the service alone. `more` options were chosen meanwhile."""
     inherited = os.environ.get("LISTEN_PID") == str(os.getpid())  # then --host does not count
-    if problem := twice(() if inherited else settings.host, settings.admin):
+    if problem := twice(() if inherited else settings.host, settings.admin) or settings.tls_problem:
         print_error(problem)
         return EXIT_USAGE
     from faucet.tui.start import no_monitor_because, owner_descriptor, run_with_monitor

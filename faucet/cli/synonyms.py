@@ -114,11 +114,17 @@ OPTIONS = {
     "--url": "--service-url",
     "--bastion": "--via-ssh",
     "--ssh": "--via-ssh",
+    "--tls": "--tls-cert",
+    "--ssl": "--tls-cert",
+    "--https": "--tls-cert",
+    "--cert": "--tls-cert",
+    "--certfile": "--tls-cert",
+    "--ssl-certfile": "--tls-cert",
+    "--key": "--tls-key",
+    "--keyfile": "--tls-key",
+    "--ssl-keyfile": "--tls-key",
 }
 """Options of other programs, and ours that mean the same."""
-
-TLS = ("--tls", "--ssl", "--https", "--cert", "--key", "--certfile", "--keyfile", "--ssl-certfile", "--ssl-keyfile")
-"""Options for TLS towards clients, which Faucet leaves to a proxy in front of it."""
 
 _BY_FILES = "leave it out; what is served follows from the files there: plumber.R, entrypoint.R or _server.yml"
 _ONE_QUEUE = "leave it out; there is one queue, and a free worker takes the oldest request in it"

@@ -55,6 +55,8 @@ class Address:
     port: int
     bound: tuple[str, ...] = ()
     """The numeric addresses of the host, after binding; empty before."""
+    scheme: str = "http"
+    """What is spoken there: `http` or `https`."""
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -73,7 +75,7 @@ class Address:
     @property
     def url(self) -> str:
         """The URL for a browser on this machine."""
-        return f"http://{Address('localhost' if self._everywhere else self.host, self.port)}"
+        return f"{self.scheme}://{Address('localhost' if self._everywhere else self.host, self.port)}"
 
 
 UNIX = "unix:"

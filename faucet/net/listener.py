@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import socket
 import struct
 import sys
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from faucet.net.acceptor import Acceptor, Factory, always_room
 from faucet.net.address import Address, UnixAddress
@@ -106,16 +108,29 @@ def _waiting(sock: socket.socket) -> int:
     return BACKLOG
 
 
+class Entrance(NamedTuple):
+    """How connections are taken: the arguments of `Listener.open`."""
+
+    factory: Factory
+    room: Callable[[int], bool] = always_room
+
+
 class Listeners:
     """Several listeners as one. `address` is the first address that has a port, else the first address."""
 
-    def __init__(self, addresses: Sequence[Address | UnixAddress], inherited: Sequence[socket.socket] = ()) -> None:
-        """Bind `addresses`, or take over the sockets `inherited`, which listen already. Raises AddressError."""
+    def __init__(
+        self, addresses: Sequence[Address | UnixAddress], inherited: Sequence[socket.socket] = (), scheme: str = "http"
+    ) -> None:
+        """Bind `addresses`, or take over the sockets `inherited`, which listen already. Raises AddressError.
+
+        `scheme` is what is spoken on all addresses with a port.
+        """
         self._all: list[Listener] = []
+        self._scheme = scheme
         try:
             for sock in inherited:
                 inherited_by_clients(sock)
-                self._all.append(Listener(_address_of(sock), sock))
+                self._add(Listener(_address_of(sock), sock))
             for address in () if inherited else addresses:
                 self._add(Listener(address, taken=self._taken))
         except BaseException:
@@ -128,6 +143,8 @@ class Listeners:
         """Add a listener, unless it has no socket, e.g. localhost after all its addresses are taken."""
         if listener.sockets:
             self._all.append(listener)
+            if isinstance(listener.address, Address):
+                listener.address = dataclasses.replace(listener.address, scheme=self._scheme)
 
     @property
     def _taken(self) -> set[tuple[str, int]]:
@@ -138,12 +155,11 @@ class Listeners:
         """All addresses, for messages."""
         return " and ".join(listener.address.described for listener in self._all)
 
-    async def open(
-        self, factory: Factory, room: Callable[[int], bool] = always_room, short: Callable[[], None] = _ignore
-    ) -> None:
-        """See Listener."""
+    async def open(self, plain: Entrance, tls: Entrance | None = None, short: Callable[[], None] = _ignore) -> None:
+        """See Listener. Connections to addresses with a port go to `tls`, if given; Unix sockets are always `plain`."""
         for listener in self._all:
-            await listener.open(factory, room, short)
+            entrance = tls if tls is not None and isinstance(listener.address, Address) else plain
+            await listener.open(*entrance, short)
 
     async def close(self) -> None:
         """See Listener."""

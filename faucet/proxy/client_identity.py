@@ -51,7 +51,9 @@ class Introduced(NamedTuple):
 class ClientIdentity:
     """Adds the client's identity to request heads. Created once, called for each request."""
 
-    def __init__(self, settings: ProxySettings) -> None:
+    def __init__(self, settings: ProxySettings, scheme: str = "http") -> None:
+        """`scheme` is what the clients speak."""
+        self._scheme = scheme
         self._forwarded = settings.forwarded
         self._ip_from = settings.ip_from
         self._trust = settings.trust
@@ -88,7 +90,7 @@ class ClientIdentity:
         return sent[1].decode("ascii") if sent is not None else ""
 
     def _forwarded_fields(self, head: RequestHead, peer: str) -> list[tuple[bytes, bytes]]:
-        fields = forwarded_fields(peer, "http", head.fields.host)
+        fields = forwarded_fields(peer, self._scheme, head.fields.host)
         if peer in self._trust and has_field(head.raw, b"X-Forwarded-Proto"):
             # X-Forwarded-Proto is not a list: the trusted proxy in front knows the client's protocol better.
             fields = [field for field in fields if field[0] != b"X-Forwarded-Proto"]

@@ -43,6 +43,9 @@ class Client(Protocol):
     def waits(self) -> bool:
         """Whether the client waits for a response, or for the rest of one."""
 
+    def close(self) -> None:
+        """Close the connection once the client has read all written bytes, or is too slow in reading them."""
+
     def turn_away(self, detail: str) -> None:
         """Send 503 without waiting for a request, and close."""
 
@@ -105,6 +108,7 @@ class Clients:
         self.free_buffer = min(FREE, settings.buffer_response)
         introduction = ClientIdentity(settings)
         self.introduce = introduction if introduction.needed else None
+        self.introduce_tls = ClientIdentity(settings, "https") if introduction.needed else None
         self._connected: set[Client] = set()
         self._set_deadlines(pool.loop, settings)
 
@@ -192,7 +196,7 @@ class Clients:
         candidates = islice(self.idle.oldest(), CANDIDATES)
         idle = next((client for client in candidates if client is not newcomer and client.vacant), None)
         if idle is not None:
-            idle.transport.abort()
+            idle.close()
         return idle is not None
 
     def part(self) -> None:

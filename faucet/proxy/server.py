@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable
 
 from faucet import pauses
@@ -11,6 +12,7 @@ from faucet.proxy.downstream import ClientConnection
 from faucet.proxy.pool import Pool
 from faucet.proxy.proxy_protocol import ProxiedClientConnection
 from faucet.proxy.stats import Record, Stats
+from faucet.proxy.tls_clients import HANDSHAKE_SECONDS, TlsClients
 from faucet.settings import ProxySettings
 
 GOES_ON_SECONDS = 5.0
@@ -27,6 +29,8 @@ class Proxy:
         self.settings = settings
         self.pool = Pool(settings, record)
         self.clients = Clients(settings, self.pool)
+        self.tls: TlsClients | None = None
+        """Clients that speak TLS; None before `serve_tls`."""
         self._drained = asyncio.Event()
         self.pool.on_idle = self.clients.on_gone = self._check_drained
         self._connection = ProxiedClientConnection if settings.proxy_protocol else ClientConnection
@@ -34,6 +38,14 @@ class Proxy:
     def accept(self) -> ClientConnection:
         """Return the protocol for a connection that a client has opened."""
         return self._connection(self.pool, self.clients)
+
+    def serve_tls(self, context: Callable[[], ssl.SSLContext], seconds: float = HANDSHAKE_SECONDS) -> TlsClients:
+        """Get ready for clients that speak TLS, each with the settings that `context` returns for it.
+
+        A handshake may take so many `seconds`.
+        """
+        self.tls = TlsClients(self.pool, self.clients, context, seconds)
+        return self.tls
 
     @property
     def stats(self) -> Stats:
@@ -52,6 +64,8 @@ class Proxy:
         else:
             self.pool.refuse_all()
         self.clients.part()
+        if self.tls is not None:
+            self.tls.hurry()
         self._check_drained()
         try:
             async with pauses.timeout(seconds):
@@ -65,8 +79,8 @@ class Proxy:
         self._check_drained()
 
     def _check_drained(self) -> None:
-        """Wake `drain` if no lock is held and no client is connected."""
-        if self.pool.draining and not self.pool.dispatcher.locked and not self.clients:
+        """Wake `drain` if no lock is held, and no client is connected or in its TLS handshake."""
+        if self.pool.draining and not self.pool.dispatcher.locked and not self.clients and not self.tls:
             self._drained.set()
 
     def abandon(self, detail: str) -> int:
@@ -81,5 +95,7 @@ class Proxy:
 
     def close(self) -> None:
         """Reset all connections, and cancel all timers."""
+        if self.tls is not None:
+            self.tls.close()
         self.clients.close()
         self.pool.close()

@@ -29,10 +29,12 @@ from faucet.log.handler import Log
 from faucet.log.redact import redactor
 from faucet.net.address import Address, AddressError, UnixAddress
 from faucet.net.descriptors import Descriptors, is_shortage
-from faucet.net.listener import Listener, Listeners
+from faucet.net.listener import Entrance, Listener, Listeners
+from faucet.net.server_certificate import CertificateError
 from faucet.otel.telemetry import Telemetry, destination
 from faucet.proxy.server import Proxy
 from faucet.proxy.stats import Record
+from faucet.service.certificate import certificate_of
 from faucet.service.modes import Site
 from faucet.service.signals import Signals
 from faucet.service.supervised import Supervised
@@ -80,7 +82,7 @@ def run(
         return EXIT_FAILED
     try:
         return _run(_serve(site, settings, log, owner, notice, hints))
-    except (AddressError, ControlError, StartFailed, SystemdError) as error:
+    except (AddressError, CertificateError, ControlError, StartFailed, SystemdError) as error:
         log.failure(str(error))
         return EXIT_FAILED
     except OSError as error:
@@ -138,13 +140,15 @@ class _Service:
     """All parts of one service."""
 
     def __init__(self, site: Site, settings: ServeSettings, log: Log) -> None:
-        """Create the parts and bind the address. Raises AddressError."""
+        """Create the parts and bind the address. Raises AddressError or CertificateError."""
         self._site = site
         self._settings = settings
         self._log = log
         self._companions = contextlib.AsyncExitStack()
         self.black_box: BlackBox | None = None
-        self.listener = Listeners(settings.host, inherited_sockets(os.environ))
+        self.certificate = certificate_of(settings)
+        scheme = "http" if self.certificate is None else "https"
+        self.listener = Listeners(settings.host, inherited_sockets(os.environ), scheme)
         self.admin = Listener(settings.admin) if settings.admin else None
         self._telemetry = None if settings.otel_endpoint is None else Telemetry(settings.otel_endpoint)
         self.proxy = Proxy(settings, log.request if self._telemetry is None else partial(_record, log, self._telemetry))
@@ -196,8 +200,7 @@ class _Service:
         await self.signals.or_done(self.workers.first_ready)
         if self.signals.first.is_set():
             return _End(EXIT_OK, "stopped before it served anything")
-        short = partial(self.proxy.pool.descriptors.note, "client")
-        await self.listener.open(self.proxy.accept, self.proxy.clients.has_room, short)
+        await self._listen()
         self.control.runtime.state = "serving"
         self.supervised.ready()
         where = f"{self._site.described} on {self.listener.described}"
@@ -209,6 +212,14 @@ class _Service:
             _give_hints(hints(self.listener.address), owner)
         await self.signals.first.wait()
         return await self._finish()
+
+    async def _listen(self) -> None:
+        """Raises AddressError."""
+        plain, tls = Entrance(self.proxy.accept, self.proxy.clients.has_room), None
+        if self.certificate is not None:
+            clients = self.proxy.serve_tls(self.certificate.context)
+            tls = Entrance(clients.accept, clients.has_room)
+        await self.listener.open(plain, tls, partial(self.proxy.pool.descriptors.note, "client"))
 
     async def _open_control(self, owner: int | None) -> None:
         wanted = self._settings.control

@@ -11,6 +11,7 @@ from faucet.net.address import DEFAULT_PORT, Address, UnixAddress
 from faucet.settings.control import ControlPath
 from faucet.settings.option import LOG, MIB, MONITOR, SERVICE, option
 from faucet.settings.proxy import ProxySettings
+from faucet.settings.tls import TlsSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +91,7 @@ class MonitorSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServeSettings(ProxySettings, LogSettings, MonitorSettings):
+class ServeSettings(ProxySettings, LogSettings, MonitorSettings, TlsSettings):
     """What every way of serving has."""
 
     host: tuple[Address | UnixAddress, ...] = option(

@@ -155,6 +155,7 @@ async def test_a_head_has_one_deadline_however_it_drips(scripted: OpenStage) -> 
     dripping.cancel()
 
 
+@pytest.mark.plain_only("a PROXY header comes before TLS, with the deadline of the handshake")
 async def test_a_proxy_header_has_one_deadline_however_it_drips(scripted: OpenStage) -> None:
     stage = await scripted(client_timeout=0.2, proxy_protocol=True)
     client = await stage.client()

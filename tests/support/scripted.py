@@ -9,17 +9,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 import struct
-from typing import Any
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from faucet.net.connect import connect_tcp
+from faucet.net.server_certificate import Files, Pair, load
 from faucet.proxy.downstream import ClientConnection
 from faucet.proxy.proxy_protocol import ProxiedClientConnection
 from faucet.proxy.server import Proxy
 from faucet.proxy.stats import Record
+from faucet.proxy.tls_clients import HANDSHAKE_SECONDS, TlsClientConnection
 from faucet.proxy.upstream import Backend
 from faucet.settings import ServeSettings
+from tests.support.certificates import make_ca
 from tests.support.deadlines import Watch
+from tests.support.tls_peer import TlsReader, TlsWriter, connect_tls
 
 PATIENCE = 5.0
 """Seconds after which a test has waited in vain."""
@@ -28,10 +36,25 @@ QUIET = 0.05
 """Seconds in which nothing came, where nothing should."""
 
 
+class Tls(NamedTuple):
+    """What both sides of TLS need."""
+
+    server: Pair
+    client: ssl.SSLContext
+
+
+@cache
+def tls_of_localhost() -> Tls:
+    """A certificate for localhost, and a client that trusts it."""
+    with tempfile.TemporaryDirectory(prefix="faucet-tls-") as directory:
+        authority = make_ca(Path(directory))
+        return Tls(load(Files(*authority.issue("localhost")), "1.2"), authority.client_context())
+
+
 class Peer:
     """One end of a connection, in the test's hands."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, reader: asyncio.StreamReader | TlsReader, writer: asyncio.StreamWriter | TlsWriter) -> None:
         self.reader = reader
         self.writer = writer
 
@@ -166,6 +189,9 @@ class Stage:
         self._watch = Watch()
         self.proxy = Proxy(ServeSettings(**settings), self._record)
         self.workers: list[ScriptedWorker] = []
+        self.tls: Tls | None = None
+        """Set it before `open`: clients speak TLS then."""
+        self.handshake_seconds = HANDSHAKE_SECONDS
         self._clients: list[Peer] = []
         self._server: asyncio.Server
 
@@ -178,13 +204,26 @@ class Stage:
         loop = asyncio.get_running_loop()
         proxied = self.proxy.settings.proxy_protocol
         connection: type[ClientConnection] = ProxiedClientConnection if proxied else ClientConnection
-        connection = self._watch.watched(connection)
-        self._server = await loop.create_server(lambda: connection(self.proxy.pool, self.proxy.clients), "127.0.0.1", 0)
+        connection = self._watch.watched(TlsClientConnection if self.tls is not None else connection)
+        if self.tls is not None:
+            context = self.tls.server.context
+            tls = self.proxy.serve_tls(lambda: context, self.handshake_seconds)
+            tls.connection = connection
+            self._server = await loop.create_server(tls.accept, "127.0.0.1", 0)
+        else:
+            self._server = await loop.create_server(
+                lambda: connection(self.proxy.pool, self.proxy.clients), "127.0.0.1", 0
+            )
         for number in range(1, workers + 1):
             worker = ScriptedWorker(str(number), self._supervised)
             await worker.open()
             self.workers.append(worker)
             self.proxy.pool.add(worker.backend)
+
+    @property
+    def scheme(self) -> bytes:
+        """What the clients speak."""
+        return b"http" if self.tls is None else b"https"
 
     @property
     def worker(self) -> ScriptedWorker:
@@ -193,14 +232,25 @@ class Stage:
 
     async def client(self, receive_buffer: int | None = None) -> Peer:
         """A new client connection."""
+        streams = await self.raw_client(receive_buffer)
+        peer = Peer(*streams if self.tls is None else await connect_tls(*streams, self.tls.client))
+        self._clients.append(peer)
+        return peer
+
+    async def plain_client(self) -> Peer:
+        """A new TCP connection, before a handshake."""
+        peer = Peer(*await self.raw_client())
+        self._clients.append(peer)
+        return peer
+
+    async def raw_client(self, receive_buffer: int | None = None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """The streams of a new TCP connection, which the caller closes."""
         sock = socket.socket()
         if receive_buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         sock.setblocking(False)
         await asyncio.get_running_loop().sock_connect(sock, self._server.sockets[0].getsockname())
-        peer = Peer(*await asyncio.open_connection(sock=sock, limit=receive_buffer or 2**16))
-        self._clients.append(peer)
-        return peer
+        return await asyncio.open_connection(sock=sock, limit=receive_buffer or 2**16)
 
     async def outcome(self, count: int = 1) -> Record:
         """Wait until `count` exchanges in all have ended; the last one."""

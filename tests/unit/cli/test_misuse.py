@@ -161,7 +161,7 @@ def test_the_overview_has_every_command(say: Say) -> None:
         ("-p 8000", "`--host :8000`"),
         ("--no-monitor", "did you mean `--headless`?"),
         ("--timeout 10", "did you mean `--request-timeout 10`?"),
-        ("--ssl-keyfile x", "put nginx or HAProxy in front"),
+        ("--ssl-keyfile x", "did you mean `--tls-key x`?"),
         ("--service-url http://x", "--service-url is an option of `faucet k8s`"),
         ("--at 3838", "faucet ctl status --at 3838"),
         ("k8s -w 4", "--workers is an option of `faucet local`, for example: `faucet local --workers 4`"),

@@ -15,7 +15,7 @@ import pytest
 from faucet.net import binding
 from faucet.net.address import Address, AddressError, UnixAddress, parse_address
 from faucet.net.binding import bind, bound_address, listen
-from faucet.net.listener import Listener, Listeners
+from faucet.net.listener import Entrance, Listener, Listeners
 from faucet.net.port_owner import who_listens
 from tests.support.needs import needs_ipv6
 
@@ -270,7 +270,7 @@ async def test_a_name_beside_its_own_addresses(names: Names) -> None:
     ):
         listeners = Listeners([Address(host, port) for host in hosts])
         assert listeners.described == described
-        await listeners.open(Hello)
+        await listeners.open(Entrance(Hello))
         assert await heard("127.0.0.1", port) == b"hello"
         if len(set(hosts)) > 1:
             assert await heard("::1", port) == b"hello"
