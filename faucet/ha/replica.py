@@ -38,6 +38,7 @@ from faucet.ha.relayed import RelayedConnection
 from faucet.ha.remote_commands import GREETING as COMMAND
 from faucet.ha.remote_commands import CommandConnection, Run, ask
 from faucet.net.address import Address, AddressError, parse_address
+from faucet.net.undelivered import undelivered
 from faucet.pods.fleet import Pods
 from faucet.proxy.pool import RECENT_SECONDS
 from faucet.proxy.server import Proxy
@@ -47,6 +48,9 @@ _log = logging.getLogger("faucet")
 
 LOOK_EVERY = 1.0
 """Seconds between two checks of the service times and of the listed members."""
+
+DELIVERED = 0.25
+"""Share of the time between the end of a term and the earliest take-over in which sent data must be acknowledged."""
 
 UNCONNECTED = 5.0
 """Seconds without an active after which a relay is not ready: a planned change takes less."""
@@ -199,10 +203,25 @@ class Replica:
             self._shut = True
             for pod, backend in self.pods.busy().items():
                 tasks.start(self._report(pod, backend), f"report that pod {pod} is free")
+            timing = self.election.timing
+            if not self.election.is_releasing:
+                self.proxy.pool.loop.call_later(
+                    (timing.lease_duration - timing.renew_deadline) * DELIVERED, self._drop_undelivered
+                )
             self._give_back()
         self.pods.settle()
         if not isinstance(decision, Began):
             self.proxy.pool.enforce_limits(False)  # the next active counts each request
+
+    def _drop_undelivered(self) -> None:
+        """Drop connections on which a pod's machine has not acknowledged its request, since this member was cut off.
+
+        The kernel would send the request once more when the network is back: late, to a pod that another has in use.
+        """
+        for pod, backend in self.pods.busy().items():
+            if self._shut and backend.connection is not None and undelivered(backend.connection.transport):
+                _log.warning("pod %s has not acknowledged its request, so its connection is dropped", pod)
+                backend.drop()
 
     def _in_use(self) -> set[str]:
         """Return the busy pods. Pods whose locks are abandoned at shutdown stay busy, since their state is unknown."""

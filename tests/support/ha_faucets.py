@@ -51,7 +51,7 @@ class CountingPod:
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+        with contextlib.suppress(asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError):
             while head := await reader.readuntil(b"\r\n\r\n"):
                 target = head.split(b" ")[1].decode()
                 if self.refuses and self.busy:
@@ -118,11 +118,12 @@ class HaFaucet:
         self.replica.start()
         self._server = await asyncio.get_running_loop().create_server(self.proxy.accept, "127.0.0.1", 0)
 
-    async def ask(self, target: str = "/0", method: str = "GET") -> tuple[int, bytes]:
+    async def ask(self, target: str = "/0", method: str = "GET", body: bytes = b"") -> tuple[int, bytes]:
         """One request on a connection of its own: status and content."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self._server.sockets[0].getsockname()[1])
         try:
-            writer.write(f"{method} {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+            length = f"Content-Length: {len(body)}\r\n" if body else ""
+            writer.write(f"{method} {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{length}\r\n".encode() + body)
             head, _, content = (await reader.read()).partition(b"\r\n\r\n")
             return int(head.split(b" ")[1]), content
         finally:

@@ -11,6 +11,7 @@ import pytest
 
 from faucet.fleet import Refused, StartFailed
 from faucet.net.service_url import parse_service_url
+from faucet.net.undelivered import undelivered
 from faucet.service import replicas
 from faucet.service.replicas import looking_for_others, replica
 from faucet.settings import K8sSettings
@@ -143,6 +144,24 @@ async def test_the_lock_of_a_request_that_waited_at_a_relay_counts_from_when_it_
         await when(lambda: a.records)
         assert a.records[0].service < 20.0
         assert a.records[0].waited >= 30.0
+
+
+async def test_an_active_that_was_cut_off_sends_nothing_late(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What a pod's machine has not acknowledged would be sent again when the network is back: to a pod in use."""
+    async with ha_faucets(tmp_path, "a") as faucets:
+        (a,) = faucets.them
+        whole = asyncio.ensure_future(a.ask("/1.5", "POST"))
+        stuck = asyncio.ensure_future(a.ask("/1.6", "POST", body=b"x" * 20_000_000))  # the pod reads no bodies
+        await when(lambda: all(pod.busy for pod in faucets.pods))
+        sent = [pod.connection.transport for pod in a.replica.pods.busy().values() if pod.connection is not None]
+        assert sorted(undelivered(one) > 0 for one in sent) == [False, True]
+        a.replica.election.leave()
+        later = a.replica.election.epoch + 1
+        a.replica.peers.elector.event(lambda now: a.replica.election.heard(now, later))
+        assert (await stuck)[0] == 502
+        assert (await whole)[0] == 200, "what was delivered goes on"
+        assert caplog.text.count("has not acknowledged its request") == 1
+        await when(lambda: not any(pod.busy for pod in faucets.pods))
 
 
 async def test_without_ha_another_faucet_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
