@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
-from typing import Protocol
 
 from faucet.http1 import grammar
 from faucet.http1.errors import FramingError
@@ -33,23 +32,27 @@ trailers of such names. A recipient may discard them, but a proxy that forwards 
 ErrorFactory = Callable[[int, str], FramingError]
 
 
-class Body(Protocol):
-    """A framer, which finds the end of a body."""
+class Body:
+    """A framer, which finds the end of a body. Not a typing.Protocol: compiled, those are called like any object."""
+
+    __slots__ = ("done",)
 
     done: bool
     """Whether the message is complete."""
 
     def feed(self, data: bytes) -> int:
         """Return the index behind the last byte of `data` that belongs to the body. Raises FramingError."""
+        raise NotImplementedError
 
     def ends_at_eof(self) -> bool:
         """Whether the message is complete when the connection ends here."""
+        raise NotImplementedError
 
 
-class LengthBody:
+class LengthBody(Body):
     """A body of a known length (RFC 9112, 6.3, item 6)."""
 
-    __slots__ = ("_left", "done")
+    __slots__ = ("_left",)
 
     def __init__(self, length: int) -> None:
         self._left = length
@@ -70,10 +73,10 @@ class LengthBody:
         return self.done
 
 
-class UntilCloseBody:
+class UntilCloseBody(Body):
     """The body of a response that is delimited by the close of the connection (RFC 9112, 6.3, item 8)."""
 
-    __slots__ = ("done",)
+    __slots__ = ()
 
     def __init__(self) -> None:
         self.done = False
@@ -94,7 +97,7 @@ class _Expect(Enum):
     TRAILER = 4
 
 
-class ChunkedBody:
+class ChunkedBody(Body):
     """A body in chunks (RFC 9112, 7.1), its trailer section included.
 
     `error` makes the exception from a status and a sentence. `limit` is the most content bytes allowed, None for any
@@ -113,7 +116,6 @@ class ChunkedBody:
         "_trailer_size",
         "_trailers",
         "_turn",
-        "done",
     )
 
     def __init__(self, error: ErrorFactory, limit: int | None = None, turn: int | None = None) -> None:

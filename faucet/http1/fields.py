@@ -12,15 +12,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import AddressValueError, IPv6Address
+from typing import Final
 
 from faucet.http1 import grammar
 from faucet.http1.errors import BadRequest, BadResponse
 from faucet.http1.limits import FIELD_COUNT_LIMIT, LARGEST_LENGTH
 
-CACHED_SECTION_LIMIT = 1024
+CACHED_SECTION_LIMIT: Final = 1024
 """Bytes of the longest field section whose result is cached; with CACHED_SECTIONS it bounds the memory to 1 MiB."""
 
-CACHED_SECTIONS = 1024
+CACHED_SECTIONS: Final = 1024
 
 _EXPONENT = re.compile(rb"[ \t]*+[0-9]++(?:\.[0-9]++)?+e\+[0-9]++[ \t]*+")
 """A number in exponential notation, which R prints if it is shorter: plumber sends such a Content-Length for static
@@ -29,7 +30,7 @@ files."""
 SHOWN_LIMIT = 40
 """The most bytes of a field value that an error message shows."""
 
-_FRAMING_FIELDS = frozenset(
+_FRAMING_FIELDS: Final = frozenset(
     (b"content-length", b"transfer-encoding", b"connection", b"host", b"expect", b"upgrade", b"http2-settings")
 )
 
@@ -131,7 +132,7 @@ def _judge_request(section: bytes, minor: int) -> RequestFields | None:
     )
 
 
-_cached_request = lru_cache(CACHED_SECTIONS)(_judge_request)
+_cached_request: Final = lru_cache(CACHED_SECTIONS)(_judge_request)
 
 
 def _framing_fields(section: bytes) -> dict[bytes, list[bytes]] | None:

@@ -7,9 +7,8 @@ forwarded.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
-from typing import Generic, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 
 from faucet.http1 import grammar
 from faucet.http1.body import Body, ChunkedBody, LengthBody, UntilCloseBody
@@ -18,15 +17,13 @@ from faucet.http1.fields import RequestFields, ResponseFields, is_host, request_
 from faucet.http1.limits import CHUNKS_PER_TURN, EMPTY_LINES_LIMIT, HEAD_LIMIT
 from faucet.http1.scanner import HeadScanner, RequestScanner, ResponseScanner
 
-_Head = TypeVar("_Head")
-
-KEPT_HEAD_LIMIT = 1024
+KEPT_HEAD_LIMIT: Final = 1024
 """Bytes of the longest response head that is cached; with KEPT_HEADS it bounds the memory to 1 MiB. Many responses of
 one second have identical heads, Date included. Of requests only the fields are cached, since their targets differ."""
 
-KEPT_HEADS = 1024
+KEPT_HEADS: Final = 1024
 
-IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
+IDEMPOTENT: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
 """Methods that may be sent again after a connection has ended before the response was complete (RFC 9110, 9.2.2)."""
 
 
@@ -149,10 +146,13 @@ def _judge_response(raw: bytes) -> ResponseHead | None:
     return None if fields is None else ResponseHead(raw, int(line[2]), fields)
 
 
-_kept_response = lru_cache(KEPT_HEADS)(_judge_response)
+_kept_response: Final = lru_cache(KEPT_HEADS)(_judge_response)
 
 
-class _HeadReader(Generic[_Head]):
+_DISAGREE = "scanner and parser disagree about a head"  # they share one grammar
+
+
+class _HeadReader:
     """Reads heads from a connection, one at a time, however their bytes are split."""
 
     __slots__ = ("_scanner",)
@@ -165,23 +165,12 @@ class _HeadReader(Generic[_Head]):
         """The received bytes of a head that is incomplete, or was refused before it was complete."""
         return 0 if self._scanner is None else self._scanner.size
 
-    def feed(self, data: bytes) -> tuple[_Head, bytes] | None:
-        """Return the next head and the bytes behind it; None if more bytes are needed. Raises FramingError."""
+    def _scan(self, data: bytes) -> bytes | None:
+        """Pass bytes of a head that did not arrive whole to the scanner. Return the head, and what is behind it, once
+        it is complete. Raises FramingError; the scanner still has the head then."""
         if self._scanner is None:
-            parsed = self._parse(data)
-            if parsed is not None:
-                return parsed
             self._scanner = self._new_scanner()
-        whole = self._scanner.feed(data)
-        if whole is None:
-            return None
-        parsed = self._parse(whole)  # if that raises, the scanner still has the head
-        self._scanner = None
-        if parsed is None:  # they share one grammar
-            raise AssertionError("scanner and parser disagree about a head")
-        return parsed
-
-    _parse: Callable[[bytes], tuple[_Head, bytes] | None]
+        return self._scanner.feed(data)
 
     def _new_scanner(self) -> HeadScanner:
         raise NotImplementedError
@@ -196,8 +185,8 @@ class StartLine(NamedTuple):
     """The minor version that the client stated."""
 
 
-class RequestReader(_HeadReader[RequestHead]):
-    """Reads request heads; `feed` raises BadRequest."""
+class RequestReader(_HeadReader):
+    """Reads request heads."""
 
     __slots__ = ()
 
@@ -214,18 +203,44 @@ class RequestReader(_HeadReader[RequestHead]):
         """Whether part of a head has arrived."""
         return self._scanner is not None and self._scanner.begun
 
-    _parse = staticmethod(parse_request)
+    def feed(self, data: bytes) -> tuple[RequestHead, bytes] | None:
+        """Return the next head and the bytes behind it; None if more bytes are needed. Raises BadRequest."""
+        if self._scanner is None:
+            parsed = parse_request(data)
+            if parsed is not None:
+                return parsed
+        whole = self._scan(data)
+        if whole is None:
+            return None
+        parsed = parse_request(whole)
+        self._scanner = None
+        if parsed is None:
+            raise AssertionError(_DISAGREE)
+        return parsed
 
     def _new_scanner(self) -> HeadScanner:
         return RequestScanner()
 
 
-class ResponseReader(_HeadReader[ResponseHead]):
-    """Reads response heads from a worker's connection; `feed` raises BadResponse."""
+class ResponseReader(_HeadReader):
+    """Reads response heads from a worker's connection."""
 
     __slots__ = ()
 
-    _parse = staticmethod(parse_response)
+    def feed(self, data: bytes) -> tuple[ResponseHead, bytes] | None:
+        """Return the next head and the bytes behind it; None if more bytes are needed. Raises BadResponse."""
+        if self._scanner is None:
+            parsed = parse_response(data)
+            if parsed is not None:
+                return parsed
+        whole = self._scan(data)
+        if whole is None:
+            return None
+        parsed = parse_response(whole)
+        self._scanner = None
+        if parsed is None:
+            raise AssertionError(_DISAGREE)
+        return parsed
 
     def _new_scanner(self) -> HeadScanner:
         return ResponseScanner()

@@ -48,8 +48,6 @@ class ClientConnection(Outflow):
         "_sent_before",
         "_stash",
         "_turned_away",
-        "half_closed",
-        "peer",
         "pool",
     )
 
@@ -130,7 +128,8 @@ class ClientConnection(Outflow):
             if self._head_begun:
                 self._head_begun = False
                 self.clients.heads.discard(self)
-            self._open_exchange(*parsed)
+            head, rest = parsed  # not *parsed: compiled, that would be a call by keyword
+            self._open_exchange(head, rest)
         elif self._reader.started and not self._head_begun:
             # The whole head has one deadline, from its first byte on: further bytes do not extend it.
             self._head_begun = True

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import math
 from time import monotonic
+from typing import Final
 
 from faucet.http1 import IDEMPOTENT, INTERIM_LIMIT, BadResponse, Body, RequestHead, ResponseHead
 from faucet.net.connect import NotBegun
@@ -26,14 +27,19 @@ from faucet.proxy.record import CLIENT_CLOSED_REQUEST, Account
 from faucet.proxy.sides import Downstream, UpstreamConnection
 from faucet.proxy.spool import SpoolSpace
 
-_READING, _QUEUED, _CONNECTING, _ACTIVE, _DONE = Phase  # a global is found faster than a member of an Enum
+# A global is found faster than a member of an Enum, and when compiled, a Final one faster than any other.
+_READING: Final = Phase.READING
+_QUEUED: Final = Phase.QUEUED
+_CONNECTING: Final = Phase.CONNECTING
+_ACTIVE: Final = Phase.ACTIVE
+_DONE: Final = Phase.DONE
 
-HALF_CLOSED = "the client had ended its sending side, and may not have read this"
+HALF_CLOSED: Final = "the client had ended its sending side, and may not have read this"
 """A note beside the status in the log: a client that half-closed cannot be told from one that disconnected."""
 
 TOO_MANY_WEBSOCKETS = "As many WebSockets are open to this worker as may be (--max-websockets)."
 
-_NO_LOSS = Loss(fresh=True, begun=False)
+_NO_LOSS: Final = Loss(fresh=True, begun=False)
 
 
 class Exchange(Holder):
@@ -66,8 +72,7 @@ class Exchange(Holder):
         self.account = Account(client.peer, head.method, head.target, head.stated_minor, len(head.raw))
         self.head = head
         self.phase = _READING
-        limit = pool.settings.buffer_request
-        self.intake = None if body is None else Intake(body, budget, space, limit, client)
+        self.intake = None if body is None else Intake(body, budget, space, pool.settings.buffer_request, client)
         """The body of the request; None if the request has none."""
         # The lock.
         self.lease: PoolLease | None = None

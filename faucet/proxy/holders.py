@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 from faucet.proxy.limits import RequestClass
 from faucet.proxy.locks import Lease
@@ -60,7 +60,7 @@ class Holder:
         """A bug in Faucet, already logged, has hit this holder. The lock must not leak."""
 
 
-class Upstream(Protocol):
+class Upstream:
     """A worker, as its lock sees it. A restarted worker is a new object."""
 
     name: str
@@ -70,7 +70,7 @@ class Upstream(Protocol):
     """The number of WebSockets open to the worker."""
     lock_grace: float | None
     """Seconds that the worker stays locked if it does not answer in time. None: Faucet ends and replaces it then."""
-    queues: bool
+    queues: bool = False
     """Whether this is another Faucet, which has its own queue, locks and deadlines. It is not to blame for the time
     that a request takes, and has to learn when a client has disconnected."""
     on_unreachable: Callable[[Exception], None]
@@ -78,8 +78,7 @@ class Upstream(Protocol):
 
     def begin(self, exchange: Any) -> None:
         """Send the request of an Exchange, which holds the lock."""
-
-    def __hash__(self) -> int: ...
+        raise NotImplementedError
 
 
 PoolLease: TypeAlias = Lease[Holder, Upstream]

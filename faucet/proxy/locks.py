@@ -59,6 +59,7 @@ class Dispatcher(Generic[Ticket, Worker]):
         self._held: set[Worker] = set()  # workers that get no new tickets, whether locked or not
         self._workers: set[Worker] = set()
         self._queue: OrderedDict[Ticket, float] = OrderedDict()  # since when each waits, oldest first
+        self._latest = 0.0  # no ticket of the queue waits since a later moment
 
     # -- tickets -----------------------------------------------------------------------------------------------
 
@@ -76,7 +77,11 @@ class Dispatcher(Generic[Ticket, Worker]):
             return lease
         if len(self._queue) >= self.queue_limit:
             raise QueueFull
-        append(self._queue, ticket, now if since is None else since)
+        moment = now if since is None else since
+        if moment < self._latest:
+            append(self._queue, ticket, moment)
+        else:
+            self._queue[ticket] = self._latest = moment  # as append would, but it is dear to look at the last entry
         return None
 
     def reacquire(self, ticket: Ticket, since: float, now: float) -> Lease[Ticket, Worker] | None:
@@ -88,8 +93,10 @@ class Dispatcher(Generic[Ticket, Worker]):
         """
         if self._free:
             return self.acquire(ticket, now)
-        self._queue[ticket] = min(since, next(iter(self._queue.values()), since))
+        since = min(since, next(iter(self._queue.values()), since))
+        self._queue[ticket] = since
         self._queue.move_to_end(ticket, last=False)
+        self._latest = max(self._latest, since)
         return None
 
     def release(self, lease: Lease[Ticket, Worker], now: float) -> Lease[Ticket, Worker] | None:
@@ -137,6 +144,7 @@ class Dispatcher(Generic[Ticket, Worker]):
     def reorder(self, since: Callable[[Ticket], float]) -> None:
         """Sort the queue by `since`: the moment from which each ticket counts as queued."""
         reorder(self._queue, since)
+        self._latest = max(self._latest, next(reversed(self._queue.values()), self._latest))
 
     def enforce(self, enforced: bool, now: float) -> list[Lease[Ticket, Worker]]:
         """Apply limits of locks from now on, or leave them to the Faucet to which the requests go: a request would

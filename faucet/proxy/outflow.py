@@ -16,10 +16,11 @@ from termios import TIOCOUTQ
 
 from faucet.proxy.clients import Clients
 from faucet.proxy.exchange import Exchange
+from faucet.proxy.sides import Downstream
 from faucet.proxy.spool import Spool
 
 
-class Outflow(asyncio.Protocol):
+class Outflow(Downstream):
     """The sending side of a client's connection."""
 
     __slots__ = (
@@ -32,7 +33,6 @@ class Outflow(asyncio.Protocol):
         "clients",
         "exchange",
         "transport",
-        "write_paused",
         "written",
     )
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from time import monotonic, time
+from typing import Final
 
 from faucet.http1 import StartLine
 from faucet.proxy.stats import UNKNOWN, Record
 
-CLIENT_CLOSED_REQUEST = 499
+CLIENT_CLOSED_REQUEST: Final = 499
 """The status in the log if the client disconnected before a response. As in nginx; never sent."""
 
 

@@ -25,7 +25,9 @@ from faucet.net.tls import ended_by_peer
 from faucet.proxy.error_responses import NOT_BEGUN
 from faucet.proxy.exchange import Exchange
 from faucet.proxy.failures import Loss
+from faucet.proxy.holders import Upstream
 from faucet.proxy.record import Account
+from faucet.proxy.sides import UpstreamConnection
 
 _log = logging.getLogger("faucet")
 
@@ -45,7 +47,7 @@ def _ignore(*_: object) -> None:
     pass
 
 
-class Backend:
+class Backend(Upstream):
     """One worker as the proxy sees it: an address with a lock. A restarted worker is a new Backend.
 
     `on_unreachable(error)` is called when the worker accepts no connection; it is then held until it is resumed.
@@ -53,9 +55,6 @@ class Backend:
     then; with one, it stays locked for that many seconds, since it may still be at work. `supervised`: the worker is
     removed as soon as its process exits.
     """
-
-    queues = False
-    """See holders.Upstream."""
 
     def __init__(
         self, name: str, host: str, port: int, connector: Connector,
@@ -148,7 +147,7 @@ class Backend:
             exchange.internal_error()
 
 
-class BackendConnection(asyncio.Protocol):
+class BackendConnection(UpstreamConnection):
     """One connection to a backend."""
 
     __slots__ = (
@@ -165,8 +164,6 @@ class BackendConnection(asyncio.Protocol):
         "dropped",
         "exchange",
         "fresh",
-        "transport",
-        "write_paused",
     )
 
     transport: asyncio.Transport
