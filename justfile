@@ -69,6 +69,10 @@ kube:
 ha-sim seconds="60" *seed:
     {{ bin }}/python -m tests.support.ha_sim {{ seconds }} {{ seed }}
 
+# Break each rule of --ha on purpose, and print how soon the simulation finds it
+ha-mutants *names:
+    {{ bin }}/python -m tests.support.ha_found {{ names }}
+
 # Torment real Faucets with --ha on hosts of their own and a real API server (as root, after `just kube`): rounds, scenarios
 ha-trial *arguments:
     {{ bin }}/python -m tests.support.ha_trial {{ arguments }}

@@ -18,27 +18,30 @@ from faucet.ha.quarantine import Quarantine
 from faucet.ha.record import Lease, Record
 from faucet.ha.term import Term
 from tests.support.ha_forwarding import Forwarding
+from tests.support.ha_modes import PLAIN, STRICT, STRICT_SERVE, Mode
 from tests.support.ha_node import TIMING, Node
+from tests.support.ha_world import Pod
 
 Patch = pytest.MonkeyPatch
 Plant = Callable[[Patch], None]
 
 
 class Mutant(NamedTuple):
-    """`plant` breaks the rule; `faults` are those that show it soonest, None for any."""
+    """`plant` breaks the rule; `faults` are those that show it soonest, None for any; it is a rule of that `mode`."""
 
     plant: Plant
     faults: tuple[str, ...] | None
+    mode: Mode
 
 
 MUTANTS: dict[str, Mutant] = {}
 
 
-def mutant(*faults: str) -> Callable[[Plant], Plant]:
+def mutant(*faults: str, mode: Mode = PLAIN) -> Callable[[Plant], Plant]:
     """Register it under its name."""
 
     def register(plant: Plant) -> Plant:
-        MUTANTS[plant.__name__] = Mutant(plant, faults or None)
+        MUTANTS[plant.__name__] = Mutant(plant, faults or None, mode)
         return plant
 
     return register
@@ -307,3 +310,50 @@ def what_was_begun_is_given_back(patch: Patch) -> None:
         original(self)
 
     patch.setattr(Node, "_ended", ended)
+
+
+# -- strict pods, and what needs them --------------------------------------------------------------------------
+
+
+@mutant("newcomer", mode=Mode(serve=True))
+def who_serves_while_partitioned_has_no_strict_pods(patch: Patch) -> None:
+    """What the documentation says of `--ha-on-partition serve`, and no mutant: the promise is weaker."""
+
+
+@mutant(mode=Mode(late_writes=True))
+def who_is_frozen_before_it_sends_has_no_strict_pods(patch: Patch) -> None:
+    """The other weaker promise of pods that are not strict."""
+
+
+@mutant("newcomer", "freeze", mode=STRICT_SERVE)
+def a_strict_pod_takes_a_second_request(patch: Patch) -> None:
+    patch.setattr(Pod, "is_busy", lambda self: False)
+
+
+@mutant("newcomer", "freeze", mode=STRICT_SERVE)
+def a_strict_pod_forgets_the_epoch(patch: Patch) -> None:
+    patch.setattr(Pod, "is_old", lambda self, epoch: False)
+
+
+@mutant("freeze", mode=STRICT)
+def a_refused_request_is_lost_and_begun(patch: Patch) -> None:
+    """The refusal counts as a failure of a pod that had the request in hand."""
+    original = Node._refused
+
+    def refused(self: Node, ticket: Any, pod: str) -> None:
+        ticket[1].begin()
+        original(self, ticket, pod)
+
+    patch.setattr(Node, "_refused", refused)
+
+
+@mutant("freeze", mode=STRICT)
+def a_refused_request_is_answered_and_sent_again(patch: Patch) -> None:
+    """The client gets the pod's 503, and the request goes to another pod all the same."""
+    original = Node._refused
+
+    def refused(self: Node, ticket: Any, pod: str) -> None:
+        ticket[1].settle("failed", self.world.now)
+        original(self, ticket, pod)
+
+    patch.setattr(Node, "_refused", refused)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
-from typing import NamedTuple
 
 from faucet.ha.decisions import AskAll, Began, Decision, Ended, Read, Write
 from faucet.ha.election import Election
@@ -14,55 +13,17 @@ from faucet.ha.record import Identity
 from faucet.ha.timing import Timing
 from faucet.proxy.locks import Dispatcher, Lease
 from tests.support.ha_forwarding import Forwarding
+from tests.support.ha_messages import Answer, Forward, Hello, NotActive, NotBegun, Welcome
+from tests.support.ha_modes import Mode
 from tests.support.ha_world import FASTEST, QUARANTINE, SLOWEST, Api, Pod, Request, Violation, World
 
 TIMING = Timing(outage_limit=20.0)
 LOCK_GRACE = 8.0
+AGAIN = 0.5
+"""Seconds after which a pod is used again that has refused a request itself."""
+
 FIRST_WORD = 1.0
 """Seconds after which a connection without a word from the other end is given up."""
-
-
-class Hello(NamedTuple):
-    """The first message of a relay: who it is, and what it still has in use."""
-
-    epoch: int
-    key: str
-    identity: str
-    address: str
-    stopped: Stopped | None
-
-
-class Welcome(NamedTuple):
-    """The active's answer: requests may come."""
-
-    epoch: int
-
-
-class NotActive(NamedTuple):
-    """The other answer."""
-
-    epoch: int
-
-
-class Forward(NamedTuple):
-    """A request for the active of that epoch."""
-
-    epoch: int
-    request: Request
-
-
-class NotBegun(NamedTuple):
-    """It was not begun: take it elsewhere."""
-
-    epoch: int
-    request: Request
-
-
-class Answer(NamedTuple):
-    """It is answered."""
-
-    epoch: int
-    request: Request
 
 
 class Link:
@@ -124,13 +85,16 @@ class Node:
         self._deferred: list[Callable[[], None]] = []
         me = Identity(name, uid, boot)
         self.key = me.key
-        self.election = Election(me, TIMING, address=name, token="t", chance=world.random.random)
+        self.election = Election(
+            me, TIMING, address=name, token="t", chance=world.random.random, serve_partitioned=cluster.mode.serve
+        )
         self.member = Member(self.election, LOCK_GRACE)
         self.relay: Forwarding[Request] = Forwarding()
         self.dispatcher: Dispatcher[Ticket, str] = Dispatcher(10_000)
         self.links: list[Link] = []
         self.own_requests: set[Request] = set()
         self.leaving = False
+        self._left_alone: dict[str, float] = {}  # pods that have refused a request, and until when
         self._call_number = 0
         self._timer = inf
         for pod in cluster.pods:
@@ -267,7 +231,8 @@ class Node:
     def _settle_pods(self) -> None:
         now = self.clock()
         for pod in self.cluster.pods:
-            if self.election.is_active and self.member.quarantine.allows(pod, now):
+            shunned = now < self._left_alone.get(pod, -inf)
+            if self.election.is_active and self.member.quarantine.allows(pod, now) and not shunned:
                 lease = self.dispatcher.resume(pod, now)
                 if lease is not None:
                     self._granted(lease.holder, lease.worker)
@@ -319,9 +284,30 @@ class Node:
         return self.dispatcher.release(lease, self.clock())
 
     def _send(self, ticket: Ticket, pod: str) -> None:
+        """At once, or late: this process is frozen between its look at the clock and the write of the kernel."""
+        epoch = self.election.epoch
+        if self.cluster.mode.late_writes and self.world.chance(0.01):
+            seconds = self.world.random.uniform(1.0, 30.0)
+            self.freeze(seconds)
+            self.world.after(seconds, lambda: self._write(ticket, pod, epoch))
+        else:
+            self._write(ticket, pod, epoch)
+
+    def _write(self, ticket: Ticket, name: str, epoch: int) -> None:
+        if not self.alive:
+            return
+        pod = self.cluster.pod[name]
+        if pod.strict and pod.refuses(epoch):
+            self.world.after(0.001, lambda: self.post(lambda: self._refused(ticket, name)))
+            return
         ticket[1].begin()
-        figure = self.cluster.figure()
-        self.cluster.pod[pod].begin(self, figure, lambda: self.post(lambda: self._served(ticket, pod)))
+        pod.begin(self, epoch, self.cluster.figure(), lambda: self.post(lambda: self._served(ticket, name)))
+
+    def _refused(self, ticket: Ticket, pod: str) -> None:
+        """The pod has not begun it, and never will: another pod, whatever the method; this one again in a moment."""
+        self._left_alone[pod] = self.clock() + AGAIN
+        self.later(AGAIN, lambda: None)
+        self._give_back(ticket, pod)
 
     def _served(self, ticket: Ticket, pod: str) -> None:
         following = self._release(ticket, pod)
@@ -500,12 +486,14 @@ class Node:
 class Cluster:
     """The members, the API, the pods and the network between them."""
 
-    def __init__(self, world: World, members: int, pods: int) -> None:
+    def __init__(self, world: World, members: int, pods: int, mode: Mode) -> None:
         self.world = world
+        self.mode = mode
+        world.terms_overlap = mode.serve and mode.strict
         self.skewed = world.chance(0.5)
         self.api = Api(world)
         self.pods = [f"pod{number}" for number in range(pods)]
-        self.pod = {name: Pod(world, name) for name in self.pods}
+        self.pod = {name: Pod(world, name, mode.strict) for name in self.pods}
         self.cuts: set[frozenset[str]] = set()
         self.link_delay = 0.01
         self.requests: list[Request] = []

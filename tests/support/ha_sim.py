@@ -1,6 +1,7 @@
 """Torments simulated Faucets with everything at once, and checks the invariants of faucet/ha after each step.
 
-`python -m tests.support.ha_sim SECONDS [SEED]` runs seeds for so long, and names one that fails; or that seed alone.
+`python -m tests.support.ha_sim SECONDS [SEED]` runs seeds for so long, each with ordinary pods, with strict pods, and
+with strict pods under `--ha-on-partition serve`; it names one that fails. With SEED, that one alone.
 """
 
 from __future__ import annotations
@@ -8,11 +9,13 @@ from __future__ import annotations
 import itertools
 import random
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from time import monotonic
 
 from faucet.ha.record import NOBODY, Record
+from tests.support.ha_modes import PLAIN, STRICT, STRICT_SERVE, Mode
 from tests.support.ha_node import TIMING, Cluster, Node
 from tests.support.ha_world import Excluded, Request, Violation, World
 
@@ -26,12 +29,12 @@ RECOVERY = 150.0
 class Torment:
     """One history: a cluster, its clients, and what goes wrong."""
 
-    def __init__(self, seed: int, faults: tuple[str, ...] | None = None) -> None:
+    def __init__(self, seed: int, faults: tuple[str, ...] | None = None, mode: Mode = PLAIN) -> None:
         self.seed = seed
         self.excluded = False
         self.world = World(seed)
         chance = self.world.random
-        self.cluster = Cluster(self.world, chance.choice((2, 3, 3, 4)), chance.choice((1, 2, 3)))
+        self.cluster = Cluster(self.world, chance.choice((2, 3, 3, 4)), chance.choice((1, 2, 3)), mode)
         self.cluster.api.slow_share = chance.choice((0.0, 0.02, 0.2))
         self.cluster.api.lost_share = chance.choice((0.0, 0.0, 0.2))
         self.cluster.link_delay = chance.choice((0.002, 0.02, 0.2))
@@ -292,14 +295,24 @@ def run_seeds(seeds: range, make: Callable[[int], Torment] = Torment, steps: int
     return total
 
 
+MODES = {"ordinary pods": PLAIN, "strict pods": STRICT, "strict pods, serve": STRICT_SERVE}
+
+
 def main(seconds: float, seed: int | None = None) -> None:
-    """Run seeds for so many seconds, or one."""
-    began, total, first = monotonic(), 0, random.SystemRandom().randrange(10**9)
+    """Run seeds for so many seconds, or one; each in every mode."""
+    began, first = monotonic(), random.SystemRandom().randrange(10**9)
+    steps, seeds = Counter[str](), 0
     for number in [seed] if seed is not None else itertools.count(first):
-        total += run_seeds(range(number, number + 1))
+        for name, mode in MODES.items():
+            try:
+                steps[name] += Torment(number, mode=mode).run()
+            except Violation as violation:
+                raise Violation(f"seed {number}, {name}: {violation}") from violation
+        seeds += 1
         if monotonic() - began > seconds:
             break
-    print(f"{total} steps in {monotonic() - began:.0f} s: no violation")
+    listed = "; ".join(f"{count} with {name}" for name, count in steps.items())
+    print(f"{seeds} seeds, {steps.total()} steps in {monotonic() - began:.0f} s ({listed}): no violation")
 
 
 if __name__ == "__main__":

@@ -24,6 +24,10 @@ LONGEST_SERVICE = QUARANTINE / FASTEST - 0.1
 """Real seconds: what quarantine is meant to cover, whatever the clock."""
 
 
+REMEMBERED = 60.0
+"""Seconds for which a strict pod refuses older epochs, after it last saw the newest one."""
+
+
 class Violation(AssertionError):
     """An invariant does not hold."""
 
@@ -50,6 +54,8 @@ class World:
         self.random = random.Random(seed)
         self.now = 0.0
         self.steps = 0
+        self.terms_overlap = False
+        """Whether two members may grant at once: with `--ha-on-partition serve`, whose pods have to be strict."""
         self.processes: list[Process] = []
         self.holder_of_epoch: dict[int, object] = {}
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
@@ -80,7 +86,7 @@ class World:
     def check_terms(self) -> None:
         """I1: no two members may grant at the same time, and an epoch is that of one process."""
         allowed = [process for process in self.processes if process.alive and process.allowed_epoch()]
-        if len(allowed) > 1:
+        if len(allowed) > 1 and not self.terms_overlap:
             raise Violation(f"I1: {len(allowed)} members may grant at {self.now:.3f}")
         for process in allowed:
             first = self.holder_of_epoch.setdefault(process.allowed_epoch(), process)
@@ -134,7 +140,7 @@ class Api:
         if write.record.epoch == 1 and (self.lease is None or self.lease.record.epoch != 1):
             self.world.holder_of_epoch.clear()  # nobody remembers an earlier one
             if any(process.alive and process.allowed_epoch() for process in self.world.processes):
-                raise Excluded
+                raise Excluded  # also with strict pods: an epoch would be that of two
         if self.lease is None:
             self.created_at = self.world.now
         if self.lease is None or self.lease.record != write.record:
@@ -164,18 +170,42 @@ class Service:
 
 @dataclass
 class Pod:
-    """One R: it must have one request at a time."""
+    """One R: it must have one request at a time. If `strict`, a Faucet in the pod sees to that itself."""
 
     world: World
     name: str
+    strict: bool = False
     services: list[Service] = field(default_factory=list)
     deaf_until: float = 0.0
+    newest: int = 0
+    """The newest epoch that a strict pod has seen, and when it did so last."""
+    newest_at: float = -inf
+    refused: int = 0
+    """How many requests a strict pod has refused."""
 
-    def begin(self, owner: object, figure: float, answer: Callable[[], None]) -> None:
-        """A request arrives. I2: it is the only one, or the quarantine for the others has passed."""
+    def refuses(self, epoch: int) -> bool:
+        """Whether a strict pod refuses a request of that epoch now: it is busy, or knows of a newer active."""
+        if epoch >= self.newest or self.world.now - self.newest_at > REMEMBERED:
+            self.newest, self.newest_at = epoch, self.world.now
+        refuses = self.is_busy() or self.is_old(epoch)
+        self.refused += refuses
+        return refuses
+
+    def is_busy(self) -> bool:
+        """The first reason to refuse a request."""
+        return bool(self.services)
+
+    def is_old(self, epoch: int) -> bool:
+        """The second one."""
+        return epoch < self.newest
+
+    def begin(self, owner: object, epoch: int, figure: float, answer: Callable[[], None]) -> None:
+        """A request begins. I2: it is the only one, or the quarantine for the others has passed."""
         for other in self.services:
-            if other.owner is owner or self.world.now - other.begun < figure / FASTEST - 1e-6:
+            if self.strict or other.owner is owner or self.world.now - other.begun < figure / FASTEST - 1e-6:
                 raise Violation(f"I2: two requests in {self.name} at {self.world.now:.3f}")
+        if self.strict and epoch < self.newest:
+            raise Violation(f"I2: a request of epoch {epoch} in {self.name}, which knows epoch {self.newest}")
         service = Service(owner, self.world.now, figure)
         self.services.append(service)
         seconds = self.world.random.uniform(0.02, LONGEST_SERVICE if self.world.chance(0.4) else 0.2)
