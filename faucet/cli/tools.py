@@ -29,6 +29,7 @@ ExampleName = Literal[
     "containerfile-r",
     "kubernetes",
     "kubernetes-ha",
+    "kubernetes-strict",
     "nginx",
     "prometheus",
     "systemd",
@@ -44,6 +45,7 @@ EXAMPLES: dict[ExampleName, Example] = {
     "compose": Example("compose.yaml", "that API image, nginx and Prometheus, by docker compose"),
     "kubernetes": Example("kubernetes.yaml", "a Plumber API with three pods, and Faucet in front of them"),
     "kubernetes-ha": Example("kubernetes-ha.yaml", "the same with two Faucets: updated without a failed request"),
+    "kubernetes-strict": Example("kubernetes-strict.yaml", "two Faucets, and pods that refuse a second request"),
 }
 
 
@@ -51,7 +53,7 @@ def example(which: ExampleName | None = None, /) -> int:
     """Print a file to start from; without a name, list them."""
     if which is None:
         print("Print one, and keep it: faucet example NAME > FILE\n")
-        print(*(f"  {name:17}{each.description}" for name, each in EXAMPLES.items()), sep="\n")
+        print(*(f"  {name:19}{each.description}" for name, each in EXAMPLES.items()), sep="\n")
         return 0
     print(files("faucet.templates.examples").joinpath(EXAMPLES[which].file).read_text("utf-8"), end="")
     return 0

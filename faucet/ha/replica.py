@@ -69,8 +69,11 @@ class Replica:
     def __init__(
         self, proxy: Proxy, make_pods: Callable[[Replica], Pods], election: Election, lease: LeaseClient,
         listen: Address, environment: Mapping[str, str], lock_grace: float, connect_timeout: float,
+        fencing: bool = False,
     ) -> None:  # fmt: skip
         self.proxy = proxy
+        self.fencing = fencing
+        """See Gate."""
         self.election = election
         self.member = Member(election, lock_grace)
         self.pods = make_pods(self)
@@ -150,6 +153,11 @@ class Replica:
         if not self.member.quarantine.allows(pod, clock.now()):
             return "in quarantine: it may be busy for the Faucet that was the active before"
         return ""
+
+    @property
+    def epoch(self) -> int:
+        """See Gate."""
+        return self.election.epoch
 
     def passes(self, pod: str) -> bool:
         """See Gate."""

@@ -10,7 +10,8 @@ from typing import Protocol, cast
 
 from faucet.net.connect import Connector, NotBegun, ProtocolFactory
 from faucet.proxy.exchange import Exchange
-from faucet.proxy.upstream import Backend
+from faucet.proxy.fencing import with_epoch
+from faucet.proxy.upstream import Backend, BackendConnection
 
 
 class Gate(Protocol):
@@ -18,6 +19,14 @@ class Gate(Protocol):
 
     def why_closed(self, pod: str) -> str:
         """Return why `pod` gets no requests now; empty if it may get requests."""
+        ...
+
+    fencing: bool
+    """Whether requests tell their pod the epoch, since the pod refuses those of an earlier active."""
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of this Faucet's right to use pods."""
         ...
 
     def passes(self, pod: str) -> bool:
@@ -36,14 +45,30 @@ class GatedBackend(Backend):
     ) -> None:
         super().__init__(name, host, port, _looking_again(connector, pod, gate), timeout, grace)
         self._pod = pod
-        self._gate = gate
+        self.gate = gate
 
     def begin(self, exchange: Exchange) -> None:
         """See Backend."""
-        if self._gate.passes(self._pod):
+        if self.gate.passes(self._pod):
             super().begin(exchange)
         else:
             exchange.connect_failed(self, _closed())
+
+    def _new_connection(self) -> BackendConnection:
+        return FencedConnection(self) if self.gate.fencing else super()._new_connection()
+
+
+class FencedConnection(BackendConnection):
+    """A connection to a pod that is told the epoch as it is when a request is sent, which may have waited for long."""
+
+    __slots__ = ("_gate",)
+
+    def __init__(self, backend: GatedBackend) -> None:
+        super().__init__(backend)
+        self._gate = backend.gate
+
+    def _head_of(self, exchange: Exchange) -> bytes:
+        return with_epoch(exchange.head.raw, self._gate.epoch)
 
 
 def _looking_again(connector: Connector, pod: str, gate: Gate) -> Connector:

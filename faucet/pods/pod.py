@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
+from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -84,6 +85,7 @@ class Pod:
         self._retrying: asyncio.Task[None] | None = None
         self._at_once = asyncio.Event()
         self._resting: asyncio.TimerHandle | None = None
+        self._rested_at = -inf
         self._gate = gate
         self.backend = (
             Backend(name, endpoint.host, endpoint.port, connector, timeout, grace)
@@ -156,7 +158,7 @@ class Pod:
     def _unreachable(self, error: Exception) -> None:
         """Start retrying after a failed connection. The proxy holds the backend already."""
         if isinstance(error, WorkerBusy):
-            self._rest()
+            self._rest(error)
             return
         if isinstance(error, LinkDown | LinkLost):
             self.settle()  # the link failed, not the pod
@@ -168,10 +170,12 @@ class Pod:
             self._retrying = tasks.start(self._retry(), f"retry of pod {self}")
         self._on_trouble()
 
-    def _rest(self) -> None:
-        """The pod is busy with a request of another Faucet: give it no requests for REST seconds."""
+    def _rest(self, error: Exception) -> None:
+        """The pod has refused a request itself: give it no requests for REST seconds."""
         if self._resting is None:
-            self.log.info("is busy with a request of another Faucet")
+            if monotonic() - self._rested_at > FORGIVEN_AFTER:  # not five times a second
+                self.log.info("%s", error)
+            self._rested_at = monotonic()
             self._resting = asyncio.get_running_loop().call_later(REST, self._rested)
 
     def _rested(self) -> None:

@@ -8,11 +8,13 @@ from itertools import islice
 from typing import Any, Protocol
 
 from faucet import machine
+from faucet.http1 import RequestHead
 from faucet.proxy.budget import FREE, Budget
 from faucet.proxy.client_identity import ClientIdentity
 from faucet.proxy.deadlines import DRAIN_SECONDS, RATE_SECONDS, Timeouts
+from faucet.proxy.fencing import OLDER_EPOCH, Fence
 from faucet.proxy.holders import Upstream
-from faucet.proxy.pool import Pool
+from faucet.proxy.pool import SHUTTING_DOWN, Pool
 from faucet.proxy.pressure import Pressure
 from faucet.proxy.spool import SpoolSpace, directory_on_disk
 from faucet.proxy.trim import Trimmer, system_trim
@@ -109,8 +111,18 @@ class Clients:
         introduction = ClientIdentity(settings)
         self.introduce = introduction if introduction.needed else None
         self.introduce_tls = ClientIdentity(settings, "https") if introduction.needed else None
+        self.fence: Fence | None = None
+        """Set for a pod that refuses requests of an earlier active (--fencing)."""
         self._connected: set[Client] = set()
         self._set_deadlines(pool.loop, settings)
+
+    def why_refused(self, head: RequestHead) -> tuple[str, str] | None:
+        """Return the reason (for the metric) and a sentence if a request is to be refused at once, otherwise None."""
+        if self.pool.refusing:
+            return "shutdown", SHUTTING_DOWN
+        if self.fence is not None and self.fence.is_older(head, self.pool.loop.time()):
+            return "older_epoch", OLDER_EPOCH
+        return None
 
     def _set_deadlines(self, loop: asyncio.AbstractEventLoop, settings: ProxySettings) -> None:
         rated = (settings.client_timeout or RATE_SECONDS) if settings.min_rate else 0.0

@@ -150,8 +150,9 @@ class ClientConnection(Outflow):
         if self._introduce is not None:
             account = exchange.account
             head.raw, account.client, account.request_id, account.trace = self._introduce(head, self.peer)
-        if self.pool.refusing:
-            self.pool.refuse(exchange, "shutdown", SHUTTING_DOWN)
+        refusal = self.clients.why_refused(head)
+        if refusal is not None:
+            self.pool.refuse(exchange, *refusal)
         elif body is None:
             if rest:
                 self._keep_for_later(rest)

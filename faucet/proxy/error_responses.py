@@ -11,6 +11,7 @@ from http import HTTPStatus
 from time import time
 
 from faucet.http1.dates import http_date
+from faucet.proxy.fencing import OLDER_EPOCH
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -45,7 +46,7 @@ def answer(
         f"Content-Length: {len(content)}",
         f"Proxy-Status: faucet; error={_PROXY_ERRORS.get(status, 'http_request_error')}",
     ]
-    if detail == QUEUE_FULL:
+    if detail in (QUEUE_FULL, OLDER_EPOCH):
         fields[-1] += '; details="not begun"'  # RFC 9209, 2.1.4
     if retry_after is not None:
         fields.append(f"Retry-After: {retry_after}")

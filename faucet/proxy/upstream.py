@@ -206,13 +206,17 @@ class BackendConnection(UpstreamConnection):
                 return
             self.exchange = exchange
             if exchange.intake is None:
-                self.write(exchange.head.raw)
+                self.write(self._head_of(exchange))
             else:
-                self.write(exchange.head.raw + exchange.intake.begin(self))
+                self.write(self._head_of(exchange) + exchange.intake.begin(self))
                 exchange.intake.go_on()
         except Exception:
             _log.exception("a request could not be sent to worker %s", self._backend.name)
             exchange.internal_error()
+
+    def _head_of(self, exchange: Exchange) -> bytes:
+        """Return the head to send."""
+        return exchange.head.raw
 
     def write(self, data: bytes) -> None:
         """Send bytes, unless the connection is ending (uvloop raises then, where asyncio drops them)."""
@@ -386,7 +390,9 @@ class BackendConnection(UpstreamConnection):
             self._head, rest = parsed
             if self._head.status == 503 and self._backend.lock_grace is not None and NOT_BEGUN in self._head.raw:
                 self.close()
-                exchange.not_begun(self._backend, WorkerBusy("The pod is busy with a request of another Faucet."))
+                exchange.not_begun(
+                    self._backend, WorkerBusy("It has a request of another Faucet, or knows of a newer one.")
+                )
                 return
             if self._head.status >= 200:
                 if exchange.head.minor == 0:

@@ -21,6 +21,7 @@ from faucet.net.tls import TlsConnector, tls_context
 from faucet.pods.discovery.choose import choose
 from faucet.pods.fleet import Pods
 from faucet.pods.gate import Gate
+from faucet.proxy.fencing import Fence
 from faucet.proxy.server import Proxy
 from faucet.service.replicas import looking_for_others, replica
 from faucet.settings import DemoSettings, K8sSettings, Span, SshSettings
@@ -65,6 +66,11 @@ def local_site(program: Program, settings: DemoSettings) -> Site:
         check_preload(program)
     for path in missing_files(settings.warmup, program.directory):
         raise StartFailed(f"--warmup: there is no file {path}; files are looked for in the directory of the API")
+
+    def workers(proxy: Proxy, log: Log) -> Supervisor:
+        proxy.clients.fence = Fence() if settings.fencing else None
+        return Supervisor(span, program, settings, proxy, log.output)
+
     span = settings.workers or Span(available_cpus(), available_cpus())
     program = dataclasses.replace(program, threads=threads_per_worker(settings.workers))
     return Site(
@@ -72,7 +78,7 @@ def local_site(program: Program, settings: DemoSettings) -> Site:
         detail=program.description,
         mode="local",
         described=f"{program.directory} ({program.description})",
-        fleet=lambda proxy, log: Supervisor(span, program, settings, proxy, log.output),
+        fleet=workers,
         companion=_reloading(program, settings) if settings.reload else _alone,
     )
 
@@ -104,6 +110,8 @@ def pods_site(url: ServiceUrl, settings: K8sSettings, secrets: Secrets) -> Site:
     name = url.host.rstrip(".")
     if settings.via_ssh:
         require_asyncssh()
+    if settings.fencing and not settings.ha:
+        raise StartFailed("--fencing: a Faucet without --ha has no epoch to tell its pods; add --ha")
 
     def pods(proxy: Proxy, gate: Gate | None = None) -> Pods:
         return Pods(

@@ -64,7 +64,7 @@ def replica(
     )
     return Replica(
         proxy, lambda gate: make_pods(proxy, gate), election, lease_of(url, settings, api, timing), settings.peer_host,
-        environment, settings.lock_grace, settings.connect_timeout,
+        environment, settings.lock_grace, settings.connect_timeout, settings.fencing,
     )  # fmt: skip
 
 

@@ -125,6 +125,13 @@ class ReplicaSettings:
         shown=":3840",
         example=":3841",
     )
+    fencing: bool = option(
+        False,
+        "Tell pods the epoch of the active with each request; they must be `faucet local --fencing`.",
+        REPLICAS,
+        detail="For pods that keep to one request themselves, whatever the Faucets in front of them do: "
+        "[kubernetes.md](kubernetes.md#strict-pods).",
+    )
     ha_on_partition: Literal["stop", "serve"] = option(
         "stop",
         "What the active does when it reaches neither the Kubernetes API nor all other Faucets: stop using pods, or "

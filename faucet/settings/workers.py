@@ -94,6 +94,13 @@ class WorkerSettings:
         example="1",
         counts="workers",
     )
+    fencing: bool = option(
+        False,
+        "In a pod behind `faucet k8s --ha --fencing`: refuse requests of a Faucet that is not the active any more.",
+        WORKERS,
+        detail="With `--workers 1 --queue-limit 0`, whatever happens, R has one request at a time: "
+        "[kubernetes.md](kubernetes.md#strict-pods).",
+    )
     idle_timeout: float = option(
         600.0,
         "With `-w 0..4`: end the last worker when no request has come for this long; the next one waits for a start.",

@@ -120,9 +120,10 @@ PATHS = {
 }  # fmt: skip
 
 
-async def test_the_manifests_of_two_faucets_apply_as_they_are(kube: RealKube) -> None:
+@pytest.mark.parametrize("name", ["kubernetes-ha", "kubernetes-strict"])
+async def test_the_manifests_of_two_faucets_apply_as_they_are(kube: RealKube, name: str) -> None:
     """By the server's own schemas and defaults; what it warns of, such as an unknown field, is an error."""
-    manifests = files("faucet.templates.examples").joinpath("kubernetes-ha.yaml").read_text()
+    manifests = files("faucet.templates.examples").joinpath(f"{name}.yaml").read_text()
     for thing in yaml.safe_load_all(manifests):
         kind = thing["kind"]
         if kind in ("Role", "RoleBinding"):

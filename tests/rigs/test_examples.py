@@ -62,6 +62,29 @@ def test_the_manifests_of_two_faucets_differ_in_what_they_must(capsys: pytest.Ca
     assert {"PodDisruptionBudget", "NetworkPolicy"} <= {found["kind"] for found in objects}
 
 
+def manifests(name: str, capsys: pytest.CaptureFixture[str]) -> dict[tuple[str, str], Any]:
+    found = list(yaml.safe_load_all(printed(name, capsys)))
+    for each in found:
+        kubernetes_validate.validate(each, "1.32", strict=True)
+    return {(each["kind"], each["metadata"]["name"]): each for each in found}
+
+
+def test_the_manifests_with_strict_pods_differ_in_what_makes_them_strict(capsys: pytest.CaptureFixture[str]) -> None:
+    usual, strict = manifests("kubernetes-ha", capsys), manifests("kubernetes-strict", capsys)
+    assert set(strict) - set(usual) == {("NetworkPolicy", "plumber")}
+    assert {key for key in usual if usual[key] != strict[key]} == {("Deployment", "plumber"), ("Deployment", "faucet")}
+    pod = strict["Deployment", "plumber"]["spec"]["template"]["spec"]["containers"][0]
+    assert pod["args"][:6] == ["local", "--workers", "1", "--queue-limit", "0", "--fencing"]
+    faucets = [which["Deployment", "faucet"]["spec"]["template"]["spec"]["containers"][0] for which in (usual, strict)]
+    added = set(faucets[1]["args"]) - set(faucets[0]["args"])
+    assert added == {"--fencing", "--ha-on-partition", "serve"}
+    assert faucets[0] | {"args": ()} == faucets[1] | {"args": ()}
+    (to_r,) = [
+        rule for rule in strict["NetworkPolicy", "plumber"]["spec"]["ingress"] if {"port": "http"} in rule["ports"]
+    ]
+    assert to_r["from"] == [{"podSelector": {"matchLabels": {"app": "faucet"}}}]
+
+
 def test_pods_get_no_variables_of_services(capsys: pytest.CaptureFixture[str]) -> None:
     """A service `faucet` would give each pod FAUCET_PORT=tcp://…, which is what an API reads its port from."""
     for found in yaml.safe_load_all(printed("kubernetes", capsys)):
@@ -83,10 +106,20 @@ async def test_kubectl_would_apply_them(
     assert done.stdout.count("created (dry run)") == 7
 
 
-def test_the_command_in_the_manifests_is_understood(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    objects = list(yaml.safe_load_all(printed("kubernetes", capsys)))
-    faucet = next(found for found in objects if found["metadata"]["name"] == "faucet" and found["kind"] == "Deployment")
-    arguments = faucet["spec"]["template"]["spec"]["containers"][0]["args"]
+@pytest.mark.parametrize(
+    ("name", "deployment"),
+    [
+        ("kubernetes", "faucet"),
+        ("kubernetes-ha", "faucet"),
+        ("kubernetes-strict", "faucet"),
+        ("kubernetes-strict", "plumber"),
+    ],
+)
+def test_the_command_in_the_manifests_is_understood(
+    name: str, deployment: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    found = manifests(name, capsys)["Deployment", deployment]
+    arguments = found["spec"]["template"]["spec"]["containers"][0]["args"]
     words = [sys.executable, "-m", "faucet", *arguments, "--log-level", "nonsense"]
     done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert "nonsense" in done.stderr

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Protocol
 
 from faucet.ha.lease_client import LeaseClient
 from faucet.ha.record import Record
@@ -42,6 +43,7 @@ class CountingPod:
         """Whether it refuses what comes meanwhile, as `faucet local -w 1 --queue-limit 0` does, which is no offence."""
         self.refused = 0
         self.served: list[str] = []
+        self.heads: list[bytes] = []
         self.port = 0
         self._server: asyncio.Server
 
@@ -53,6 +55,7 @@ class CountingPod:
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError):
             while head := await reader.readuntil(b"\r\n\r\n"):
+                self.heads.append(head)
                 target = head.split(b" ")[1].decode()
                 if self.refuses and self.busy:
                     self.refused += 1
@@ -73,13 +76,20 @@ class CountingPod:
         self._server.close()
 
 
+class Listens(Protocol):
+    """What stands for a pod."""
+
+    name: str
+    port: int
+
+
 class Listed:
     """A Resolver that answers once."""
 
     by_name = False
     described = "a list"
 
-    def __init__(self, pods: list[CountingPod]) -> None:
+    def __init__(self, pods: Sequence[Listens]) -> None:
         self._pods = pods
 
     def hurry(self) -> None:
@@ -94,7 +104,7 @@ class Listed:
 class HaFaucet:
     """One Faucet, its clients' listener included."""
 
-    def __init__(self, source: InCluster, name: str, pods: list[CountingPod], **options: object) -> None:
+    def __init__(self, source: InCluster, name: str, pods: Sequence[Listens], **options: object) -> None:
         settings = K8sSettings(
             service_url=URL, ha=True, lease_duration=3.0, renew_deadline=1.8, lock_grace=5.0, spool_limit=0,
             peer_host=LOOPBACK, **options,  # type: ignore[arg-type]
@@ -118,12 +128,13 @@ class HaFaucet:
         self.replica.start()
         self._server = await asyncio.get_running_loop().create_server(self.proxy.accept, "127.0.0.1", 0)
 
-    async def ask(self, target: str = "/0", method: str = "GET", body: bytes = b"") -> tuple[int, bytes]:
+    async def ask(self, target: str = "/0", method: str = "GET", *fields: str, body: bytes = b"") -> tuple[int, bytes]:
         """One request on a connection of its own: status and content."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self._server.sockets[0].getsockname()[1])
         try:
-            length = f"Content-Length: {len(body)}\r\n" if body else ""
-            writer.write(f"{method} {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{length}\r\n".encode() + body)
+            length = [f"Content-Length: {len(body)}"] if body else []
+            lines = [f"{method} {target} HTTP/1.1", "Host: a", "Connection: close", *length, *fields, "", ""]
+            writer.write("\r\n".join(lines).encode() + body)
             head, _, content = (await reader.read()).partition(b"\r\n\r\n")
             return int(head.split(b" ")[1]), content
         finally:
@@ -149,14 +160,14 @@ class HaFaucet:
 class Faucets:
     """All of them."""
 
-    def __init__(self, api: KubeApi, source: InCluster, pods: list[CountingPod]) -> None:
-        self.api, self.pods = api, pods
+    def __init__(self, api: KubeApi, source: InCluster, pods: list[CountingPod], also: Sequence[Listens]) -> None:
+        self.api, self.pods, self._also = api, pods, also
         self.them: list[HaFaucet] = []
         self.source = source
 
     async def start(self, name: str, **options: object) -> HaFaucet:
         """One more, or again."""
-        faucet = HaFaucet(self.source, name, self.pods, **options)
+        faucet = HaFaucet(self.source, name, [*self.pods, *self._also], **options)
         self.them.append(faucet)
         await faucet.start()
         return faucet
@@ -174,8 +185,10 @@ class Faucets:
 
 
 @asynccontextmanager
-async def ha_faucets(tmp_path: Path, names: str, pods: int = 2, **options: object) -> AsyncIterator[Faucets]:
-    """Faucets that are ready; the first is the active."""
+async def ha_faucets(
+    tmp_path: Path, names: str, pods: int = 2, also: Sequence[Listens] = (), **options: object
+) -> AsyncIterator[Faucets]:
+    """Faucets that are ready; the first is the active. Their pods: so many that count, and those that are there."""
     counting = [CountingPod(f"pod{number}") for number in range(pods)]
     for pod in counting:
         await pod.open()
@@ -185,7 +198,7 @@ async def ha_faucets(tmp_path: Path, names: str, pods: int = 2, **options: objec
         # One before them has given the Lease up, so that nobody need wait to see whether there is one.
         lease = LeaseClient(source, "default", "faucet-plumber", TIMING)
         await lease.write(Record("", 1, 3.0, members={}, quarantine=0.0, released_by="before"), "")
-        faucets = Faucets(api, source, counting)
+        faucets = Faucets(api, source, counting, also)
         try:
             for name in names:
                 one = await faucets.start(name, **options)
