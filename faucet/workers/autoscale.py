@@ -106,7 +106,7 @@ class Autoscaler:
         )
 
     def _is_wanted_by_a_client(self) -> bool:
-        """Whether a request has ended since the last look, waits or is served, or a WebSocket is open."""
+        """Whether clients need a worker: a request is queued, in flight, or has just ended, or a WebSocket is open."""
         before, self._seen = self._seen, self._proxy.stats.exchanges
         if self._seen != before or self._proxy.pool.dispatcher.waiting or self._proxy.clients.tunnels:
             return True

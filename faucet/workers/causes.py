@@ -35,7 +35,7 @@ UNASKED = frozenset({Reason.EXIT, Reason.OUT_OF_MEMORY, Reason.HUNG})
 
 
 class Cause(NamedTuple):
-    """Why this process is ended or replaced."""
+    """Why a process is ended or replaced."""
 
     reason: Reason
     text: str

@@ -1,4 +1,7 @@
-"""`--command`: words for a program, and no shell. What only a shell understands is an error before anything starts."""
+"""The words of `--command`: split as a shell would, but run without one.
+
+Syntax that only a shell understands (`&&`, `$VAR`, `A=1 program`) is an error before anything is started.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from pathlib import Path
 
 
 class CommandError(Exception):
-    """The command cannot be run. The text is for the user and has the next step in it."""
+    """The command cannot be run. The text tells the user why, and the next step."""
 
 
 _QUOTED = re.compile(r"""\\.|'[^']*'|"(?:\\.|[^"\\])*\"""", re.DOTALL)

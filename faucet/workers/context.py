@@ -1,4 +1,4 @@
-"""The context that the slots of one service share with each other and with their instances."""
+"""What all slots of one service share, and hand on to their instances: settings, ports, log, reaper."""
 
 from __future__ import annotations
 
@@ -55,6 +55,6 @@ class SlotLog(logging.LoggerAdapter[logging.Logger]):
         return f"worker {self.extra['worker']}: {msg}", {**kwargs, "extra": self.extra}
 
     def tell(self, level: int, sentence: str) -> None:
-        """Log a sentence with the worker as its subject: `worker 1 crashed (SIGSEGV)`."""
+        """Log what happened to a worker, which is the subject of the sentence: `worker 1 crashed (SIGSEGV)`."""
         assert self.extra is not None
         _log.log(level, "worker %s %s", self.extra["worker"], sentence, extra=self.extra)

@@ -1,4 +1,4 @@
-"""The activity of a worker that does not answer: whether it computes or waits, and for which connection."""
+"""What a worker that does not answer is doing: it computes, or it waits, and for which connection."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def cpu_mark(pid: int) -> Mark | None:
 
 
 def doing(pid: int, own_port: int) -> Doing | None:
-    """Return what a process is doing; None if that is not to be had. Connections to its `own_port` do not count.
+    """Return what a process is doing; None if that cannot be determined. Connections to its `own_port` do not count.
 
     Looks at all processes and connections of the machine, which takes milliseconds: to be called in a thread.
     """

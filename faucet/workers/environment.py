@@ -1,4 +1,4 @@
-"""The environment of a worker: its port and number, and the number of threads of numerical libraries."""
+"""The environment variables of a worker: its port, its number, and the thread limits of numerical libraries."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ N * N threads, and spend most of their time waiting for one another."""
 
 
 def worker_environment(base: Mapping[str, str], port: int, worker: int, threads: int = 0) -> dict[str, str]:
-    """Return the environment of worker number `worker` (from 1): `base`, and what the worker has to know.
+    """Return the environment of worker number `worker` (from 1): `base`, with the worker's variables added.
 
     `pr_run()` of plumber 1.3 and later reads PLUMBER_PORT where no port is given; plumber2 reads its own two.
     """

@@ -31,7 +31,7 @@ RETRY_SECONDS = 0.2
 
 
 class Watch:
-    """Reads the process table for several callers: a call during a look gets the result of the next one."""
+    """Reads the process table for several callers at once: a call during a scan gets the result of the next scan."""
 
     def __init__(self) -> None:
         self._next: asyncio.Task[dict[int, Process] | None] | None = None

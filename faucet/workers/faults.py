@@ -1,4 +1,4 @@
-"""Ongoing problems of the slots of a service. Pure functions."""
+"""Ongoing problems of the slots of a service, as `status` shows them. Pure functions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from faucet.workers.slot import Slot
 
 
 def failed_reload(slots: Sequence[Slot], failed: FailedRoll | None) -> Fault | None:
-    """Return what came of the latest rolling restart, for as long as workers are in service that are older than it."""
+    """Return the failure of the latest rolling restart, as long as workers that are older than it are in service."""
     if failed is None:
         return None
     old = sum(
@@ -22,7 +22,7 @@ def failed_reload(slots: Sequence[Slot], failed: FailedRoll | None) -> Fault | N
 
 
 def failed_starts(slots: Sequence[Slot]) -> Fault | None:
-    """Return why some workers cannot be started: what the one tells that has failed for the longest time."""
+    """Return why some workers cannot be started, from the one that has failed for the longest time."""
     failing = [slot for slot in slots if slot.failed_starts and not slot.in_service]
     if not failing:
         return None

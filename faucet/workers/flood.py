@@ -1,8 +1,8 @@
-"""How many lines a worker may write a second: more lines are sampled and counted, so they delay no request.
+"""Limit how many lines of a worker are logged per second (`--log-worker-rate`), so that output delays no request.
 
-A line costs the event loop about ten microseconds to log, and all requests wait meanwhile. A worker that prints in a
-loop writes millions a second. The rate is measured in windows of a second; in a window, one line of N is kept, where N
-follows from the window before, and never more than the rate.
+Logging a line takes the event loop about ten microseconds, and no request moves meanwhile; a worker that prints in a
+loop writes millions of lines a second. The rate is measured per second: if the second before was above the limit, only
+one line of N is logged in this one, and never more than the limit. The others are counted.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Health checks: each worker is checked periodically, only while it is idle. A check holds the lock like a request."""
+"""Health checks: ask each worker at intervals, while it is idle. A check holds the lock, as a request does."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ async def _exits_within(instance: Instance, seconds: float) -> bool:
 
 
 async def check(proxy: Proxy, backend: Backend, path: str, timeout: float = HEALTH_TIMEOUT) -> bool:
-    """Request `path` from an idle worker. Return False if it was not idle, or is gone meanwhile.
+    """Request `path` from an idle worker. Return False if it was not idle, or has gone meanwhile.
 
     Raises Unhealthy if it does not answer with 2xx or 3xx. Raises Hung if it does not answer at all; its lock is not
     given back then, but taken away with it, since it is still at work.

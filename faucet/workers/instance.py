@@ -403,7 +403,7 @@ def _of(path: object) -> str:
 
 
 async def _first(future: asyncio.Future[int], *others: object) -> None:
-    """Wait until the first of these is done."""
+    """Wait until at least one of the awaitables is done."""
     waits = [asyncio.ensure_future(other) for other in others]  # type: ignore[call-overload]
     try:
         await asyncio.wait([future, *waits], return_when=asyncio.FIRST_COMPLETED)

@@ -1,6 +1,6 @@
-"""Which API is in a directory: the conventions of Plumber, Posit Connect and plumber2, as files that are there.
+"""Which API a directory contains, by its files: the conventions of Plumber, Posit Connect and plumber2.
 
-`find_layout` only looks; it starts nothing. What almost is an API, and what to do about that: `near_misses.py`.
+`find_layout` only looks at files and starts nothing. `near_misses.py` explains directories that are almost an API.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def find_layout(directory: Path) -> Layout | None:
 
 
 def _plumbs_spelling(name: str) -> tuple[bool, str]:
-    """Return the sort key for names: the usual spelling first, if there are both plumber.R and Plumber.r."""
+    """Return a sort key that puts the usual spelling first, if there are both plumber.R and Plumber.r."""
     return name not in ("entrypoint.R", "plumber.R", "_server.yml"), name
 
 

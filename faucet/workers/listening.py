@@ -1,6 +1,7 @@
-"""Where a process listens, its descendants included: to tell a worker from another program, and what it does wrong.
+"""Where a worker listens, its descendants included.
 
-Workers are reached at 127.0.0.1, or at ::1 if they listen there only (as programs do that bind `localhost`).
+This tells a worker from another program on the same port, and explains a worker that listens in the wrong place.
+Workers are reached at 127.0.0.1, or at ::1 if they listen only there (as programs do that bind `localhost`).
 """
 
 from __future__ import annotations

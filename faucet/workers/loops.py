@@ -1,8 +1,8 @@
-"""Tells a file that the API writes by itself, again and again, from one that a person edits.
+"""Tell a file that the API keeps writing from one that a person edits, so that `--reload` does not restart for ever.
 
-An API that writes a file when it starts restarts for ever if that file counts as code. What gives it away: the change
-comes while workers start, or just after, and it does so after each restart, with nothing else changed. An API that
-writes for each request gives itself away in the same manner: each change comes with a request, and hardly a request
+If an API writes a file when it starts, and that file counts as code, each restart leads to the next. Such a file is
+recognized by when it changes: while workers start or just after, after each restart, and nothing else has changed. A
+file that is written for each request is recognized likewise: each change comes with a request, and hardly a request
 comes without a change.
 """
 
@@ -83,11 +83,11 @@ class Loops:
 
     @property
     def calm(self) -> bool:
-        """Whether the next restart should wait until the file is left alone."""
+        """Whether the next restart should wait until the file stops changing."""
         return self._length > CALM_AFTER
 
 
 def _group(name: str) -> str:
-    """`cache/*.json`, for files that have another name each time."""
+    """Return a pattern such as `cache/*.json`, for files that have another name each time."""
     path = PurePath(name)
     return (path.parent / f"*{path.suffix}").as_posix()

@@ -1,6 +1,6 @@
-"""Finds what in a directory is almost an API: which file, and the command that serves it.
+"""Find what in a directory is almost an API, and the command that would serve it.
 
-`near_misses` only reads files. Each finding ends with something to type.
+`near_misses` only reads files. Each finding ends with a command to type.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ MOST_FILES = 200
 
 @dataclass(frozen=True, slots=True)
 class NearMiss:
-    """Something that was found, in a sentence, and the commands that work."""
+    """A file that was found, described in a sentence, and the commands that would serve it."""
 
     found: str
     commands: tuple[str, ...] = ()
@@ -70,7 +70,7 @@ def file_instead(path: Path) -> NearMiss:
 
 
 def _plumb(name: str) -> str:
-    """The command that serves a file with Plumber's annotations, whatever it is called."""
+    """Return the command that serves a file with Plumber's annotations, whatever its name."""
     code = f'plumber::pr_run(plumber::pr("{name}"), port = {{port}})'
     return f"Rscript -e {shlex.quote(code)}"
 
@@ -81,7 +81,7 @@ def _serve(directory: Path, command: str = "") -> str:
 
 
 def _shown(path: Path) -> str:
-    """A path as the user would type it."""
+    """Return a path as the user would type it."""
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
@@ -101,7 +101,7 @@ def _layout(directory: Path) -> Layout | None:
 
 
 def _not_files(directory: Path) -> Iterator[NearMiss]:
-    """The right names, but links that lead nowhere, or directories."""
+    """Return what has the right name but is a broken link, or a directory."""
     for name in _names(directory):
         path = directory / name
         if any(pattern.fullmatch(name) for _, pattern in NAMES) and not path.is_file():
@@ -128,7 +128,7 @@ def _r_file(directory: Path, name: str) -> Iterator[NearMiss]:
 
 
 def _runs(directory: Path, name: str, code: str) -> NearMiss:
-    """A script like entrypoint.R, under another name."""
+    """Return what to do about a script that starts a server, like entrypoint.R, under another name."""
     rename, serve = _rename(directory, name, "entrypoint.R"), _serve(directory, f"Rscript {shlex.quote(name)}")
     if _READS_PORT.search(code):
         return NearMiss(f"{name} starts a server. Name it, or rename it", (serve, rename))
@@ -155,7 +155,7 @@ def is_shiny(path: Path) -> bool:
 
 
 def _shiny(directory: Path) -> Iterator[NearMiss]:
-    """Apps. Each user of one has a WebSocket of their own for as long as they look at it."""
+    """Return Shiny apps, which cannot be served: each user keeps a WebSocket open for as long as the app is open."""
     names = {name.lower(): name for name in _names(directory)}
     app = names.get("app.r")
     if app is not None:
@@ -170,7 +170,7 @@ def _shiny(directory: Path) -> Iterator[NearMiss]:
 
 
 def _in_package(directory: Path) -> Iterator[NearMiss]:
-    """The APIs of a source package."""
+    """Return the APIs in the sources of an R package."""
     match = re.search(r"^Package:\s*(\S+)", text_of(directory / "DESCRIPTION"), re.MULTILINE)
     for name in _names(directory / "inst" / "plumber"):
         api = directory / "inst" / "plumber" / name

@@ -1,7 +1,7 @@
-"""Orphans: they become children of this process when their parents exit, and it has to reap them.
+"""Reap orphaned processes: they become children of this process when their parents exit.
 
-In a container Faucet is often the first process, which inherits all orphans. Elsewhere it asks the kernel for those of
-its workers (PR_SET_CHILD_SUBREAPER), so that they can be ended with them. Linux only.
+In a container Faucet is often process 1, which inherits all orphans. Elsewhere it asks the kernel for those of its own
+workers (PR_SET_CHILD_SUBREAPER), so that they can be ended together with the workers. Linux only.
 """
 
 from __future__ import annotations

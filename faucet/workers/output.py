@@ -1,7 +1,7 @@
 """The output of a worker, split into lines.
 
-Both streams are read always, since a pipe that is not read blocks the worker when it is full. A worker that writes more
-than can be logged is read in turns with pauses between them: it is slowed down, the requests of others are not.
+Both streams are always read: a full pipe would block the worker. A worker that writes more than can be logged is read
+with pauses, which slows it down and not the requests of others.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Output(asyncio.Protocol):
             self._transport.resume_reading()
 
     def _end_rest(self) -> None:
-        """Take what has no line end as a line: perhaps it is the last one before the worker blocks."""
+        """Log text without a line end as a line: it may be the last one before the worker blocks."""
         rest, self._rest = self._rest, b""
         if rest:
             self._ahead.append(rest)

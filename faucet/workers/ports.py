@@ -1,4 +1,4 @@
-"""Chooses ports for workers: free ones that every server in R accepts, or those given by --child-port."""
+"""Choose ports for workers: free ones that every server in R accepts, or those from --child-port on."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def outgoing_ports(path: Path = _LOCAL_PORT_RANGE) -> range:
 def child_ports(first: int, number: int, count: int) -> list[int]:
     """Return the ports that worker `number` of `count` may get with `--child-port first`, best first.
 
-    Worker i gets the i-th; its successor in a rolling restart gets one of those behind all workers'.
+    Worker i gets the i-th port; its successor in a rolling restart gets one of those after all workers' ports.
     """
     return [first + number - 1, *range(first + count, first + 2 * count)]
 

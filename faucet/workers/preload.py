@@ -1,8 +1,8 @@
-"""Keeps a template for the workers of a service (`--preload`), so that a worker is forked whenever one is needed.
+"""Keep a template that workers are forked from (`--preload`).
 
-There is one template that workers are forked from. One that ends is followed by another: at once the first time, then
-after longer and longer pauses. Workers that were forked from it go on. In a rolling restart a new one is loaded first;
-the old one stays until all workers come from the new one, and is used again if that fails.
+There is one template at a time. If it exits, another is started: at once the first time, then after increasing
+delays; the workers that it has forked keep serving. A rolling restart loads a new template first. The old one stays
+until all workers come from the new one, and is used again if that fails.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""One worker process and its descendants: started, watched, stopped, and never left behind.
+"""One worker process and its descendants: start, watch and stop it, and leave nothing behind.
 
-It leads a process group and a session of its own, has a mark in its environment, and a temporary directory. When it has
-exited, whatever belongs to it (`kin.py`) gets SIGTERM, and SIGKILL a moment later. Only then its number is given
-back: until then it is a zombie, so the group's number cannot be another's.
+The process leads its own process group and session, has a mark in its environment, and its own temporary directory.
+When it has exited, whatever belongs to it (`kin.py`) gets SIGTERM, and SIGKILL a moment later. Only then is it reaped:
+as long as it is a zombie, the kernel gives its pid, which is also the group's number, to no other process.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ class ChildProcess:
             self._known = {(p.pid, p.start) for p in family(table, self._mark, {self.pid: self._start})}
 
     async def _insist(self, manner: Manner, deadline: float) -> None:
-        """After the first signal: send it again if it was ignored, then SIGTERM."""
+        """Follow up the first signal: send it again if it was ignored, then SIGTERM."""
         began = monotonic()
         await manner.wake()
         await self._exits_by(min(began + AGAIN_AFTER, deadline))
@@ -203,7 +203,7 @@ class ChildProcess:
     # -- its end -----------------------------------------------------------------------------------------------
 
     def _watch_exit(self) -> None:
-        """Have `_left` called when it has exited: by a pidfd where there is one, else by a thread (macOS)."""
+        """Call `_left` when the process has exited: noticed by a pidfd where there is one, else by a thread (macOS)."""
         loop = asyncio.get_running_loop()
         try:
             descriptor = os.pidfd_open(self.pid)

@@ -1,7 +1,6 @@
-"""What is served: which program each worker runs, and where.
+"""Find out what to serve: which program each worker runs, and in which directory.
 
-A directory is looked at once, before anything is started, so that what is missing is said at once and with the
-next step in it.
+The directory is checked once, before anything is started. An error names what is missing, and the next step.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ SHOWN = 5
 
 
 class ProgramError(Exception):
-    """Nothing can be served. The text is for the user and has the next step in it."""
+    """Nothing can be served. The text tells the user why, and the next step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +63,7 @@ class Program:
         return frozenset(path.relative_to(self.directory).as_posix() for path in inside)
 
     def environment(self, port: int, worker: int) -> dict[str, str]:
-        """Return the environment of worker number `worker` (from 1): ours, and what it has to know."""
+        """Return the environment of worker number `worker` (from 1): Faucet's, and the worker's variables."""
         return worker_environment(os.environ, port, worker, self.threads)
 
 

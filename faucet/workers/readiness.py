@@ -1,4 +1,4 @@
-"""Whether and where the process of a worker can be reached, and otherwise what it does instead."""
+"""Wait until a worker can be reached, find out at which address, and explain why if it cannot."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ HINT_AFTER = 5.0
 
 
 class Readiness:
-    """Of one process that should listen on `port`. Waiting for it ends early when `is_stopping()`."""
+    """The readiness of one process that should listen on `port`. Waiting ends early when `is_stopping()`."""
 
     def __init__(
         self, process: ChildProcess, port: int, context: Context, log: SlotLog, is_stopping: Callable[[], bool]
@@ -116,7 +116,7 @@ class Readiness:
         return True
 
     def _warn_if_exposed(self, where: Listening) -> None:
-        """Warn once for all workers: they run the same program."""
+        """Warn if other machines can reach the worker; once for all workers, as they run the same program."""
         address = where.exposed(self._port)
         if address is not None and not self._context.exposed:
             self._context.exposed = True
@@ -125,7 +125,7 @@ class Readiness:
                 'in R: host = "%s"', address, HOST, HOST)  # fmt: skip
 
     async def _shares_port(self) -> bool:
-        """Return whether a process goes on whose port another one answers on. If it lost the port, it gives up now."""
+        """Return whether to keep waiting although another process answers on the port. If the port is lost: no."""
         owner = who_listens(self._port, self.host) or "another process"
         _, pending = await asyncio.wait([self._process.exited], timeout=FOREIGN_GRACE)
         if pending and self._listens_itself(in_doubt=False):

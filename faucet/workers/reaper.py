@@ -1,17 +1,17 @@
-"""The reaper: a tiny process that outlives Faucet by a moment, and takes the workers with it.
+"""The reaper: a small process that outlives Faucet by a moment, and ends the workers if Faucet could not.
 
-However Faucet ends, SIGKILL included, its workers must end too. A parent that was killed can do nothing, so another
-process waits at the other end of a pipe that only Faucet holds open. When the pipe ends, it kills what is left.
+However Faucet ends, SIGKILL included, its workers must end too. A killed parent can do nothing, so the reaper waits at
+one end of a pipe, and only Faucet holds the other end open. When the pipe closes, the reaper kills what is left.
 
-There is no moment in which a worker is alive and unknown: before a worker's program is executed, its environment has
-the mark by which the reaper finds it (`kin.py`), and until then the new process holds the pipe open. The reaper is
-also sent the pid of each worker, which is its process group and session, right after its start. Where the
-environment of others cannot be read, it knows no more than that.
+No worker is ever alive and unknown to it: a worker's environment has the mark by which the reaper finds it (`kin.py`)
+before its program is executed, and until then the new process holds the pipe open. The reaper is also sent the pid of
+each worker, which is its process group and session, right after its start. Where the environment of other processes
+cannot be read, those pids are all it has.
 
-It is a Python with nothing of Faucet on its command line, and a name of its own, so that neither `pkill -9 -f faucet`
-nor `pkill -9 python` ends it together with Faucet: 11 ms to start, 5 MB of memory of its own. Its source comes through
-the pipe. Signals that end other processes are blocked in it from the first instant on, as they are in Faucet while it
-is started.
+The reaper is a Python with nothing of Faucet on its command line, and with another process name, so that neither
+`pkill -9 -f faucet` nor `pkill -9 python` ends it together with Faucet. It starts in 11 ms and has 5 MB of memory of
+its own. Its source comes through the pipe. It blocks signals that end processes from its first instant, as Faucet does
+while it starts it.
 """
 
 from __future__ import annotations
@@ -182,7 +182,7 @@ def marked(mark: str) -> dict[str, str]:
 
 
 def _launch(pipe: int) -> subprocess.Popen[bytes]:
-    """Nothing of ours is in its environment: it must not be taken for a worker of a Faucet around this one."""
+    """Start the process with a clean environment: it must not be taken for a worker of a Faucet around this one."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _DEAF_TO)
     try:
         return subprocess.Popen(

@@ -1,7 +1,7 @@
-"""Replaces workers before they fail: those that are too old, too large, or unhealthy.
+"""Replace workers before they fail: those that are too old, too large, or unhealthy.
 
-There are never two replacements at once, and none while more requests are queued than there are workers. What is
-decided about one worker is a pure function of what is known about it: `judge_size` and `why_replace`.
+There is never more than one such replacement at a time, and none while more requests are queued than there are
+workers. The decisions are pure functions of what is known of a worker: `judge_size` and `why_replace`.
 """
 
 from __future__ import annotations

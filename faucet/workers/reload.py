@@ -1,4 +1,4 @@
-"""Rolling restarts after changes of the API's files. New workers must be ready first, so an error stops no service."""
+"""Rolling restarts when the API's files change. Old workers serve until new ones are ready: an error stops nothing."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ async def _raw_changes(directory: Path) -> AsyncGenerator[set[tuple[Change, str]
 
 
 def _names(watched: Watched, changes: set[tuple[Change, str]]) -> set[str]:
-    """The names of those that count. A directory that came as a whole stands for what is in it."""
+    """Return the names of files that count. A directory that was moved here stands for its content."""
     names: set[str] = set()
     for change, text in changes:
         path = Path(text)
@@ -176,7 +176,7 @@ def _names(watched: Watched, changes: set[tuple[Change, str]]) -> set[str]:
 
 
 class _Links:
-    """Links, to files and directories: what they lead to may be anywhere, and nothing tells of its changes."""
+    """Symbolic links: their targets may be anywhere, so the system reports no change of them."""
 
     def __init__(self, watched: Watched) -> None:
         self._watched = watched
@@ -184,7 +184,7 @@ class _Links:
         self._seen = {watched.name_of(path): _state(path) for path in islice(found, MOST_LINKS)}
 
     def changed(self, names: set[str]) -> set[str]:
-        """Names of links that lead to something else than before. Some of `names`, which have changed, may be new."""
+        """Return the links whose target has changed. Some of `names`, the changed files, may be new links."""
         for name in names:
             path = self._watched.directory / name
             if path.is_symlink() and len(self._seen) < MOST_LINKS:
@@ -194,7 +194,7 @@ class _Links:
 
 
 def _state(path: Path) -> tuple[int, ...] | None:
-    """Tells what a link leads to from anything else; of a directory, not what is in it. None if it leads nowhere."""
+    """Return what identifies a link's target; of a directory, without its content. None if the link is broken."""
     try:
         status = path.stat()
     except OSError:
@@ -204,7 +204,7 @@ def _state(path: Path) -> tuple[int, ...] | None:
 
 
 def _identity(directory: Path) -> tuple[int, int] | None:
-    """Tells a directory from another of the same name; None if there is none."""
+    """Return what tells a directory from another of the same name; None if there is none."""
     try:
         status = directory.stat()
     except OSError:

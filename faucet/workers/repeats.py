@@ -1,6 +1,6 @@
-"""Leaves out of the log what a start writes just as the failed start before it did.
+"""Leave out of the log what a failed start has written before.
 
-A program that cannot start is tried again and again, and says the same each time: once is enough, and easier to read.
+A program that cannot start is started again and again, and writes the same each time. Once is enough.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class StartOutput:
         return True
 
     def end(self) -> None:
-        """Take all lines from now on for new: the start has succeeded or failed."""
+        """Treat all further lines as new: the start has succeeded or failed."""
         self._ended = True
         self._tell()
 

@@ -1,7 +1,8 @@
-"""Which request an error of a worker belongs to: the one that holds its lock; there is no other.
+"""Find the request that an error in a worker's output belongs to: the one that holds the worker's lock.
 
-Output and answers come by different ways. What was written before an answer may be read a moment after it, when the
-next request has the lock already: an error in the first instants of a lock is that of the request before.
+Output and responses arrive on different ways. A line that was written before the response may be read a moment after
+it, when the next request already has the lock. So an error within the first instants of a lock is attributed to the
+request before.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ LATE = 0.1
 
 
 class Locked(Protocol):
-    """What may hold a lock."""
+    """What this module needs of the holder of a lock."""
 
     @property
     def lease(self) -> PoolLease | None:

@@ -1,4 +1,4 @@
-"""A rolling restart: all workers are replaced, one batch after the other, each by one that is ready first."""
+"""Rolling restarts: replace all workers, one batch after the other; each leaves when its replacement is ready."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class RollingRestarts:
         return progress
 
     def follow(self, who: str) -> bool:
-        """Have another one after the one in progress; return False if there is none."""
+        """Request another one after the one in progress; return False if none is in progress."""
         if self.progress is not None:
             self._next = who
         return self.progress is not None
@@ -112,7 +112,7 @@ class RollingRestarts:
                 self._pool.reload(who)
 
     async def _replace_all(self, progress: Progress, cause: Cause) -> str | Refused:
-        """Return what came of it. Raises ReplaceError."""
+        """Replace all workers, and return the result in words. Raises ReplaceError."""
         slots = list(self._pool.slots)
         for batch in (slots[start : start + self._batch] for start in range(0, len(slots), self._batch)):
             progress.current = ", ".join(map(str, batch))

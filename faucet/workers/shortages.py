@@ -1,4 +1,4 @@
-"""Resources of this machine that may be exhausted when a worker is started. The worker is not the cause."""
+"""Recognize failed starts of which the machine is the cause: no memory, processes or file descriptors are left."""
 
 from __future__ import annotations
 

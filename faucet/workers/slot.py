@@ -1,9 +1,9 @@
-"""A numbered slot for a worker: it contains a process, or soon will again.
+"""A numbered place for a worker: it has a process in it, or will have one soon.
 
-One task looks after one slot: start, await exit, back off (`live`). A process that ends is followed by another: at
-once the first time, then after longer and longer pauses. One that is replaced leaves only when the other is ready
-(`replace`), so that no request waits for it, and there is one replacement at a time. Once a slot is given up, nothing
-is started in it any more.
+One task looks after each slot (`live`): start, await the exit, back off. After an exit the next process is started at
+once the first time, then after increasing delays. To replace a process (`replace`), its successor is started first,
+and it leaves when that is ready, so that no request waits; a slot has one replacement at a time. After `give_up`
+nothing is started in it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class ReplaceError(Exception):
     """The replacement of a worker, or of the template, did not become ready. The old one goes on."""
 
     def __init__(self, text: str, advice: Advice = NONE, said: str = "", subject: str = "the replacement ") -> None:
-        """`said` is the error that it wrote. The `subject` goes before the text, where that is to be a sentence."""
+        """`said` is the error that the process wrote. The `subject` precedes the text where a sentence is needed."""
         super().__init__(text)
         self.sentence = subject + text
         self.short = advice.text or said or self.sentence.partition("\n")[0]
@@ -266,7 +266,7 @@ class Slot:
     # -- being replaced ----------------------------------------------------------------------------------------
 
     async def replace(self, cause: Cause) -> None:
-        """Have a process that is started after this call. The one in service ends when that is ready and it is done.
+        """Replace the process by one that is started after this call, and leaves when that one is ready.
 
         If there is none in service, wait for the next start. With several calls at once there is still one successor;
         a process that was started after a call is what that call wanted. Do nothing if the slot is given up. Raises

@@ -1,4 +1,7 @@
-"""Start a worker's program directly, without a shell that would lose what it does not understand of the environment."""
+"""Start a worker's program directly, without a shell.
+
+A shell drops environment variables whose names it does not accept.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,7 @@ def _spawn(
 
 
 def raise_file_limit() -> None:
-    """Each client is a file descriptor: take as many as we may have. Workers get the limit that was there before."""
+    """Raise the limit of file descriptors, as each client is one. Workers get the limit that was there before."""
     global _original_limit  # noqa: PLW0603
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):  # macOS has a lower limit that it does not tell
@@ -85,7 +88,7 @@ def with_original_file_limit() -> Iterator[None]:
 
 
 def _needed_limit() -> int:
-    """The limit with which there are descriptors enough to start a process. Raises OSError."""
+    """Return the lowest limit that leaves enough descriptors to start a process. Raises OSError."""
     first, *rest = os.pipe()
     probes = [first, *rest]
     try:
@@ -97,7 +100,7 @@ def _needed_limit() -> int:
 
 
 def _lower_file_limit(pid: int) -> None:
-    """Where so many descriptors are in use here that the program was started with a higher limit. Linux only."""
+    """Lower the limit of a program that had to start with a higher one. Linux only."""
     if _original_limit is None or not hasattr(resource, "prlimit"):
         return
     with contextlib.suppress(OSError, ValueError):
@@ -111,7 +114,7 @@ def _lower_file_limit(pid: int) -> None:
 
 @contextlib.contextmanager
 def as_batch_process() -> Iterator[None]:
-    """What is started here is scheduled as a batch process: it gets its share of CPU, but pushes nobody aside.
+    """Schedule what is started in the body as a batch process: it gets its share of CPU, but preempts no other.
 
     A request that is written to a worker wakes it, and on the same core it would preempt us in the middle of handing
     out the next one. Measured with Plumber on 2 cores: 12 % more requests/s, and a shorter p99. Linux only. The policy

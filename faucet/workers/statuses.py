@@ -1,4 +1,4 @@
-"""What is known of a slot: the status of each of its processes, and all details for people."""
+"""The status of a slot's processes, and the details of a worker that `ctl` and the monitor show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a worker is stopped: by which signal, and how it shows that it obeys."""
+"""How to stop a worker: with which signal, and how to recognize that it is shutting down."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _children(pid: int) -> list[int]:
 
 
 def _ask_psutil(pid: int, what: str, otherwise: Any) -> Any:
-    """Where there is no /proc."""
+    """Ask psutil, where there is no /proc."""
     if Path("/proc/self/stat").exists():
         return otherwise  # it is gone
     import psutil

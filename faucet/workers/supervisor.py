@@ -127,7 +127,7 @@ class Supervisor:
         self._tasks[slot] = tasks.start(slot.live(), f"worker {slot}")
 
     async def leave(self, seconds: float) -> bool:
-        """See Fleet."""
+        """Return False: no other Faucet takes over local workers."""
         return False
 
     async def stop(self, grace: float = STOP_GRACE) -> None:
@@ -172,7 +172,7 @@ class Supervisor:
         return self.context.ports_taken | {instance.port for slot in self._all_slots for instance in slot.instances}
 
     def _suits(self, port: int) -> bool:
-        """Return whether R would listen on this port: with more workers than at first, some of them may get others."""
+        """Return whether plumber accepts this port: after scaling up, some behind --child-port may be refused."""
         return port <= 65535 and (self.context.program.rscript is None or accepted_by_plumber(port))
 
     # -- what slots report --------------------------------------------------------------------------------------

@@ -1,10 +1,12 @@
-"""A template: an R that has loaded the API, and forks workers that share its memory. See template.R, its other half.
+"""A template: an R that has loaded the API, and forks workers that share its memory. template.R is its other half.
 
-It is started and ended as a worker is. Its workers are not its children: it forks twice, so each becomes a child of
-this process, which has asked the kernel for its orphans (PR_SET_CHILD_SUBREAPER). From then on a worker is as any
-other: it leads a session, has a TMPDIR and two outputs of its own, and this process learns how it exits. What tells
-it from others is its environment: of that, /proc shows the template's, with the template's mark. So the template
-itself is known by another mark, which what it starts gets from R, and which ends with it.
+It is started and stopped like a worker. It forks twice for each worker, so that the worker is not its child but an
+orphan, and becomes a child of this process, which has asked the kernel for that (PR_SET_CHILD_SUBREAPER). From then on
+it is like any other worker: it leads a session, has its own TMPDIR and outputs, and this process learns its exit code.
+
+One thing differs: /proc shows the environment of the template, and the template's mark, for all workers that it has
+forked. Therefore the template has a second mark to be found by. R hands that to the programs which the template itself
+starts, and to none that a worker starts.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from faucet.workers.spawn import spawn
 TEMPLATE_R = Path(__file__).with_name("template.R")
 
 OWN_MARK = ".t"
-"""What template.R adds to the mark for all that it starts, but for workers."""
+"""What template.R adds to the mark of the programs that it starts itself, other than workers."""
 
 WORKER_ID = 0
 """FAUCET_WORKER_ID while the API is loaded."""
@@ -56,7 +58,7 @@ REFUSED = "the API cannot be preloaded: {problem}"
 
 
 class TemplateError(Exception):
-    """There is no template to fork from. The text says why."""
+    """There is no template to fork from, for the reason in the text."""
 
     def __init__(self, text: str, process: ChildProcess | None = None, final: bool = False) -> None:
         super().__init__(text)
@@ -76,12 +78,12 @@ class Forked:
         self.returncode: int | None = None
 
     def wait(self) -> int:
-        """Return its code. It was reaped."""
+        """Return the exit code; the process is reaped."""
         return self.returncode or 0
 
 
 class Fifo:
-    """A named pipe to one output of a worker: its descriptor cannot be given to a process that is forked elsewhere."""
+    """A named pipe for one output of a worker: no descriptor can be handed to a process that another one forks."""
 
     def __init__(self, path: str) -> None:
         """Raises OSError."""
@@ -91,7 +93,7 @@ class Fifo:
         self._writer = os.open(path, os.O_WRONLY | os.O_CLOEXEC)  # until the worker has opened it: else it ends here
 
     def opened(self) -> None:
-        """The worker has opened it, or never will."""
+        """Called when the worker has opened it, or never will."""
         if self._writer >= 0:
             os.close(self._writer)
             Path(self.path).unlink(missing_ok=True)
@@ -175,7 +177,7 @@ class Template:
         await asyncio.get_running_loop().connect_read_pipe(lambda: output, pipe)
 
     def _report(self, line: str) -> None:
-        """Take a report, also a late one: a worker that nothing waits for any more must not live."""
+        """Handle a report of a fork. If it comes too late to be waited for, kill that worker."""
         word, _, value = line.strip().partition(" ")
         if word == "ready":
             _set(self._ready, None)
@@ -235,7 +237,7 @@ class Template:
         }
 
     async def _order(self, paths: Iterable[str], environment: Mapping[str, str]) -> int:
-        """Have a worker forked; return its pid once it is a child of this process. Raises TemplateError or OSError."""
+        """Order a fork; return the worker's pid once it is a child of this process. Raises TemplateError or OSError."""
         process = self.process
         assert process is not None
         loop = asyncio.get_running_loop()
@@ -293,7 +295,7 @@ async def _first(futures: Iterable[asyncio.Future[Any]], seconds: float) -> None
 
 
 def _set(future: asyncio.Future[Any] | None, value: object) -> bool:
-    """Set the result of what is waited for; return False if it is not."""
+    """Set the result of a future; return False if nothing waits for it."""
     if future is None or future.done():
         return False
     future.set_result(value)
@@ -301,6 +303,6 @@ def _set(future: asyncio.Future[Any] | None, value: object) -> bool:
 
 
 def _kill(pid: int) -> None:
-    """Kill a worker that was forked, and is not wanted any more. It is reaped as an orphan."""
+    """Kill a forked worker that is not needed any more. It is reaped as an orphan."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)

@@ -1,7 +1,7 @@
-"""Warm-up: requests that a new worker answers before it serves clients, so that the first client need not wait.
+"""Warm-up (`--warmup`): requests that a new worker answers before it serves clients, so the first client need not wait.
 
-They are sent one after the other, before the worker's lock is known to the proxy: so no request of a client can be in
-the worker meanwhile. A worker that does not answer them well is not used, as one that does not start.
+They are sent one after the other before the worker is added to the proxy, so no client's request can be in the worker
+at the same time. A worker that fails one counts as one that could not start.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class WarmupFailed(Exception):
 
 
 async def warm_up(requests: Sequence[Warmup], directory: Path, host: str, port: int, seconds: float, log: Log) -> None:
-    """Ask for all of `requests`, which have so many seconds together. Raises WarmupFailed."""
+    """Send all of `requests` within `seconds` in total. Raises WarmupFailed."""
     asked_for = ""
     try:
         async with pauses.timeout(seconds):
@@ -74,6 +74,6 @@ def described(answer: Answered) -> str:
 
 
 def missing_files(requests: Sequence[Warmup], directory: Path) -> list[Path]:
-    """Return the files of bodies that are not there."""
+    """Return the files named as request bodies that do not exist."""
     paths = [directory / request.body for request in requests if request.body is not None]
     return [path for path in paths if not path.is_file()]

@@ -1,9 +1,9 @@
-"""Which files are code: a change of one of them is worth a rolling restart, a change of any other is not.
+"""Decide which files are code, whose change leads to a rolling restart with `--reload`.
 
 An API that writes into its own directory must not restart itself, so this is a list of what is code, not of what is
-not. Data (`.csv`, `.rds`, databases) and `.txt` are left out, and static `.css` and `.js` as well: Plumber reads those
-from the disk for each request, and reports that are rendered write them. Templates are usually read once, at the start,
-so they count. With --command anything may be code that a program is commonly written in.
+not. Data (`.csv`, `.rds`, databases) and `.txt` are left out. So are static `.css` and `.js`: Plumber reads them from
+disk for each request, and rendered reports write them. Templates count, since most are read once, at the start. With
+--command, every file type counts in which programs are commonly written.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ _ROTATED = re.compile(r"(\.\d+|[.-]\d{8}(-\d+)?)?(\.(gz|xz|zst|bz2))?")
 
 
 def is_source(name: str) -> bool:
-    """Whether a person wrote `name`, most likely; the other files that count are at times written by programs."""
+    """Whether `name` was most likely written by a person; other files that count may be written by programs."""
     suffix = PurePath(name).suffix.lower()
     return suffix in R_SOURCES or suffix in OTHER_SOURCES
 
 
 @dataclass(frozen=True)
 class Watched:
-    """What counts in one directory. `include` and `exclude` are patterns, `log` is a file that never counts."""
+    """Which files of one directory count. `include` and `exclude` are patterns; `log` is a file that never counts."""
 
     directory: Path
     include: tuple[str, ...] = ()
@@ -70,7 +70,7 @@ class Watched:
     """Files that the command names, as paths from the directory: a program that is built there."""
 
     def name_of(self, path: Path) -> str:
-        """`path` from the directory, with slashes."""
+        """Return `path` relative to the directory, with slashes."""
         for base in (self.directory, self.directory.resolve()):
             if path.is_relative_to(base):
                 return path.relative_to(base).as_posix()
@@ -97,17 +97,17 @@ class Watched:
         return suffix in R_SOURCES or suffix in SETTINGS or (self.any_language and suffix in OTHER_SOURCES)
 
     def leaves_out(self, directories: Iterable[str]) -> bool:
-        """Whether files below these directories do not count by themselves."""
+        """Whether files below one of these directories are left out, unless they are included."""
         names = list(directories)
         tools = any(name.startswith(".") or name.lower() in DIRECTORIES for name in names)
         return tools or any(pair in ("renv/library", "renv/staging", "renv/sandbox") for pair in _pairs(names))
 
     def leads_to_directory(self, name: str) -> bool:
-        """Whether `name` is a directory now, or leads to one."""
+        """Whether `name` is a directory, or a link to one."""
         return (self.directory / name).is_dir()
 
     def files(self, directory: Path) -> Iterator[Path]:
-        """All files at or below `directory` that count, and all links to directories. What cannot be read has none."""
+        """Return all files below `directory` that count, and all links to directories. Skip what cannot be read."""
         try:
             with os.scandir(directory) as found:
                 entries = sorted(found, key=lambda program: program.name)
@@ -130,7 +130,7 @@ def _pairs(names: list[str]) -> list[str]:
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:
-    """Whether a pattern means `name`: by its last part, by a directory above it, or by the whole path."""
+    """Whether a pattern matches `name`: its last part, a directory above it, or the whole path."""
     parts = name.split("/")
     above = ["/".join(parts[:length]) for length in range(1, len(parts) + 1)]
     for pattern in patterns:
@@ -141,7 +141,7 @@ def _matches(name: str, patterns: Iterable[str]) -> bool:
 
 
 def is_log(path: Path, log: Path | None) -> bool:
-    """The log, or what it was rotated to: `log`, `log.1`, `log-20261127.gz`."""
+    """Whether `name` is the log, or a rotated one: `log`, `log.1`, `log-20261127.gz`."""
     if log is None or not path.name.startswith(log.name) or path.parent.resolve() != log.parent:
         return False
     return _ROTATED.fullmatch(path.name[len(log.name) :]) is not None
