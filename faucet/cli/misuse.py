@@ -98,7 +98,7 @@ def _unknown_option(error: UnknownOptionError, arguments: Sequence[str]) -> str:
     if meant is not None and meant.partition(" ")[0] in known:
         return f"unknown option {name}; did you mean `{_with_value(meant, given)}`?"
     if line := _which_service(name, meant, arguments, known):
-        return f"unknown option {name}; which Faucet is meant is said by its port: `{line}`"
+        return f"unknown option {name}; name the running Faucet by its port: `{line}`"
     for owner in (name, meant):
         if owner is not None and owner not in known and (command := _owner(owner)):
             if arguments[0] == "doctor" and command in ("faucet local", "faucet k8s"):

@@ -50,7 +50,7 @@ def _service_url(text: str) -> ServiceUrl | None:
 def _collector(text: str) -> str | None:
     """Return `text`, if it is a URL. Raises ValueError."""
     if text and not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", text):
-        raise ValueError(f"invalid URL {text!r}; expected one as http://localhost:4318")
+        raise ValueError(f"invalid URL {text!r}; expected one like http://localhost:4318")
     return text or None
 
 
@@ -69,7 +69,7 @@ def _glob(text: str) -> str:
 def _name(text: str) -> str:
     """Return the name of a query parameter or of a host, as it stands in a URL. Raises ValueError."""
     if not re.fullmatch(r"[^\s&;#=?\"']+", text):
-        raise ValueError(f"invalid name {text!r}; expected one as in a URL: token, metrics.example.com")
+        raise ValueError(f"invalid name {text!r}; expected a name without spaces, = and &, like token")
     return text
 
 

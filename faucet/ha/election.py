@@ -255,7 +255,7 @@ class Election:
             decisions += self.heard(now, record.epoch)
         decisions += self._settle_attempt(now, record, version)
         if self.term is not None and record is not None and not self._is_mine(record, self.term.epoch):
-            decisions += self._end(now, f"{record.holder_key or 'nobody'} holds the Lease")
+            decisions += self._end(now, f"{record.holder_key or 'no Faucet'} holds the Lease")
         if self._asked is not None:
             decisions.append(self._refuse(self._asked.ask))
         self._next_call = self._after_read(now)

@@ -34,9 +34,9 @@ def record_of(found: Mapping[str, Any], timing: Timing) -> Lease:
         duration = float(spec.get("leaseDurationSeconds") or ceil(timing.lease_duration))
         notes = _notes((meta.get("annotations") or {}).get(ANNOTATION), holder, epoch)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise Unusable(f"this is no Lease: {str(found)[:200]}") from error
+        raise Unusable(f"invalid Lease: {str(found)[:200]}") from error
     if found.get("kind") != "Lease" or not version:
-        raise Unusable(f"this is no Lease: {str(found)[:200]}")
+        raise Unusable(f"invalid Lease: {str(found)[:200]}")
     if notes is None:
         return Lease(Record(holder, epoch, duration, timing.outage_limit), version)
     return Lease(notes, version)
@@ -63,7 +63,7 @@ def _seconds(value: Any) -> float:
     """Return a duration in seconds. Raises ValueError if it is negative or not finite."""
     seconds = float(value)
     if not (isfinite(seconds) and seconds >= 0):
-        raise ValueError(f"{value!r} is no number of seconds")
+        raise ValueError(f"invalid number of seconds {value!r}")
     return seconds
 
 

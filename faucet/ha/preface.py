@@ -42,7 +42,7 @@ class RequestLine:
         """Return the line. Raises ValueError for an invalid id or address."""
         line = f"faucet-request/1 {self.epoch} {self.request_id} {self.waited:.3f} {self.client}\n"
         if not _REQUEST.fullmatch(encoded := line.encode("latin-1", "replace")):
-            raise ValueError(f"{line!r} is no line before a request")
+            raise ValueError(f"invalid line before a request: {line!r}")
         return encoded
 
 
@@ -71,7 +71,7 @@ class RequestLineReader:
             return None
         line, rest = taken
         if (match := _REQUEST.fullmatch(line)) is None:
-            raise PrefaceError(f"{line[:80]!r} is no line before a request")
+            raise PrefaceError(f"invalid line before a request: {line[:80]!r}")
         epoch, request_id, waited, client = match.groups()
         return RequestLine(int(epoch), request_id.decode(), float(waited), client.decode()), rest
 
@@ -88,7 +88,7 @@ class AnswerLineReader:
             return None
         line, rest = taken
         if (match := _ANSWER.fullmatch(line)) is None:
-            raise PrefaceError(f"{line[:80]!r} is no line before an answer")
+            raise PrefaceError(f"invalid line before an answer: {line[:80]!r}")
         return AnswerLine(int(match[1]), match[2] == b"begun"), rest
 
 
@@ -104,5 +104,5 @@ class _Line:
         if end >= 0:
             return self._buffer[: end + 1], self._buffer[end + 1 :]
         if len(self._buffer) >= PREFACE_LIMIT:
-            raise PrefaceError(f"{self._buffer[:80]!r} is no line between members")
+            raise PrefaceError(f"invalid line between members: {self._buffer[:80]!r}")
         return None

@@ -57,7 +57,7 @@ class CommandConnection(asyncio.Protocol):
         except Refused as error:
             result = {"error": str(error)}
         except (ValueError, TypeError):
-            result = {"error": "that is no command"}
+            result = {"error": "invalid command"}
         self._transport.write(to_json(result).encode() + b"\n")
         self._transport.close()
 

@@ -324,7 +324,7 @@ class Replica:
 
     def _hand_over_now(self, command: Command) -> asyncio.Future[str]:
         if not self.election.is_active:
-            raise Refused(f"this Faucet is not the active; {self.active or 'nobody'} is. Add --active to go there")
+            raise Refused(f"this Faucet is not the active; {self.active or 'no other'} is. Add --active to go there")
         if not self.others_connected:
             raise Refused("no other Faucet is connected that could take over; start a second replica first")
         _log.info("handover requested by %s", command.who)

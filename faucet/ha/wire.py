@@ -73,7 +73,7 @@ def decode(line: bytes) -> Message:
         kind, shape = _SHAPES[name]
         return kind(*(take(value) for take, value in zip(shape, fields, strict=True)))  # type: ignore[no-any-return]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise BadMessage(f"{line[:80]!r} is no message between members") from error
+        raise BadMessage(f"invalid message between members: {line[:80]!r}") from error
 
 
 def _integer(value: Any) -> int:

@@ -374,7 +374,7 @@ class ClientConnection(Outflow):
             return False
         self.clients.cut_while_draining += 1
         if exchange is not None:
-            exchange.refuse(408, "The client did not go on while the service was ending.")
+            exchange.refuse(408, "The client stopped sending its request, and the service is shutting down.")
         if unread:
             self.cut()
         return True

@@ -37,7 +37,7 @@ _DONE: Final = Phase.DONE
 HALF_CLOSED: Final = "the client had ended its sending side, and may not have read this"
 """A note beside the status in the log: a client that half-closed cannot be told from one that disconnected."""
 
-TOO_MANY_WEBSOCKETS = "As many WebSockets are open to this worker as may be (--max-websockets)."
+TOO_MANY_WEBSOCKETS = "This worker has as many open WebSockets as --max-websockets allows."
 
 _NO_LOSS: Final = Loss(fresh=True, begun=False)
 

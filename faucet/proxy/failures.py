@@ -128,13 +128,13 @@ class Facts(NamedTuple):
 class Fate(Enum):
     """What becomes of the request."""
 
-    GOES_ON = "it goes on"
+    GOES_ON = "it continues"
     ANSWER = "the client is answered with an error"
     CUT = "the client is cut off"
     RETRY = "it is sent to another worker"
     RESEND = "it is sent again"
     WAIT = "it is decided in a moment"
-    OVER = "nobody waits for an answer"
+    OVER = "no client waits for an answer any more"
 
 
 class Lock(Enum):
@@ -145,7 +145,7 @@ class Lock(Enum):
     AWAIT_EXIT = "free when the worker is known to live"
     HEAR_OUT = "held until the worker has answered or closed"
     KEEP = "held for a while, since the worker may be at work"
-    KEEP_BRIEFLY = "held for twenty times as long as the worker had the request, which it has refused most likely"
+    KEEP_BRIEFLY = "held for twenty times as long as the worker had the request, which it has most likely refused"
     GRACE = "held until the worker has answered or closed, or for the lock grace"
     REPLACE = "gone with the worker, which is ended and replaced"
 

@@ -45,7 +45,7 @@ class Acting(App[str]):
         Binding("h", "hold", "Hold", id="hold"),
         Binding("K", "kill", "Kill", id="kill"),
         Binding("d", "drop", "Drop", id="drop"),
-        Binding("t", "retry", "Try now", id="retry"),
+        Binding("t", "retry", "Retry", id="retry"),
     ]
 
     settings: MonitorSettings
@@ -159,7 +159,7 @@ def kill_question(row: WorkerRow, start_time: float, now: float) -> Question:
     held = format_age(now - row.locked)
     lost = f"{visible(row.request)} from {visible(row.client)}, {held} so far, will fail with 502."
     if row.left:
-        lost = f"{visible(row.request)}, {held} so far, is for nobody: its client has left."
+        lost = f"The client of {visible(row.request)} ({held} so far) has left, so nothing is lost."
     return Question(f"Kill worker {row.name} (pid {row.pid})?", f"{lost} {replaced}".strip(), [
         Answer("cancel", "n", "No"),
         Answer("kill", "y", "Kill it now"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from time import monotonic, strftime
@@ -37,6 +37,7 @@ from faucet.tui.memory import Layout
 from faucet.tui.model import LogItem, Model
 from faucet.tui.noticing import Noticing
 from faucet.tui.paint import ascii_only
+from faucet.tui.palette import commands_of
 from faucet.tui.queue_view import QueueHead
 from faucet.tui.queue_view import key_of as queued_key
 from faucet.tui.ranking import ENDPOINTS_SECONDS, key_of
@@ -477,18 +478,8 @@ class Monitor(Noticing):
             self.notify(f"saved to {where}", markup=False)
 
     def get_system_commands(self, screen: Screen[Any]) -> Any:
-        """Called by Textual: the commands of the palette. Textual's own are left out: its `Quit` asks no question."""
+        """Called by Textual: the commands of the palette."""
         yield SystemCommand("Theme", "Change the colours", self.action_change_theme)
         if not self.in_browser:
             yield SystemCommand("Screenshot", "Save the screen as an SVG image", self.action_screenshot)
-        for binding in own_bindings():
-            if isinstance(binding, Binding) and binding.id and self.check_action(binding.action.partition("(")[0], ()):
-                action: Callable[[], Any] = partial(self.run_action, binding.action)
-                described = (getattr(self, f"action_{binding.action.partition('(')[0]}").__doc__ or "").strip()
-                yield SystemCommand(f"{binding.description} ({binding.id})", described, action)
-
-
-def own_bindings() -> list[BindingType]:
-    """Return the bindings of the monitor and its base classes in this package, the most basic class first."""
-    ours = [kind for kind in reversed(Monitor.__mro__) if kind.__module__.startswith("faucet.")]
-    return [binding for kind in ours for binding in vars(kind).get("BINDINGS", ())]
+        yield from commands_of(self)

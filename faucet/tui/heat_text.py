@@ -44,7 +44,7 @@ def describe(start: float, seconds: float, rows: Sequence[HistoryRow]) -> str:
     form = "%H:%M:%S" if seconds % 60 else "%H:%M"
     times = f"{datetime.fromtimestamp(start):{form}} to {datetime.fromtimestamp(start + seconds):{form}}"
     if not rows:
-        return f"{times}  nothing is known"
+        return f"{times}  no data"
     found = summary(rows)
     if not found.requests:
         return f"{times}  no requests"

@@ -46,7 +46,7 @@ class HeatView(Widget, can_focus=True):
         Binding("left", "step(-1)", "Earlier", show=False),
         Binding("right", "step(1)", "Later", show=False),
         Binding("end,G", "now", "Now", show=False),
-        Binding("enter", "pick", "Go there", key_display="enter"),
+        Binding("enter", "pick", "Show then", key_display="enter"),
     ]
 
     class Picked(Message):

@@ -48,8 +48,8 @@ Heat maps (7): how many requests took how long, and waited how long, and when
   W                 what if: the same requests with one worker less, or one or two more
 
 Time travel
-  space             pause, and then:             < >     a minute back, or on
-  ← →  , .          a second back, or on (, and . on lanes and heat maps, where the arrows select)
+  space             pause, and then:             < >     a minute back or forward
+  ← →  , .          a second back or forward (, and . on lanes and heat maps, where arrows select)
   home end  click   the oldest, the newest or any moment of the last 15 minutes         space   resume
 
 General

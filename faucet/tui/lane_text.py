@@ -34,7 +34,7 @@ def axis_text(first: int, width: int, step: float) -> str:
 def now_text(hold: Hold) -> str:
     """Return the request that holds a lock now, after its age, which must stay visible when the text is cut."""
     request = hold.item.request if isinstance(hold.item, WorkerRow) else ""
-    gone = ", for nobody" if hold.left < hold.end else ""
+    gone = ", client gone" if hold.left < hold.end else ""
     return f"{format_age(hold.end - hold.start):>6} {visible(request)}{gone}"
 
 
@@ -44,10 +44,10 @@ def describe_item(item: Hold | Mark, now: float) -> str:
         return f"{clock(item.when)} {visible(item.item.text)}"
     row = item.item
     if not isinstance(row, RequestRow):
-        gone = f", nobody waits since {format_age(now - item.left)}" if item.left < inf else ""
+        gone = f", client left {format_age(now - item.left)} ago" if item.left < inf else ""
         return f"{visible(row.request)} {format_age(now - item.start)}{gone}"
     waited = f", queued {format_duration(row.waited)}" if row.waited >= 0.001 else ""
-    held = f" ({format_duration(item.end - item.left)} for nobody)" if item.left < item.end else ""
+    held = f" ({format_duration(item.end - item.left)} after its client left)" if item.left < item.end else ""
     note = f"  {visible(row.note)}" if row.note else ""
     return (
         f"{clock(item.start)} {row.status} {row.method} {visible(row.target)}  "

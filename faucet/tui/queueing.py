@@ -74,7 +74,7 @@ class Queueing(Leaving):
             question = Question(
                 "End this request?",
                 f"{visible(row.request)} from {visible(row.client)} has waited {format_age(item[1].waited)}. "
-                "No worker has begun with it. Its client gets 503.",
+                "No worker has started on it. Its client gets 503.",
                 [Answer("cancel", "n", "No"), Answer("end", "y", "End it")],
             )
             if await self.push_screen_wait(question) != "end":

@@ -113,7 +113,7 @@ class Ranking(Spanning):
         if isinstance(item, Heading):
             self.sort_endpoints()
         elif isinstance(item, EndpointRow) and item.endpoint == OTHER:
-            self.notify("these are endpoints that are not told apart", timeout=4)
+            self.notify("this row sums up endpoints that are not listed one by one; select another", timeout=4)
         elif isinstance(item, EndpointRow):
             self.limit(self.span, item.endpoint)
             self.action_tab("requests")

@@ -28,4 +28,4 @@ class ReplayFeed(Feed):
 
     async def ask(self, do: str, **arguments: Any) -> Any:
         """Refuse the command: always raises Refusal."""
-        raise Refusal("this is a recording: there is nobody to ask")
+        raise Refusal("this is a recording; commands need a running service")

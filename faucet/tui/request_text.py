@@ -33,7 +33,7 @@ def span_of(request: RequestRow, following: float = inf) -> tuple[float, float]:
 def timeline(request: RequestRow, width: int, plain: bool) -> str:
     """Return the phases of a request on one line of `width` characters, each as long as its share of the time."""
     served = request.service - request.left
-    parts = [("queued", request.waited), ("R" if request.worker else "", served), ("nobody waits", request.left)]
+    parts = [("queued", request.waited), ("R" if request.worker else "", served), ("client gone", request.left)]
     shown = [(f" {name} {format_duration(seconds)} ", seconds) for name, seconds in parts if seconds > 0 and name]
     total = sum(seconds for _, seconds in shown)
     room = width - sum(len(text) for text, _ in shown) - len(shown) - 1

@@ -35,11 +35,11 @@ class Travelling(Forecasting):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left", f"arrow(-{SECOND})", "Back", show=False, priority=True),
         Binding("right", f"arrow({SECOND})", "On", show=False, priority=True),
-        Binding("comma", f"travel(-{SECOND})", "Second back", id="back", key_display=",", priority=True),
-        Binding("full_stop", f"travel({SECOND})", "Second on", id="on", key_display=".", priority=True),
-        Binding("less_than_sign,shift+left", f"travel(-{MINUTE})", "Minute back", id="minute-back", key_display="<",
+        Binding("comma", f"travel(-{SECOND})", "1s back", id="back", key_display=",", priority=True),
+        Binding("full_stop", f"travel({SECOND})", "1s forward", id="on", key_display=".", priority=True),
+        Binding("less_than_sign,shift+left", f"travel(-{MINUTE})", "1m back", id="minute-back", key_display="<",
                 priority=True),
-        Binding("greater_than_sign,shift+right", f"travel({MINUTE})", "Minute on", id="minute-on", key_display=">",
+        Binding("greater_than_sign,shift+right", f"travel({MINUTE})", "1m forward", id="minute-on", key_display=">",
                 priority=True),
         Binding("home", "travel_to(0)", "Oldest", id="oldest", show=False, priority=True),
         Binding("end", "travel_to(1)", "Newest", id="newest", show=False, priority=True),
@@ -110,7 +110,7 @@ class Travelling(Forecasting):
             self.action_tab("lanes")
             self.go_to(event.when)
         else:
-            self.notify("the monitor was not there then; --black-box keeps more", timeout=4)
+            self.notify("not recorded: the monitor was not running then (--black-box records always)", timeout=4)
 
     def go_to(self, when: float) -> None:
         """Show everything as it was at a moment; in seconds since the epoch."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -44,9 +46,15 @@ def module_of(path: Path) -> str:
 MODULES = {module_of(path): path for path in SOURCES}
 
 
+@cache
+def tree_of(path: Path) -> ast.Module:
+    """Each file is parsed once, and by a test: to collect the tests must stay quick for all that run others."""
+    return ast.parse(path.read_text())
+
+
 def imported(path: Path) -> Iterator[str]:
     """The modules of the project that `path` imports anywhere, TYPE_CHECKING and functions included."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "faucet":
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}"
@@ -55,7 +63,9 @@ def imported(path: Path) -> Iterator[str]:
             yield from (alias.name for alias in node.names if alias.name.split(".")[0] == "faucet")
 
 
-IMPORTS = {module: sorted(set(imported(path)) - {module}) for module, path in MODULES.items()}
+@cache
+def imports() -> dict[str, list[str]]:
+    return {module: sorted(set(imported(path)) - {module}) for module, path in MODULES.items()}
 
 
 def part_of(module: str) -> str:
@@ -74,7 +84,7 @@ def reachable(module: str) -> set[str]:
     seen: set[str] = set()
     ahead = [module]
     while ahead:
-        for other in IMPORTS.get(ahead.pop(), ()):
+        for other in imports().get(ahead.pop(), ()):
             if other not in seen:
                 seen.add(other)
                 ahead.append(other)
@@ -83,7 +93,7 @@ def reachable(module: str) -> set[str]:
 
 def test_imports_point_downwards() -> None:
     floor = {part: number for number, parts in enumerate(FLOORS) for part in parts}
-    for module, others in IMPORTS.items():
+    for module, others in imports().items():
         here = part_of(module)
         for there in map(part_of, others):
             if here in ("", "__main__") or there in ("", here):
@@ -161,13 +171,13 @@ LONGER = {"faucet/proxy/exchange.py": 600}
 @pytest.mark.parametrize("path", SOURCES, ids=IDS)
 def test_every_file_says_what_it_is_for_and_stays_small(path: Path) -> None:
     text = path.read_text()
-    assert ast.get_docstring(ast.parse(text)), "no paragraph at the top"
+    assert ast.get_docstring(tree_of(path)), "no paragraph at the top"
     assert len(text.splitlines()) <= LONGER.get(str(path.relative_to(ROOT)), 500)
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=IDS)
 def test_functions_stay_small_and_public_ones_are_documented(path: Path) -> None:
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert (node.end_lineno or 0) - node.lineno < 45, node.name
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
@@ -183,6 +193,27 @@ SEEN_FROM_OUTSIDE = {"client", "find", "hosts", "protocol", "paths", "recording"
 
 def test_the_monitor_knows_nothing_of_the_service() -> None:
     for module in (module for module in MODULES if part_of(module) == "tui"):
-        for other in IMPORTS[module]:
+        for other in imports()[module]:
             if part_of(other) == "control":
                 assert other.split(".")[2] in SEEN_FROM_OUTSIDE, f"{module} imports {other}"
+
+
+RIDDLES = re.compile(r"\b(whoever|nobody|somebody|anew|in hand|is no [a-z]+|is said by|as may be)\b", re.IGNORECASE)
+"""Words that a reader of messages stumbles on. Say who or what, and turn the sentence: `invalid X; expected Y`."""
+
+THERE_IS_NO = re.compile(r"\b(there|which there) is no |is no longer ", re.IGNORECASE)
+
+
+def texts_of(tree: ast.Module) -> Iterator[ast.Constant]:
+    """The texts of a file of more than a word, without docstrings, with the parts of f-strings."""
+    statements = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and " " in str(node.value) and id(node) not in statements:
+            yield node
+
+
+def test_messages_are_no_riddles() -> None:
+    for path in SOURCES:
+        for node in texts_of(tree_of(path)):
+            found = RIDDLES.search(THERE_IS_NO.sub("", str(node.value)))
+            assert found is None, f"{path.relative_to(ROOT)}:{node.lineno}: {found and found[0]!r} in {node.value!r}"

@@ -242,10 +242,11 @@ def test_a_wrong_value_in_a_variable(say: Say, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_actions_are_those_of_the_monitor() -> None:
-    from faucet.tui.app import own_bindings
+    from faucet.tui.app import Monitor
+    from faucet.tui.palette import own_bindings
     from faucet.tui.table import WorkerTable
 
-    bindings = [*own_bindings(), *WorkerTable.BINDINGS]
+    bindings = [*own_bindings(Monitor), *WorkerTable.BINDINGS]
     there = {binding.id for binding in bindings if binding.id}  # type: ignore[union-attr]
     assert there == set(ACTIONS)
 

@@ -85,5 +85,5 @@ def test_near_misses_before_an_answer(line: bytes) -> None:
 
 @pytest.mark.parametrize("request_id", ["", "a b", "a\nb", "x" * 201, "ä"])
 def test_an_id_that_would_break_the_line_is_not_written(request_id: str) -> None:
-    with pytest.raises(ValueError, match="no line before a request"):
+    with pytest.raises(ValueError, match="invalid line before a request"):
         RequestLine(7, request_id, 0.0, "10.0.0.1").encode()

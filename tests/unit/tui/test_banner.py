@@ -69,7 +69,7 @@ async def test_key_mouse_and_palette_lead_to_all_of_them(opened: Open) -> None:
         assert app.clipboard == INSTALL
         await keys(app, pilot, "escape")
         commands = {command.title: command.callback for command in app.get_system_commands(app.screen)}
-        await commands["What is wrong (notices)"]()
+        await commands["Problems (notices)"]()
         await pilot.pause()
         assert isinstance(app.screen, NoticesScreen)
         runtime.tell(snapshot(notices=[]))

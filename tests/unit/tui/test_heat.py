@@ -63,7 +63,7 @@ def test_what_was_in_a_column() -> None:
     found = summary([row(0, 5, 0.5), row(5, 5, 0)])
     assert (found.requests, found.errors, found.waiting) == (35 + 32, 2, 28)
     assert "35 requests, 2 failed, 1 refused" in describe(NOW, 5, [row(NOW, 5, 0.5)])
-    assert "nothing is known" in describe(NOW, 5, [])
+    assert "no data" in describe(NOW, 5, [])
     assert "no requests" in describe(NOW, 60, [row(NOW, 5, 0)._replace(requests=0)])
     assert times_text(0, 3, 5.0) == "   "
 
@@ -111,7 +111,7 @@ async def test_spans_by_key_and_palette(opened: Open) -> None:
             assert view.span == span
         assert any(do == "history" and given["by"] == 60 for do, given in runtime.asked)
         commands = {command.title: command.callback for command in app.get_system_commands(app.screen)}
-        await commands["Shorter span (shorter)"]()
+        await commands["Shorter time span (shorter)"]()
         assert view.span == 900
         assert app.feed.window == 60, "the window of the figures is another one"
 

@@ -89,7 +89,7 @@ async def test_zoom(opened: Open) -> None:
             assert lanes.span == span
         assert "5m; [ and ]" in screen_text(app)
         commands = {command.title: command.callback for command in app.get_system_commands(app.screen)}
-        await commands["Shorter span (shorter)"]()
+        await commands["Shorter time span (shorter)"]()
         assert lanes.span == 120
 
 
@@ -144,7 +144,7 @@ async def test_a_click_where_lanes_are_apart(opened: Open) -> None:
         await keys(app, pilot, "5")
         await staged(app, pilot, runtime)
         await pilot.click("#lanes", offset=(86, 5))
-        assert "499 GET /train  5s (3s for nobody)" in screen_text(app)
+        assert "499 GET /train  5s (3s after its client left)" in screen_text(app)
 
 
 async def test_many_workers_scroll(opened: Open) -> None:

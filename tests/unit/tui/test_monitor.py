@@ -6,10 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.binding import Binding
 from textual.widgets import Button, Input
 
+from faucet.settings.option import ACTIONS
+from faucet.tui.app import Monitor
 from faucet.tui.help import help_text
 from faucet.tui.leaving import LEFT
+from faucet.tui.palette import TEXTS, own_bindings
 from faucet.tui.question import Question
 from faucet.tui.request_screen import RequestScreen
 from faucet.tui.screens import WorkerScreen
@@ -267,8 +271,17 @@ async def test_only_changed_lines_are_drawn_again(opened: Open, monkeypatch: pyt
 async def test_palette_knows_the_actions(opened: Open) -> None:
     async with opened() as (app, _, _):
         commands = {command.title for command in app.get_system_commands(app.screen)}
-        assert {"Rolling (rolling-restart)", "Kill (kill)", "Theme", "Screenshot"} <= commands
+        assert {
+            "Rolling restart (rolling-restart)",
+            "Kill worker (kill)",
+            "Scale up (scale-up)",
+            "Theme",
+            "Screenshot",
+        } <= commands
         assert "Quit" not in commands, "Textual's own does not ask"
+        ids = {binding.id for binding in own_bindings(Monitor) if isinstance(binding, Binding) and binding.id}
+        assert set(TEXTS) == ids == set(ACTIONS) - {"details"}, "each action has a text of its own, and nothing else"
+        assert len({text for text, _ in TEXTS.values()}) == len(TEXTS), "no two look the same"
     async with opened(read_only=True) as (app, _, _):
         assert not any("(kill)" in command.title for command in app.get_system_commands(app.screen))
 

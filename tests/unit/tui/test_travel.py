@@ -182,7 +182,7 @@ async def test_by_mouse_and_palette_and_on_lanes_by_comma(opened: Open) -> None:
         await pilot.click(TimeLine, offset=(line._first + line._cells - 1, 0))
         assert app.player.at == NOW + 200
         commands = {command.title: command.callback for command in app.get_system_commands(app.screen)}
-        await commands["Minute back (minute-back)"]()
+        await commands["Back 1 minute (minute-back)"]()
         assert app.player.at == NOW + 140
         await keys(app, pilot, "6")
         assert "GET /r" in screen_text(app)
