@@ -89,7 +89,7 @@ fresh suite *options:
 bench *names:
     {{ bin }}/python -m tests.bench {{ names }}
 
-# Make screenshots/ anew: the real monitor on a real API, under load (needs R; rsvg-convert for PNG, Chromium for that of a browser)
+# Make screenshots/ anew: the real monitor on a real API, under load (needs R; Chromium for that of a browser)
 screenshots:
     {{ bin }}/python -m tests.support.screenshots
     {{ bin }}/python -m tests.support.screenshots_pods

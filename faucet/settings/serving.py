@@ -78,7 +78,12 @@ class MonitorSettings:
     slow: float = option(
         10.0, "Highlight a lock that has been held for longer.", MONITOR, unit="duration", example="30s"
     )
-    confirm: bool = option(True, "Ask before killing a worker, and before leaving.", MONITOR, negative="--no-confirm")
+    confirm: bool = option(
+        True,
+        "Ask before keys of the monitor restart, remove or kill a worker, and before leaving.",
+        MONITOR,
+        negative="--no-confirm",
+    )
     keys: Mapping[str, str] | None = option(
         None,
         "Other keys for actions, e.g. `restart=f5,quit=x`; ctrl+p shows the names of all actions.",

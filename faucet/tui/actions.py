@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from typing import Any, ClassVar
 
-from textual import work
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from faucet.control.client import NoRuntime, Refusal
 from faucet.settings import MonitorSettings
-from faucet.status.columns import format_age
 from faucet.status.snapshot import WorkerRow
-from faucet.text import visible
 from faucet.tui.feed import Feed
 from faucet.tui.model import Model
-from faucet.tui.question import Answer, Question
+from faucet.tui.question import Question
+from faucet.tui.questions import (
+    YES,
+    delete_question,
+    drop_question,
+    hold_question,
+    kill_question,
+    remove_question,
+    restart_question,
+    roll_question,
+)
 from faucet.tui.table import WorkerTable
 
 COMMANDS = {
@@ -52,6 +60,8 @@ class Acting(App[str]):
     feed: Feed
     model: Model
     read_only: bool
+    asking = False
+    """Whether a question about a change of the service is open."""
 
     @property
     def behind(self) -> Screen[Any]:
@@ -78,69 +88,103 @@ class Acting(App[str]):
             self.notify(answer, markup=False, timeout=4)
         return True
 
-    def _selected(self) -> str | None:
-        cell = self.behind.query_one(WorkerTable).selected
-        return cell.row.name if cell is not None else None
+    def _begin(self, conversation: Coroutine[Any, Any, None]) -> None:
+        """Hold a conversation that may end in a change of the service, unless one is going on.
 
-    def _act_on_selected(self, do: str) -> None:
-        name = self._selected()
-        if name is not None:
-            self._act(do, worker=name)
+        Keys that were typed or pasted together, by mistake, open one question at most, and change nothing else.
+        """
+        if self.asking:
+            conversation.close()
+            return
+        self.asking = True
+        self.run_worker(self._hold(conversation), group="changes")
+
+    async def _hold(self, conversation: Coroutine[Any, Any, None]) -> None:
+        try:
+            await conversation
+        finally:
+            self.asking = False
+
+    async def _agreed(self, question: Question | None) -> bool:
+        """Return whether the user agrees; without a question, or with --no-confirm, nobody is asked."""
+        if question is None or not self.settings.confirm:
+            return True
+        return await self.push_screen_wait(question) == YES
+
+    async def _act_if(self, question: Question | None, do: str, **arguments: Any) -> None:
+        if await self._agreed(question):
+            self._act(do, **arguments)
+
+    @property
+    def _row(self) -> WorkerRow | None:
+        """The selected worker."""
+        cell = self.behind.query_one(WorkerTable).selected
+        return cell.row if cell is not None else None
 
     @property
     def mode(self) -> str:
-        """The kind of workers: `local` or `k8s`."""
+        """How workers come to be: `local` or `k8s`."""
         return self.model.service.mode if self.model.service is not None else "local"
 
-    @work(group="questions")
-    async def action_restart(self) -> None:
-        """Restart the selected worker: its replacement is ready before it ends. A pod is deleted, after a question."""
-        name = self._selected()
-        if name is None:
-            return
-        if self.mode != "local" and self.settings.confirm:
-            question = Question(
-                f"Delete pod {name}?", "By kubectl delete pod. Its controller starts another one.",
-                [Answer("cancel", "n", "No"), Answer("delete", "y", "Delete it")],
-            )  # fmt: skip
-            if await self.push_screen_wait(question) != "delete":
-                return
-        self._act("restart", worker=name)
+    def _selected(self) -> str | None:
+        return self._row.name if self._row is not None else None
+
+    @property
+    def _worker_count(self) -> int:
+        return self.model.totals.workers if self.model.totals is not None else 0
+
+    def action_restart(self) -> None:
+        """Restart the selected worker: its replacement is ready before it ends. A pod is deleted."""
+        row = self._row
+        if row is not None:
+            question = restart_question(row) if self.mode == "local" else delete_question(row.name)
+            self._begin(self._act_if(question, "restart", worker=row.name))
 
     def action_drop(self) -> None:
         """Cut the connection to the selected pod."""
-        self._act_on_selected("drop")
+        row = self._row
+        if row is not None:
+            self._begin(self._act_if(drop_question(row, self.model.now()), "drop", worker=row.name))
 
     def action_retry(self) -> None:
         """Retry the selected pod now, if it was unreachable."""
-        self._act_on_selected("retry")
+        row = self._row
+        if row is not None and not self.asking:
+            self._act("retry", worker=row.name)
 
     def action_roll(self) -> None:
         """Restart all workers, one after the other."""
-        self._act("rolling-restart")
+        self._begin(self._act_if(roll_question(self._worker_count), "rolling-restart"))
 
     def action_scale(self, by: int) -> None:
         """Add a worker, or remove one."""
-        self._act("scale", count=f"{by:+d}")
+        if by < 0:
+            self._begin(self._act_if(remove_question(self._worker_count), "scale", count=f"{by:+d}"))
+        elif not self.asking:
+            self._act("scale", count=f"{by:+d}")
 
     def action_hold(self) -> None:
         """Hold the selected worker (it gets no more requests), or resume it."""
-        name = self._selected()
-        held = any(row.name == name and row.state == "held" for row in self.model.rows)
-        self._act_on_selected("resume" if held else "hold")
-
-    @work(group="questions")
-    async def action_kill(self) -> None:
-        """Kill the selected worker now (SIGKILL); the request it is serving fails."""
-        cell = self.behind.query_one(WorkerTable).selected
-        if cell is None:
+        row = self._row
+        if row is None:
             return
-        name = cell.row.name
+        held = any(other.name == row.name and other.state == "held" for other in self.model.rows)
+        question = None if held else hold_question(row, self.model.rows)
+        self._begin(self._act_if(question, "resume" if held else "hold", worker=row.name))
+
+    def action_kill(self) -> None:
+        """Kill the selected worker now (SIGKILL); the request it is serving fails."""
+        row = self._row
+        if row is not None:
+            self._begin(self._kill(row))
+
+    async def _kill(self, row: WorkerRow) -> None:
         answer = "kill"
         if self.settings.confirm:
-            answer = await self.push_screen_wait(kill_question(cell.row, await self._time_to_start(name), cell.now))
+            started_in = await self._time_to_start(row.name)
+            answer = await self.push_screen_wait(kill_question(row, started_in, self.model.now()))
         if answer in ("kill", "restart"):
-            self._act(answer, worker=name)
+            self._act(answer, worker=row.name)
 
     async def _time_to_start(self, name: str) -> float:
         """Return the seconds that this worker took to start; 0 if it is not known."""
@@ -148,20 +192,3 @@ class Acting(App[str]):
             return float((await self.feed.ask("details", worker=name))["took"] or 0.0)
         except (Refusal, NoRuntime, KeyError, TypeError):
             return 0.0
-
-
-def kill_question(row: WorkerRow, start_time: float, now: float) -> Question:
-    """Return the question whether to kill a worker, with the consequences."""
-    replaced = f"Another takes its place in about {format_age(start_time)}." if start_time else ""
-    if not row.locked:
-        answers = [Answer("cancel", "n", "No"), Answer("kill", "y", "Kill it")]
-        return Question(f"Kill worker {row.name} (pid {row.pid})?", f"It is idle. {replaced}".strip(), answers)
-    held = format_age(now - row.locked)
-    lost = f"{visible(row.request)} from {visible(row.client)}, {held} so far, will fail with 502."
-    if row.left:
-        lost = f"The client of {visible(row.request)} ({held} so far) has left, so nothing is lost."
-    return Question(f"Kill worker {row.name} (pid {row.pid})?", f"{lost} {replaced}".strip(), [
-        Answer("cancel", "n", "No"),
-        Answer("kill", "y", "Kill it now"),
-        Answer("restart", "r", "Restart it", "when this request is finished"),
-    ])  # fmt: skip

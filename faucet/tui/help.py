@@ -8,12 +8,12 @@ from faucet.tui.lanes import ASCII_FULL, FULL
 _HELP = """\
 Workers
   ↑ ↓  click        select a worker              ⏎  double click   show its details
-  r                 restart: the replacement is ready before the old process ends
-  R                 rolling restart: all workers, one after the other
+  r                 restart: the replacement is ready before the old process ends (asks first)
+  R                 rolling restart: all workers, one after the other (asks first)
   h                 hold (no more requests, the process stays), or resume
   K                 kill; the request in progress fails (asks first)
-  + -               add a worker, or remove one (it finishes its request)
-  d  t  r           pods: drop the connection; retry now; delete the pod (asks first)
+  + -               add a worker, or remove one (asks first; it finishes its request)
+  d  t  r           pods: drop the connection (asks first); retry now; delete the pod (asks first)
   s  click header   sort by the next column, or by this one; I  click again    invert the order
 
 Log, requests, queue, events, lanes, endpoints, heat maps

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
+from time import monotonic
 from typing import ClassVar, NamedTuple
 
 from textual import events
@@ -47,6 +49,8 @@ class Question(ModalScreen[str]):
         self._title = title
         self._text = text
         self._answers = answers
+        self._shown = inf
+        self._typing = False
 
     def compose(self) -> ComposeResult:
         """Called by Textual."""
@@ -60,12 +64,28 @@ class Question(ModalScreen[str]):
             for answer, text in zip(self._answers, texts, strict=True):
                 yield Button(text, id=answer.name, compact=True)
 
+    def on_mount(self) -> None:
+        """Called by Textual."""
+        self.call_after_refresh(self._appeared)
+
+    def _appeared(self) -> None:
+        self._shown = monotonic()
+
     def on_key(self, event: events.Key) -> None:
-        """Called by Textual: a letter is an answer."""
+        """Called by Textual: a letter is an answer, if it was typed as one.
+
+        A letter that was typed before the question could be seen is none: it was pasted, or typed somewhere else by
+        mistake. After a letter that is no answer, letters do not count any more: `retry` must not say yes.
+        """
+        if not event.is_printable:
+            return
+        event.stop()
         chosen = next((answer.name for answer in self._answers if answer.key == event.key), None)
-        if chosen is not None:
-            event.stop()
+        if chosen is not None and not self._typing and event.time >= self._shown:
             self.dismiss(chosen)
+        elif not self._typing:
+            self._typing = True
+            self.query_one(".dialog").border_subtitle = "answer with the arrows and enter"
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         """Called by Textual."""

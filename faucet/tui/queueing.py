@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from textual import on, work
+from textual import on
 from textual.binding import Binding, BindingType
 
 from faucet.status.columns import format_age
@@ -12,7 +12,7 @@ from faucet.status.queue import Outlook, Prospect, client_text, outlook, refused
 from faucet.text import visible
 from faucet.tui.leaving import Leaving
 from faucet.tui.lines import Heading, Line, LineView
-from faucet.tui.question import Answer, Question
+from faucet.tui.questions import cancel_question
 from faucet.tui.queue_view import QueueHead, QueueItem, queue_line
 from faucet.tui.screens import TextScreen
 
@@ -62,24 +62,13 @@ class Queueing(Leaving):
         else:
             super().show_item(item)
 
-    @work(group="questions")
-    async def action_cancel(self) -> None:
+    def action_cancel(self) -> None:
         """End the waiting of the selected request: its client gets 503."""
         item = self.view.selected
-        if not isinstance(item, tuple):
+        if isinstance(item, tuple):
+            self._begin(self._act_if(cancel_question(item[1]), "cancel", request=item[1].row.number))
+        else:
             self.notify("select a request first, with the arrow keys", severity="warning", timeout=3)
-            return
-        row = item[1].row
-        if self.settings.confirm:
-            question = Question(
-                "End this request?",
-                f"{visible(row.request)} from {visible(row.client)} has waited {format_age(item[1].waited)}. "
-                "No worker has started on it. Its client gets 503.",
-                [Answer("cancel", "n", "No"), Answer("end", "y", "End it")],
-            )
-            if await self.push_screen_wait(question) != "end":
-                return
-        self._act("cancel", request=row.number)
 
 
 def queued_details(position: int, row: Prospect, plain: bool) -> str:

@@ -220,3 +220,9 @@ def test_a_person_on_a_new_directory(tmp_path: Path, plumber: str, faucet: Calla
     ).stdout
     assert before
     assert "yes" in after
+
+
+def test_each_picture_is_shown_somewhere() -> None:
+    """What no page shows only makes the checkout and the sdist larger."""
+    shown = {name for page in PAGES for name in re.findall(r"screenshots/([\w.-]+)", page.read_text())}
+    assert {path.name for path in (ROOT / "screenshots").iterdir()} == shown

@@ -143,6 +143,8 @@ def use_the_monitor(stranger: Stranger) -> None:
     print("\n".join(f"   | {line}" for line in screen.splitlines()[:7]), flush=True)
     first = {stranger.who_answers() for _ in range(20)}
     stranger.window.keys("R")
+    stranger.wait(lambda screen: "Restart all" in screen, 10, "a question")
+    stranger.window.keys("y")
     stranger.wait(lambda _: stranger.who_answers() not in first, 30, "a worker that the key R has replaced")
     stranger.debian.run(".venv/bin/faucet", "ctl", "stop", "--at", str(stranger.port), at=THERE)
     stranger.wait(lambda screen: re.search(r"^ended with 0", screen, re.MULTILINE), 30, "the end of the monitor")

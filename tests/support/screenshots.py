@@ -102,7 +102,7 @@ async def filtered(app: Monitor, pilot: Pilot[str], port: int) -> None:
 
 async def rolling(app: Monitor, pilot: Pilot[str], port: int) -> None:
     """A rolling restart under way, one worker held."""
-    await pilot.press("4", "end", "h", "home", "R")
+    await pilot.press("4", "end", "h", "home", "R", "y")
     await pilot.pause(1.0)
 
 
@@ -111,12 +111,6 @@ async def lanes(app: Monitor, pilot: Pilot[str], port: int) -> None:
     await pilot.press("5", "down", "K")
     await pilot.pause(40)
     await pilot.press("left", "left")
-
-
-async def beside(app: Monitor, pilot: Pilot[str], port: int) -> None:
-    """The lanes beside the table, with a worker that is killed."""
-    await pilot.press("down", "K")
-    await pilot.pause(40)
 
 
 async def endpoints(app: Monitor, pilot: Pilot[str], port: int) -> None:
@@ -166,7 +160,6 @@ async def nothing(app: Monitor, pilot: Pilot[str], port: int) -> None:
 
 
 SCENES: dict[str, tuple[tuple[int, int], str, float, int, Scene]] = {
-    "main": ((120, 36), "textual-dark", 0.12, 8, main_view),
     "queue": ((120, 36), "textual-dark", 0.8, 40, under_pressure),
     "worker": ((120, 36), "textual-dark", 0.12, 8, details),
     "filter": ((120, 28), "textual-dark", 0.3, 8, filtered),
@@ -177,7 +170,6 @@ SCENES: dict[str, tuple[tuple[int, int], str, float, int, Scene]] = {
     "crash": ((120, 24), "textual-dark", 0.2, 6, crash),
     "replay": ((120, 26), "textual-dark", 0.3, 6, replay),
     "what-if": ((100, 20), "textual-dark", 0.5, 8, what_if),
-    "wide": ((200, 36), "textual-dark", 0.3, 6, beside),
     "tiny": ((50, 12), "textual-dark", 0.4, 10, nothing),
     "light": ((120, 36), "textual-light", 0.12, 8, main_view),
     "heat": ((120, 36), "textual-dark", 0.4, 8, heat),
@@ -218,7 +210,6 @@ async def take(name: str, port: int) -> None:
         await pilot.pause(0.2)
         app.save_screenshot(f"{name}.svg", str(PLACE))
     await load.stop()
-    convert(name)
 
 
 async def all_services(port: int) -> None:
@@ -230,7 +221,6 @@ async def all_services(port: int) -> None:
         await pilot.pause(6)
         app.save_screenshot("top.svg", str(PLACE))
     await load.stop()
-    convert("top")
 
 
 class Nearby(Host):
@@ -289,16 +279,6 @@ async def in_a_browser(port: int) -> None:
 
 OTHERS: dict[str, Callable[[int], Awaitable[None]]] = {"top": all_services, "web": in_a_browser}
 """Pictures of something else than the monitor in a terminal."""
-
-
-def convert(name: str) -> None:
-    """To PNG, where that can be done. The font that the SVG asks for may not be here; DejaVu is."""
-    if shutil.which("rsvg-convert") is None:
-        print("rsvg-convert (librsvg2-bin) is not installed: no PNG")
-        return
-    svg = (PLACE / f"{name}.svg").read_text().replace("Fira Code", "DejaVu Sans Mono")
-    svg = svg.replace("<text ", '<text xml:space="preserve" ')  # else leading spaces are lost
-    subprocess.run(["rsvg-convert", "-o", str(PLACE / f"{name}.png")], input=svg, text=True, check=True)
 
 
 def main() -> None:

@@ -14,10 +14,9 @@ from faucet.tui.app import Monitor
 from tests.support.bastion import ssh_options
 from tests.support.cluster import PODS, SERVICE, Cluster, what_is_missing
 from tests.support.cluster_pods import ADDRESSES
-from tests.support.kubeapi import Endpoint, KubeApi
 from tests.support.load import fetch
 from tests.support.running import Faucet
-from tests.support.screenshots import PLACE, convert
+from tests.support.screenshots import PLACE
 
 NAMES = ("plumber-7d9c5b6f8-2xk8q", "plumber-7d9c5b6f8-9qkzp", "plumber-7d9c5b6f8-lm4vd", "plumber-7d9c5b6f8-wz7rt")
 
@@ -45,25 +44,6 @@ async def shoot(name: str, port: int) -> None:
     for task in load:
         task.cancel()
     await asyncio.gather(*load, return_exceptions=True)
-    convert(name)
-
-
-async def in_the_cluster(cluster: Cluster, directory: Path) -> None:
-    """By EndpointSlices: names, one pod leaving, one that cannot be reached."""
-    async with KubeApi(directory / "api") as api:
-        environment = {"HOME": str(directory), "KUBECONFIG": str(api.kubeconfig(directory / "kubeconfig"))}
-        pods = [Endpoint(address, name) for address, name in zip(ADDRESSES, NAMES, strict=False)]
-        api.set_slice("one", "plumber", pods)
-        cluster.pods.set(ADDRESSES[3], "refuse")
-        words = ["k8s", "--service-url", "http://plumber.default:8000", "--resolve", "kubernetes"]
-        service = Faucet(
-            directory, *words, "--host", "127.0.0.1:3838", env=environment, wrapper=cluster.wrapper("cluster")
-        )
-        try:
-            await asyncio.to_thread(service.wait_ready)
-            await shoot("k8s", service.port)
-        finally:
-            await asyncio.to_thread(service.close)
 
 
 async def through_a_bastion(cluster: Cluster, directory: Path) -> None:
@@ -80,7 +60,7 @@ async def through_a_bastion(cluster: Cluster, directory: Path) -> None:
 
 
 def main() -> None:
-    """Both pictures."""
+    """The picture."""
     if problem := what_is_missing():
         print(f"no pictures of pods: {problem}")
         return
@@ -88,9 +68,7 @@ def main() -> None:
     try:
         with tempfile.TemporaryDirectory(prefix="fct-") as runtime:
             os.environ["XDG_RUNTIME_DIR"] = runtime
-            print("k8s, ssh", flush=True)
-            with cluster.inside("cluster"):
-                asyncio.run(in_the_cluster(cluster, Path(runtime)))
+            print("ssh", flush=True)
             with cluster.inside("laptop"):
                 asyncio.run(through_a_bastion(cluster, Path(runtime)))
     finally:

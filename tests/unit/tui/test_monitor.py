@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual import events
 from textual.binding import Binding
 from textual.widgets import Button, Input
 
@@ -19,7 +20,7 @@ from faucet.tui.request_screen import RequestScreen
 from faucet.tui.screens import WorkerScreen
 from faucet.tui.table import WorkerTable
 from tests.support.screen import Open, drawn, keys, redrawn, screen_text
-from tests.support.stage_picture import LOG, NOW, SERVICE, WORKERS, worker
+from tests.support.stage_picture import LOG, NOW, SERVICE, WORKERS, snapshot, worker
 
 # -- what is seen -----------------------------------------------------------------------------------------------------
 
@@ -44,11 +45,12 @@ async def test_output_of_workers_is_neither_markup_nor_control(opened: Open) -> 
 @pytest.mark.parametrize(
     ("pressed", "asked"),
     [
-        (["r"], ("restart", {"worker": "1"})),
-        (["down", "r"], ("restart", {"worker": "2"})),
-        (["R"], ("rolling-restart", {})),
+        (["r", "y"], ("restart", {"worker": "1"})),
+        (["down", "r", "right", "enter"], ("restart", {"worker": "2"})),
+        (["end", "r"], ("restart", {"worker": "8"})),
+        (["R", "y"], ("rolling-restart", {})),
         (["+"], ("scale", {"count": "+1"})),
-        (["-"], ("scale", {"count": "-1"})),
+        (["-", "y"], ("scale", {"count": "-1"})),
         (["h"], ("hold", {"worker": "1"})),
         (["end", "up", "h"], ("resume", {"worker": "7"})),
         (["K", "right", "enter"], ("kill", {"worker": "1"})),
@@ -80,10 +82,60 @@ async def test_killing_asks_first_and_the_safe_answer_is_the_first(opened: Open)
         assert runtime.asked[-1][0] == "kill"
 
 
+async def test_the_safe_answer_changes_nothing(opened: Open) -> None:
+    async with opened() as (app, pilot, runtime):
+        for key, text in [
+            ("r", "Its replacement is ready before the old process ends. Its request POST /predict is finished first."),
+            ("R", "no request fails."),
+            ("-", "8 workers become 7. The one that ends finishes its request first."),
+        ]:
+            for answer in ("enter", "n", "escape"):
+                await keys(app, pilot, key)
+                assert text in " ".join(screen_text(app).replace("│", " ").split()), key
+                await keys(app, pilot, answer)
+        assert runtime.asked == []
+    async with opened(confirm=False) as (app, pilot, runtime):
+        await keys(app, pilot, "r", "R", "-")
+        assert [name for name, _ in runtime.asked] == ["restart", "rolling-restart", "scale"]
+
+
+async def test_holding_the_only_worker_asks(opened: Open) -> None:
+    async with opened() as (app, pilot, runtime):
+        runtime.tell(snapshot(workers=[worker("1"), worker("2", "held")]))
+        await keys(app, pilot, "h", "n")
+        assert runtime.asked == []
+        await keys(app, pilot, "h", "y", "down", "h")
+        assert [name for name, _ in runtime.asked] == ["hold", "resume"]
+
+
+@pytest.mark.parametrize("text", ["restart -- y", "-y", "Ry\n", "hold -y\n", "Kyrr", "r-Rhy"])
+async def test_pasted_text_changes_nothing(opened: Open, text: str) -> None:
+    """Without bracketed paste it comes as keys, all at once."""
+    async with opened() as (app, pilot, runtime):
+        app.post_message(events.Paste(text))
+        await drawn(app, pilot)
+        assert len(app.screen_stack) == 1
+        for letter in text:
+            key = {"\n": "enter", "-": "minus", " ": "space"}.get(letter, letter)
+            app.post_message(events.Key(key, letter))
+        await drawn(app, pilot)
+        assert {name for name, _ in runtime.asked} <= {"details", "hold"}, "a hold is undone by the same key"
+        assert len(app.screen_stack) <= 2, "one question at most"
+
+
+async def test_a_typed_word_is_no_answer(opened: Open) -> None:
+    async with opened() as (app, pilot, runtime):
+        await keys(app, pilot, *"retry")
+        assert isinstance(app.screen, Question)
+        assert "answer with the arrows and enter" in screen_text(app)
+        await keys(app, pilot, "right", "enter")
+        assert runtime.asked == [("restart", {"worker": "1", "who": "the monitor"})]
+
+
 async def test_a_refusal_is_shown(opened: Open) -> None:
     async with opened() as (app, pilot, runtime):
         runtime.refuse = "worker 1 is being replaced already [x]"
-        await keys(app, pilot, "r")
+        await keys(app, pilot, "r", "y")
         toast = next(iter(app._notifications))
         assert (str(toast.message), toast.severity) == ("worker 1 is being replaced already [x]", "error")
 

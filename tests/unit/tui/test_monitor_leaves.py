@@ -102,7 +102,7 @@ async def test_a_lost_connection_is_told_and_made_again(opened: Open) -> None:
         assert "connection lost" in (await redrawn(app, pilot))
         await pilot.pause(0.5)
         assert "no Faucet listens there; reconnecting" in (await redrawn(app, pilot))
-        await keys(app, pilot, "r")
+        await keys(app, pilot, "r", "y")
         assert "not connected" in str(next(iter(app._notifications)).message)
         runtime.refuse = ""
         for _ in range(50):

@@ -74,7 +74,7 @@ async def test_pods_through_a_bastion(opened: Open, size: tuple[int, int]) -> No
         runtime.tell(snapshot(service=FAR, workers=PODS))
         await drawn(app, pilot)  # the footer is made anew for what pods can be told
         compare(f"pods-{size[0]}x{size[1]}", await redrawn(app, pilot))
-        await keys(app, pilot, "d", "t")
+        await keys(app, pilot, "d", "y", "t")
         assert [asked for asked, _ in runtime.asked] == ["drop", "retry"]
         await keys(app, pilot, "K", "R", "+")
         assert len(runtime.asked) == 2, "pods are the cluster's to kill, roll and scale"
@@ -96,6 +96,6 @@ async def test_details_of_a_worker(opened: Open) -> None:
         assert isinstance(app.screen, WorkerScreen)
         compare("details", screen_text(app))
         assert runtime.asked[0] == ("details", {"worker": "1"})
-        await keys(app, pilot, "r")
+        await keys(app, pilot, "r", "y")
         assert not isinstance(app.screen, WorkerScreen)
         assert runtime.asked[-1] == ("restart", {"worker": "1", "who": "the monitor"})
