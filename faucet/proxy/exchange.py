@@ -166,6 +166,8 @@ class Exchange(Holder):
 
     def lock_gone(self) -> None:
         """See Holder. The rest of the response may still arrive: the end of the connection decides the outcome."""
+        if self.lease is not None:
+            self._explain(self._loss._replace(exit=self.lease.worker.exit))
         super().lock_gone()
         if self._retry is not None:
             self._retry.cancel()
@@ -213,8 +215,13 @@ class Exchange(Holder):
     def connection_ended(self, loss: Loss) -> None:
         """The worker's connection ended before the response did."""
         self._detached()
+        self._loss = loss if self.lease is not None else loss._replace(exit=self._loss.exit)
+        self._fail(Event.LINK_LOST if loss.link else Event.WORKER_ENDED, self._loss.detail)
+
+    def _explain(self, loss: Loss) -> None:
+        """More is known of `_loss`. A client that was told already is not, but who looks at the request is."""
+        self.account.note = self.account.note.replace(self._loss.detail, loss.detail)
         self._loss = loss
-        self._fail(Event.LINK_LOST if loss.link else Event.WORKER_ENDED, loss.detail)
 
     def _exit_known(self) -> None:
         """It is known now whether the worker has exited (its lock is gone) or lives."""

@@ -80,6 +80,8 @@ class Loss(NamedTuple):
     """The network path to the worker was lost, not the worker."""
     held: float = 0.0
     """Seconds that the worker had the request."""
+    exit: str = ""
+    """How the worker's process has ended, once that is known: `crashed (SIGSEGV)`."""
 
     @property
     def refused_for(self) -> float:
@@ -89,6 +91,8 @@ class Loss(NamedTuple):
     @property
     def detail(self) -> str:
         """The reason, as a sentence for the client."""
+        if self.exit:
+            return f"The worker {self.exit} {'before its answer was complete' if self.begun else 'without an answer'}."
         how = "its answer before it was complete" if self.begun else "the connection without an answer"
         return f"The worker ended {how}."
 

@@ -66,6 +66,8 @@ class Upstream:
     name: str
     gone: bool
     """Whether the worker was removed."""
+    exit: str
+    """How its process has ended: `crashed (SIGSEGV)`; empty if that is not known."""
     tunnels: int
     """The number of WebSockets open to the worker."""
     lock_grace: float | None

@@ -268,9 +268,14 @@ class Pool:
 
     def retry_after(self) -> int:
         """Return the whole seconds until a client may expect to be served (RFC 9110, 10.2.3), at least 1."""
+        stats = self.stats
+        held = 0.0 if stats.mean_service else self._mean_age()  # thousands may ask in a second
+        return _whole_seconds(stats.expected_wait(self.dispatcher.waiting, self.dispatcher.size, held))
+
+    def _mean_age(self) -> float:
+        """Return for how many seconds the current locks have been held, on average."""
         now, leases = monotonic(), self.dispatcher.leases()
-        held = sum(now - lease.since for lease in leases) / max(len(leases), 1)
-        return _whole_seconds(self.stats.expected_wait(self.dispatcher.waiting, self.dispatcher.size, held))
+        return sum(now - lease.since for lease in leases) / max(len(leases), 1)
 
     def take(self, worker: Upstream, holder: Holder) -> bool:
         """Lock `worker` for `holder` if it is free, and return whether it was. Release it with `release`."""

@@ -67,6 +67,7 @@ class Backend(Upstream):
         self.lock_grace = lock_grace
         self.supervised = supervised
         self.gone = False
+        self.exit = ""
         self.tunnels = 0
         self.on_unreachable: Callable[[Exception], None] = _ignore
         self.on_hung: Callable[[Account], None] = _ignore

@@ -85,6 +85,7 @@ class WorkerRow(NamedTuple):
     p95: float | None
     """Quantiles of the service time in the window, in seconds; None without a request in it."""
     restarts: int
+    """How often its process was replaced because it had failed or grown too large; planned restarts do not count."""
     address: str
     """`10.244.1.11:8000`; empty for a worker on this machine."""
     left: float = 0.0

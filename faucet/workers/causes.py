@@ -33,6 +33,11 @@ class Reason(Enum):
 UNASKED = frozenset({Reason.EXIT, Reason.OUT_OF_MEMORY, Reason.HUNG})
 """Reasons of unexpected ends."""
 
+PLANNED = frozenset({
+    Reason.MAX_AGE, Reason.MAX_REQUESTS, Reason.RESTART, Reason.ROLLING_RESTART, Reason.KILL, Reason.SCALE_DOWN
+})  # fmt: skip
+"""Reasons of ends that somebody has asked for, and that say nothing about the health of a worker."""
+
 
 class Cause(NamedTuple):
     """Why a process is ended or replaced."""

@@ -260,6 +260,8 @@ class Instance:
                 if self._unreachable.is_set() and not await self._recovers(process, backend, readiness):
                     break
         finally:
+            if process.exited.done():
+                backend.exit = process.how_it_ended
             self.served_last = proxy.pool.remove(backend) or self.served_last
             backend.close(whatever=self._stopping)
             proxy.clients.worker_exited(backend)

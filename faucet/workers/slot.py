@@ -22,7 +22,7 @@ from faucet.log.r_errors import why_failed
 from faucet.proxy.record import describe
 from faucet.units import format_duration
 from faucet.workers.advice import NONE, Advice, advice
-from faucet.workers.causes import UNASKED, Cause, Reason
+from faucet.workers.causes import PLANNED, UNASKED, Cause, Reason
 from faucet.workers.context import Context, SlotLog
 from faucet.workers.instance import Instance, State
 from faucet.workers.repeats import StartOutput
@@ -93,6 +93,7 @@ class Slot:
         self.failed = False
         """Whether too many starts in a row have failed. Then starts are tried only at long intervals."""
         self.restarts = 0
+        """How often a process was replaced that had failed in some way; restarts on request are not counted."""
         self.exits: deque[Exit] = deque(maxlen=EXITS_REMEMBERED)
         """How its latest processes ended, newest last."""
         self.last_exit: Exit | None = None
@@ -260,7 +261,7 @@ class Slot:
         self.next_try = None
 
     def _count_restart(self, reason: Reason) -> None:
-        self.restarts += 1
+        self.restarts += reason not in PLANNED
         self.context.proxy.stats.count_restart(reason.value)
 
     # -- being replaced ----------------------------------------------------------------------------------------

@@ -227,14 +227,33 @@ async def test_a_get_that_crashes_its_worker_kills_no_second_one(scripted: OpenS
     stage.worker.stop_listening()
     worker.close()
     await asyncio.sleep(0.01)  # its exit is known a moment later
+    stage.worker.backend.exit = "crashed (SIGSEGV)"
     assert stage.proxy.pool.remove(stage.worker.backend) is not None
     status, answer = await client.read_answer()
-    assert (status, b"without an answer" in answer) == (502, True)
+    assert (status, b"crashed (SIGSEGV) without an answer" in answer) == (502, True)
     if kept:
         await peers[1].expect_quiet()
     else:
         await stage.workers[1].expect_no_connection()
-    assert (await stage.outcome(3 if kept else 1)).note == "The worker ended the connection without an answer."
+    assert (await stage.outcome(3 if kept else 1)).note == "The worker crashed (SIGSEGV) without an answer."
+
+
+@pytest.mark.parametrize("first", ["connection", "exit"])
+async def test_how_the_worker_ended_is_noted_though_the_client_is_told_before(scripted: OpenStage, first: str) -> None:
+    stage = await scripted(1, supervised=True)
+    client = await stage.client()
+    await client.send(post(b"hello"))
+    worker = await stage.worker.connection()
+    await worker.expect(post(b"hello"))
+    stage.worker.backend.exit = "exited with code 3"
+    if first == "exit":
+        stage.proxy.pool.remove(stage.worker.backend)
+    worker.close()
+    status, answer = await client.read_answer()
+    assert (status, b"exited with code 3 without an answer" in answer) == (502, first == "exit")
+    if first == "connection":
+        stage.proxy.pool.remove(stage.worker.backend)
+    assert (await stage.outcome()).note == "The worker exited with code 3 without an answer."
 
 
 @pytest.mark.parametrize("kept", [True, False], ids=["kept", "new"])

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from tests.support.talk import GET, OK, OpenStage, post
 
 
@@ -31,6 +33,27 @@ async def test_queue_full(scripted: OpenStage) -> None:
     await worker.expect(GET)
     await worker.send(OK)
     await third.expect(OK)
+
+
+async def test_a_refusal_does_not_look_at_all_locks_once_a_mean_is_known(
+    scripted: OpenStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under an overload there are thousands of refusals a second, and there may be hundreds of locks."""
+    stage = await scripted(queue_limit=0)
+    first, second = await stage.client(), await stage.client()
+    looks: list[str] = []
+    dispatcher, leases = stage.proxy.pool.dispatcher, stage.proxy.pool.dispatcher.leases
+    monkeypatch.setattr(dispatcher, "leases", lambda: looks.append("look") or leases())
+    for known in (False, True):
+        await first.send(GET)
+        if not known:
+            worker = await stage.worker.connection()
+        await worker.expect(GET)
+        await second.send(GET)
+        assert (await second.read_answer())[0] == 503
+        assert len(looks) == 1, f"a mean is known: {known}"
+        await worker.send(OK)
+        await first.expect(OK)
 
 
 async def test_a_thousand_requests_sent_ahead_into_a_full_queue(scripted: OpenStage) -> None:

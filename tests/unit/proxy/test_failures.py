@@ -245,3 +245,6 @@ def test_examples(event: Event, facts: Facts, fate: Fate, lock: Lock, status: in
 def test_the_client_is_told_how_the_worker_ended() -> None:
     assert FRESH.detail == "The worker ended the connection without an answer."
     assert HALF.detail == "The worker ended its answer before it was complete."
+    crash = "crashed (SIGSEGV)"
+    assert FRESH._replace(exit=crash).detail == "The worker crashed (SIGSEGV) without an answer."
+    assert HALF._replace(exit=crash).detail == "The worker crashed (SIGSEGV) before its answer was complete."

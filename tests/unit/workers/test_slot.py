@@ -180,7 +180,7 @@ async def test_a_crash_is_followed_by_another_start(stage: Stage) -> None:
     await stage.settle()
     stage.serving[0].exit()
     await stage.settle()
-    assert (len(stage.starting), stage.counted) == (1, ["exit"])
+    assert (len(stage.starting), stage.counted, stage.slot.restarts) == (1, ["exit"], 1)
     assert [ended.text for ended in stage.slot.exits] == ["crashed"]
 
 
@@ -200,6 +200,7 @@ async def test_one_that_is_replaced_finishes_first(stage: Stage, caplog: pytest.
         first.drained.set()
         await task
     assert stage.counted == ["rolling_restart"]
+    assert stage.slot.restarts == 0, "it was planned: only the metric has it"
     assert caplog.messages[-1] == "worker 1 stopped (rolling restart by a test)"
 
 
