@@ -28,10 +28,17 @@ def why_failed(lines: Sequence[str]) -> str:
             return match[1]
     for number in range(len(lines) - 1, -1, -1):
         line = lines[number].strip()
+        if line.startswith("Traceback"):
+            return _last_of_traceback(lines[number:])
         if is_error(line) and line != HALTED:
             message = lines[number + 1 : number + 2] if line.endswith(UNFINISHED) else []
             return gist(" ".join([line, *(text.strip() for text in message)]))
     return ""
+
+
+def _last_of_traceback(lines: Sequence[str]) -> str:
+    """Return the error that a traceback of Python ends with: the first line behind it that is not indented."""
+    return next((line.strip() for line in lines[1:] if line[:1].strip()), lines[0].strip())
 
 
 def is_error(text: str) -> bool:

@@ -42,9 +42,10 @@ class RecentLog:
         """Returns the number of lines that could not be written to the log. `entries` has the latest of them."""
 
     def add(self, when: float, source: str, worker: str, text: str) -> None:
-        """Add one entry."""
-        self.total += 1
-        self.entries.append(Entry(when, source, worker, text))
+        """Add an entry for each line of `text`."""
+        for line in text.split("\n"):
+            self.total += 1
+            self.entries.append(Entry(when, source, worker, line))
 
 
 def newest(ring: Sequence[Item] | deque[Item], total: int, seen: int, most: int) -> tuple[Iterable[Item], int]:

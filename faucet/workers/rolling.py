@@ -98,11 +98,10 @@ class RollingRestarts:
             stopped = "rolling restart stopped"
             if progress.current:
                 stopped = f"rolling restart stopped at worker {progress.current}"
-            why = error.sentence[:1].upper() + error.sentence[1:]
-            text = f"{stopped}; the old workers stay. {why}"
+            text = f"{stopped}: {error.in_a_line('; the old workers stay')}"
             _log.error("%s", text)
             self.failed = FailedRoll(progress.began, monotonic(), cause.text, error)
-            progress.end(Refused(text))
+            progress.end(Refused("\n".join([text, *error.sentence.splitlines()[1:]])))
         finally:
             self.progress = None
             if not progress.result.done():

@@ -53,6 +53,12 @@ class ReplaceError(Exception):
         """Why, in one line."""
         self.command = advice.command
 
+    def in_a_line(self, remark: str) -> str:
+        """Return why in one line: first what is wrong, then `remark`, then how the process ended."""
+        first = self.sentence.partition("\n")[0]
+        rest = "" if self.short == first else f". {first[:1].upper()}{first[1:]}"
+        return f"{self.short.rstrip('.')}{remark}{rest}"
+
 
 class Observer(Protocol):
     """What a slot reports to its supervisor."""

@@ -43,6 +43,13 @@ def test_the_gist_of_an_error(text: str, message: str) -> None:
     assert gist(text) == message
 
 
+def test_why_a_program_in_python_failed() -> None:
+    lines = ["Traceback (most recent call last):", '  File "app.py", line 3, in <module>', "    import model",
+             "ModuleNotFoundError: No module named 'model'"]  # fmt: skip
+    assert why_failed(lines) == "ModuleNotFoundError: No module named 'model'"
+    assert why_failed(lines[:2]) == "Traceback (most recent call last):"
+
+
 def test_why_a_start_failed() -> None:
     syntax = ["Error in parse(file) : ", "  plumber.R:19:16: unexpected '{'", "19: x <- function( {",
               "Error in parseUTF8(file) : Error sourcing plumber.R", "Execution halted"]  # fmt: skip

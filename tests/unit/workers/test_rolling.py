@@ -100,7 +100,7 @@ async def test_a_template_that_fails_leaves_everything_as_it_was() -> None:
     pool = ThePool(1)
     pool.template = "broken"
     restarts = rolling(pool, 1)
-    why = "rolling restart stopped; the old workers stay. The template exited with code 1 before the API listened"
+    why = "rolling restart stopped: the template exited with code 1 before the API listened; the old workers stay"
     with pytest.raises(Refused, match=why):
         await restarts.start("a test").result
     assert pool.events == []
@@ -116,11 +116,18 @@ async def test_the_old_template_is_back_after_a_failure() -> None:
     assert pool.template == "old"
 
 
+def test_a_failure_in_a_line_begins_with_the_reason() -> None:
+    error = ReplaceError("exited with code 1\n  | Error: no model\n  | Execution halted", said="Error: no model")
+    assert error.in_a_line("; the old workers stay") == (
+        "Error: no model; the old workers stay. The replacement exited with code 1"
+    )
+
+
 async def test_a_failure_stops_it_and_is_known_until_one_succeeds() -> None:
     pool = ThePool(3)
     pool.broken, restarts = {"2"}, rolling(pool, 1)
     pool.go_on.set()
-    with pytest.raises(Refused, match=r"at worker 2; the old workers stay\. The replacement exited with code 1"):
+    with pytest.raises(Refused, match="at worker 2: the replacement exited with code 1; the old workers stay"):
         await restarts.start("a test").result
     assert pool.events == ["1", "2"]
     assert restarts.failed is not None
