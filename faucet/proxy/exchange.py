@@ -167,7 +167,7 @@ class Exchange(Holder):
     def lock_gone(self) -> None:
         """See Holder. The rest of the response may still arrive: the end of the connection decides the outcome."""
         if self.lease is not None:
-            self._explain(self._loss._replace(exit=self.lease.worker.exit))
+            self._loss = self.account.explain(self._loss, self.lease.worker.exit)
         super().lock_gone()
         if self._retry is not None:
             self._retry.cancel()
@@ -217,11 +217,6 @@ class Exchange(Holder):
         self._detached()
         self._loss = loss if self.lease is not None else loss._replace(exit=self._loss.exit)
         self._fail(Event.LINK_LOST if loss.link else Event.WORKER_ENDED, self._loss.detail)
-
-    def _explain(self, loss: Loss) -> None:
-        """More is known of `_loss`. A client that was told already is not, but who looks at the request is."""
-        self.account.note = self.account.note.replace(self._loss.detail, loss.detail)
-        self._loss = loss
 
     def _exit_known(self) -> None:
         """It is known now whether the worker has exited (its lock is gone) or lives."""

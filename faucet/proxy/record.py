@@ -6,6 +6,7 @@ from time import monotonic, time
 from typing import Final
 
 from faucet.http1 import StartLine
+from faucet.proxy.failures import Loss
 from faucet.proxy.stats import UNKNOWN, Record
 
 CLIENT_CLOSED_REQUEST: Final = 499
@@ -63,6 +64,15 @@ class Account(Record):
     def remark(self, text: str) -> None:
         """Add a remark for the log, whatever the outcome."""
         self._remarks = f"{self._remarks}; {text}" if self._remarks else text
+
+    def explain(self, loss: Loss, exited: str) -> Loss:
+        """Return `loss` with how the worker's process has ended, and have the note say so.
+
+        The client may have been answered before that was known; whoever looks at the request later is told.
+        """
+        known = loss._replace(exit=exited)
+        self.note = self.note.replace(loss.detail, known.detail)
+        return known
 
     def settle(self, status: int, note: str) -> bool:
         """Set the outcome. Only the first call counts: later calls change nothing and return False."""
