@@ -115,7 +115,7 @@ def _certificate(path: Path, chain: bytes) -> Certificate:
 def _check_key(path: Path, key: bytes) -> None:
     if _ENCRYPTED.search(key):
         raise CertificateError(
-            f"the key in {path} is encrypted, and nobody is there to type its passphrase; decrypt it with "
+            f"the key in {path} is encrypted, and Faucet cannot ask for its passphrase; decrypt it with "
             f"`openssl pkey -in {path} -out plain.key`, readable for Faucet only"
         )
     if not _KEY.search(key):
