@@ -19,7 +19,7 @@ import psutil
 
 import faucet.templates.demo
 from faucet.http1 import fields, parse_request
-from tests.bench import compiled, limits, load, monitor, peers, preload, relay, through_ssh
+from tests.bench import compiled, idle, limits, load, memory, monitor, peers, preload, r_servers, relay, through_ssh
 from tests.support.queue_cost import operations
 from tests.support.running import python_worker
 
@@ -96,7 +96,7 @@ def plumber() -> None:
         }
         measure["two direct clients, quick ACKs"] = lambda: load.direct(origins, "/hello", 4)
         needed = {
-            HAPROXY: 10.0, HAPROXY_CLOSE: 1.0,
+            HAPROXY: 10.0, HAPROXY_CLOSE: 1.05,
             NGINX_KEPT: 2.5, NGINX: 0.9, "two direct clients, quick ACKs": 0.85,
         }  # fmt: skip
         table("Plumber, 2 workers, 8 clients, small GET", "requests/s", rounds(measure), needed)
@@ -113,8 +113,7 @@ def plumber() -> None:
 
 def shares(port: int) -> None:
     """Who needs how much CPU for a request: no proxy on the same cores can be faster than what is left to R."""
-    runtime = next(process for process in psutil.process_iter(["cmdline"])
-                   if f"127.0.0.1:{port}" in (process.info["cmdline"] or []))  # fmt: skip
+    runtime = peers.service_on(port)
     workers = runtime.children(recursive=True)
 
     def used(processes: list[psutil.Process]) -> float:
@@ -261,7 +260,10 @@ ALL = {
     "parser": parser,
     "preload": preload.report,
     "monitor": lambda: monitor.report(table, ROUNDS),
+    "memory": memory.report,
+    "idle": idle.report,
     "ssh": lambda: through_ssh.report(table, rounds),
+    "peers": lambda: r_servers.report(table, rounds),
     "relay": lambda: relay.report(table, rounds),
 }
 

@@ -7,8 +7,6 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
-
 from tests.bench import load, peers
 from tests.support.checkout import ROOT
 from tests.support.compiled import build, lay_out
@@ -48,9 +46,7 @@ def report(table: Callable[..., None]) -> None:
 
 def _cpu_seconds(port: int) -> float:
     """What the Faucet on this port has used; other work on the machine changes it little."""
-    runtime = next(process for process in psutil.process_iter(["cmdline"])
-                   if f"127.0.0.1:{port}" in (process.info["cmdline"] or []))  # fmt: skip
-    times = runtime.cpu_times()
+    times = peers.service_on(port).cpu_times()
     return float(times.user + times.system)
 
 

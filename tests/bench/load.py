@@ -115,8 +115,11 @@ Arrival = tuple[float, float]
 """When a request comes, and how long it takes a worker, in seconds."""
 
 
-async def arrive(port: int, arrivals: Sequence[Arrival]) -> list[float]:
-    """Send requests at their times, each on a connection of its own; the sojourn time of each."""
+async def arrive(port: int, arrivals: Sequence[Arrival], target: str = "/{}", until: bytes = b"ok") -> list[float]:
+    """Send requests at their times, each on a connection of its own; the sojourn time of each.
+
+    `target` has the place of the service time in it, and an answer is complete when it has `until`.
+    """
     loop = asyncio.get_running_loop()
     began = loop.time()
 
@@ -124,8 +127,8 @@ async def arrive(port: int, arrivals: Sequence[Arrival]) -> list[float]:
         await asyncio.sleep(began + when - loop.time())
         sent = perf_counter()
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(f"GET /{service} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
-        await reader.readuntil(b"ok")
+        writer.write(f"GET {target.format(service)} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        await reader.readuntil(until)
         taken = perf_counter() - sent
         writer.close()
         await writer.wait_closed()

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
+import psutil
+
 from tests.support.checkout import ROOT
 
 os.environ["PATH"] += ":/usr/sbin"  # where Debian keeps nginx and HAProxy
@@ -66,6 +68,12 @@ class Running:
 
     name: str
     port: int
+
+
+def service_on(port: int) -> psutil.Process:
+    """The process of the Faucet that serves on this port."""
+    return next(process for process in psutil.process_iter(["cmdline"])
+                if f"127.0.0.1:{port}" in (process.info["cmdline"] or []))  # fmt: skip
 
 
 def have(program: str) -> bool:
