@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 
 from faucet import __version__
 from faucet.proxy.stats import BUCKET_BOUNDS, BUCKETS_PER_DOUBLING, Histogram
+from faucet.proxy.tls_clients import FAILURES
 from faucet.status.collect import Runtime
 from faucet.status.limits import limit_rows
 from faucet.workers.shortages import RESOURCES
@@ -64,6 +65,7 @@ class Metrics(Collector):
             yield from self._endpoints()
         yield from self._queue()
         yield from self._limits()
+        yield from self._tls()
         yield from self._workers(rows)
         yield from self._group()
         yield from self._processes(rows)
@@ -150,6 +152,24 @@ class Metrics(Collector):
         if limits:
             yield _by("limit", "faucet_limit_refusals", "Requests refused with 503.",
                       {row.match: row.refused for row in limits})  # fmt: skip
+
+    def _tls(self) -> Iterator[Metric]:
+        """Yield the metrics of clients that speak TLS; nothing if none do."""
+        tls, state = self._runtime.proxy.tls, self._runtime.certificate
+        if tls is None or state is None:
+            return
+        yield CounterMetricFamily("faucet_tls_handshakes", "Successful TLS handshakes.", tls.done)
+        yield CounterMetricFamily("faucet_tls_handshakes_resumed", "Those that resumed a session.", tls.resumed)
+        yield _by("reason", "faucet_tls_handshake_failures", "Failed TLS handshakes.",
+                  {reason: tls.failed[reason] for reason in FAILURES})  # fmt: skip
+        yield GaugeMetricFamily("faucet_tls_handshakes_in_progress", "TLS handshakes in progress.", len(tls))
+        yield GaugeMetricFamily("faucet_tls_connections", "Client connections inside TLS, WebSockets too.", tls.open)
+        yield GaugeMetricFamily("faucet_tls_memory_bytes", "Estimated memory of these connections and handshakes in "
+                                "OpenSSL, without buffered data.", tls.memory)  # fmt: skip
+        yield GaugeMetricFamily("faucet_tls_certificate_expires_seconds", "Seconds until the certificate expires.",
+                                state().left)  # fmt: skip
+        yield GaugeMetricFamily("faucet_tls_certificate_refused", "1: the certificate on disk cannot be used.",
+                                bool(state().refused))  # fmt: skip
 
     def _workers(self, rows: list[WorkerRow]) -> Iterator[Metric]:
         workers = GaugeMetricFamily("faucet_workers", "Workers, by state.", labels=["state"])

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from faucet.doctor import machine, pods, r, tools
+from faucet.doctor.certificate import certificate
 from faucet.doctor.findings import Finding as Finding
 from faucet.doctor.findings import report as report
 from faucet.doctor.strangers import without_strangers
@@ -32,6 +33,7 @@ def _local_checks(variables: dict[str, str]) -> tuple[tuple[str, Check], ...]:
         ("API", r.api),
         ("R", lambda settings: r.programs(settings, variables)),
         ("address", lambda settings: _in_time("address", lambda: machine.address(settings), RESOLVE_PATIENCE)),
+        ("certificate", certificate),
         ("open files", machine.open_files),
         ("CPUs", machine.cpus),
         ("memory", machine.memory),
@@ -52,6 +54,7 @@ POD_CHECKS: tuple[tuple[str, Check], ...] = (
     ("ssh", tools.ssh),
     ("kubectl", tools.kubectl),
     ("address", lambda settings: _in_time("address", lambda: machine.address(settings), RESOLVE_PATIENCE)),
+    ("certificate", certificate),
     ("open files", machine.open_files),
     ("terminal", machine.terminal),
     ("control", machine.control),

@@ -19,6 +19,10 @@ _FIELD_LINE: Final = re.compile(grammar.FIELD_LINE[:-4])
 """One field line without its CRLF."""
 
 
+TLS_HANDSHAKE: Final = 0x16
+"""The first octet of a connection that speaks TLS (RFC 8446, 5.1)."""
+
+
 class HeadScanner:
     """Collects and checks one head. Subclasses check the start line and make the exceptions."""
 
@@ -135,6 +139,12 @@ class RequestScanner(HeadScanner):
     """A scanner of request heads."""
 
     __slots__ = ()
+
+    def _illegal_error(self, position: int) -> FramingError:
+        """Return the error for an illegal octet. The first one of TLS says more than that it is illegal."""
+        if position == 0 and self._buffer[0] == TLS_HANDSHAKE:
+            return self.error(400, "The client speaks TLS (https://…), and this port speaks plain HTTP.")
+        return super()._illegal_error(position)
 
     def judge_start_line(self, line: bytes) -> None:
         """Raise BadRequest (400, 505) if `line` is not a request line of HTTP/1.x."""

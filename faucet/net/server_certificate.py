@@ -18,10 +18,6 @@ from faucet.net.x509 import Certificate, read_certificate
 
 TlsVersion = Literal["1.2", "1.3"]
 
-SOON = 14 * 86400.0
-"""Seconds before the end of its validity from which a certificate counts as expiring. Renewal usually takes place 30
-days before, so it has failed for a while then."""
-
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 _KEY = re.compile(rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----")
 _ENCRYPTED = re.compile(rb"-----BEGIN ENCRYPTED PRIVATE KEY-----|^Proc-Type: 4,ENCRYPTED", re.MULTILINE)
@@ -29,6 +25,10 @@ _ENCRYPTED = re.compile(rb"-----BEGIN ENCRYPTED PRIVATE KEY-----|^Proc-Type: 4,E
 
 class CertificateError(Exception):
     """A pair that cannot be used. The message is shown to the user."""
+
+
+class CertificateChanged(CertificateError):
+    """A pair that was changed while it was read."""
 
 
 class Files(NamedTuple):
@@ -46,10 +46,6 @@ class Pair(NamedTuple):
     digest: bytes
     """Of the contents of both files."""
 
-    def days_left(self) -> float:
-        """Return for how many days the certificate is valid still; negative if it has expired."""
-        return (self.certificate.not_after - time.time()) / 86400
-
 
 def load(files: Files, minimum: TlsVersion) -> Pair:
     """Read, check and load a pair. Raises CertificateError. It blocks for as long as the file system does."""
@@ -63,7 +59,7 @@ def load(files: Files, minimum: TlsVersion) -> Pair:
         raise CertificateError(_why(files, error)) from error
     after = digest(files)
     if after != _digest(chain, key):
-        raise CertificateError(f"{files.certificate} or {files.key} was changed while it was read; try again")
+        raise CertificateChanged(f"{files.certificate} or {files.key} was changed while it was read; try again")
     if certificate.not_after <= time.time():
         raise CertificateError(
             f"the certificate in {files.certificate} expired on {day(certificate.not_after)}; renew it, or name "

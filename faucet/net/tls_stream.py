@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+from collections.abc import Callable
 from typing import Any, cast
 
 RECORD = 16 * 1024
@@ -32,8 +33,8 @@ _NOBODY = asyncio.Protocol()
 class TlsStream(asyncio.Protocol, asyncio.Transport):
     """A transport towards `set_protocol`'s protocol, and the protocol of the transport `below`."""
 
-    __slots__ = ("_below", "_ended", "_incoming", "_outgoing", "_paused", "_peer", "_sent_end", "_tls", "_told_end",
-                 "_unread", "_upper", "_write_paused", "overhead")  # fmt: skip
+    __slots__ = ("_below", "_ended", "_incoming", "_lost", "_outgoing", "_paused", "_peer", "_sent_end", "_tls",
+                 "_told_end", "_unread", "_upper", "_write_paused", "overhead")  # fmt: skip
 
     def __init__(
         self,
@@ -42,8 +43,13 @@ class TlsStream(asyncio.Protocol, asyncio.Transport):
         incoming: ssl.MemoryBIO,
         outgoing: ssl.MemoryBIO,
         peer: tuple[str, int] | None = None,
+        lost: Callable[[], None] | None = None,
     ) -> None:
-        """Continue on `below` after the handshake of `tls`. `peer`: the client's address, if not that of `below`."""
+        """Continue on `below` after the handshake of `tls`. `peer`: the client's address, if not that of `below`.
+
+        `lost` is called when the connection is lost.
+        """
+        self._lost = lost
         self._below = below
         self._tls = tls
         self._incoming = incoming
@@ -145,6 +151,8 @@ class TlsStream(asyncio.Protocol, asyncio.Transport):
         """Called by the loop, once."""
         upper, self._upper = self._upper, _NOBODY
         upper.connection_lost(exc)
+        if self._lost is not None:
+            self._lost()
 
     def pause_writing(self) -> None:
         """Called by the loop."""

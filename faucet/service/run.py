@@ -169,6 +169,8 @@ class _Service:
             )
         )
 
+        if self.certificate is not None:
+            self.control.runtime.certificate = self.certificate.state
         if isinstance(self.workers, Replica):
             self.control.runtime.ask_active = self.workers.ask_active
             self.workers.run_command = Commands(self.control.runtime).run
@@ -176,6 +178,8 @@ class _Service:
 
     def _roll(self, why: str) -> None:
         self.supervised.reloading()
+        if self.certificate is not None:
+            self.certificate.hurry()
         self.workers.reload(why)
 
     async def _open_admin(self) -> None:
@@ -217,6 +221,7 @@ class _Service:
         """Raises AddressError."""
         plain, tls = Entrance(self.proxy.accept, self.proxy.clients.has_room), None
         if self.certificate is not None:
+            await self._companions.enter_async_context(self.certificate.watched())
             clients = self.proxy.serve_tls(self.certificate.context)
             tls = Entrance(clients.accept, clients.has_room)
         await self.listener.open(plain, tls, partial(self.proxy.pool.descriptors.note, "client"))

@@ -24,7 +24,7 @@ from faucet.proxy.stats import Record
 from faucet.status.endpoints import Endpoints
 from faucet.status.history import WINDOW, History, Window, counters_of
 from faucet.status.limits import limit_rows
-from faucet.status.notices import REFUSING_SECONDS, LogLoss, Queue, State, is_pressed, notices
+from faucet.status.notices import REFUSING_SECONDS, CertificateState, LogLoss, Queue, State, is_pressed, notices
 from faucet.status.quantiles import figure
 from faucet.status.rows import epoch, moment, worker_details, worker_row
 from faucet.status.snapshot import LogRow, Notice, RequestRow, SecondRow, Service, Totals, WaitingRow, WorkerRow
@@ -60,6 +60,8 @@ class Runtime:
     """Stops the service; called with the name of the requester, and whether to stop at once."""
     ask_active: Callable[[dict[str, Any]], Any] | None = None
     """Forwards a command to the active Faucet of a group; None: this Faucet is the only one."""
+    certificate: Callable[[], CertificateState] | None = None
+    """Returns the state of the certificate for clients; None: they speak plain HTTP."""
     owned: bool = False
     black_box: str = ""
     state: str = "starting"
@@ -167,7 +169,10 @@ class Runtime:
 
     def notices(self) -> list[Notice]:
         """Return the current problems, the worst first."""
-        state = State(monotonic(), self.fleet.count, self.fleet.faults(), self._queue_state(), self._log_loss)
+        certificate = None if self.certificate is None else self.certificate()
+        state = State(
+            monotonic(), self.fleet.count, self.fleet.faults(), self._queue_state(), self._log_loss, certificate
+        )
         return [notice._replace(since=epoch(notice.since)) for notice in notices(state)]
 
     def window(self, seconds: float = WINDOW) -> Window:

@@ -28,6 +28,9 @@ LATE, SOON = 0.5, 0.25
 
 ERROR, WARNING = "error", "warning"
 
+EXPIRES_SOON = 14 * 86400.0
+"""Seconds before a certificate expires in which there is a notice: renewal, usually 30 days before, has failed."""
+
 REFUSING_SECONDS = 10
 """Seconds for which the queue counts as under pressure after a request was refused."""
 
@@ -58,6 +61,18 @@ class LogLoss(NamedTuple):
     """Lines lost since the start."""
 
 
+class CertificateState(NamedTuple):
+    """The certificate for clients."""
+
+    left: float
+    """Seconds until it expires; negative if it has expired."""
+    until: str
+    """The day on which it expires."""
+    refused: str = ""
+    """Why a renewed one is not used; empty if there is none."""
+    refused_since: float = 0.0
+
+
 class State(NamedTuple):
     """The state of a service, from which notices are made. Moments are readings of the monotonic clock."""
 
@@ -67,6 +82,8 @@ class State(NamedTuple):
     faults: Faults
     queue: Queue = Queue(0, 0)
     log: LogLoss | None = None
+    certificate: CertificateState | None = None
+    """None: clients speak plain HTTP."""
 
 
 def is_pressed(queue: Queue) -> bool:
@@ -87,6 +104,7 @@ def notices(state: State) -> list[Notice]:
         _queue(state.queue),
         *_crashes(faults.exits, state.now),
         _log(state.log),
+        *_certificate(state.certificate, state.now),
     ]
     return [notice for notice in found if notice is not None]
 
@@ -158,3 +176,22 @@ def _log(loss: LogLoss | None) -> Notice | None:
         return None
     text = f"the log loses lines ({loss.why}), {loss.lost} until now"
     return Notice("log", ERROR, loss.since, text, "The latest lines are kept in memory: faucet ctl logs.")
+
+
+def _certificate(state: CertificateState | None, now: float) -> list[Notice]:
+    """Return a notice for a certificate that expires soon, and for a renewed one that cannot be used."""
+    if state is None:
+        return []
+    found = [_expiring(state, now)] if state.left < EXPIRES_SOON else []
+    if state.refused:
+        text = f"the certificate on disk is not used, the one before it is: {state.refused}"
+        found.append(Notice("certificate", ERROR, state.refused_since, text))
+    return found
+
+
+def _expiring(state: CertificateState, now: float) -> Notice:
+    days = counted(int(state.left // 86400), "day")
+    text = f"expires in {days}, on {state.until}" if state.left > 0 else f"expired on {state.until}"
+    detail = "Put a renewed certificate and its key into the files of --tls-cert and --tls-key: they are read again."
+    level, since = WARNING if state.left > 0 else ERROR, now - (EXPIRES_SOON - state.left)
+    return Notice("certificate", level, since, f"the certificate {text}", detail)

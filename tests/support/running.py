@@ -20,7 +20,7 @@ from tests.support.checkout import ROOT
 WORKERS = Path(__file__).parent / "workers"
 """Worker programs for tests, one file each."""
 
-READY = re.compile(r"serving .* on http://(?P<host>.*):(?P<port>[0-9]+) with")
+READY = re.compile(r"serving .* on https?://(?P<host>.*):(?P<port>[0-9]+) with")
 WORKER_READY = re.compile(r"worker (?P<number>[0-9]+): ready on port (?P<port>[0-9]+) \(pid (?P<pid>[0-9]+)\)")
 
 

@@ -6,7 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from faucet.fleet import Exit, Fault, Faults
-from faucet.status.notices import CALM, CRASH_SECONDS, FULL, LogLoss, Queue, State, is_pressed, notices
+from faucet.status.notices import (
+    CALM,
+    CRASH_SECONDS,
+    FULL,
+    CertificateState,
+    LogLoss,
+    Queue,
+    State,
+    is_pressed,
+    notices,
+)
 
 NOW = 10_000.0
 INSTALL = "Rscript -e 'install.packages(\"readr\")'"
@@ -96,3 +106,16 @@ def test_an_endpoint_that_ends_workers_is_named() -> None:
 def test_a_log_that_loses_lines() -> None:
     (notice,) = notices(State(NOW, 2, Faults(), log=LogLoss(NOW - 3, "No space left on device", 1234)))
     assert notice.text == "the log loses lines (No space left on device), 1234 until now"
+
+
+def test_a_certificate_that_expires_and_one_that_cannot_be_used() -> None:
+    fine = CertificateState(15 * 86400.0, "2027-03-01")
+    assert notices(State(NOW, 2, Faults(), certificate=fine)) == []
+    (soon,) = notices(State(NOW, 2, Faults(), certificate=fine._replace(left=1.5 * 86400)))
+    assert (soon.text, soon.level) == ("the certificate expires in 1 day, on 2027-03-01", "warning")
+    assert soon.since == NOW - 12.5 * 86400
+    (over,) = notices(State(NOW, 2, Faults(), certificate=fine._replace(left=-1.0)))
+    assert (over.text, over.level) == ("the certificate expired on 2027-03-01", "error")
+    (refused,) = notices(State(NOW, 2, Faults(), certificate=fine._replace(refused="why", refused_since=NOW - 5)))
+    assert refused.text == "the certificate on disk is not used, the one before it is: why"
+    assert (refused.level, refused.since) == ("error", NOW - 5)
