@@ -111,6 +111,7 @@ WAITS = {
     "faucet.ha.elector": "a grant must not outlast the clock",
     "faucet.ha.replica": "others go on when its term is over, whether it runs or not",
     "faucet.ha.peers": "a grant must not outlast the clock",
+    "faucet.service.certificate": "how long to wait before the next look at the files",
 }
 """Modules of a service that may use asyncio's own timeouts, and why."""
 
