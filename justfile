@@ -37,7 +37,7 @@ fmt:
     {{ bin }}/ruff check --fix --quiet
     {{ bin }}/ruff format --quiet
 
-# Write docs/reference.md, the manual page docs/faucet.1 and the table in docs/requests.md, which are made from the code
+# Write docs/reference.md, docs/metrics.md, the manual page docs/faucet.1 and the table in docs/requests.md, which are made from the code
 reference:
     {{ bin }}/python -m tests.support.reference
 

@@ -1,4 +1,4 @@
-"""Writes docs/reference.md and docs/faucet.1 from the settings: `just reference`.
+"""Writes docs/reference.md and docs/faucet.1 from the settings, two tables from the code: `just reference`.
 
 Both files are in the repository, so that they can be read without running anything. A test compares them with what this
 module makes of the settings; nobody edits them by hand.
@@ -307,7 +307,7 @@ def _rows(entry: Entry) -> Iterator[tuple[str, str]]:
 
 def files() -> dict[Path, str]:
     """Return each file that is made from the settings, and what it should contain."""
-    from tests.support import failure_table
+    from tests.support import failure_table, metrics_table
     from tests.support.manual import manual
 
     page = DOCS / "requests.md"
@@ -315,6 +315,7 @@ def files() -> dict[Path, str]:
         DOCS / "reference.md": markdown(),
         DOCS / "faucet.1": manual(),
         page: failure_table.printed(page.read_text("utf-8")),
+        DOCS / "metrics.md": metrics_table.page(),
     }
 
 
