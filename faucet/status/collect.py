@@ -23,6 +23,7 @@ from faucet.proxy.server import Proxy
 from faucet.proxy.stats import Record
 from faucet.status.endpoints import Endpoints
 from faucet.status.history import WINDOW, History, Window, counters_of
+from faucet.status.leaks import Leaks
 from faucet.status.limits import limit_rows
 from faucet.status.notices import REFUSING_SECONDS, CertificateState, LogLoss, Queue, State, is_pressed, notices
 from faucet.status.quantiles import figure
@@ -68,6 +69,7 @@ class Runtime:
     started: float = 0.0
     endpoints: Endpoints = field(default_factory=Endpoints)
     """Numbers by endpoint, up to one second old unless `follow` was just called."""
+    leaks: Leaks = field(default_factory=Leaks)
     _pressed_since: float | None = None
     _log_loss: LogLoss | None = None
     history: History = field(default_factory=lambda: History(now()))
@@ -136,6 +138,7 @@ class Runtime:
         self._tell_refusals()
         self._watch_queue()
         self._watch_log()
+        self._watch_memory()
 
     def _watch_queue(self) -> None:
         """Record since when the queue is under pressure; None when the pressure is over."""
@@ -146,6 +149,12 @@ class Runtime:
         why, lost = self.recent_log.trouble(), self.recent_log.lost()
         since = self._log_loss.since if self._log_loss is not None else monotonic()
         self._log_loss = LogLoss(since, why, lost) if why else None
+
+    def _watch_memory(self) -> None:
+        """Measure the memory of workers, to find those that keep growing."""
+        if self.leaks.is_due(monotonic()):
+            running = [account for account, _ in self.running()]
+            self.leaks.look(monotonic(), self.fleet.statuses(), self.proxy.stats.recent, running)
 
     def _queue_state(self) -> Queue:
         dispatcher = self.proxy.pool.dispatcher
@@ -170,9 +179,9 @@ class Runtime:
     def notices(self) -> list[Notice]:
         """Return the current problems, the worst first."""
         certificate = None if self.certificate is None else self.certificate()
-        state = State(
-            monotonic(), self.fleet.count, self.fleet.faults(), self._queue_state(), self._log_loss, certificate
-        )
+        faults, leaks = self.fleet.faults(), self.leaks.found()
+        queue, log = self._queue_state(), self._log_loss
+        state = State(monotonic(), self.fleet.count, faults, queue, log, certificate, leaks)
         return [notice._replace(since=epoch(notice.since)) for notice in notices(state)]
 
     def window(self, seconds: float = WINDOW) -> Window:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from faucet.fleet import Exit, Fault, Faults
 from faucet.status.columns import format_age
 from faucet.status.endpoint import endpoint_of
+from faucet.status.leaks import Leaking, described
 from faucet.status.snapshot import Notice
 from faucet.units import counted
 
@@ -25,6 +26,13 @@ FULL, CALM = 0.8, 0.5
 
 LATE, SOON = 0.5, 0.25
 """The same thresholds as shares of the queue timeout, for the request that has been queued longest."""
+
+LEAK = (
+    "The endpoint is a guess. Look for what stays after a request: what it assigns with <<-, "
+    "caches without a limit, connections that are not closed. Until then, --max-rss or --max-requests replaces "
+    "workers in time, without a failed request."
+)
+"""What to do about a worker that keeps growing."""
 
 ERROR, WARNING = "error", "warning"
 
@@ -84,6 +92,7 @@ class State(NamedTuple):
     log: LogLoss | None = None
     certificate: CertificateState | None = None
     """None: clients speak plain HTTP."""
+    leaks: tuple[Leaking, ...] = ()
 
 
 def is_pressed(queue: Queue) -> bool:
@@ -103,6 +112,7 @@ def notices(state: State) -> list[Notice]:
         _unreachable(faults.unreachable),
         _queue(state.queue),
         *_crashes(faults.exits, state.now),
+        _memory(state.leaks),
         _log(state.log),
         *_certificate(state.certificate, state.now),
     ]
@@ -164,6 +174,18 @@ def _crashes(exits: Sequence[Exit], now: float) -> list[Notice]:
         for name, ends in sorted(by_endpoint.items(), key=lambda item: -len(item[1]))
         if len(ends) >= CRASHES
     ]  # fmt: skip
+
+
+def _memory(leaks: Sequence[Leaking]) -> Notice | None:
+    if not leaks:
+        return None
+    worst = leaks[0]
+    others = f"; so {'does' if len(leaks) == 2 else 'do'} {counted(len(leaks) - 1, 'other')}" if len(leaks) > 1 else ""
+    lines = "\n".join(f"worker {each.worker} {described(each.leak)}" for each in leaks)
+    since = min(each.since for each in leaks)
+    return Notice(
+        "memory", WARNING, since, f"worker {worst.worker} {described(worst.leak)}{others}", f"{lines}\n{LEAK}"
+    )
 
 
 def _method_and_target(request: str) -> tuple[str, str]:

@@ -100,7 +100,7 @@ class Notice(NamedTuple):
     """An ongoing problem."""
 
     kind: str
-    """`start`, `reload`, `pods`, `queue`, `crashes`, `log` or `certificate`."""
+    """`start`, `reload`, `pods`, `queue`, `crashes`, `memory`, `log` or `certificate`."""
     level: str
     """`error` or `warning`."""
     since: float

@@ -49,7 +49,7 @@ class Question(ModalScreen[str]):
         self._title = title
         self._text = text
         self._answers = answers
-        self._shown = inf
+        self._mounted_at = inf
         self._typing = False
 
     def compose(self) -> ComposeResult:
@@ -65,23 +65,20 @@ class Question(ModalScreen[str]):
                 yield Button(text, id=answer.name, compact=True)
 
     def on_mount(self) -> None:
-        """Called by Textual."""
-        self.call_after_refresh(self._appeared)
-
-    def _appeared(self) -> None:
-        self._shown = monotonic()
+        """Called by Textual, before the question is drawn for the first time."""
+        self._mounted_at = monotonic()
 
     def on_key(self, event: events.Key) -> None:
         """Called by Textual: a letter is an answer, if it was typed as one.
 
-        A letter that was typed before the question could be seen is none: it was pasted, or typed somewhere else by
+        A letter that was typed before the question was there is none: it was pasted, or typed somewhere else by
         mistake. After a letter that is no answer, letters do not count any more: `retry` must not say yes.
         """
         if not event.is_printable:
             return
         event.stop()
         chosen = next((answer.name for answer in self._answers if answer.key == event.key), None)
-        if chosen is not None and not self._typing and event.time >= self._shown:
+        if chosen is not None and not self._typing and event.time >= self._mounted_at:
             self.dismiss(chosen)
         elif not self._typing:
             self._typing = True

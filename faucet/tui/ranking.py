@@ -113,7 +113,10 @@ class Ranking(Spanning):
         if isinstance(item, Heading):
             self.sort_endpoints()
         elif isinstance(item, EndpointRow) and item.endpoint == OTHER:
-            self.notify("this row sums up endpoints that are not listed one by one; select another", timeout=4)
+            self.notify(
+                "all further endpoints, and those that no worker has answered yet",
+                timeout=4,
+            )
         elif isinstance(item, EndpointRow):
             self.limit(self.span, item.endpoint)
             self.action_tab("requests")

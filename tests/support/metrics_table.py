@@ -20,8 +20,8 @@ INTRO = """\
 # Metrics
 
 `--admin 127.0.0.1:3839` serves `/metrics` in the text format of Prometheus. `faucet example prometheus` prints a
-configuration that scrapes it, and `faucet example alerts` rules for alerts. Each Faucet has metrics of its own. Counters
-start at 0 with the service, and go on while workers are replaced.
+configuration that scrapes it, and `faucet example alerts` rules for alerts. Each Faucet has metrics of its own.
+Counters start at 0 with the service, and go on while workers are replaced.
 
 ```console
 $ curl -s http://127.0.0.1:3839/metrics | grep faucet_queue
