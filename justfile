@@ -85,7 +85,7 @@ chaos seconds="300" *seed:
 fresh suite *options:
     python3 -m tests.support.fresh {{ suite }} {{ options }}
 
-# Compare with nginx and HAProxy: all, or plumber peers fast upload standard mix compiled limits queue parser preload memory idle monitor ssh relay
+# Compare with nginx and HAProxy: all, or plumber peers fast upload standard mix compiled limits queue parser preload memory idle otel pythons monitor ssh relay
 bench *names:
     {{ bin }}/python -m tests.bench {{ names }}
 

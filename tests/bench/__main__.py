@@ -19,7 +19,21 @@ import psutil
 
 import faucet.templates.demo
 from faucet.http1 import fields, parse_request
-from tests.bench import compiled, idle, limits, load, memory, monitor, peers, preload, r_servers, relay, through_ssh
+from tests.bench import (
+    compiled,
+    idle,
+    limits,
+    load,
+    memory,
+    monitor,
+    peers,
+    preload,
+    pythons,
+    r_servers,
+    relay,
+    telemetry,
+    through_ssh,
+)
 from tests.support.queue_cost import operations
 from tests.support.running import python_worker
 
@@ -262,6 +276,8 @@ ALL = {
     "monitor": lambda: monitor.report(table, ROUNDS),
     "memory": memory.report,
     "idle": idle.report,
+    "otel": lambda: telemetry.report(table),
+    "pythons": lambda: pythons.report(table),
     "ssh": lambda: through_ssh.report(table, rounds),
     "peers": lambda: r_servers.report(table, rounds),
     "relay": lambda: relay.report(table, rounds),

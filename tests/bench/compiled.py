@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
-from tests.bench import load, peers
+from tests.bench import in_turn, peers
 from tests.support.checkout import ROOT
 from tests.support.compiled import build, lay_out
-from tests.support.running import python_worker
-
-ROUNDS = 5
-
-SECONDS = 3
 
 PURE, COMPILED = "Faucet", "Faucet, compiled by mypyc"
 
@@ -27,34 +20,10 @@ def report(table: Callable[..., None]) -> None:
     with contextlib.ExitStack() as stack:
         place = stack.enter_context(peers.scratch())
         lay_out(build(place / "dist"), place)
-        found = {name: stack.enter_context(_served(name, root)) for name, root in ((PURE, ROOT), (COMPILED, place))}
-        rates: dict[str, list[float]] = {name: [] for name in found}
-        tails: dict[str, list[float]] = {name: [] for name in found}
-        costs: dict[str, list[float]] = {name: [] for name in found}
-        for _ in range(ROUNDS):
-            for name, running in found.items():
-                before = _cpu_seconds(running.port)
-                result = load.wrk(running.port, 32, seconds=SECONDS)
-                assert not result.failed
-                rates[name].append(result.requests)
-                tails[name].append(result.p99 * 1000)
-                costs[name].append((_cpu_seconds(running.port) - before) / (result.requests * SECONDS) * 1e6)
-        table("Pure and compiled, fast origin on 4 ports, 32 clients", "requests/s", rates)
-        table("The same", "p99 ms", tails)
-        table("The same", "µs of CPU for each request", costs)
-
-
-def _cpu_seconds(port: int) -> float:
-    """What the Faucet on this port has used; other work on the machine changes it little."""
-    times = peers.service_on(port).cpu_times()
-    return float(times.user + times.system)
-
-
-@contextlib.contextmanager
-def _served(name: str, root: Path) -> Iterator[peers.Running]:
-    """The Faucet in `root` and origins of its own."""
-    with peers.scratch() as directory:
-        os.environ["FAUCET_ORIGINS"] = str(directory)
-        command = ("--command", python_worker("nginx_origin"), "--dir", str(directory))
-        with peers.faucet(name, peers.consecutive_ports(4), *command, root=root) as running:
-            yield running
+        roots = {PURE: ROOT, COMPILED: place}
+        measured = in_turn.measure(
+            {name: stack.enter_context(in_turn.served(name, root=root)) for name, root in roots.items()}
+        )
+    table("Pure and compiled, fast origin on 4 ports, 32 clients", "requests/s", measured.rates)
+    table("The same", "p99 ms", measured.tails)
+    table("The same", "µs of CPU for each request", measured.costs)

@@ -89,7 +89,7 @@ def free_port() -> int:
     return port
 
 
-def wait_listening(port: int, seconds: float = 20) -> None:
+def wait_listening(port: int, seconds: float = 60) -> None:
     """Wait until somebody does."""
     deadline = monotonic() + seconds
     while True:
@@ -174,12 +174,20 @@ WITHOUT_UVLOOP = "import sys; sys.modules['uvloop'] = None; from faucet.cli.main
 
 @contextlib.contextmanager
 def faucet(
-    name: str, origins: Sequence[int], *options: str, uvloop: bool = True, root: Path = ROOT
+    name: str,
+    origins: Sequence[int],
+    *options: str,
+    uvloop: bool = True,
+    root: Path = ROOT,
+    python: str = sys.executable,
 ) -> Iterator[Running]:
-    """The Faucet in `root`, the whole program with its log, in front of workers that it has started on these ports."""
+    """The Faucet in `root`, the whole program with its log, in front of workers that it has started on these ports.
+
+    `python` runs it, and has to have what it depends on.
+    """
     port = free_port()
     start = ["-m", "faucet"] if uvloop else ["-c", WITHOUT_UVLOOP]
-    words = [sys.executable, *start, "local", "--headless", "--host", f"127.0.0.1:{port}", "-w", str(len(origins))]
+    words = [python, *start, "local", "--headless", "--host", f"127.0.0.1:{port}", "-w", str(len(origins))]
     words += ["--child-port", str(origins[0]), *options]
     with scratch() as directory:
         log = ["--log-file", str(directory / "log")]

@@ -25,12 +25,24 @@ REQUESTS = 80
 KILLS = 3
 MB = 1 << 20
 
+
+class Model(NamedTuple):
+    """A model, how it is made, and how it is used."""
+
+    made: str
+    """R code that makes it, once."""
+    used: str
+    """What a request does with it."""
+    package: str = ""
+    """The R package that both need."""
+
+
 MODELS = {
-    "a matrix": (
+    "a matrix": Model(
         "matrix(rnorm(12.5e6), ncol = 1000)",
         "mean(model[, sample(1000, 1)])",
     ),
-    "a data.frame": (
+    "a data.frame": Model(
         """{
           n <- 1e6
           numbers <- replicate(10, rnorm(n), simplify = FALSE)
@@ -39,22 +51,26 @@ MODELS = {
         }""",
         "mean(model$a[model$word == 'w1'])",
     ),
-    "a random forest: 500 trees of 4,000 nodes, as vectors": (
-        """lapply(1:500, function(i) list(left = sample(4000L), right = sample(4000L),
-          variable = sample(20L, 4000, TRUE), split = rnorm(4000), prediction = rnorm(4000)))""",
-        "mean(vapply(model, function(tree) tree$prediction[tree$left[1]], 0))",
+    "a random forest of 500 trees": Model(
+        """{
+          x <- matrix(rnorm(1e5), ncol = 10, dimnames = list(NULL, letters[1:10]))
+          randomForest::randomForest(x, x[, 1] * x[, 2] + rnorm(1e4), ntree = 500)
+        }""",
+        "predict(model, matrix(rnorm(10), ncol = 10, dimnames = list(NULL, letters[1:10])))",
+        "randomForest",
     ),
-    "300,000 small lists": (
+    "300,000 small lists": Model(
         """lapply(1:3e5, function(i) list(id = i, name = paste0("k", i), value = c(i, 1, 2), tags = list("a", i)))""",
         "sum(vapply(model[sample(3e5, 1000)], function(one) one$value[[1]], 0))",
     ),
 }
-"""What makes the model, once; and what a request does with it."""
+
 
 API = """
+{package}
 model <- readRDS("model.rds")
 #* @get /
-function() {expression}
+function() {{ {expression} }}
 #* @get /gc
 function() {{ gc(); TRUE }}
 """
@@ -119,19 +135,36 @@ def pss(service: Faucet) -> float:
     return sum(one.memory_full_info().pss for one in family if re.fullmatch("R|Rscript", one.name())) / MB
 
 
+def has_package(name: str) -> bool:
+    """Whether R has this package; True if none is named."""
+    code = f"quit(status = !requireNamespace({name!r}, quietly = TRUE))"
+    return not name or subprocess.run(["Rscript", "-e", code], capture_output=True, check=False).returncode == 0
+
+
+def compare(model: Model) -> tuple[float, Figures, Figures]:
+    """Return the size of its file in MB, and the figures without and with --preload."""
+    with tempfile.TemporaryDirectory() as text:
+        directory = Path(text)
+        package = f"library({model.package})" if model.package else ""
+        (directory / "plumber.R").write_text(API.format(package=package, expression=model.used))
+        code = f'model <- {model.made}; saveRDS(model, "model.rds", compress = FALSE)'
+        subprocess.run(["Rscript", "-e", code], cwd=directory, check=True)
+        size = (directory / "model.rds").stat().st_size / MB
+        return size, asyncio.run(measure(directory)), asyncio.run(measure(directory, "--preload"))
+
+
 def report() -> None:
     """A table with a row for each model."""
     print(f"\n### --preload: {WORKERS} workers; each figure without and with it")
     print("\n| | PSS of all | after a gc() in each | first answer | all ready | back after a kill | rolling restart |")
     print("| --- | --- | --- | --- | --- | --- | --- |", flush=True)
-    for name, (model, expression) in MODELS.items():
-        with tempfile.TemporaryDirectory() as text:
-            directory = Path(text)
-            (directory / "plumber.R").write_text(API.format(expression=expression))
-            code = f'model <- {model}; saveRDS(model, "model.rds", compress = FALSE)'
-            subprocess.run(["Rscript", "-e", code], cwd=directory, check=True)
-            alone, forked = asyncio.run(measure(directory)), asyncio.run(measure(directory, "--preload"))
+    for name, model in MODELS.items():
+        if not has_package(model.package):
+            print(f"| {name}: left out, since R has no package {model.package} |")
+            continue
+        size, alone, forked = compare(model)
         pairs = (alone.memory, forked.memory), (alone.collected, forked.collected)
         sizes = [f"{a:,.0f} / {f:,.0f} MB" for a, f in pairs]
         times = [f"{a:.2f} / {f:.2f} s" for a, f in zip(alone, forked, strict=True)]
-        print(f"| {name} | {' | '.join([*sizes, times[0], times[1], times[4], times[5]])} |", flush=True)
+        cells = " | ".join([*sizes, times[0], times[1], times[4], times[5]])
+        print(f"| {name}, {size:,.0f} MB | {cells} |", flush=True)
