@@ -33,6 +33,7 @@ from tests.bench import (
     relay,
     telemetry,
     through_ssh,
+    tls,
 )
 from tests.support.queue_cost import operations
 from tests.support.running import python_worker
@@ -281,6 +282,7 @@ ALL = {
     "ssh": lambda: through_ssh.report(table, rounds),
     "peers": lambda: r_servers.report(table, rounds),
     "relay": lambda: relay.report(table, rounds),
+    "tls": lambda: tls.report(table, rounds),
 }
 
 

@@ -27,9 +27,19 @@ class Throughput:
     """Some answers were not 2xx, or some connections failed."""
 
 
-def wrk(port: int, clients: int, target: str = "/", seconds: int = 4) -> Throughput:
-    """`wrk -t1`."""
-    words = ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--latency", f"http://127.0.0.1:{port}{target}"]
+def wrk(
+    port: int, clients: int, target: str = "/", seconds: int = 4, scheme: str = "http", close: bool = False
+) -> Throughput:
+    """`wrk -t1`; `close`: with a connection for each request."""
+    words = [
+        "wrk",
+        "-t1",
+        f"-c{clients}",
+        f"-d{seconds}s",
+        "--latency",
+        *(["-H", "Connection: close"] if close else []),
+    ]
+    words.append(f"{scheme}://127.0.0.1:{port}{target}")
     text = subprocess.run(words, capture_output=True, text=True, check=True).stdout
     rate = re.search(r"Requests/sec: +([0-9.]+)", text)
     p99 = re.search(r"99% +([0-9.]+)(us|ms|s)", text)
@@ -39,12 +49,12 @@ def wrk(port: int, clients: int, target: str = "/", seconds: int = 4) -> Through
     return Throughput(float(rate[1]), float(p99[1]) * scale, "Non-2xx" in text or "Socket errors" in text)
 
 
-def bulk(port: int, upload: str | None) -> float:
+def bulk(port: int, upload: str | None, scheme: str = "http") -> float:
     """Bytes per second of 100 MB down, or of the file `upload` up, by one client."""
     what = ["-T", upload, "-H", "Expect:"] if upload else []
-    where = f"http://127.0.0.1:{port}/{'' if upload else 'file'}"
+    where = f"{scheme}://127.0.0.1:{port}/{'' if upload else 'file'}"
     form = "%{speed_upload}" if upload else "%{speed_download}"
-    words = ["curl", "-sf", "-o", "/dev/null", "-w", form, *what, where]
+    words = ["curl", "-sfk", "-o", "/dev/null", "-w", form, *what, where]
     return float(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
 
 

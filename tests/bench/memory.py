@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import socket
+import ssl
 import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 import psutil
 
 from tests.bench import peers
+from tests.support.certificate_files import CertificateFiles
 from tests.support.running import python_worker
 
 CLIENTS = 10_000
@@ -30,8 +32,13 @@ OPTIONS = (
 class Clients:
     """So many sockets of this process, all connected to one service."""
 
-    def __init__(self, port: int, count: int) -> None:
-        self._sockets = [socket.create_connection(("127.0.0.1", port), 60) for _ in range(count)]
+    def __init__(self, port: int, count: int, context: ssl.SSLContext | None = None) -> None:
+        """With a `context` they are inside TLS."""
+        self._sockets = [self._connect(port, context) for _ in range(count)]
+
+    def _connect(self, port: int, context: ssl.SSLContext | None) -> socket.socket:
+        plain = socket.create_connection(("127.0.0.1", port), 60)
+        return plain if context is None else context.wrap_socket(plain, server_hostname="localhost")
 
     def ask(self) -> None:
         """One request of each, and its answer, before the next one's."""
@@ -87,16 +94,18 @@ class Watched:
         return self.process.num_fds() >= descriptors
 
 
-def figures(count: int) -> list[tuple[str, int]]:
-    """Resident bytes of the service: at first, and with so many clients of each kind."""
-    options = (*OPTIONS, "--command", python_worker("blocking"))
+def figures(count: int, files: CertificateFiles | None = None) -> list[tuple[str, int]]:
+    """Resident bytes of the service: at first, and with so many clients of each kind; with `files`, inside TLS."""
+    tls = files.options if files is not None else []
+    context = ssl.create_default_context(cafile=files.authority.ca_file) if files is not None else None
+    options = (*OPTIONS, *tls, "--command", python_worker("blocking"))
     with peers.faucet("Faucet", peers.consecutive_ports(1), *options) as running:
         watched = Watched(peers.service_on(running.port).pid)
-        first = Clients(running.port, 100)
+        first = Clients(running.port, 100, context)
         first.ask()  # what is imported and cached at first is no client's
         found = [("without clients", watched.memory())]
         descriptors = watched.process.num_fds()
-        clients = Clients(running.port, count - 100)
+        clients = Clients(running.port, count - 100, context)
         until(lambda: watched.has(descriptors + count - 100))
         found.append(("connected", watched.memory()))
         clients.ask()

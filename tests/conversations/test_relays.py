@@ -306,3 +306,28 @@ async def test_many_requests_at_an_active_that_dies_are_sent_again_once() -> Non
         for _ in clients:
             await answer_next(worker)
         await asyncio.gather(*served)
+
+
+async def test_what_the_client_speaks_is_told_by_its_relay() -> None:
+    """The link between Faucets is plain, and the active adds nothing."""
+    async with pair(tls=True, forwarded=True) as both:
+        client = await both.relay.client()
+        await client.send(GET)
+        worker = await both.active.worker.connection()
+        head = await worker.read_head()
+        assert b"X-Forwarded-Proto: https\r\nForwarded: for=127.0.0.1;proto=https;host=a\r\n" in head
+        assert head.count(b"X-Forwarded-Proto") == 1
+        await worker.send(OK)
+        await client.expect(OK)
+
+
+async def test_a_response_that_breaks_off_behind_a_relay_looks_cut_inside_tls() -> None:
+    async with pair(tls=True) as both:
+        client = await both.relay.client()
+        await client.send(GET)
+        worker = await both.active.worker.connection()
+        await worker.expect(GET)
+        await worker.send(CHUNKED + b"5\r\nhello\r\n")
+        await client.expect(CHUNKED + b"5\r\nhello\r\n")
+        worker.close()
+        await client.expect_reset()

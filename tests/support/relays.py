@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from faucet.ha.door import Door
 from faucet.ha.lanes import GREETING, Lanes
 from faucet.ha.relayed import RelayedConnection
-from tests.support.scripted import Stage
+from tests.support.scripted import Stage, tls_of_localhost
 
 TOKEN = "secret"
 
@@ -70,9 +70,11 @@ def give_back_queued(stage: Stage) -> None:
 
 
 @asynccontextmanager
-async def pair(workers: int = 1, **settings: object) -> AsyncIterator[Pair]:
-    """An active with so many workers and a relay; both have these settings."""
+async def pair(workers: int = 1, tls: bool = False, **settings: object) -> AsyncIterator[Pair]:
+    """An active with so many workers and a relay; both have these settings. `tls`: their clients speak TLS."""
     active, relay = Stage(**settings), Stage(**settings)
+    if tls:
+        active.tls = relay.tls = tls_of_localhost()
     await active.open(workers)
     await relay.open(0)
     both = Pair(active, relay)
