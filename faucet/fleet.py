@@ -11,6 +11,18 @@ if TYPE_CHECKING:
     from faucet.proxy.upstream import Backend
 
 
+CONTROL_GREETING = b"faucet-control/1 "
+"""The start of the first line of a control connection between two Faucets of a group. A token follows."""
+
+
+class Way(NamedTuple):
+    """Where another Faucet of a group accepts connections."""
+
+    host: str
+    port: int
+    token: str
+
+
 class Refused(Exception):
     """A command that cannot be carried out. The text says why."""
 

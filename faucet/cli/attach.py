@@ -13,7 +13,7 @@ import sys
 
 from faucet.cli.exit_codes import EXIT_FAILED, EXIT_USAGE
 from faucet.control.client import Client, NoRuntime
-from faucet.control.find import Place, find
+from faucet.control.find import Place, find, find_active
 from faucet.machine import WEB, install_command
 from faucet.settings import AttachSettings, ReplaySettings
 from faucet.text import print_error
@@ -42,7 +42,7 @@ def attach(settings: AttachSettings) -> int:
     if settings.web is not None and not in_browser():
         return _serve_browsers(settings, place)
     read_only = settings.read_only or (settings.web is not None and not settings.web_write)
-    return attach_monitor(settings.which, settings, read_only, place, settings.record)
+    return attach_monitor(settings.which, settings, read_only, place, settings.record, settings.active)
 
 
 def _draw_once(settings: AttachSettings, place: Place) -> int:
@@ -50,10 +50,10 @@ def _draw_once(settings: AttachSettings, place: Place) -> int:
     from faucet.tui.start import try_to_connect
 
     async def connect() -> Client:
-        return await find(settings.which, place)
+        return await (find_active if settings.active else find)(settings.which, place)
 
     try:
-        asyncio.run(try_to_connect(settings.which, place))
+        asyncio.run(try_to_connect(settings.which, place, settings.active))
         drawn = draw_once(connect, settings)
     except NoRuntime as error:
         print_error(str(error))
@@ -88,7 +88,7 @@ def _serve_browsers(settings: AttachSettings, place: Place) -> int:
         print_error(f"other machines can reach {address}: add --web-token auto, or listen on 127.0.0.1")
         return EXIT_USAGE
     try:
-        asyncio.run(try_to_connect(settings.which, place))
+        asyncio.run(try_to_connect(settings.which, place, settings.active))
     except NoRuntime as error:
         print_error(str(error))
         return EXIT_FAILED

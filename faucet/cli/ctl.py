@@ -18,7 +18,7 @@ from faucet.cli.parameters import option_of, which_service, whole_number
 from faucet.cli.status_text import exit_lines, head_lines, limit_lines
 from faucet.cli.tables import ascii_only, print_table
 from faucet.control.client import Client, NoRuntime, Refusal
-from faucet.control.find import HERE, Place, find
+from faucet.control.find import HERE, Place, find, find_active
 from faucet.control.protocol import Message
 from faucet.log.r_errors import gist
 from faucet.machine import user_name
@@ -74,14 +74,14 @@ app = App(name="ctl", help="Watch and control a Faucet that is running.", help_e
           help_format="plaintext", version_flags=())  # fmt: skip
 
 
-def _run(at: Where | None, talk: Callable[[Client], Awaitable[int]]) -> int:
-    """Talk to the runtime that is meant. The exit code."""
+def _run(at: Where | None, talk: Callable[[Client], Awaitable[int]], stays: bool = False) -> int:
+    """Talk to the runtime that is meant. `stays`: for more than commands and their answers. The exit code."""
     where = at or Where()
 
     async def main(place: Place) -> int:
         try:
-            client = await find(where.at, place)
-            client.asks_active = where.active
+            client = await (find_active if where.active and stays else find)(where.at, place)
+            client.asks_active = where.active and not stays
             try:
                 code = await talk(client)
                 sys.stdout.flush()
@@ -307,7 +307,7 @@ def logs(
                 show(LogRow(**row))
         return 0
 
-    return _run(at, talk)
+    return _run(at, talk, stays=follow)
 
 
 async def _follow(client: Client, show: Callable[[LogRow], None], last: int) -> None:

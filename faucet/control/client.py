@@ -100,7 +100,7 @@ class Client:
         """Wait up to `patience` seconds for the greeting of the runtime, and return a client. Raises NoRuntime."""
         try:
             async with asyncio.timeout(patience):
-                greeting = _greeting(await reader.readline())
+                greeting = _greeting_of(await reader.readline())
         except (OSError, TimeoutError, ValueError) as error:
             writer.close()
             why = "does not answer" if isinstance(error, TimeoutError) else "is not Faucet, or it is broken"
@@ -133,6 +133,23 @@ class Client:
             raise NoRuntime(f"Faucet (pid {self.greeting.pid}) has closed the connection")
         return answer.result()
 
+    async def to_active(self) -> None:
+        """Have this connection lead to the active Faucet of the group. Raises Refusal or NoRuntime."""
+        heard: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+
+        def hear(message: Message) -> None:
+            if not heard.done():
+                heard.set_result(message)
+
+        before, self.on_message = self.on_message, hear
+        await self.ask("to-active", patience=2 * PATIENCE)
+        either: list[asyncio.Future[Any]] = [heard, self.closed]
+        await asyncio.wait(either, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+        if not heard.done():
+            raise NoRuntime("the active Faucet does not answer; ask it directly")
+        self.on_message = before
+        self.greeting = _greeting(heard.result())
+
     async def close(self) -> None:
         """Close the connection, and wait until it is closed."""
         self._writer.close()
@@ -162,15 +179,23 @@ class Client:
                 answer.set_result(message.get("ok"))
 
 
-def _greeting(line: bytes) -> Greeting:
+def _greeting_of(line: bytes) -> Greeting:
+    """Raises NoRuntime."""
     try:
-        message = decode(line)
+        return _greeting(decode(line))
+    except ProtocolError as error:
+        raise NoRuntime("the process that listens there is not Faucet") from error
+
+
+def _greeting(message: Message) -> Greeting:
+    """Raises NoRuntime."""
+    try:
         if "error" in message:
             raise NoRuntime(visible_lines(str(message["error"])))
         version, title, url, mode = (visible(str(message[name])) for name in ("faucet", "title", "url", "mode"))
         protocol, port, pid = (int(message[name]) for name in ("protocol", "port", "pid"))
         greeting = Greeting(version, protocol, port, pid, title, url, mode)
-    except (ProtocolError, KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise NoRuntime("the process that listens there is not Faucet") from error
     if greeting.protocol != PROTOCOL:
         raise NoRuntime(

@@ -25,6 +25,8 @@ ROWS_LIMIT = 500
 HISTORY_ROWS = 60
 """Most rows of the history in one answer. They take about 2 ms to build."""
 
+NO_OTHERS = "this is the only Faucet of the service (no --ha): leave --active out"
+
 FOR_ALL = ("scale", "rolling-restart")
 """Actions for all workers instead of one."""
 
@@ -51,7 +53,7 @@ class Commands:
         """Run the command in `message["do"]`. Return a sentence, data, or a future of either. Raises Refused."""
         if message.get("active") is True:
             if self._runtime.ask_active is None:
-                raise Refused("this is the only Faucet of the service (no --ha): leave --active out")
+                raise Refused(NO_OTHERS)
             return self._runtime.ask_active({key: value for key, value in message.items() if key != "id"})
         name = message.get("do")
         if isinstance(name, str) and (command := self._known.get(name)):

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from faucet.control.client import Client, NoRuntime, NotListening, Streams, open_socket
+from faucet.control.client import Client, NoRuntime, NotListening, Refusal, Streams, open_socket
 from faucet.control.neighbours import others
 from faucet.control.paths import directory, is_private, known_sockets
 from faucet.machine import user_name
@@ -59,6 +59,20 @@ class _Found:
 
     clients: list[tuple[Path, Client]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+
+
+async def find_active(which: Which | None, place: Place = HERE) -> Client:
+    """Return a client of the active of the group to which the Faucet belongs that `find` finds. Raises NoRuntime."""
+    client = await find(which, place)
+    try:
+        await client.to_active()
+    except Refusal as error:
+        await client.close()
+        raise NoRuntime(str(error)) from error
+    except NoRuntime:
+        await client.close()
+        raise
+    return client
 
 
 async def find(which: Which | None, place: Place = HERE) -> Client:

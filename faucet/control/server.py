@@ -20,10 +20,11 @@ from time import monotonic
 from typing import Any, cast
 
 from faucet import __version__
-from faucet.control.commands import Commands, window_of
+from faucet.control.commands import NO_OTHERS, Commands, window_of
 from faucet.control.paths import PATH_LIMIT, directory, is_private
 from faucet.control.protocol import COMMAND_LIMIT, PROTOCOL, Message, ProtocolError, decode, encode
 from faucet.control.subscription import Subscriber
+from faucet.control.through import FarEnd, reach
 from faucet.fleet import Refused
 from faucet.net.unix_socket import bind_unix
 from faucet.status.collect import Runtime
@@ -75,6 +76,12 @@ class ControlServer:
 
     def _connection(self) -> ControlConnection:
         return ControlConnection(self)
+
+    def connection_from_afar(self) -> ControlConnection:
+        """Return the protocol of a client that another Faucet of the group sends here, since this is the active."""
+        connection = ControlConnection(self)
+        connection.at_active = True
+        return connection
 
     async def own(self, descriptor: int) -> None:
         """Serve the owner over the inherited socket `descriptor`.
@@ -128,6 +135,11 @@ class ControlServer:
         """Account for a command that took `seconds`."""
         self._next_command = max(self._next_command, monotonic()) + seconds * (1 / SHARE - 1)
 
+    def active_changed(self) -> None:
+        """Close the connections of clients that want the active: they connect again, and reach the new one."""
+        for connection in [connection for connection in self.connections if connection.at_active]:
+            connection.close()
+
     def lost(self, connection: ControlConnection) -> None:
         """Remove a connection that has ended. If it was the owner's, stop the service."""
         self.connections.discard(connection)
@@ -163,6 +175,9 @@ class ControlConnection(asyncio.Protocol):
         self._scheduled = False  # a call of `_next_line` is scheduled
         self._full = False  # the client does not read its answers
         self._ended = False  # the client has sent EOF
+        self.at_active = False
+        """Whether the client wants the active Faucet of a group: this one, or that at the far end."""
+        self._far: FarEnd | None = None
         self._subscriber: Subscriber | None = None
         self._interval = 1 / USUAL_HZ
         self._timer: asyncio.Handle | None = None
@@ -170,7 +185,7 @@ class ControlConnection(asyncio.Protocol):
     @property
     def idle(self) -> bool:
         """Whether the client is no subscriber and has no unanswered command."""
-        return self._subscriber is None and not self._lines
+        return self._subscriber is None and not self._lines and not self.at_active
 
     # -- events ------------------------------------------------------------------------------------------------
 
@@ -182,6 +197,9 @@ class ControlConnection(asyncio.Protocol):
             self._send({"error": f"too many clients: {MOST_CONNECTIONS} are connected already"})
             self.transport.close()
             return
+        self._greet()
+
+    def _greet(self) -> None:
         service = self._server.runtime.service()
         self._send({"faucet": __version__, "protocol": PROTOCOL, "port": service.port, "pid": service.pid,
                     "title": service.title, "url": service.url, "mode": service.mode})  # fmt: skip
@@ -190,12 +208,17 @@ class ControlConnection(asyncio.Protocol):
         """Called by the loop."""
         if self._timer is not None:
             self._timer.cancel()
+        if self._far is not None:
+            self._far.transport.close()
         self._subscriber = None
         self._lines.clear()
         self._server.lost(self)
 
     def data_received(self, data: bytes) -> None:
         """Called by the loop."""
+        if self._far is not None:
+            self._far.pass_on(data)
+            return
         *lines, self._rest = (self._rest + data).split(b"\n")
         self._lines += lines
         if len(self._rest) > COMMAND_LIMIT or any(len(line) > COMMAND_LIMIT for line in lines):
@@ -214,10 +237,14 @@ class ControlConnection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Called by the loop."""
         self._full = True
+        if self._far is not None:
+            self._far.read(on=False)
 
     def resume_writing(self) -> None:
         """Called by the loop."""
         self._full = False
+        if self._far is not None:
+            self._far.read(on=True)
         self._schedule()
 
     # -- commands ----------------------------------------------------------------------------------------------
@@ -260,7 +287,7 @@ class ControlConnection(asyncio.Protocol):
             self._reply(message, {"ok": answer})
 
     def _answer_late(self, message: Message, done: asyncio.Future[str]) -> None:
-        if not done.cancelled():
+        if not done.cancelled() and self._far is None:
             error = done.exception()
             self._reply(message, {"ok": done.result()} if error is None else {"error": str(error)})
 
@@ -277,7 +304,26 @@ class ControlConnection(asyncio.Protocol):
             return self._watch(message)
         if message.get("do") == "detach":
             return self._server.detach(self)
+        if message.get("do") == "to-active":
+            return self._to_active(message)
         return self._server.commands.run(message)
+
+    def _to_active(self, message: Message) -> Any:
+        """Connect the client to the active Faucet, whose greeting follows the answer. Raises Refused."""
+        find = self._server.runtime.way_to_active
+        if find is None:
+            raise Refused(NO_OTHERS)
+        way = find()
+        if way is None:  # this is the active
+            asyncio.get_running_loop().call_soon(self._greet)
+            self.at_active = True
+            return "this is the active"
+
+        def made(far: FarEnd) -> None:
+            self._far, self.at_active = far, True
+            self._reply(message, {"ok": "connected"})
+
+        return asyncio.ensure_future(reach(FarEnd(way, self.transport, made), way))
 
     def _watch(self, message: Message) -> str:
         hz = message.get("hz", USUAL_HZ)

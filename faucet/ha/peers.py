@@ -45,7 +45,8 @@ class Peers:
         self.member = member
         self.elector = Elector(member, lease, self._decided, self._after_event, now)
         self._on_change = on_change
-        self._kinds = kinds
+        self.kinds = dict(kinds)
+        """See Door. More can be added before `start`."""
         self._after = after
         self._stopped: set[int] = set()  # epochs of actives that have said so
         self._waiting = waiting
@@ -205,7 +206,7 @@ class Peers:
     # -- to the relays -----------------------------------------------------------------------------------------
 
     def _door(self) -> Door:
-        return Door(self.member.election.token, self._new_relay, self._kinds)
+        return Door(self.member.election.token, self._new_relay, self.kinds)
 
     def _new_relay(self) -> PeerConnection:
         connection = self._connection(self.member.election.token, presents=False)

@@ -22,6 +22,7 @@ from faucet.fleet import (
     Origin,
     Refused,
     StartFailed,
+    Way,
     WorkerDetails,
     WorkerStatus,
 )
@@ -88,6 +89,8 @@ class Replica:
         self.not_offered = self.pods.not_offered
         self.run_command: Run = _no_commands
         """Runs a command from another member's control socket. Must be set before `start`."""
+        self.on_active_changed: Callable[[], None] = lambda: None
+        """Called when another member has become the active, or this one is it no longer."""
         self.takeovers = 0
         self.since = time()
         """When the role or the active last changed, in seconds since the epoch."""
@@ -220,6 +223,7 @@ class Replica:
         self.pods.settle()
         if not isinstance(decision, Began):
             self.proxy.pool.enforce_limits(False)  # the next active counts each request
+        self.on_active_changed()
 
     def _drop_undelivered(self) -> None:
         """Drop connections on which a pod's machine has not acknowledged its request, since this member was cut off.
@@ -280,6 +284,7 @@ class Replica:
             if self._lanes is None:
                 return
             _log.info("%s is the active now (epoch %d); requests go there", self.active, record.epoch)
+            self.on_active_changed()
             self.since = time()
         self._lanes.open()
 
@@ -343,16 +348,23 @@ class Replica:
 
     def ask_active(self, command: dict[str, Any]) -> Any:
         """Forward a command of the control socket to the active. Return its answer or a future. Raises Refused."""
-        if self.election.is_active:
+        way = self.way_to_active()
+        if way is None:
             return self.run_command({**command, "active": False})
+        return asyncio.ensure_future(ask(way.host, way.port, way.token, command))
+
+    def way_to_active(self) -> Way | None:
+        """Return where the active takes commands; None if this is the active. Raises Refused."""
         record = self._record
+        if self.election.is_active:
+            return None
         if record is None or not record.address:
             raise Refused("there is no active Faucet at the moment; try again in a few seconds")
         try:
             where = parse_address(record.address)
         except AddressError as error:
             raise Refused(f"{self.active}, the active, names an unusable address: {error}") from error
-        return asyncio.ensure_future(ask(where.host, where.port, record.token, command))
+        return Way(where.host, where.port, record.token)
 
     @property
     def others_connected(self) -> int:

@@ -10,7 +10,9 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from secrets import token_hex
 
 from faucet import tasks
-from faucet.fleet import StartFailed
+from faucet.control.commands import Commands
+from faucet.control.server import ControlServer
+from faucet.fleet import CONTROL_GREETING, StartFailed
 from faucet.ha.election import Election
 from faucet.ha.identity import identity_of
 from faucet.ha.lease_client import LeaseClient
@@ -66,6 +68,15 @@ def replica(
         proxy, lambda gate: make_pods(proxy, gate), election, lease_of(url, settings, api, timing), settings.peer_host,
         environment, settings.lock_grace, settings.connect_timeout, settings.fencing,
     )  # fmt: skip
+
+
+def introduce(member: Replica, control: ControlServer) -> None:
+    """Let the control socket reach the active, and other members reach this control server."""
+    runtime = control.runtime
+    runtime.ask_active, runtime.way_to_active = member.ask_active, member.way_to_active
+    member.run_command = Commands(runtime).run
+    member.peers.kinds[CONTROL_GREETING] = control.connection_from_afar
+    member.on_active_changed = control.active_changed
 
 
 def lease_of(url: ServiceUrl, settings: K8sSettings, api: InCluster, timing: Timing) -> LeaseClient:

@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 
 from faucet import pauses
 from faucet.control.black_box import BlackBox
-from faucet.control.commands import Commands
 from faucet.control.paths import socket_path
 from faucet.control.server import ControlError, ControlServer
 from faucet.fleet import StartFailed
@@ -36,6 +35,7 @@ from faucet.proxy.server import Proxy
 from faucet.proxy.stats import Record
 from faucet.service.certificate import certificate_of
 from faucet.service.modes import Site
+from faucet.service.replicas import introduce
 from faucet.service.signals import Signals
 from faucet.service.supervised import Supervised
 from faucet.service.systemd import SystemdError, inherited_sockets
@@ -172,8 +172,7 @@ class _Service:
         if self.certificate is not None:
             self.control.runtime.certificate = self.certificate.state
         if isinstance(self.workers, Replica):
-            self.control.runtime.ask_active = self.workers.ask_active
-            self.workers.run_command = Commands(self.control.runtime).run
+            introduce(self.workers, self.control)
         self.supervised = Supervised(self.control.runtime)
 
     def _roll(self, why: str) -> None:

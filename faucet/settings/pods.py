@@ -161,6 +161,11 @@ class AttachSettings(TopSettings):
         positional="only",
         example="3838",
     )
+    active: bool = option(
+        False,
+        "With --ha: show the active, whichever Faucet this is, and the next one when that changes.",
+        MONITOR,
+    )
     once: bool = option(False, "Print the screen once as text, and exit. It needs no terminal.", MONITOR)
     svg: Path | None = option(
         None, "With --once: write the screen to this file as a picture, in SVG.", MONITOR, shown="none",

@@ -15,7 +15,7 @@ from time import monotonic
 from typing import Any
 
 from faucet import __version__
-from faucet.fleet import Fleet, Refused
+from faucet.fleet import Fleet, Refused, Way
 from faucet.log.recent import Entry, RecentLog
 from faucet.proxy.holders import Holder
 from faucet.proxy.record import Account, describe
@@ -63,6 +63,8 @@ class Runtime:
     """Forwards a command to the active Faucet of a group; None: this Faucet is the only one."""
     certificate: Callable[[], CertificateState] | None = None
     """Returns the state of the certificate for clients; None: they speak plain HTTP."""
+    way_to_active: Callable[[], Way | None] | None = None
+    """Returns where the active takes control connections, None if this is the active. Raises Refused."""
     owned: bool = False
     black_box: str = ""
     state: str = "starting"

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple, TypeVar
 
 from faucet.control.client import Client, Greeting, NoRuntime
-from faucet.control.find import Place, find
+from faucet.control.find import Place, find, find_active
 from faucet.control.protocol import MESSAGE_LIMIT, Message
 from faucet.control.recording import RecordFile, RecordingError, load, moment_of
 from faucet.settings import MonitorSettings, Which
@@ -195,9 +195,12 @@ def _after(runtime: subprocess.Popen[bytes], outcome: _Outcome, errors: IO[bytes
 
 
 def attach(
-    which: Which | None, settings: MonitorSettings, read_only: bool, place: Place, record: Path | None = None
-) -> int:
-    """Run the monitor on a running service, and record its messages if requested. Return the exit code."""
+    which: Which | None, settings: MonitorSettings, read_only: bool, place: Place, record: Path | None = None,
+    active: bool = False,
+) -> int:  # fmt: skip
+    """Run the monitor on a running service, or on the `active` of its group, and record its messages if requested.
+
+    Return the exit code."""
     problem = "" if in_browser() else no_monitor_because()
     if problem:
         print_error(f"the monitor cannot run here: {problem}; use `faucet ctl status` instead")
@@ -206,10 +209,10 @@ def attach(
     from faucet.tui.leaving import GONE, LOST
 
     async def connect() -> Client:
-        return await find(which, place)
+        return await (find_active if active else find)(which, place)
 
     try:
-        asyncio.run(try_to_connect(which, place))
+        asyncio.run(try_to_connect(which, place, active))
     except NoRuntime as error:
         print_error(str(error))
         return 1
@@ -254,10 +257,10 @@ def replay(path: Path, settings: MonitorSettings, begin: str | None) -> int:
     return EXIT_GONE if _show(monitor) == GONE else 0
 
 
-async def try_to_connect(which: Which | None, place: Place) -> None:
+async def try_to_connect(which: Which | None, place: Place, active: bool = False) -> None:
     """Connect once before the screen is taken over. Raises NoRuntime."""
     try:
-        client = await find(which, place)
+        client = await (find_active if active else find)(which, place)
         await client.close()
     finally:
         await place.close()

@@ -253,6 +253,7 @@ class Torment:
         self.cluster.api.late.clear()
         self.cluster.api.slow_share = self.cluster.api.lost_share = 0.0
         self.cluster.cuts.clear()
+        self.cluster.mode = self.cluster.mode._replace(late_writes=False)
         if not any(node.alive and not node.leaving for node in self.cluster.nodes):
             self._replacement()
 
