@@ -1,5 +1,7 @@
 """Compiles the hot modules by mypyc while a wheel is built, if FAUCET_COMPILE=1 asks for it; does nothing otherwise.
 
+FAUCET_COMPILE=quick leaves out what the C compiler does for speed: for tests, which ask only what the modules do.
+
 The sources stay in the wheel beside what is made of them, and Python prefers the latter. Nothing is written into the
 checkout: a compiled module there would hide what you change in its source. That is why an editable install is refused.
 """
@@ -20,7 +22,7 @@ COMPILED = (
     "faucet/ha/lanes.py",
     "faucet/ha/relayed.py",
     "faucet/pods/gate.py",
-    "faucet/workers/health.py",
+    "faucet/workers/health_lock.py",
 )
 """What a request goes through. tests/rigs/test_compiled.py checks that no subclass is missing."""
 
@@ -65,12 +67,15 @@ def _compile(place: Path) -> dict[str, str]:
     files = sorted(str(path) for pattern in COMPILED for path in Path().glob(pattern) if path.name != "__init__.py")
     # The options of pyproject.toml are for the checkout, where all dependencies are installed.
     options = ["--config-file=", f"--cache-dir={place / 'cache'}", "--ignore-missing-imports"]
-    extensions = mypycify([*options, *files], group_name="faucet", target_dir=str(place / "c"))
+    quick = os.environ["FAUCET_COMPILE"] == "quick"
+    levels = {"opt_level": "0", "debug_level": "0"} if quick else {}
+    extensions = mypycify([*options, *files], group_name="faucet", target_dir=str(place / "c"), **levels)
     for extension in extensions:
         # Another compiler than ours warns of other things in what mypyc writes.
         extension.extra_compile_args = [word for word in extension.extra_compile_args if word != "-Werror"]
     command = build_ext(Distribution({"name": "faucet", "ext_modules": extensions}))
     command.build_lib, command.build_temp = str(place / "lib"), str(place / "objects")
     command.ensure_finalized()
+    command.parallel = os.cpu_count()  # one file is large; the others, one for each module, are compiled beside it
     command.run()
     return {str(path): str(path.relative_to(place / "lib")) for path in (place / "lib").rglob("*.so")}

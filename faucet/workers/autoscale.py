@@ -8,7 +8,7 @@ from time import monotonic
 
 from faucet.settings import Span, WorkerSettings
 from faucet.units import counted, format_duration
-from faucet.workers.health import Check
+from faucet.workers.health_lock import Check
 from faucet.workers.pool import Pool
 
 

@@ -7,13 +7,12 @@ import asyncio
 from faucet import pauses
 from faucet.http1 import BadResponse
 from faucet.net.descriptors import is_shortage
-from faucet.proxy.holders import Holder
-from faucet.proxy.record import Account
 from faucet.proxy.server import Proxy
 from faucet.proxy.upstream import Backend
-from faucet.workers.asking import Answered, ask
+from faucet.workers.asking import ask
 from faucet.workers.causes import Cause, Reason
 from faucet.workers.context import Context, SlotLog
+from faucet.workers.health_lock import Check
 from faucet.workers.instance import Instance
 
 HEALTH_TIMEOUT = 10.0
@@ -32,21 +31,6 @@ class Hung(Exception):
 
 class Unhealthy(Exception):
     """The worker answered with an error, or not in HTTP."""
-
-
-class Check(Holder):
-    """Holds the lock during a health check."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__()
-        self.account = Account("health check", b"GET", path.encode())
-        self.account.ready()
-        self.asking: asyncio.Task[Answered] | None = None
-
-    def abandon(self, detail: str) -> None:
-        """Cancel the check, because the service is stopping."""
-        if self.asking is not None:
-            self.asking.cancel()
 
 
 async def watch_health(instance: Instance, context: Context, log: SlotLog) -> None:

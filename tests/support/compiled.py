@@ -1,5 +1,8 @@
 """The tests of the hot modules on the compiled build: http1, proxy and conversations, or what pytest's options select.
 
+With `--quick`, as in CI: a build without the C compiler's optimizations, which do not change what the modules do, and a
+part of the tests, chosen so that each compiled module is run and both take two minutes of one core.
+
 The wheel is built, and laid out beside a copy of the tests in a directory of its own, where no source can be taken for
 what was compiled of it.
 """
@@ -18,15 +21,32 @@ from tests.support.checkout import ROOT
 
 SELECTED = ("tests/unit/http1", "tests/unit/proxy", "tests/conversations")
 
+QUICK = (
+    "tests/unit/http1",
+    "tests/unit/proxy/test_dispatch.py",
+    "tests/unit/proxy/test_limits.py",
+    "tests/unit/proxy/test_failures.py",
+    "tests/unit/proxy/test_stats.py",
+    "tests/unit/workers/test_health_loop.py",
+    "tests/conversations/test_the_ordinary_course.py",
+    "tests/conversations/test_the_queue.py",
+    "tests/conversations/test_retries.py",
+    "tests/conversations/test_streamed_bodies.py",
+    "tests/conversations/test_upgrades.py",
+    "tests/program/test_end_to_end.py::test_never_two_requests_in_a_worker",
+    "tests/program/test_end_to_end.py::test_sigterm_under_load_loses_no_request",
+)
+"""Without what is slow, measures time, or needs R."""
+
 PROCESSES = 3
 
 
-def build(place: Path) -> Path:
-    """Build the compiled wheel into `place`: its path."""
+def build(place: Path, how: str = "1") -> Path:
+    """Build the compiled wheel into `place`: its path. `how` is the value of FAUCET_COMPILE."""
     subprocess.run(
         [sys.executable, "-m", "build", "--wheel", "--outdir", str(place), str(ROOT)],
         check=True,
-        env={**os.environ, "FAUCET_COMPILE": "1"},
+        env={**os.environ, "FAUCET_COMPILE": how},
     )
     return next(place.glob("*.whl"))
 
@@ -44,11 +64,13 @@ def lay_out(wheel: Path, place: Path) -> None:
 
 def main(options: list[str]) -> int:
     """The exit code of pytest."""
+    quick = options[:1] == ["--quick"]
+    plain = [*QUICK, "-m", "not slow and not quiet and not r", *options[1:]] if quick else SELECTED
     with tempfile.TemporaryDirectory(prefix="faucet-compiled-") as directory:
         place = Path(directory)
-        lay_out(build(place / "dist"), place)
+        lay_out(build(place / "dist", "quick" if quick else "1"), place)
         command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
-        selected = options or [*SELECTED, "-q", "-n", str(PROCESSES)]
+        selected = options if options and not quick else [*plain, "-q", "-n", str(PROCESSES)]
         return subprocess.run([*command, *selected], check=False, cwd=place).returncode
 
 
