@@ -24,7 +24,7 @@ SELECTED = ("tests/unit/http1", "tests/unit/proxy", "tests/conversations")
 QUICK = (
     "tests/unit/http1",
     "tests/unit/proxy/test_dispatch.py",
-    "tests/unit/proxy/test_limits.py",
+    "tests/unit/proxy/test_limit_classes.py",
     "tests/unit/proxy/test_failures.py",
     "tests/unit/proxy/test_stats.py",
     "tests/unit/workers/test_health_loop.py",
@@ -33,12 +33,12 @@ QUICK = (
     "tests/conversations/test_retries.py",
     "tests/conversations/test_streamed_bodies.py",
     "tests/conversations/test_upgrades.py",
-    "tests/program/test_end_to_end.py::test_never_two_requests_in_a_worker",
+    "tests/program/test_end_to_end.py::test_never_two_requests_in_a_worker[1]",
     "tests/program/test_end_to_end.py::test_sigterm_under_load_loses_no_request",
+    # Not what is slow, measures time or needs R, nor what takes as long as all others together.
+    *("-m", "not slow and not quiet and not r"),
+    *("-k", "not tls and not mutants and not many_fields"),
 )
-"""Without what is slow, measures time, or needs R."""
-
-PROCESSES = 3
 
 
 def build(place: Path, how: str = "1") -> Path:
@@ -64,14 +64,13 @@ def lay_out(wheel: Path, place: Path) -> None:
 
 def main(options: list[str]) -> int:
     """The exit code of pytest."""
-    quick = options[:1] == ["--quick"]
-    plain = [*QUICK, "-m", "not slow and not quiet and not r", *options[1:]] if quick else SELECTED
+    quick = options == ["--quick"]
     with tempfile.TemporaryDirectory(prefix="faucet-compiled-") as directory:
         place = Path(directory)
         lay_out(build(place / "dist", "quick" if quick else "1"), place)
-        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
-        selected = options if options and not quick else [*plain, "-q", "-n", str(PROCESSES)]
-        return subprocess.run([*command, *selected], check=False, cwd=place).returncode
+        side_by_side = ["tests.support.side_by_side", "-q", *(QUICK if quick else SELECTED)]
+        command = ["pytest", *options] if options and not quick else side_by_side
+        return subprocess.run([sys.executable, "-m", *command], check=False, cwd=place).returncode
 
 
 if __name__ == "__main__":
