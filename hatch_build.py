@@ -16,6 +16,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 COMPILED = (
+    "faucet/log/formats.py",
     "faucet/http1/*.py",
     "faucet/proxy/*.py",
     # They have subclasses of compiled classes, which have to be compiled themselves.

@@ -164,16 +164,13 @@ class Sink(Generic[Entry]):
 
     def write(self, line: str) -> None:
         """Add one line, without its newline."""
-        self._add(line)
+        self.add(line)
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: Entry | str) -> None:
         """Add one entry, which is formatted later, together with others: that is cheaper, and delays no request.
 
         Changes to the entry until then are in its line, too.
         """
-        self._add(entry)
-
-    def _add(self, entry: Entry | str) -> None:
         entries = self._entries
         entries.append(entry)
         if self._timer is None:

@@ -62,10 +62,16 @@ class Timeouts(Generic[Item]):
 
     def touch(self, item: Item) -> None:
         """Start the timeout of `item` again from now."""
+        self.touch_at(item, monotonic())
+
+    def touch_at(self, item: Item, now: float) -> None:
+        """As touch, for a caller that has just looked at the clock."""
         if not self._seconds:
             return
-        self._touched.pop(item, None)  # so that it goes to the end
-        self._touched[item] = monotonic()
+        touched = self._touched
+        if item in touched:
+            del touched[item]  # so that it goes to the end
+        touched[item] = now
         if self._timer is None:
             self._timer = self._loop.call_later(self._seconds, self._sweep)
 

@@ -151,7 +151,7 @@ class Exchange(Holder):
             return
         super().granted(lease)
         self.phase = _CONNECTING
-        self.pool.requests.touch(self)
+        self.pool.requests.touch_at(self, lease.since)
         lease.worker.begin(self)
 
     def _has_too_many(self, worker: Upstream) -> bool:

@@ -115,13 +115,13 @@ class ClassTimeouts(Timeouts[Item]):
     def __contains__(self, item: object) -> bool:
         return super().__contains__(item) or any(item in own for own in self._own.values())
 
-    def touch(self, item: Item) -> None:
+    def touch_at(self, item: Item, now: float) -> None:
         """See Timeouts."""
         own = self._own.get(self._class_of(item))
         if own is None:
-            super().touch(item)
+            super().touch_at(item, now)
         else:
-            own.touch(item)
+            own.touch_at(item, now)
 
     def discard(self, item: Item) -> None:
         """See Timeouts. The class of `item` need not be known yet."""

@@ -91,6 +91,14 @@ def _timed_out(holder: Holder) -> None:
     holder.timed_out()
 
 
+def _hand_over(lease: PoolLease) -> None:
+    try:
+        lease.holder.granted(lease)
+    except Exception:
+        _log.exception("a request could not be handed to worker %s", lease.worker.name)
+        lease.holder.internal_error()
+
+
 class Pool:
     """The locks of any number of workers, the queue for them, and the statistics.
 
@@ -100,6 +108,8 @@ class Pool:
     def __init__(self, settings: ProxySettings, record: Callable[[Record], None]) -> None:
         self.loop = asyncio.get_running_loop()
         self.settings = settings
+        self.retries = settings.retry != "none"
+        """Whether a request may be sent again at all."""
         self.descriptors = Descriptors()
         self.limits: LimitClasses[Holder] = LimitClasses(settings, attrgetter("request_class"))
         self.dispatcher: Dispatcher[Holder, Upstream] = self.limits.dispatcher()
@@ -122,7 +132,8 @@ class Pool:
         """Called when a lock has become free while draining."""
         self._stats = Stats()
         self._record = record
-        self._granted: deque[PoolLease] = deque()
+        self._delivering = False
+        self._granted: deque[PoolLease] = deque()  # leases that follow from the one that is being delivered
         self._expiry: asyncio.TimerHandle | None = None
         self._awaited: dict[Upstream, asyncio.Future[None]] = {}
         self._interruption: Interruption | None = None
@@ -335,18 +346,16 @@ class Pool:
         """Deliver a lease to its holder. A lease that follows from it is delivered after it, not inside it: a thousand
         clients that have left the queue unnoticed must not become a thousand nested calls."""
         granted = self._granted
-        granted.append(lease)
-        if len(granted) > 1:
+        if self._delivering:
+            granted.append(lease)
             return
-        while granted:
-            lease = granted[0]
-            try:
-                lease.holder.granted(lease)
-            except Exception:
-                _log.exception("a request could not be handed to worker %s", lease.worker.name)
-                lease.holder.internal_error()
-            finally:
-                granted.popleft()
+        self._delivering = True
+        try:
+            _hand_over(lease)
+            while granted:
+                _hand_over(granted.popleft())
+        finally:
+            self._delivering = False
 
     # -- waiting too long --------------------------------------------------------------------------------------
 

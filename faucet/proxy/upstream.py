@@ -196,7 +196,7 @@ class BackendConnection(UpstreamConnection):
         socket for a close by the worker that the loop has not seen yet (RFC 9112, 9.6)."""
         if self.transport.is_closing() or self.exchange is not None:
             return False
-        if exchange.head.method in IDEMPOTENT and exchange.pool.settings.retry != "none":
+        if exchange.head.method in IDEMPOTENT and exchange.pool.retries:
             return True
         return self._poller is None or not self._poller.poll(0)
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from faucet.log.handler import JsonFormat, TextFormat
+from faucet.log.formats import JsonFormat, TextFormat
 from faucet.proxy.stats import UNKNOWN
 from tests.support.talk import OpenStage
 

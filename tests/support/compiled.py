@@ -37,7 +37,7 @@ QUICK = (
     "tests/program/test_end_to_end.py::test_sigterm_under_load_loses_no_request",
     # Not what is slow, measures time or needs R, nor what takes as long as all others together.
     *("-m", "not slow and not quiet and not r"),
-    *("-k", "not tls and not mutants and not many_fields"),
+    *("-k", "not tls and not mutants"),
 )
 
 

@@ -7,7 +7,8 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from faucet.log.handler import JsonFormat, Log, TextFormat
+from faucet.log.formats import JsonFormat, TextFormat
+from faucet.log.handler import Log
 from faucet.settings import LogSettings
 from tests.support.records import RECORD
 

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faucet.log.handler import JsonFormat, Log, TextFormat
+from faucet.log.formats import JsonFormat, TextFormat
+from faucet.log.handler import Log
 from faucet.log.redact import redactor
 from faucet.log.writer import FileOutput
 from faucet.proxy.stats import Record
