@@ -124,9 +124,8 @@ PATHS = {
 async def test_the_manifests_of_two_faucets_apply_as_they_are(kube: RealKube, name: str) -> None:
     """By the server's own schemas and defaults; what it warns of, such as an unknown field, is an error."""
     manifests = files("faucet.templates.examples").joinpath(f"{name}.yaml").read_text()
+    await kube.create("/api/v1/namespaces", {"metadata": {"name": name}})
     for thing in yaml.safe_load_all(manifests):
         kind = thing["kind"]
-        if kind in ("Role", "RoleBinding"):
-            thing["metadata"]["name"] = "faucet-as-written"  # the fixture has made its own
         plural = "networkpolicies" if kind == "NetworkPolicy" else f"{kind.lower()}s"
-        await kube.create(f"{PATHS[kind]}/namespaces/default/{plural}?fieldValidation=Strict", thing)
+        await kube.create(f"{PATHS[kind]}/namespaces/{name}/{plural}?fieldValidation=Strict", thing)
