@@ -39,7 +39,7 @@ from faucet.ha.relayed import RelayedConnection
 from faucet.ha.remote_commands import GREETING as COMMAND
 from faucet.ha.remote_commands import CommandConnection, Run, ask
 from faucet.net.address import Address, AddressError, parse_address
-from faucet.net.undelivered import undelivered
+from faucet.net.undelivered import discard_on_close, undelivered
 from faucet.pods.fleet import Pods
 from faucet.proxy.pool import RECENT_SECONDS
 from faucet.proxy.server import Proxy
@@ -233,6 +233,7 @@ class Replica:
         for pod, backend in self.pods.busy().items():
             if self._shut and backend.connection is not None and undelivered(backend.connection.transport):
                 _log.warning("pod %s has not acknowledged its request, so its connection is dropped", pod)
+                discard_on_close(backend.connection.transport)
                 backend.drop()
 
     def _in_use(self) -> set[str]:

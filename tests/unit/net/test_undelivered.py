@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
-from faucet.net.undelivered import undelivered
+from faucet.net.undelivered import discard_on_close, undelivered
 from tests.support.ha_player import when
 
 
@@ -23,3 +24,31 @@ async def test_what_a_peer_has_not_taken_is_undelivered() -> None:
     writer.transport.abort()
     await when(lambda: undelivered(writer.transport) == 0)
     server.close()
+
+
+async def test_what_is_undelivered_can_be_taken_back() -> None:
+    """The peer gets only what it had got before, and a reset; else the kernel would send the rest after the close."""
+    got = {discard: await _got_after_abort(discard) for discard in (False, True)}
+    assert got[True] < got[False]
+
+
+async def _got_after_abort(discard: bool) -> int:
+    peers: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+    server = await asyncio.start_server(lambda *peer: peers.append(peer), "127.0.0.1", 0)
+    _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+    await when(lambda: peers)
+    (reader, peer), got = peers[0], 0
+    peer.transport.pause_reading()  # type: ignore[attr-defined]
+    writer.write(b"x" * 30_000_000)
+    await when(lambda: writer.transport.get_write_buffer_size() < 30_000_000)
+    if discard:
+        discard_on_close(writer.transport)
+    writer.transport.abort()
+    await asyncio.sleep(0)
+    peer.transport.resume_reading()  # type: ignore[attr-defined]
+    with contextlib.suppress(ConnectionResetError):
+        while part := await reader.read(1_000_000):
+            got += len(part)
+    peer.close()
+    server.close()
+    return got
