@@ -73,7 +73,7 @@ ha-sim seconds="60" *seed:
 ha-mutants *names:
     {{ bin }}/python -m tests.support.ha_found {{ names }}
 
-# Torment real Faucets with --ha on hosts of their own and a real API server (as root, after `just kube`): rounds, scenarios
+# Torment real Faucets with --ha on hosts of their own and a real API server (as root, after `just kube`): all scenarios, or SCENARIO=TIMES …
 ha-trial *arguments:
     {{ bin }}/python -m tests.support.ha_trial {{ arguments }}
 

@@ -23,7 +23,7 @@ import pytest
 from tests.support.checkout import ROOT
 from tests.support.ha_player import TIMING, client, when
 from tests.support.ha_process import Moment, moments, overlaps
-from tests.support.realkube import RealKube, is_here
+from tests.support.realkube import RealKube, need
 
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
 
@@ -88,8 +88,7 @@ class Processes:
 @asynccontextmanager
 async def processes(tmp_path: Path) -> AsyncIterator[Processes]:
     """Three members, one of them active."""
-    if not is_here():  # in CI, too: it takes longer to build than all tests may take
-        pytest.skip("needs a Kubernetes API server (`just kube`) and etcd")
+    need()
     (tmp_path / "notes").mkdir()
     async with RealKube(tmp_path / "kube") as kube:
         await kube.allow_leases(["get", "create", "update"])

@@ -17,7 +17,7 @@ from faucet.ha.decisions import Began, Ended
 from faucet.ha.lease_client import LeaseClient, NotStored, why_failed
 from faucet.pods.discovery.endpoint_slices import ApiError
 from tests.support.ha_player import FULL, TIMING, Player, compare_and_swap, one_active, players, when
-from tests.support.realkube import RealKube, is_here
+from tests.support.realkube import RealKube, need
 
 pytestmark = [
     pytest.mark.slow,
@@ -30,8 +30,7 @@ LEASES = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RealKube]:
     """A server, with a Role that allows `faucet` what the docs say."""
-    if not is_here():  # in CI, too: it takes longer to build than all tests may take
-        pytest.skip("needs a Kubernetes API server (`just kube`) and etcd")
+    need()
     async with RealKube(tmp_path_factory.mktemp("kube")) as running:
         await running.allow_leases(["get", "create", "update"])
         yield running

@@ -10,7 +10,13 @@ import subprocess
 import sys
 
 HUB = "10.77.0.1"
-"""Where the API server is, and whoever sends requests."""
+"""Where whoever sends requests is."""
+
+API = "10.77.0.2"
+"""Where the API server is."""
+
+NOBODY = "02:00:00:00:00:99"
+"""The hardware address of no host."""
 
 
 def pod_address(number: int) -> str:
@@ -42,7 +48,7 @@ def alone(module: str) -> None:
             module,
             *sys.argv[1:],
         ]
-        sys.exit(subprocess.run(words, env={**os.environ, INSIDE: "yes"}, check=False).returncode)
+        os.execvpe(words[0], words, {**os.environ, INSIDE: "yes"})  # in our place: who kills us, ends all of it
 
 
 def ip(*words: str) -> None:
@@ -56,7 +62,7 @@ def build(hosts: int, pods: int) -> None:
     ip("link", "set", "lo", "up")
     ip("link", "add", "hub", "type", "bridge")
     ip("link", "set", "hub", "up")
-    for address in (HUB, *(pod_address(number) for number in range(1, pods + 1))):
+    for address in (HUB, API, *(pod_address(number) for number in range(1, pods + 1))):
         ip("addr", "add", f"{address}/16", "dev", "hub")
     for number in range(1, hosts + 1):
         name = f"h{number}"
@@ -68,11 +74,23 @@ def build(hosts: int, pods: int) -> None:
         ip("-n", name, "link", "set", "eth0", "up")
 
 
-def cut(number: int, address: str) -> None:
-    """Nothing goes from that host to `address` any more; what comes from there still arrives."""
-    ip("-n", f"h{number}", "route", "add", "blackhole", f"{address}/32")
+def cut(number: int, *addresses: str) -> None:
+    """Nothing that goes from that host to `addresses` arrives any more, without a word; what comes from there does."""
+    for address in addresses:
+        ip("-n", f"h{number}", "neigh", "replace", address, "lladdr", NOBODY, "nud", "permanent", "dev", "eth0")
 
 
-def heal(number: int, address: str) -> None:
+def heal(number: int, *addresses: str) -> None:
     """Undo `cut`."""
-    ip("-n", f"h{number}", "route", "del", "blackhole", f"{address}/32")
+    for address in addresses:
+        ip("-n", f"h{number}", "neigh", "del", address, "dev", "eth0")
+
+
+def unplug(number: int) -> None:
+    """Nothing comes to that host or leaves it any more."""
+    ip("link", "set", f"h{number}-hub", "down")
+
+
+def plug(number: int) -> None:
+    """Undo `unplug`."""
+    ip("link", "set", f"h{number}-hub", "up")

@@ -15,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import pytest
+
 from faucet.pods.discovery.endpoint_slices import ApiError
 from faucet.pods.discovery.in_cluster import InCluster
 from tests.support.certificates import make_ca
@@ -34,6 +36,13 @@ def binary() -> Path | None:
 def is_here() -> bool:
     """Whether everything that it takes is on this machine."""
     return binary() is not None and shutil.which("etcd") is not None and shutil.which("openssl") is not None
+
+
+def need() -> None:
+    """Skip a test where that is missing; in CI, too, since not every machine can build an API server."""
+    if not is_here():
+        why = os.environ.get("NO_KUBE", "run `just kube`, and install etcd-server")
+        pytest.skip(f"needs a Kubernetes API server and etcd: {why}")
 
 
 class RealKube:
@@ -61,7 +70,7 @@ class RealKube:
     async def __aenter__(self) -> Self:
         self._write_files()
         try:
-            self._start("etcd", *self._etcd_options())
+            self.start_etcd()
             self.start_server()
             await self.wait_ready()
         except BaseException:  # nobody else would end them
@@ -75,7 +84,8 @@ class RealKube:
         await self._end()
 
     async def _end(self) -> None:
-        for process in reversed(self._processes):  # the server first: without its etcd it does not end by itself
+        # The server first: without its etcd it does not end by itself.
+        for process in sorted(self._processes, key=lambda one: one is self.etcd):
             process.send_signal(signal.SIGCONT)
             process.terminate()
             try:
@@ -124,10 +134,15 @@ class RealKube:
         self.server.wait()
         self._processes.remove(self.server)
 
-    @property
-    def etcd(self) -> subprocess.Popen[bytes]:
-        """The process of etcd."""
-        return self._processes[0]
+    def start_etcd(self) -> None:
+        """Start etcd; `stop_etcd` before a second time."""
+        self.etcd = self._start("etcd", *self._etcd_options())
+
+    def stop_etcd(self) -> None:
+        """Kill etcd; its data stay."""
+        self.etcd.kill()
+        self.etcd.wait()
+        self._processes.remove(self.etcd)
 
     async def wait_ready(self) -> None:
         """Until it serves."""
