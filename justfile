@@ -18,6 +18,10 @@ test *options:
 test-fast *options:
     {{ bin }}/python -m tests.support.side_by_side -q -m "not r and not cluster and not quiet and not slow" --ignore=tests/unit/tui tests/unit tests/conversations tests/rigs/test_house.py {{ options }}
 
+# What each file of tests costs in seconds of CPU, the dearest thirty: all tests one after the other, or those that pytest's options select
+test-cost *options:
+    {{ bin }}/python -m tests.support.cost {{ options }}
+
 # Build the wheel with its hot modules compiled by mypyc (a C compiler is needed), in dist/: it is for this Python and this machine's kind
 wheel-compiled:
     FAUCET_COMPILE=1 {{ bin }}/python -m build --wheel --outdir dist

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from pathlib import Path
@@ -22,6 +24,22 @@ from tests.support.running import Faucet
 if TYPE_CHECKING:
     from xdist.remote import Producer
     from xdist.scheduler import LoadScopeScheduling
+
+
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+"""It is set in many containers. Then each process would compile all test files, with pytest's changes in them, and each
+of the hundreds of programs that tests start would compile Faucet."""
+
+gc.disable()
+"""Until all tests are collected: hundreds of modules are loaded, of which nothing is garbage, and each of five
+processes would look through them again and again. What is there then is never looked at any more (`gc.freeze`)."""
+
+
+def pytest_collection_finish() -> None:
+    """All tests are collected."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

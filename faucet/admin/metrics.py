@@ -168,7 +168,7 @@ class Metrics(Collector):
                                 "OpenSSL, without buffered data.", tls.memory)  # fmt: skip
         yield GaugeMetricFamily("faucet_tls_certificate_expires_seconds", "Seconds until the certificate expires.",
                                 state().left)  # fmt: skip
-        yield GaugeMetricFamily("faucet_tls_certificate_refused", "1: the certificate on disk cannot be used.",
+        yield GaugeMetricFamily("faucet_tls_certificate_refused", "Whether the certificate on disk cannot be used.",
                                 bool(state().refused))  # fmt: skip
 
     def _workers(self, rows: list[WorkerRow]) -> Iterator[Metric]:

@@ -40,6 +40,7 @@ WITHOUT = {
     "faucet_lease": "Only with `--ha`.",
     "faucet_takeovers": "Only with `--ha`.",
     "faucet_relayed": "Only with `--ha`.",
+    "faucet_tls": "Only with `--tls-cert`.",
     "faucet_worker_cpu": "Workers on this machine only.",
     "faucet_worker_resident": "Workers on this machine only.",
 }

@@ -305,6 +305,10 @@ def _rows(entry: Entry) -> Iterator[tuple[str, str]]:
 # -- the files --------------------------------------------------------------------------------------------------
 
 
+FILES = ("reference.md", "faucet.1", "requests.md", "metrics.md")
+"""The names of the files in docs/: to know them takes no second, as to make them does."""
+
+
 def files() -> dict[Path, str]:
     """Return each file that is made from the settings, and what it should contain."""
     from tests.support import failure_table, metrics_table
