@@ -85,7 +85,7 @@ class Pod:
         self._retrying: asyncio.Task[None] | None = None
         self._at_once = asyncio.Event()
         self._resting: asyncio.TimerHandle | None = None
-        self._rested_at = -inf
+        self._rested_at, self._why_resting = -inf, ""
         self._gate = gate
         self.backend = (
             Backend(name, endpoint.host, endpoint.port, connector, timeout, grace)
@@ -128,6 +128,8 @@ class Pod:
             state, reason, next_try = "backoff", self.trouble, self.next_try
         elif closed := self._why_closed():
             state, reason = "held", closed
+        elif self._resting is not None:
+            state, reason = "held", self._why_resting
         return WorkerStatus(
             key=str(self.endpoint), name=str(self), state=state, backend=self.backend, reason=reason,
             counted_as=str(self), port=self.endpoint.port, since=self.since, next_try=next_try,
@@ -175,7 +177,7 @@ class Pod:
         if self._resting is None:
             if monotonic() - self._rested_at > FORGIVEN_AFTER:  # not five times a second
                 self.log.info("%s", error)
-            self._rested_at = monotonic()
+            self._rested_at, self._why_resting = monotonic(), str(error)
             self._resting = asyncio.get_running_loop().call_later(REST, self._rested)
 
     def _rested(self) -> None:

@@ -392,7 +392,7 @@ class BackendConnection(UpstreamConnection):
             if self._head.status == 503 and self._backend.lock_grace is not None and NOT_BEGUN in self._head.raw:
                 self.close()
                 exchange.not_begun(
-                    self._backend, WorkerBusy("It has a request of another Faucet, or knows of a newer one.")
+                    self._backend, WorkerBusy("The pod has a request of another Faucet, or knows of a newer one.")
                 )
                 return
             if self._head.status >= 200:

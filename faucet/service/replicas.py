@@ -43,6 +43,11 @@ OUTSIDE = (
     "docs/kubernetes.md for the Role"
 )
 
+NOT_STRICT = (
+    "--ha-on-partition serve without strict pods: if the Faucets cannot reach each other, a pod may get two requests "
+    "at once. Start the pods by `faucet local -w 1 --queue-limit 0 --fencing`, and add --fencing here"
+)
+
 ANOTHER = (
     "%s serves the same pods (Lease %s), and this Faucet does not know which of them are busy: a pod may get two "
     "requests at once. Start this one with --ha, or end one of both"
@@ -61,6 +66,8 @@ def replica(
         timing = Timing(settings.lease_duration, settings.renew_deadline)
     except ValueError as error:
         raise StartFailed(f"--renew-deadline: {error}") from error
+    if settings.ha_on_partition == "serve" and not settings.fencing:
+        _log.warning("%s", NOT_STRICT)
     election = Election(
         identity_of(environment), timing, token=token_hex(16), serve_partitioned=settings.ha_on_partition == "serve"
     )

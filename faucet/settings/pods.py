@@ -137,6 +137,7 @@ class ReplicaSettings:
         "What the active does when it reaches neither the Kubernetes API nor all other Faucets: stop using pods, or "
         "serve, though another may be the active by then.",
         REPLICAS,
+        detail="`serve` belongs to [strict pods](kubernetes.md#strict-pods); others may get two requests at once.",
         example="serve",
     )
 

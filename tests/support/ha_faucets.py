@@ -165,9 +165,13 @@ class Faucets:
         self.them: list[HaFaucet] = []
         self.source = source
 
+    def make(self, name: str, **options: object) -> HaFaucet:
+        """One that is not started."""
+        return HaFaucet(self.source, name, [*self.pods, *self._also], **options)
+
     async def start(self, name: str, **options: object) -> HaFaucet:
         """One more, or again."""
-        faucet = HaFaucet(self.source, name, [*self.pods, *self._also], **options)
+        faucet = self.make(name, **options)
         self.them.append(faucet)
         await faucet.start()
         return faucet

@@ -48,7 +48,7 @@ WITHOUT = {
 
 REFUSALS = (
     "buffers_full", "cancelled", "descriptors", "limit_full", "link_down", "max_clients", "no_worker", "not_begun",
-    "queue_full", "queue_timeout", "shutdown", "websockets",
+    "older_epoch", "queue_full", "queue_timeout", "shutdown", "websockets",
 )  # fmt: skip
 """Reasons of `faucet_refusals_total`. A test looks for others in the sources."""
 

@@ -65,7 +65,9 @@ async def test_a_request_waits_while_its_pod_knows_of_a_newer_active(
         assert (await pod.ask("/0", "Faucet-Epoch: 99"))[0] == 200
         waiting = asyncio.ensure_future(faucets.active.ask("/0", "POST"))
         await when(lambda: pod.proxy.pool.stats.refusals.get("older_epoch", 0) > 1)
+        await when(lambda: "knows of a newer one" in faucets.active.replica.statuses()[0].reason)
         assert (await waiting)[0] == 200
+        assert faucets.active.replica.statuses()[0].state == "ready"
         assert caplog.text.count("knows of a newer one") == 1
         assert pod.r.served == ["/0", "/0"]
 
@@ -79,6 +81,14 @@ async def test_a_pod_that_is_busy_for_another_gets_it_when_it_is_free(tmp_path: 
         assert (await late)[0] == 200
         assert pod.r.offences == 0
         assert len(pod.r.served) == 11
+
+
+async def test_serve_without_strict_pods_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with ha_faucets(tmp_path, "") as faucets:
+        faucets.make("a", ha_on_partition="serve", fencing=True)
+        assert "a pod may get two requests at once" not in caplog.text
+        faucets.make("b", ha_on_partition="serve")
+        assert "a pod may get two requests at once" in caplog.text
 
 
 def test_fencing_needs_an_epoch() -> None:

@@ -263,6 +263,21 @@ async def test_kubectl_lists_and_watches(kubectl: Kubectl, tmp_path: Path) -> No
         await api.wait(lambda: not api.watches)  # kubectl is gone with the iterator
 
 
+async def test_kubectl_is_asked_again_while_its_watch_is_quiet(kubectl: Kubectl, tmp_path: Path) -> None:
+    async with KubeApi(tmp_path / "api") as api:
+        api.kubeconfig(tmp_path / "kubeconfig")
+        api.set_slice("one", "plumber", [POD_A])
+        kubectl.look_after = 0.5
+        async with heard(Slices(kubectl, SERVICE, 8000, "http")) as answers:
+            for _ in range(3):
+                assert names(await anext(answers)) == ["plumber-a"]
+            kubectl.look_patience = 1.0
+            took = await silence_of(api, answers, lambda: setattr(api, "silent", True))
+            assert took < 5 * (kubectl.look_after + kubectl.look_patience) < WATCH_PATIENCE / 20
+            api.silent = False
+            assert names(await take(answers, lambda answer: isinstance(answer, Found))) == ["plumber-a"]
+
+
 async def test_kubectl_is_denied(kubectl: Kubectl, tmp_path: Path) -> None:
     async with KubeApi(tmp_path / "api") as api:
         api.kubeconfig(tmp_path / "kubeconfig")
