@@ -16,7 +16,7 @@ test *options:
 
 # Run the tests that take a minute together: conversations and unit tests, except those of the monitor, that need no root, no R and no quiet machine, and are not slow
 test-fast *options:
-    {{ bin }}/python -m tests.support.side_by_side -q -m "not r and not cluster and not quiet and not slow" --ignore=tests/unit/tui tests/unit tests/conversations tests/rigs/test_house.py {{ options }}
+    {{ bin }}/python -m tests.support.side_by_side -q -m "not r and not cluster and not quiet and not slow and not inside_tls" --ignore=tests/unit/tui tests/unit tests/conversations tests/rigs/test_house.py {{ options }}
 
 # What each file of tests costs in seconds of CPU, the dearest thirty: all tests one after the other, or those that pytest's options select
 test-cost *options:

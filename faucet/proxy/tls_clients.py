@@ -193,12 +193,14 @@ class TlsClients:
     def _lost(self) -> None:
         self.open -= 1
 
-    def speaks_http(self, handshake: Handshake, transport: asyncio.Transport, data: bytes) -> None:
-        """Answer a client that speaks plain HTTP."""
+    def speaks_http(self, handshake: Handshake, transport: asyncio.Transport, data: bytes, peer: Peer | None) -> None:
+        """Answer a client that speaks plain HTTP. `peer`: its address, if a PROXY header has told it."""
         self.failed["plain_http"] += 1
         client = PlainClientConnection(self.pool, self.clients)
         transport.set_protocol(client)
         client.connection_made(transport)
+        if peer is not None:
+            client.peer = peer.host
         client.data_received(data)
         self.ended(handshake)
 
@@ -324,7 +326,7 @@ class Handshake(asyncio.Protocol):
             return True
         if data[:1].isalpha():
             self._transport.resume_reading()
-            self._clients.speaks_http(self, self._transport, data)
+            self._clients.speaks_http(self, self._transport, data, self._peer)
         else:
             self.fail("not_tls")
         return False

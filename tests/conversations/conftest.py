@@ -9,7 +9,7 @@ import pytest
 from tests.support.scripted import Stage, tls_of_localhost
 
 
-@pytest.fixture(params=["plain", "tls"])
+@pytest.fixture(params=["plain", pytest.param("tls", marks=pytest.mark.inside_tls)])
 async def scripted(request: pytest.FixtureRequest) -> AsyncIterator[Callable[..., object]]:
     """A Proxy in this process, with workers that do what the test says.
 

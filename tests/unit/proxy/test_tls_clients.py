@@ -200,14 +200,12 @@ async def test_beyond_the_limit_the_oldest_makes_room_unless_it_has_just_begun(s
     assert tls.has_room(0)
     await waiting[0].expect_gone()
     await waiting[1].expect_quiet()
-    await failed_with(tls, limit=1)
+    assert tls.failed == {"limit": 1}
 
 
-async def failed_with(tls: TlsClients, **expected: int) -> None:
-    assert tls.failed == expected
-
-
-async def test_what_is_in_its_handshake_takes_a_descriptor_too(secure: OpenStage) -> None:
+async def test_what_is_in_its_handshake_takes_a_descriptor_too(
+    secure: OpenStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stage = await secure()
     client = await stage.plain_client()
     tls = clients_of(stage)
@@ -215,10 +213,9 @@ async def test_what_is_in_its_handshake_takes_a_descriptor_too(secure: OpenStage
         while not len(tls):
             await asyncio.sleep(0.005)
     asked: list[int] = []
-    tls.clients = cast("Any", type("Asked", (), {"has_room": lambda _, opening: asked.append(opening) or True})())
+    monkeypatch.setattr(stage.proxy.pool.descriptors, "has_room", lambda count: asked.append(count) or True)
     assert tls.has_room(3)
     assert asked == [4]
-    tls.clients = stage.proxy.clients
     client.close()
 
 
