@@ -80,7 +80,9 @@ class Proxy:
 
     def _check_drained(self) -> None:
         """Wake `drain` if no lock is held, and no client is connected or in its TLS handshake."""
-        if self.pool.draining and not self.pool.dispatcher.locked and not self.clients and not self.tls:
+        # By its length: for mypyc an object that may be None is true whenever it is not.
+        shaking = 0 if self.tls is None else len(self.tls)
+        if self.pool.draining and not self.pool.dispatcher.locked and not self.clients and not shaking:
             self._drained.set()
 
     def abandon(self, detail: str) -> int:
