@@ -74,10 +74,19 @@ def init(directory: Annotated[Path, Parameter(converter=_named)] = Path(), /) ->
     except StarterError as error:
         print_error(str(error))
         return EXIT_FAILED
-    where = "" if directory == Path() else f" --dir {shlex.quote(str(directory))}"
-    print(*(f"wrote {visible(path)}" for path in written), f"Serve it: faucet{where}", sep="\n")
+    print(*(f"wrote {visible(path)}" for path in written), f"Serve it: {_serving(directory)}", sep="\n")
     print(f"In a browser, then: {LocalSettings().host[0].url}/")
     return 0
+
+
+def _serving(directory: Path) -> str:
+    """Return the command that serves a directory. A command of the same name would win."""
+    from faucet.cli.commands import ALIASES, COMMANDS
+
+    if directory == Path():
+        return "faucet"
+    before = "./" if str(directory) in (*COMMANDS, *ALIASES) or str(directory).startswith("-") else ""
+    return f"faucet {shlex.quote(before + str(directory))}"
 
 
 def completion(shell: Literal["bash", "zsh", "fish"], /) -> int:

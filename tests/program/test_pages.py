@@ -159,7 +159,18 @@ def test_init_says_where_to_look(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
     assert main(["init", str(tmp_path / "api")]) == 0
     said = capsys.readouterr().out.splitlines()
-    assert said[-2:] == [f"Serve it: faucet --dir {tmp_path / 'api'}", "In a browser, then: http://127.0.0.1:3838/"]
+    assert said[-2:] == [f"Serve it: faucet {tmp_path / 'api'}", "In a browser, then: http://127.0.0.1:3838/"]
+
+
+@pytest.mark.parametrize(("name", "command"), [("my-api", "faucet my-api"), ("demo", "faucet ./demo"), (".", "faucet")])
+def test_init_names_the_command_that_serves_it(
+    name: str, command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from faucet.cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+    assert main(["init", name]) == 0
+    assert f"Serve it: {command}\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("port", ["tcp://10.96.0.7:80", ""])
