@@ -115,7 +115,7 @@ def parse_request(data: bytes) -> tuple[RequestHead, bytes] | None:
         return _behind_empty_lines(data)
     method, target, version = line.groups()
     minor = version[0] - 0x30
-    section += end  # the CRLF of the last field, or nothing if there are no fields
+    section = section + end  # compiled, += is slower; the CRLF of the last field, or nothing if there are no fields
     fields = request_fields(section, _known_minor(minor))
     if fields is None:
         return None
@@ -225,13 +225,22 @@ class RequestReader(_HeadReader):
 class ResponseReader(_HeadReader):
     """Reads response heads from a worker's connection."""
 
-    __slots__ = ()
+    __slots__ = ("_latest",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._latest: ResponseHead | None = None  # the latest short head, which often comes again
 
     def feed(self, data: bytes) -> tuple[ResponseHead, bytes] | None:
         """Return the next head and the bytes behind it; None if more bytes are needed. Raises BadResponse."""
         if self._scanner is None:
+            latest = self._latest
+            if latest is not None and data.startswith(latest.raw):
+                return latest, data[len(latest.raw) :]
             parsed = parse_response(data)
             if parsed is not None:
+                if len(parsed[0].raw) <= KEPT_HEAD_LIMIT:
+                    self._latest = parsed[0]
                 return parsed
         whole = self._scan(data)
         if whole is None:

@@ -83,10 +83,16 @@ class Slice:
         """Most locks held, and most requests queued, at any tick (one per second)."""
 
     def add(self, times: dict[str, list[float]], waits: list[float]) -> None:
-        """Add service times by worker, and queue times (`waits`)."""
+        """Add service times by worker, and queue times (`waits`). Sorts the lists in `times`.
+
+        Merging into the long runs is what takes time: at 10,000 requests per second it stops the loop for milliseconds.
+        """
+        every: list[float] = []
         for worker, values in times.items():
-            _merge(self.service, values)
+            values.sort()
             _merge(self.workers.setdefault(worker, []), values)
+            every += values
+        _merge(self.service, every)
         _merge(self.waited, waits)
 
     def close(self) -> None:

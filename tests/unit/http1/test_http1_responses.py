@@ -169,3 +169,29 @@ def test_a_refused_framing_field_is_shown_harmlessly(field: bytes, said: str) ->
     assert detail.isascii()
     assert detail.isprintable()
     assert len(detail) < 260
+
+
+def test_a_reader_that_has_read_a_head_reads_the_next_as_a_new_one_does() -> None:
+    """The latest head is recognized when it comes again: not what only begins as it does, nor in pieces wrongly."""
+    length = ok(b"Content-Length: 5", body=b"hello")
+    heads = [
+        length,
+        length,
+        ok(b"Content-Length: 5"),
+        ok(b"Content-Length: 55"),
+        length,
+        ok(),
+        ok(CHUNKED),
+        ok(),
+        length,
+    ]
+    reader = ResponseReader()
+    for data in heads:
+        for parts in ([data], [data[:9], data[9:]]):
+            found = [reader.feed(part) for part in parts][-1]
+            expected = parse_response(data)
+            assert found is not None
+            assert expected is not None
+            assert (found[0].raw, found[0].fields, found[1]) == (expected[0].raw, expected[0].fields, expected[1])
+    with pytest.raises(BadResponse):
+        reader.feed(ok(b"Content-Length: 5", b"Content-Length: 5"))
