@@ -16,6 +16,8 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import psutil
+
 from tests.bench import load, memory, peers
 from tests.support.certificate_files import CertificateFiles
 from tests.support.running import python_worker
@@ -93,6 +95,24 @@ def handshakes(port: int, ca_file: Path, reuse: bool, seconds: int = 4) -> float
     return int(found[1]) / int(found[2])
 
 
+def serving(port: int) -> psutil.Process:
+    """The process of this one's children that listens on a port."""
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if any(each.laddr[1] == port and each.status == psutil.CONN_LISTEN for each in process.net_connections()):
+                return process
+    raise RuntimeError(f"nobody listens on port {port}")
+
+
+def by_cpu(port: int, measure: Callable[[], float], seconds: int = 4) -> float:
+    """What `measure` counts a second, for each second of CPU of the process that serves: whatever else runs here."""
+    process = serving(port)
+    before = process.cpu_times()
+    count = measure() * seconds
+    after = process.cpu_times()
+    return count / (after.user + after.system - before.user - before.system)
+
+
 def throughput(table: Table, rounds: Rounds) -> None:
     """Kept connections, new ones, resumed ones, and a long response."""
     origins, beside = peers.consecutive_ports(WORKERS), peers.consecutive_ports(2 * WORKERS)[WORKERS:]
@@ -121,12 +141,17 @@ def throughput(table: Table, rounds: Rounds) -> None:
         needed = dict.fromkeys((HAPROXY, NGINX), 0.5)
         table(f"TLS, {CLIENTS} kept connections, fast origin", "requests/s",
               rounds(kept | {PLAIN: asked(plain, "http")}), needed)  # fmt: skip
+        table("The same, for a second of CPU of the proxy (the figure that counts on a busy machine)", "requests",
+              rounds({who: lambda port=found[who].port, one=one: by_cpu(port, one) for who, one in kept.items()}),
+              needed)  # fmt: skip
         new = {who: asked(running, "https", close=True) for who, running in found.items()}
         table(f"TLS, {CLIENTS} clients, a connection for each request", "requests/s", rounds(new), needed)
         ca = files.authority.ca_file
         for reuse, title in ((False, "one client, new sessions"), (True, "one client, resumed sessions")):
             measured = {who: lambda port=r.port, reuse=reuse: handshakes(port, ca, reuse) for who, r in found.items()}
             table(f"TLS, {title}", "handshakes/s", rounds(measured), needed)
+            cpu = {who: lambda port=found[who].port, one=one: by_cpu(port, one) for who, one in measured.items()}
+            table("The same, for a second of CPU of the proxy", "handshakes", rounds(cpu), needed)
         bulk = {who: lambda port=r.port: load.bulk(port, None, "https") / 1e6 for who, r in found.items()}
         table("TLS, 100 MB down, one client", "MB/s", rounds(bulk), needed)
 
