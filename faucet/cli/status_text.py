@@ -8,8 +8,8 @@ from faucet.status.columns import format_age, format_latency
 from faucet.status.format import notice_line
 from faucet.status.group import group_of
 from faucet.status.group import lines as group_lines
-from faucet.status.history import WINDOW
 from faucet.status.limits import limit_line
+from faucet.status.moments import WINDOW
 from faucet.status.snapshot import LimitRow, Notice, WorkerRow
 from faucet.units import format_size
 

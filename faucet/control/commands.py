@@ -14,8 +14,9 @@ from faucet.fleet import Command, Refused
 from faucet.log.recent import newest
 from faucet.status.collect import Runtime, log_row, now, request_row
 from faucet.status.group import as_mapping
-from faucet.status.history import LONGEST, STEP, WINDOW
+from faucet.status.history import LONGEST, STEP
 from faucet.status.limits import limit_rows
+from faucet.status.moments import WINDOW
 
 _log = logging.getLogger("faucet")
 

@@ -12,7 +12,8 @@ from typing import Any
 from faucet.control.protocol import Message
 from faucet.log.recent import Entry, newest
 from faucet.status.collect import Runtime, log_row, now, request_row
-from faucet.status.history import SECONDS, WINDOW
+from faucet.status.history import SECONDS
+from faucet.status.moments import WINDOW
 
 FIRST_LINES = 200
 """Log lines in a subscriber's first update."""

@@ -22,12 +22,13 @@ from faucet.proxy.record import Account, describe
 from faucet.proxy.server import Proxy
 from faucet.proxy.stats import Record
 from faucet.status.endpoints import Endpoints
-from faucet.status.history import WINDOW, History, Window, counters_of
+from faucet.status.history import History, Window, counters_of
 from faucet.status.leaks import Leaks
 from faucet.status.limits import limit_rows
+from faucet.status.moments import WINDOW, epoch, moment
 from faucet.status.notices import REFUSING_SECONDS, CertificateState, LogLoss, Queue, State, is_pressed, notices
 from faucet.status.quantiles import figure
-from faucet.status.rows import epoch, moment, worker_details, worker_row
+from faucet.status.rows import worker_details, worker_row
 from faucet.status.snapshot import LogRow, Notice, RequestRow, SecondRow, Service, Totals, WaitingRow, WorkerRow
 
 _log = logging.getLogger("faucet")

@@ -20,9 +20,6 @@ from faucet.status.snapshot import HistoryRow, SecondRow
 STEP = 5
 """Length of a slice, in seconds."""
 
-WINDOW = 60.0
-"""Default window of the figures, in seconds."""
-
 LONGEST = 900.0
 """Longest window, in seconds."""
 

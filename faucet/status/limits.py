@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from faucet.status.columns import format_age
-from faucet.status.rows import moment
+from faucet.status.moments import moment
 from faucet.status.snapshot import LimitRow
 from faucet.text import visible
 from faucet.units import counted

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from time import localtime, monotonic, strftime, time
+from time import localtime, strftime
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from faucet.fleet import WorkerDetails, WorkerStatus
 from faucet.proxy.record import describe
 from faucet.proxy.stats import WorkerStats
 from faucet.status.history import Window
+from faucet.status.moments import epoch, moment
 from faucet.status.quantiles import figure
 from faucet.status.snapshot import WorkerRow
 
 if TYPE_CHECKING:
     from faucet.proxy.holders import PoolLease
     from faucet.proxy.server import Proxy
-
-EPOCH = time() - monotonic()
-"""Seconds since the epoch at which the monotonic clock read 0."""
 
 NOTHING = WorkerStats()
 """The statistics of a worker that has served no request."""
@@ -103,13 +101,3 @@ def _lock_fields(lease: PoolLease | None) -> _LockFields:
     account = lease.holder.account
     return _LockFields(locked=epoch(lease.since), request=describe(account), client=account.client,
                        left=moment(account.left_at or None))  # fmt: skip
-
-
-def epoch(moment: float) -> float:
-    """Return a reading of the monotonic clock as seconds since the epoch, to the hundredth; stable for one reading."""
-    return round(EPOCH + moment, 2)
-
-
-def moment(reading: float | None) -> float:
-    """Return `epoch(reading)`, or 0 for None: in snapshots, 0 means that an event has not happened."""
-    return 0.0 if reading is None else epoch(reading)

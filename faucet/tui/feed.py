@@ -11,7 +11,7 @@ from faucet.backoff import Backoff
 from faucet.control.client import Client, NoRuntime, Refusal
 from faucet.control.protocol import Message
 from faucet.control.recording import Recording, Writer
-from faucet.status.history import WINDOW
+from faucet.status.moments import WINDOW
 from faucet.tui.model import Model
 
 BACKOFF = Backoff(0.25, 5.0)

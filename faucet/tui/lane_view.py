@@ -14,7 +14,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from faucet.status.format import format_span
-from faucet.status.history import WINDOW
+from faucet.status.moments import WINDOW
 from faucet.status.snapshot import LogRow, RequestRow, WorkerRow
 from faucet.tui.holds import SAME_START, Hold, Holds, Mark, lane_of
 from faucet.tui.lane_text import axis_text, describe_item, label_of, now_text

@@ -67,7 +67,7 @@ def program_of(crate: Crate) -> Path | None:
     if shutil.which("cargo") is None:
         print(f"cargo is not installed: {crate.title} is left out")
         return None
-    words = ["cargo", "install", "--quiet", "--root", str(CACHE), "--version", crate.version, crate.crate]
+    words = ["cargo", "install", "--locked", "--quiet", "--root", str(CACHE), "--version", crate.version, crate.crate]
     environment = {**os.environ, "CARGO_TARGET_DIR": str(CACHE / "build")}
     print(f"building {crate.title} in {CACHE}: some minutes", flush=True)
     result = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)

@@ -24,12 +24,21 @@ print(json.dumps(sorted(sys.modules)), file=sys.stderr)
 """
 
 PARSER = {"cyclopts", "faucet.cli.parser", "faucet.settings"}
+HEART = {"faucet.http1", "faucet.proxy.stats", "faucet.workers"}
 SERVING = {"faucet.settings.workers", "faucet.settings.pods", "faucet.settings.proxy", "faucet.proxy.locks"}
 LOOP = {"asyncio", "faucet.control.client"}
 MONITOR = {"textual", "faucet.tui", "rich"}
 SSH = {"asyncssh", "cryptography"}
 ERRORS = {"faucet.cli.misuse", "faucet.cli.words", "faucet.cli.variables"}
-ALL = {"parser": PARSER, "serving": SERVING, "loop": LOOP, "monitor": MONITOR, "ssh": SSH, "errors": ERRORS}
+ALL = {
+    "parser": PARSER,
+    "heart": HEART,
+    "serving": SERVING,
+    "loop": LOOP,
+    "monitor": MONITOR,
+    "ssh": SSH,
+    "errors": ERRORS,
+}
 
 MAY = [
     (["--version"], set[str]()),
@@ -40,7 +49,7 @@ MAY = [
     (["ctl", "status", "--at", "1"], {"parser", "loop"}),
     (["ctl", "health", "--at", "1", "--json"], {"parser", "loop"}),
     (["ctl", "--help"], {"parser", "loop", "monitor"}),  # cyclopts uses rich for its pages
-    (["config"], {"parser", "serving"}),
+    (["config"], {"parser", "serving", "heart"}),
 ]
 
 

@@ -11,7 +11,8 @@ import pytest
 from faucet.fleet import WorkerDetails, WorkerStatus
 from faucet.proxy.stats import WorkerStats
 from faucet.status.history import Counters, Slice, Window
-from faucet.status.rows import epoch, worker_details, worker_row
+from faucet.status.moments import epoch
+from faucet.status.rows import worker_details, worker_row
 
 BACKEND = cast("Any", object())
 SLICE = Slice(1, Counters())
