@@ -18,7 +18,7 @@ from faucet.ha.quarantine import Quarantine
 from faucet.ha.record import Lease, Record
 from faucet.ha.term import Term
 from tests.support.ha_forwarding import Forwarding
-from tests.support.ha_modes import PLAIN, STRICT, STRICT_SERVE, Mode
+from tests.support.ha_modes import PLAIN, STRICT, Mode
 from tests.support.ha_node import TIMING, Node
 from tests.support.ha_world import Pod
 
@@ -315,7 +315,7 @@ def what_was_begun_is_given_back(patch: Patch) -> None:
 # -- strict pods, and what needs them --------------------------------------------------------------------------
 
 
-@mutant("newcomer", mode=Mode(serve=True))
+@mutant("newcomer", "partition", "isolate", mode=Mode(serve=True))
 def who_serves_while_partitioned_has_no_strict_pods(patch: Patch) -> None:
     """What the documentation says of `--ha-on-partition serve`, and no mutant: the promise is weaker."""
 
@@ -325,12 +325,12 @@ def who_is_frozen_before_it_sends_has_no_strict_pods(patch: Patch) -> None:
     """The other weaker promise of pods that are not strict."""
 
 
-@mutant("newcomer", "freeze", mode=STRICT_SERVE)
+@mutant(mode=STRICT)
 def a_strict_pod_takes_a_second_request(patch: Patch) -> None:
     patch.setattr(Pod, "is_busy", lambda self: False)
 
 
-@mutant("newcomer", "freeze", mode=STRICT_SERVE)
+@mutant(mode=STRICT)
 def a_strict_pod_forgets_the_epoch(patch: Patch) -> None:
     patch.setattr(Pod, "is_old", lambda self, epoch: False)
 
