@@ -1,6 +1,6 @@
 """The tests of the hot modules on the compiled build: http1, proxy and conversations, or what pytest's options select.
 
-With `--quick`, as in CI: a build without the C compiler's optimizations, which do not change what the modules do, and a
+With `quick`, as in CI: a build without the C compiler's optimizations, which do not change what the modules do, and a
 part of the tests, chosen so that each compiled module is run and both take two minutes of one core.
 
 The wheel is built, and laid out beside a copy of the tests in a directory of its own, where no source can be taken for
@@ -32,7 +32,6 @@ QUICK = (
     "tests/conversations/test_the_ordinary_course.py",
     "tests/conversations/test_the_queue.py",
     "tests/conversations/test_retries.py",
-    "tests/conversations/test_streamed_bodies.py",
     "tests/conversations/test_upgrades.py",
     "tests/program/test_end_to_end.py::test_never_two_requests_in_a_worker[1]",
     "tests/program/test_end_to_end.py::test_sigterm_under_load_loses_no_request",
@@ -69,7 +68,7 @@ def lay_out(wheel: Path, place: Path) -> None:
 
 def main(options: list[str]) -> int:
     """The exit code of pytest."""
-    quick = options == ["--quick"]
+    quick = options == ["quick"]
     with tempfile.TemporaryDirectory(prefix="faucet-compiled-") as directory:
         place = Path(directory)
         lay_out(build(place / "dist", "quick" if quick else "1"), place)
