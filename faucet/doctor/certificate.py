@@ -27,10 +27,14 @@ def certificate(settings: ServeSettings) -> list[Finding]:
         return []
     files = Files(settings.tls_cert, settings.tls_key)
     try:
-        found = load(files, settings.tls_min).certificate
+        pair = load(files, settings.tls_min)
     except CertificateError as error:
         what, _, advice = str(error).partition("; ")
         return [Finding("broken", SUBJECT, what, advice)]
+    found = pair.certificate
+    if pair.expired:
+        what = f"the certificate in {files.certificate} expired on {day(found.not_after)}"
+        return [Finding("broken", SUBJECT, what, "renew it: clients refuse it, though Faucet starts with it")]
     left = found.not_after - time.time()
     names = ", ".join(found.names[:NAMES_SHOWN]) or "no name, which no client accepts"
     more = len(found.names) - NAMES_SHOWN

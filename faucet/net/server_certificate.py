@@ -1,7 +1,7 @@
 """The certificate and the key with which Faucet speaks TLS to its clients: loaded from two files, and checked.
 
 A pair is accepted only if a server can use it: the files can be read, the key belongs to the certificate and is not
-encrypted, and the certificate has not expired. Every error says what to do.
+encrypted. One that has expired can be used; whoever loads it decides about that. Every error says what to do.
 """
 
 from __future__ import annotations
@@ -46,6 +46,11 @@ class Pair(NamedTuple):
     digest: bytes
     """Of the contents of both files."""
 
+    @property
+    def expired(self) -> bool:
+        """Whether clients refuse the certificate for its age."""
+        return self.certificate.not_after <= time.time()
+
 
 def load(files: Files, minimum: TlsVersion) -> Pair:
     """Read, check and load a pair. Raises CertificateError. It blocks for as long as the file system does."""
@@ -60,11 +65,6 @@ def load(files: Files, minimum: TlsVersion) -> Pair:
     after = digest(files)
     if after != _digest(chain, key):
         raise CertificateChanged(f"{files.certificate} or {files.key} was changed while it was read; try again")
-    if certificate.not_after <= time.time():
-        raise CertificateError(
-            f"the certificate in {files.certificate} expired on {day(certificate.not_after)}; renew it, or name "
-            "another one with --tls-cert"
-        )
     return Pair(context, certificate, after)
 
 

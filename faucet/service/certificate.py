@@ -4,6 +4,9 @@ Both files are looked at every few seconds, and at once after SIGHUP. A new pair
 the same contents, so that one that is half written is never used. A pair that cannot be used is reported, and the one
 before it stays in use. Connections that are open are not touched. The contents decide, not the times of the files: a
 Secret of Kubernetes is renewed by another link to another directory.
+
+A certificate that has expired does not keep a service from starting: a restart that nobody watches would be an outage,
+also for the clients that do not look at the date. It never takes the place of one that is valid.
 """
 
 from __future__ import annotations
@@ -46,6 +49,8 @@ class ServedCertificate:
         """Load the pair. Raises CertificateError."""
         self.files = files
         self.pair: Pair = load(files, minimum)
+        if self.pair.expired:
+            _log.error("%s; clients refuse it until it is renewed", self._expiry(self.pair))
         self._minimum = minimum
         self._intervals = (look, agree)
         self._seen: bytes | str = self.pair.digest  # what the last look has found: a digest, or an error
@@ -103,17 +108,24 @@ class ServedCertificate:
 
     async def _renew(self) -> None:
         try:
-            self.pair = await asyncio.to_thread(load, self.files, self._minimum)
+            found = await asyncio.to_thread(load, self.files, self._minimum)
         except CertificateChanged:
             self._judged = self.pair.digest  # look again
             return
         except CertificateError as error:
             self._refuse(str(error))
             return
+        if found.expired and not self.pair.expired:
+            self._refuse(f"{self._expiry(found)}; renew it")
+            return
+        self.pair = found
         self._seen = self._judged = self.pair.digest
         self._refused = ("", 0.0)
         _log.info("new connections get the certificate from %s, valid until %s",
                   self.files.certificate, day(self.pair.certificate.not_after))  # fmt: skip
+
+    def _expiry(self, pair: Pair) -> str:
+        return f"the certificate in {self.files.certificate} expired on {day(pair.certificate.not_after)}"
 
     def _refuse(self, why: str) -> None:
         self._refused = (why, monotonic())

@@ -36,6 +36,13 @@ def test_one_that_expires_soon(api: Path, authority: Authority) -> None:
     assert (found.level, found.advice) == ("warning", "renew it: it expires in 3 days")
 
 
+def test_one_that_has_expired(api: Path, authority: Authority) -> None:
+    yesterday = dt.datetime.now(dt.UTC) - dt.timedelta(days=1)
+    found = of(examined(api, authority.issue("a", not_after=yesterday)), "certificate")
+    assert found.level == "broken"
+    assert f"expired on {yesterday:%Y-%m-%d}" in found.found
+
+
 def test_a_pair_that_does_not_fit_and_half_a_pair(api: Path, authority: Authority) -> None:
     one, other = authority.issue("a"), authority.issue("b")
     found = of(examined(api, Certificate(one.chain, other.key)), "certificate")

@@ -73,10 +73,10 @@ def test_errors_that_name_the_file_and_the_next_step(authority: Authority, tmp_p
     assert f"OpenSSL cannot use {good.chain} with {key}" in wrong(Files(good.chain, key))
 
 
-def test_an_expired_one(authority: Authority) -> None:
+def test_an_expired_one_is_loaded_and_told_apart(authority: Authority) -> None:
     yesterday = dt.datetime.now(dt.UTC) - dt.timedelta(days=1)
-    said = wrong(Files(*authority.issue("a", not_after=yesterday)))
-    assert f"expired on {yesterday:%Y-%m-%d}; renew it" in said
+    assert load(Files(*authority.issue("a", not_after=yesterday)), "1.2").expired
+    assert not load(Files(*authority.issue("b")), "1.2").expired
 
 
 @pytest.mark.parametrize("form", [["pkcs8", "-topk8", "-v2", "aes256"], ["ec", "-aes256"]])

@@ -92,6 +92,22 @@ async def test_what_cannot_be_used_is_said_once_and_the_old_one_stays(
     assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR", "INFO"]
 
 
+async def test_an_expired_one_serves_where_there_is_no_better(
+    authority: Authority, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    yesterday, today = (dt.datetime.now(dt.UTC) - dt.timedelta(hours=hours) for hours in (24, 1))
+    disk = Disk(tmp_path, authority.issue("first", not_after=yesterday))
+    served = ServedCertificate(disk.files, "1.2")
+    assert "expired on" in caplog.text
+    assert served.state().left < 0
+    for next_name, not_after in (("second", today), ("third", None)):
+        disk.put(authority.issue(next_name) if not_after is None else authority.issue(next_name, not_after=not_after))
+        await served.look()
+        await served.look()
+        assert (name(served), served.state().refused) == (next_name, "")
+    assert served.state().left > 0
+
+
 async def test_a_secret_of_kubernetes(authority: Authority, tmp_path: Path) -> None:
     """Its files are links to `..data/`, which is a link to a directory with a date; only that link is replaced."""
     for number, pair in enumerate((authority.issue("old"), authority.issue("new"))):
