@@ -24,7 +24,7 @@ RATE = float(os.environ.get("HA_TRIAL_RATE", "200"))
 """Requests a second; a machine that has other things to do may need fewer."""
 SLICES = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
 LEAVING = 0.5
-"""Seconds for which a Faucet that ends still gets connections: so late the cluster's Service learns of it."""
+"""Seconds between the removal of a Faucet from its Service and SIGTERM: some clients have chosen it just before."""
 HOUR = 3600
 
 
@@ -148,6 +148,9 @@ class Trial:
     async def end(self, number: int) -> None:
         """As Kubernetes ends a pod: no new connections soon, then SIGTERM."""
         self._leaving.add(number)
+        async with asyncio.timeout(30):
+            while host_address(number) in self.clients.targets:
+                await asyncio.sleep(0.05)
         await asyncio.sleep(LEAVING)
         self.faucets[number].terminate()
         assert await asyncio.to_thread(self.faucets[number].wait, 60) == 0
