@@ -23,7 +23,9 @@ async def test_what_a_peer_has_not_taken_is_undelivered() -> None:
     assert left > writer.transport.get_write_buffer_size() > 0
     writer.transport.abort()
     await when(lambda: undelivered(writer.transport) == 0)
+    peers[0].transport.abort()
     server.close()
+    await asyncio.sleep(0)  # the transports close their sockets then
 
 
 async def test_what_is_undelivered_can_be_taken_back() -> None:
@@ -49,6 +51,7 @@ async def _got_after_abort(discard: bool) -> int:
     with contextlib.suppress(ConnectionResetError):
         while part := await reader.read(1_000_000):
             got += len(part)
-    peer.close()
+    peer.transport.abort()
     server.close()
+    await asyncio.sleep(0)
     return got
