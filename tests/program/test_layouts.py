@@ -36,8 +36,8 @@ def test_each_layout_is_served_restarted_rolled_and_ended(
 ) -> None:
     api = APIS[name]
     write(api, tmp_path)
-    service = faucet(*api.options, "-w", "2", env={"R_LIBS": library})
-    pids = [service.wait_workers(2, 60)]
+    service = faucet(*api.options, "-w", "1", env={"R_LIBS": library})
+    pids = [service.wait_workers(1, 60)]
     assert f"({api.described})" in service.output
     url = f"http://127.0.0.1:{service.port}/hello"
     assert requests.get(url, timeout=20).text == "hello"
@@ -48,10 +48,10 @@ def test_each_layout_is_served_restarted_rolled_and_ended(
     service.wait_line(r"worker 1 stopped after .*\(restarted by", 60)  # the old one has gone
     pids.append(service.worker_pids)
     service.signal(signal.SIGHUP)
-    service.wait_line("rolling restart: all 2 workers are replaced", 60)
+    service.wait_line("rolling restart: the worker is replaced", 60)
     pids.append(service.worker_pids)
     assert requests.get(url, timeout=20).text == "hello"
-    assert len({pid for those in pids for pid in those.values()}) == 5
+    assert len({pid for those in pids for pid in those.values()}) == 3
 
     assert service.stop() == 0
     for pid in (pid for those in pids for pid in those.values()):

@@ -252,20 +252,23 @@ function() {{ kept[[length(kept) + 1]] <<- runif(4e6); length(kept) }}
 
 @pytest.mark.quiet
 async def test_reload_under_load(faucet: Start, tmp_path: Path) -> None:
-    """New code within 5 s; a syntax error leaves the old workers serving, and R's message is in the log."""
+    """New code within 5 s, or on a slow machine four times what the start took; a syntax error leaves the old workers
+    serving, and R's message is in the log."""
     code = tmp_path / "plumber.R"
     code.write_text("kept <- list()\n" + API.format(answer="old"))
+    started = monotonic()
     service = faucet("-w", "2", "--reload")
     service.wait_workers(2)
+    patience = max(5.0, 4 * (monotonic() - started))
     await asyncio.sleep(0.5)  # the watcher is up
     load = Load(service.port, 4)
     code.write_text("kept <- list()\n" + API.format(answer="new"))
     changed = monotonic()
     while (await fetch(service.port, "/"))[1] != b"new":
-        assert monotonic() - changed < 5
+        assert monotonic() - changed < patience
         await asyncio.sleep(0.05)
     await asyncio.to_thread(service.wait_line, "rolling restart: all 2 workers are replaced")
-    assert monotonic() - changed < 5
+    assert monotonic() - changed < patience
     code.write_text('function( "this is no R\n')
     first = re.compile("rolling restart stopped at worker 1: .*unexpected .*; the old workers stay")
     await asyncio.to_thread(service.wait_line, first)

@@ -11,6 +11,9 @@ from faucet.cli.parser import whole_app
 from faucet.cli.words import OWN
 from tests.support.reference import Entry, groups, span, variable_line
 
+_LINK = re.compile(r"\[([^]]+)\]\([^)]+\)")
+"""A link of Markdown, of which a manual page has the words only."""
+
 SIGNALS = (
     ("SIGTERM, SIGINT", "Finish the requests in flight, then end. A second one: end now."),
     ("SIGHUP", "A rolling restart, if there is no terminal."),
@@ -138,7 +141,7 @@ def _without_links(text: str) -> str:
 
 def _plain(text: str) -> str:
     """Return `text` for a line of its own: a dot or an apostrophe at its start would be a request."""
-    return ("\\&" if text.startswith((".", "'")) else "") + _escaped(text.replace("`", ""))
+    return ("\\&" if text.startswith((".", "'")) else "") + _escaped(_LINK.sub(r"\1", text.replace("`", "")))
 
 
 def _escaped(text: str) -> str:
