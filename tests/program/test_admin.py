@@ -110,10 +110,12 @@ async def test_the_numbers_are_what_has_happened(faucet: Start, admin_port: int)
         await until(client, "busy", lambda s: s["totals"]["locked"] == 2)
         assert (await fetch(service.port, "/"))[0] == 503
         await asyncio.gather(*slow)
+        before = service.worker_pids[1]
         await client.ask("restart", worker="1", who="a test")
-        await until(client, "restarted", lambda s: s["workers"][0]["restarts"] == 1 and len(s["workers"]) == 2)
+        await until(client, "restarted", lambda s: s["workers"][0]["pid"] != before and len(s["workers"]) == 2)
         os.kill(service.worker_pids[2], signal.SIGKILL)
-        await until(client, "again", lambda s: s["workers"][1]["restarts"] == 1)
+        again = await until(client, "again", lambda s: s["workers"][1]["restarts"] == 1)
+        assert again["workers"][0]["restarts"] == 0, "somebody asked for that one"
     status, text = await asyncio.to_thread(get, admin_port, "/metrics")
     assert status == 200
     families = {family.name: family for family in text_string_to_metric_families(text)}

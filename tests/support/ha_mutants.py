@@ -60,7 +60,7 @@ def the_term_is_not_looked_at_again_when_the_connection_is_open(patch: Patch) ->
     patch.setattr(Node, "look_again", lambda self, pod: True)
 
 
-@mutant("late")
+@mutant("late", "freeze")
 def a_term_counts_from_the_answer(patch: Patch) -> None:
     original = Election._answered
 
