@@ -119,8 +119,7 @@ class RollingRestarts:
             if self._pool.stopping:
                 return Refused(f"rolling restart: the service ended when {progress.done} workers were replaced")
             progress.done += len(batch)
-        replaced = f"all {progress.done} workers are" if progress.done > 1 else "the worker is"
-        return f"rolling restart: {replaced} replaced"
+        return f"rolling restart: all {progress.done} workers are replaced"
 
     async def _replace(self, batch: list[Slot], cause: Cause) -> None:
         """Raises ReplaceError, once none of them is in progress any more."""
