@@ -53,7 +53,7 @@ def example(which: ExampleName | None = None, /) -> int:
     """Print a file to start from; without a name, list them."""
     if which is None:
         print("Print one, and keep it: faucet example NAME > FILE\n")
-        print(*(f"  {name:19}{each.description}" for name, each in EXAMPLES.items()), sep="\n")
+        print(*(f"  {name:18}{each.description}" for name, each in EXAMPLES.items()), sep="\n")
         return 0
     print(files("faucet.templates.examples").joinpath(EXAMPLES[which].file).read_text("utf-8"), end="")
     return 0
