@@ -344,6 +344,8 @@ async def test_other_keys(opened: Open) -> None:
         await keys(app, pilot, "r")
         assert runtime.asked == []
         await keys(app, pilot, "f5")
+        assert runtime.asked == [], "it asks first"
+        await keys(app, pilot, "y")
         assert runtime.asked[0][0] == "restart"
 
 
