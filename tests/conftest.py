@@ -149,16 +149,7 @@ def faucet(tmp_path: Path) -> Iterator[Callable[..., Faucet]]:
 @pytest.fixture
 async def scripted() -> AsyncIterator[Callable[..., object]]:
     """A Proxy in this process, with workers that do what the test says."""
-    from tests.support.scripted import Stage
+    from tests.support.scripted import stages
 
-    stages: list[Stage] = []
-
-    async def open_stage(workers: int = 1, **settings: object) -> Stage:
-        stage = Stage(**settings)
-        stages.append(stage)
-        await stage.open(workers)
-        return stage
-
-    yield open_stage
-    for stage in stages:
-        await stage.close()
+    async with stages() as open_stage:
+        yield open_stage

@@ -4,41 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 
 from tests.bench import in_turn, peers
+from tests.support.collector import Taker, serving
 
 OFF, ON = "without", "Faucet"
-
-
-class _Collector(BaseHTTPRequestHandler):
-    """Takes what it gets."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.send_response(200)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        pass
 
 
 @contextlib.contextmanager
 def collector() -> Iterator[str]:
     """The URL of one, in a thread of this process."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Collector) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Taker)) as server:
+        yield f"http://127.0.0.1:{server.server_port}"
 
 
 def report(table: Callable[..., None]) -> None:

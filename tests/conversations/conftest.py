@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from tests.support.scripted import Stage, tls_of_localhost
+from tests.support.scripted import stages
 
 
 @pytest.fixture(params=["plain", pytest.param("tls", marks=pytest.mark.inside_tls)])
@@ -18,16 +18,5 @@ async def scripted(request: pytest.FixtureRequest) -> AsyncIterator[Callable[...
     tls = request.param == "tls"
     if tls and (mark := request.node.get_closest_marker("plain_only")):
         pytest.skip(mark.args[0])
-    stages: list[Stage] = []
-
-    async def open_stage(workers: int = 1, **settings: object) -> Stage:
-        stage = Stage(**settings)
-        if tls:
-            stage.tls = tls_of_localhost()
-        stages.append(stage)
-        await stage.open(workers)
-        return stage
-
-    yield open_stage
-    for stage in stages:
-        await stage.close()
+    async with stages(tls) as open_stage:
+        yield open_stage

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from tests.support.collector import Taker, serving
 from tests.support.load import fetch, hang_up, read_response
 from tests.support.running import Faucet, python_worker
 
@@ -24,7 +24,7 @@ class Collector(ThreadingHTTPServer):
     """Takes what OTLP exporters send."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Taker)
+        super().__init__(("127.0.0.1", 0), Reader)
         self.spans: list[Any] = []
         self.metrics: set[str] = set()
         self.services: set[str] = set()
@@ -34,11 +34,11 @@ class Collector(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
 
-class Taker(BaseHTTPRequestHandler):
+class Reader(Taker):
+    protocol_version = "HTTP/1.0"
     server: Collector
 
-    def do_POST(self) -> None:
-        data = self.rfile.read(int(self.headers["Content-Length"]))
+    def take(self, data: bytes) -> None:
         if self.headers.get("Content-Encoding") == "gzip":
             raise AssertionError("not asked for")
         if self.path == "/v1/traces":
@@ -51,24 +51,12 @@ class Taker(BaseHTTPRequestHandler):
         else:
             for found in ExportMetricsServiceRequest.FromString(data).resource_metrics:
                 self.server.metrics |= {metric.name for scope in found.scope_metrics for metric in scope.metrics}
-        self.send_response(200)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        pass
 
 
 @contextlib.contextmanager
 def collecting() -> Iterator[Collector]:
-    with Collector() as collector:
-        thread = threading.Thread(target=collector.serve_forever)
-        thread.start()
-        try:
-            yield collector
-        finally:
-            collector.shutdown()
-            thread.join()
+    with serving(Collector()) as collector:
+        yield collector
 
 
 async def traced(port: int, target: str) -> int:

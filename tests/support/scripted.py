@@ -12,6 +12,7 @@ import socket
 import ssl
 import struct
 import tempfile
+from collections.abc import AsyncIterator, Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -294,3 +295,21 @@ class Stage:
         assert (budget.used, len(budget.bodies), len(budget.slowed), self.proxy.clients.turned_away) == (0, 0, 0, 0)
         await asyncio.sleep(0.01)  # transports that were aborted tell so in the next turn of the loop
         assert self.proxy.pool.dispatcher.locked == 0
+
+
+@contextlib.asynccontextmanager
+async def stages(tls: bool = False) -> AsyncIterator[Callable[..., object]]:
+    """Yield `open_stage(workers, **settings)`, for clients of plain HTTP or of TLS; close what it has opened."""
+    opened: list[Stage] = []
+
+    async def open_stage(workers: int = 1, **settings: object) -> Stage:
+        stage = Stage(**settings)
+        if tls:
+            stage.tls = tls_of_localhost()
+        opened.append(stage)
+        await stage.open(workers)
+        return stage
+
+    yield open_stage
+    for stage in opened:
+        await stage.close()
