@@ -15,7 +15,7 @@ from textual.app import ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.screen import Screen
-from textual.widgets import ContentSwitcher, Footer, Input
+from textual.widgets import ContentSwitcher, Input
 
 from faucet.control.client import NoRuntime
 from faucet.control.recording import Recording
@@ -26,6 +26,7 @@ from faucet.status.usage import Usage, sample_usage
 from faucet.tui.actions import COMMANDS, ON_A_WORKER
 from faucet.tui.banner import Banner
 from faucet.tui.feed import Connect, Feed
+from faucet.tui.footer import KeyLine
 from faucet.tui.heat_tab import HISTORY_SECONDS, HistoryRows
 from faucet.tui.heat_view import HeatView
 from faucet.tui.help import help_text
@@ -37,6 +38,7 @@ from faucet.tui.memory import Layout
 from faucet.tui.model import LogItem, Model
 from faucet.tui.noticing import Noticing
 from faucet.tui.paint import ascii_only
+from faucet.tui.painted import PaintedScreen
 from faucet.tui.palette import commands_of
 from faucet.tui.queue_view import QueueHead
 from faucet.tui.queue_view import key_of as queued_key
@@ -155,6 +157,10 @@ class Monitor(Noticing):
         if settings.keys:
             self.set_keymap(settings.keys)
 
+    def get_default_screen(self) -> Screen[Any]:
+        """Called by Textual."""
+        return PaintedScreen(id="_default")
+
     def compose(self) -> ComposeResult:
         """Called by Textual."""
         yield HeaderLine("header")
@@ -179,7 +185,7 @@ class Monitor(Noticing):
         yield Input(placeholder="filter lines by a regular expression; empty: show all", id="filter", compact=True,
                     select_on_focus=False)  # fmt: skip
         yield WorstLine("worst")
-        yield Footer(compact=True)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         """Called by Textual."""

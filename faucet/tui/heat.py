@@ -20,6 +20,9 @@ BY_THE_MINUTE = 60
 LEVELS = 4
 """Highest level of a cell. Level 0 is an empty cell."""
 
+HEATS = tuple(f"heat--{level}" for level in range(1, LEVELS + 1))
+"""Component classes of the levels, from cool to hot. `monitor.tcss` defines their colours."""
+
 Heat = Callable[[HistoryRow], tuple[int, ...]]
 """Selects the counts of a row that are shown, in the form of `history.heat_of`."""
 

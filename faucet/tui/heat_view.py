@@ -11,17 +11,15 @@ from textual import events
 from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.strip import Strip
-from textual.widget import Widget
 
 from faucet.status.format import format_span
 from faucet.status.snapshot import HistoryRow
-from faucet.tui.heat import LEVELS, SPANS, Columns, Heat, columns_of, heat_map, labels
+from faucet.tui.heat import HEATS, SPANS, Columns, Heat, columns_of, heat_map, labels
 from faucet.tui.heat_text import describe, times_text, title_of
-from faucet.tui.paint import PAINTS, fit, strip_of
+from faucet.tui.paint import fit, strip_of
+from faucet.tui.painted import Painted
 
 Part = tuple[str, Style]
-
-HEATS = tuple(f"heat--{level}" for level in range(1, LEVELS + 1))
 
 SIDE_BY_SIDE = 70
 """Terminal width from which the maps are side by side."""
@@ -37,10 +35,8 @@ MAPS: tuple[tuple[str, Heat], ...] = (
 )
 
 
-class HeatView(Widget, can_focus=True):
+class HeatView(Painted, can_focus=True):
     """The heat maps."""
-
-    COMPONENT_CLASSES: ClassVar[set[str]] = {*PAINTS, *HEATS}
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left", "step(-1)", "Earlier", show=False),
@@ -113,7 +109,7 @@ class HeatView(Widget, can_focus=True):
             lines = [*maps[0], *maps[1], axis]
         lines += [
             [self._info()],
-            [(fit(f" {self._forecast}", self.size.width, plain=self._plain), self._paint("text"))],
+            [(fit(f" {self._forecast}", self.size.width, plain=self._plain), self.paint("text"))],
         ]
         if lines != self._lines:
             self._lines = lines
@@ -121,10 +117,7 @@ class HeatView(Widget, can_focus=True):
 
     def render_line(self, y: int) -> Strip:
         """Called by Textual."""
-        return strip_of(self._lines[y] if y < len(self._lines) else [], self.size.width, self._paint("text"))
-
-    def _paint(self, name: str) -> Style:
-        return self.get_component_rich_style(f"paint--{name}")
+        return strip_of(self._lines[y] if y < len(self._lines) else [], self.size.width, self.paint("text"))
 
     def _map(self, title: str, heat: Heat, height: int) -> list[list[Part]]:
         """Return one map as `height` + 1 lines of the same width."""
@@ -134,25 +127,25 @@ class HeatView(Widget, can_focus=True):
         known = [row for rows in self._columns.rows for row in rows]
         width = LABEL + self._width + 1
         text = title_of(title, known, waiting=title == MAPS[1][0])
-        lines = [[(fit(f" {text}", width, plain=self._plain), self._paint("title"))]]
+        lines = [[(fit(f" {text}", width, plain=self._plain), self.paint("title"))]]
         count = len(self._columns.rows)
         for index in range(height):
             pair = found.lines[index * per_row : (index + 1) * per_row]
             if not pair:
-                lines.append([(" " * width, self._paint("text"))])
+                lines.append([(" " * width, self.paint("text"))])
                 continue
             upper, lower = pair[0], pair[-1] if len(pair) == per_row else [0] * count
             cells = [self._cell(high, low) for high, low in zip(upper, lower, strict=True)]
             parts = [("".join(text for text, _ in run), style) for style, run in groupby(cells, lambda cell: cell[1])]
-            lines.append([(f"{names[index]:>{LABEL - 1}} ", self._paint("dim")), *parts,
-                          (" " * (self._width + 1 - count), self._paint("text"))])  # fmt: skip
+            lines.append([(f"{names[index]:>{LABEL - 1}} ", self.paint("dim")), *parts,
+                          (" " * (self._width + 1 - count), self.paint("text"))])  # fmt: skip
         return lines
 
     def _cell(self, upper: int, lower: int) -> Part:
         if self._plain or self.app.no_color:
-            return (ASCII_LEVELS if self._plain else SHADES)[upper], self._paint("spark")
+            return (ASCII_LEVELS if self._plain else SHADES)[upper], self.paint("spark")
         if not upper and not lower:
-            return " ", self._paint("text")
+            return " ", self.paint("text")
         if not upper:
             return "▄", self._heat(lower)
         if not lower:
@@ -160,23 +153,23 @@ class HeatView(Widget, can_focus=True):
         return "▀", Style(color=self._heat(upper).color, bgcolor=self._heat(lower).color)
 
     def _heat(self, level: int) -> Style:
-        return self.get_component_rich_style(HEATS[level - 1])
+        return self.painted_as(HEATS[level - 1])
 
     def _axis(self) -> list[Part]:
         """Return the time axis below a map, with the selected column or span."""
         columns = self._columns
         count = len(columns.rows)
         text = times_text(columns.first, count, columns.seconds)
-        parts: list[Part] = [(" " * LABEL, self._paint("text"))]
+        parts: list[Part] = [(" " * LABEL, self.paint("text"))]
         chosen = self._chosen_columns()
         if chosen is None:
-            parts.append((text, self._paint("title")))
+            parts.append((text, self.paint("title")))
         else:
             start, end = chosen
             line = ("^" if self._plain else "▲") * (end - start)
-            parts += [(text[:start], self._paint("title")), (line, self._paint("warning")),
-                      (text[end:], self._paint("title"))]  # fmt: skip
-        return [*parts, (" " * (self._width + 1 - count), self._paint("text"))]
+            parts += [(text[:start], self.paint("title")), (line, self.paint("warning")),
+                      (text[end:], self.paint("title"))]  # fmt: skip
+        return [*parts, (" " * (self._width + 1 - count), self.paint("text"))]
 
     def _chosen_columns(self) -> tuple[int, int] | None:
         if self._drag is not None and self._drag[0] != self._drag[1]:
@@ -189,10 +182,10 @@ class HeatView(Widget, can_focus=True):
         if self._cursor is None:
             arrows = "left, right" if self._plain else "← →"
             text = f"{format_span(self.span)}; [ and ] change it; {arrows} or a click: what was then; enter goes there"
-            return fit(f" {text}", self.size.width, plain=self._plain), self._paint("dim")
+            return fit(f" {text}", self.size.width, plain=self._plain), self.paint("dim")
         index = self._index(self._cursor)
         text = describe(self._columns.start(index), self._columns.seconds, self._columns.rows[index])
-        return fit(f" {text}", self.size.width, plain=self._plain), self._paint("strong")
+        return fit(f" {text}", self.size.width, plain=self._plain), self.paint("strong")
 
     # -- selection ---------------------------------------------------------------------------------------------
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from rich.cells import cell_len
 from textual import on
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
-from textual.widgets import Footer
+from textual.screen import Screen
 
 from faucet.control.hosts import Found, Host
+from faucet.tui.footer import KeyLine
 from faucet.tui.hosts_columns import SUMMARIES, HostColumn, arranged, cells_of, columns_in, remark_of, titles_of
 from faucet.tui.lines import Heading, Line, LineView
 from faucet.tui.paint import ascii_only, fit
+from faucet.tui.painted import PaintedScreen
 from faucet.tui.table_columns import Order
 from faucet.tui.top import PaintedLines
 from faucet.units import counted
@@ -67,11 +69,15 @@ class HostsApp(App[Found]):
         self._plain = ascii_only()
         self.animation_level = "none"
 
+    def get_default_screen(self) -> Screen[Any]:
+        """Called by Textual."""
+        return PaintedScreen(id="_default")
+
     def compose(self) -> ComposeResult:
         """Called by Textual."""
         yield PaintedLines("hosts-title")
         yield LineView(self._line, "looking ...", "hosts", self._plain, follow=False, key=key_of)
-        yield Footer(compact=True)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         """Called by Textual."""

@@ -11,7 +11,6 @@ from textual import events
 from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.strip import Strip
-from textual.widget import Widget
 
 from faucet.status.format import format_span
 from faucet.status.moments import WINDOW
@@ -19,7 +18,8 @@ from faucet.status.snapshot import LogRow, RequestRow, WorkerRow
 from faucet.tui.holds import SAME_START, Hold, Holds, Mark, lane_of
 from faucet.tui.lane_text import axis_text, describe_item, label_of, now_text
 from faucet.tui.lanes import LaneCell, Lanes, glyph, phase
-from faucet.tui.paint import LANES, PAINTS, fit, strip_of
+from faucet.tui.paint import LANES, fit, strip_of
+from faucet.tui.painted import Painted
 
 Part = tuple[str, str]
 Item = Hold | Mark
@@ -33,10 +33,8 @@ COLOURS_REMEMBERED = 500
 """Endpoints whose colour is remembered. When there are more, all colours are assigned again."""
 
 
-class LaneView(Widget, can_focus=True):
+class LaneView(Painted, can_focus=True):
     """The lanes. With `beside`, the view is next to the worker table, and each lane is on the line of its worker."""
-
-    COMPONENT_CLASSES: ClassVar[set[str]] = set(PAINTS)
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left", "step(-1)", "Previous", show=False),
@@ -167,8 +165,8 @@ class LaneView(Widget, can_focus=True):
     def render_line(self, y: int) -> Strip:
         """Called by Textual."""
         parts = self._lines[y] if y < len(self._lines) else []
-        styled = [(text, self.get_component_rich_style(f"paint--{paint}")) for text, paint in parts]
-        return strip_of(styled, self.size.width, self.get_component_rich_style("paint--text"))
+        styled = [(text, self.paint(paint)) for text, paint in parts]
+        return strip_of(styled, self.size.width, self.paint("text"))
 
     def _axis(self) -> list[Part]:
         """Return the first line: the time axis, or beside the table, the selected item while the view has the focus."""

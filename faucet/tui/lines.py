@@ -18,9 +18,9 @@ from textual import events
 from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.strip import Strip
-from textual.widget import Widget
 
-from faucet.tui.paint import PAINTS, over, strip_of
+from faucet.tui.paint import over, strip_of
+from faucet.tui.painted import Painted
 
 LINES = 5000
 """Lines that are kept. When there are `TRIM` more, the oldest are dropped."""
@@ -63,10 +63,8 @@ class Line:
 Render = Callable[[Any], Line | None]
 
 
-class LineView(Widget, can_focus=True):
+class LineView(Painted, can_focus=True):
     """A scrolling view of lines. `render` returns the line for an item, or None to hide the item."""
-
-    COMPONENT_CLASSES: ClassVar[set[str]] = set(PAINTS)
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "move(-1)", "Up", show=False),
@@ -251,31 +249,29 @@ class LineView(Widget, can_focus=True):
     def render_line(self, y: int) -> Strip:
         """Called by Textual."""
         width = self.size.width
-        base = self.get_component_rich_style("paint--text")
+        base = self.paint("text")
         index = self._top + y
         if index >= len(self._rows):
             text = self._empty if y == 0 and not self._lines else ""
-            return strip_of([(f" {text}", self.get_component_rich_style("paint--dim"))], width, base)
+            return strip_of([(f" {text}", self.paint("dim"))], width, base)
         number, start = self._rows[index]
         left = start + self._left
         strip = self._strip(self._lines[number]).crop(left, left + width - 1).adjust_cell_length(width - 1, base)
         if number == self._cursor and self.has_focus:
-            strip = over(strip, self.get_component_rich_style("paint--cursor"))
+            strip = over(strip, self.paint("cursor"))
         return Strip.join([strip, strip_of([self._scrollbar(y)], 1, base)])
 
     def _strip(self, line: Line) -> Strip:
         if line.strip is None:
-            text = Text.assemble(
-                *((part, self.get_component_rich_style(f"paint--{paint}")) for part, paint in line.parts)
-            )
+            text = Text.assemble(*((part, self.paint(paint)) for part, paint in line.parts))
             if self._pattern is not None:
-                text.highlight_regex(self._pattern, self.get_component_rich_style("paint--match"))
+                text.highlight_regex(self._pattern, self.paint("match"))
             line.strip = Strip(text.render(self.app.console))
         return line.strip
 
     def _scrollbar(self, y: int) -> tuple[str, Style]:
         rows, height = len(self._rows), self.size.height
-        style = self.get_component_rich_style("paint--dim")
+        style = self.paint("dim")
         if rows <= height:
             return " ", style
         size = max(height * height // rows, 1)

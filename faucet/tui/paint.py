@@ -20,7 +20,10 @@ PAINTS = frozenset(
     for name in ("text", "dim", "title", "strong", "ready", "busy", "starting", "draining", "backoff", "failed", "held",
                  "ok", "warning", "error", "cursor", "blurred", "match", "spark", "banner", *LANES)
 )  # fmt: skip
-"""Component classes of every widget that uses paints. `monitor.tcss` defines their colours."""
+"""Component classes of a screen with painted widgets. `monitor.tcss` defines their colours."""
+
+FOOTER = ("footer--key", "footer--text", "footer--hover")
+"""Component classes of the footer."""
 
 Part = tuple[str, Style]
 

@@ -17,14 +17,13 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from faucet.status.columns import COLUMNS, Cell, Column, columns_of
-from faucet.tui.paint import PAINTS, Part, fit, over, strip_of
+from faucet.tui.paint import Part, fit, over, strip_of
+from faucet.tui.painted import Painted
 from faucet.tui.table_columns import Order, columns_for, sorted_cells, widths_of
 
 
-class WorkerTable(ScrollView, can_focus=True):
+class WorkerTable(Painted, ScrollView, can_focus=True):
     """The worker table, with a fixed header."""
-
-    COMPONENT_CLASSES: ClassVar[set[str]] = set(PAINTS)
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "move(-1)", "Up", show=False),
@@ -117,7 +116,7 @@ class WorkerTable(ScrollView, can_focus=True):
     def render_line(self, y: int) -> Strip:
         """Called by Textual."""
         width = self.size.width
-        base = self.get_component_rich_style("paint--text")
+        base = self.paint("text")
         if y == 0:
             return strip_of(self._header(width), width, base)
         index = y - 1 + self.scroll_offset.y
@@ -126,7 +125,7 @@ class WorkerTable(ScrollView, can_focus=True):
         parts = self._line(self._cells[index], self._drawn[index], width)
         strip = strip_of(parts, width, base)
         if index == self._cursor:
-            strip = over(strip, self.get_component_rich_style(f"paint--{'cursor' if self.has_focus else 'blurred'}"))
+            strip = over(strip, self.paint("cursor" if self.has_focus else "blurred"))
         return strip
 
     def _width_of(self, column: Column, width: int) -> int:
@@ -135,7 +134,7 @@ class WorkerTable(ScrollView, can_focus=True):
         return max(width - sum(self._widths[other.id] + 1 for other in self._columns if other.width) - 1, 1)
 
     def _header(self, width: int) -> list[Part]:
-        style = self.get_component_rich_style("paint--title")
+        style = self.paint("title")
         marked = style + Style(underline=True)
         parts: list[Part] = []
         for column in self._columns:
@@ -145,7 +144,7 @@ class WorkerTable(ScrollView, can_focus=True):
         return parts
 
     def _line(self, cell: Cell, texts: tuple[str, ...], width: int) -> list[Part]:
-        base = self.get_component_rich_style("paint--text")
+        base = self.paint("text")
         parts: list[Part] = []
         for column, text in zip(self._columns, texts, strict=False):
             style = self._style_of(column, cell, base)
@@ -155,14 +154,14 @@ class WorkerTable(ScrollView, can_focus=True):
     def _style_of(self, column: Column, cell: Cell, base: Style) -> Style:
         row = cell.row
         if column.id == "state":
-            return self.get_component_rich_style(f"paint--{row.state}")
+            return self.paint(row.state)
         if column.id in ("lock", "request") and row.locked:
             slow = cell.now - row.locked > self._slow
-            return self.get_component_rich_style("paint--error" if slow else "paint--busy")
+            return self.paint("error" if slow else "busy")
         if column.id == "request" and row.reason:
-            return self.get_component_rich_style("paint--dim")
+            return self.paint("dim")
         if column.id == "errors" and row.errors:
-            return self.get_component_rich_style("paint--error")
+            return self.paint("error")
         return base
 
     # -- keys and mouse ----------------------------------------------------------------------------------------

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 from rich.cells import cell_len
 from textual import events
 from textual.message import Message
 from textual.strip import Strip
-from textual.widget import Widget
 
 from faucet.fleet import Group
 from faucet.status.columns import format_age, format_latency
@@ -18,17 +17,16 @@ from faucet.status.group import group_of, others_text, role_text, trouble_text
 from faucet.status.snapshot import SecondRow, Service, Totals
 from faucet.text import visible
 from faucet.tui.model import Model
-from faucet.tui.paint import PAINTS, fit, sparkline, strip_of
+from faucet.tui.paint import fit, sparkline, strip_of
+from faucet.tui.painted import Painted
 from faucet.units import format_size
 
 Parts = Sequence[tuple[str, str]]
 """Pairs of a text and its paint."""
 
 
-class PaintedLines(Widget):
+class PaintedLines(Painted):
     """A few lines that are redrawn only when they change."""
-
-    COMPONENT_CLASSES: ClassVar[set[str]] = set(PAINTS)
 
     def __init__(self, id: str) -> None:
         super().__init__(id=id)
@@ -43,8 +41,8 @@ class PaintedLines(Widget):
     def render_line(self, y: int) -> Strip:
         """Called by Textual."""
         parts = self._lines[y] if y < len(self._lines) else ()
-        styled = [(text, self.get_component_rich_style(f"paint--{paint}")) for text, paint in parts]
-        return strip_of(styled, self.size.width, self.get_component_rich_style("paint--text"))
+        styled = [(text, self.paint(paint)) for text, paint in parts]
+        return strip_of(styled, self.size.width, self.paint("text"))
 
 
 ROOMY = 70
