@@ -120,7 +120,7 @@ class Clients:
         """Return the reason (for the metric) and a sentence if a request is to be refused at once, otherwise None."""
         if self.pool.refusing:
             return "shutdown", SHUTTING_DOWN
-        if self.fence is not None and self.fence.is_older(head, self.pool.loop.time()):
+        if self.fence is not None and self.fence.check_in(head, self.pool.loop.time()):
             return "older_epoch", OLDER_EPOCH
         return None
 

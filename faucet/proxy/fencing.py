@@ -50,8 +50,8 @@ class Fence:
         self.newest = 0
         self._seen_at = -inf
 
-    def is_older(self, head: RequestHead, now: float) -> bool:
-        """Remove the field of the Faucet in front. Return whether its request is to be refused at `now` (monotonic)."""
+    def check_in(self, head: RequestHead, now: float) -> bool:
+        """Remove the other Faucet's field from `head`. Return whether to refuse its request at `now` (monotonic)."""
         head.raw, epoch = take_epoch(head.raw)
         return epoch is not None and self.refuses(epoch, now)
 

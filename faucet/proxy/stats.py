@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -33,11 +33,18 @@ TOGETHER: Final = 64
 """The number of exchanges that are counted in one batch. Between two requests R fills the processor's caches, so code
 that runs once per request costs several times as much as in a loop."""
 
+TIMES_TOGETHER: Final = 1024
+"""The number of times after which `Stats.on_times` is called, so that they are sorted little by little."""
+
 NAMES_REMEMBERED = 1000
 """The number of removed workers whose counts are kept. Each new pod has a new name, and each name is a time series."""
 
 UNKNOWN = -1
 """The minor version of a request without a valid request line."""
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 @dataclass(slots=True)
@@ -160,6 +167,8 @@ class Stats:
         self._forgotten = [0] * 6  # of removed workers beyond NAMES_REMEMBERED
         self._times: dict[str, list[float]] = {}  # service times by worker, until `take_times`
         self._waits: list[float] = []
+        self.on_times: Callable[[], None] = _nothing
+        """Called when TIMES_TOGETHER times have come since `take_times`, and again until somebody takes them."""
         self.service = Histogram()
         self.waited = Histogram()
         self.held = Histogram()
@@ -182,6 +191,8 @@ class Stats:
         self._fresh.append(record)
         if len(self._fresh) >= TOGETHER:
             self.settle()
+            if len(self._waits) >= TIMES_TOGETHER:
+                self.on_times()
 
     def hold(self, seconds: float) -> None:
         """Add the time for which a lock was held."""
@@ -254,7 +265,7 @@ class Stats:
     def take_times(self) -> tuple[dict[str, list[float]], list[float]]:
         """Return the service times by worker, and the waiting times, since the last call.
 
-        They are kept until it is called, so call it once a second."""
+        They are kept until it is called, so call it once a second, and for each `on_times`."""
         times, self._times = self._times, {}
         waits, self._waits = self._waits, []
         return times, waits

@@ -233,6 +233,7 @@ class _Service:
             await self.control.open(wanted)
         if owner is not None:
             await self.control.own(owner)
+        self.control.runtime.collect()
         self.control.start_ticking()
 
     def _open_black_box(self) -> None:

@@ -133,6 +133,10 @@ class Runtime:
             return "draining"
         return "failing" if self.proxy.pool.outage or self.fleet.failing else self.state
 
+    def collect(self) -> None:
+        """Add the latest times to the history, whenever a thousand have come together, until the service ends."""
+        self.proxy.stats.on_times = lambda: self.history.follow(self.proxy.stats, now())
+
     def tick(self) -> None:
         """Update the history and the numbers by endpoint. Call this once per second."""
         dispatcher = self.proxy.pool.dispatcher

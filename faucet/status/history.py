@@ -1,20 +1,21 @@
 """Recent history: every service time and queue time of the last 15 minutes, and one row per minute for 24 hours.
 
-Times are kept unrounded, in sorted slices of a few seconds. So quantiles are exact, and all figures can cover the same
-window. Memory is bounded: KEPT bytes of times (at the limit the window becomes shorter, see `Window.seconds`), and one
-row of about a kilobyte for each minute.
+Times are kept unrounded, in sorted runs for every few seconds. So quantiles are exact, and all figures can cover the
+same window. They are added a thousand at a time: all of a second together would stop the loop for milliseconds. Memory
+is bounded: KEPT bytes of times (at the limit the window becomes shorter, see `Window.seconds`), and one row of about a
+kilobyte for each minute.
 """
 
 from __future__ import annotations
 
-from array import array
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable, MutableSequence, Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 from faucet.proxy.stats import BUCKET_BOUNDS, Stats
-from faucet.status.quantiles import quantile_of, quantile_of_runs
+from faucet.status.quantiles import Runs, quantile_of_runs
 from faucet.status.snapshot import HistoryRow, SecondRow
 
 STEP = 5
@@ -52,18 +53,8 @@ def counters_of(stats: Stats) -> Counters:
     return Counters(stats.exchanges, stats.errors, stats.refused_requests)
 
 
-Run = MutableSequence[float]
-
-
-def _merge(run: Run, values: list[float]) -> None:
-    """Add values to a run and sort it. That is fast, since the run is already in order."""
-    assert isinstance(run, list)
-    run += values
-    run.sort()
-
-
 class Slice:
-    """The times of STEP seconds, in seconds and ascending order: lists while the slice is open, then arrays."""
+    """The times of STEP seconds, in seconds."""
 
     __slots__ = ("before", "locked", "number", "service", "waited", "waiting", "workers")
 
@@ -71,36 +62,38 @@ class Slice:
         self.number = number
         """The slice begins `number * STEP` seconds after the epoch."""
         self.before = before
-        self.service: Run = []
-        self.waited: Run = []
-        self.workers: dict[str, Run] = {}
+        self.service = Runs()
+        self.waited = Runs()
+        self.workers: dict[str, Runs] = {}
         """Service times by worker."""
         self.locked = 0
         self.waiting = 0
         """Most locks held, and most requests queued, at any tick (one per second)."""
 
     def add(self, times: dict[str, list[float]], waits: list[float]) -> None:
-        """Add service times by worker, and queue times (`waits`). Sorts the lists in `times`.
-
-        Merging into the long runs is what takes time: at 10,000 requests per second it stops the loop for milliseconds.
-        """
+        """Add service times by worker, and queue times (`waits`). Sorts all of these lists."""
         every: list[float] = []
         for worker, values in times.items():
             values.sort()
-            _merge(self.workers.setdefault(worker, []), values)
+            runs = self.workers.get(worker)
+            if runs is None:
+                runs = self.workers[worker] = Runs()
+            runs.add(values)
             every += values
-        _merge(self.service, every)
-        _merge(self.waited, waits)
+        every.sort()
+        waits.sort()
+        self.service.add(every)
+        self.waited.add(waits)
 
     def close(self) -> None:
-        """Store the times as arrays, to use less memory. Nothing can be added afterwards."""
-        self.service, self.waited = array("f", self.service), array("f", self.waited)
-        self.workers = {name: array("f", times) for name, times in self.workers.items()}
+        """Use less memory, since nothing will be added."""
+        for runs in (self.service, self.waited, *self.workers.values()):
+            runs.close()
 
     @property
     def size(self) -> int:
         """Approximate size of the times, in bytes."""
-        values = 2 * len(self.service) + len(self.waited)
+        values = 2 * self.service.count + self.waited.count
         return 4 * values + OVERHEAD * (2 + len(self.workers))
 
 
@@ -116,8 +109,12 @@ class Window(NamedTuple):
     def times(self, worker: str | None = None) -> list[Sequence[float]]:
         """Return the service times, of one worker or of all, as sorted runs."""
         if worker is None:
-            return [each.service for each in self.slices]
-        return [times for each in self.slices if (times := each.workers.get(worker))]
+            return _together(each.service for each in self.slices)
+        return _together(times for each in self.slices if (times := each.workers.get(worker)))
+
+
+def _together(parts: Iterable[Runs]) -> list[Sequence[float]]:
+    return list(chain.from_iterable(part.runs for part in parts))
 
 
 class History:
@@ -131,7 +128,7 @@ class History:
         self.ticks = 0
         """Number of rows added to `seconds` since the start."""
         self._size = 0  # of the closed slices
-        self._second: list[float] = []  # service times since the last tick
+        self._second = Runs()  # service times since the last tick
         self._ticked = self._followed = Counters()
 
     @property
@@ -148,7 +145,7 @@ class History:
         times, waits = stats.take_times()
         self.slices[-1].add(times, waits)
         for values in times.values():
-            self._second += values
+            self._second.add(values)
         self._followed = counters_of(stats)
 
     def _begin(self, number: int, before: Counters) -> None:
@@ -173,9 +170,9 @@ class History:
         current, before = self.slices[-1], self._ticked
         current.locked, current.waiting = max(current.locked, locked), max(current.waiting, waiting)
         self._ticked = after = self._followed
-        second, self._second = self._second, []
+        second, self._second = self._second, Runs()
         errors = after.errors - before.errors + after.refused - before.refused
-        p95 = quantile_of(sorted(second), 0.95)
+        p95 = quantile_of_runs(second.runs, 0.95)
         self.seconds.append(SecondRow(after.exchanges - before.exchanges, round(p95, 5), locked, waiting, errors))
         self.ticks += 1
 
@@ -205,7 +202,7 @@ class History:
 
 def row_of(slices: Sequence[Slice], when: float, seconds: float, until: Counters) -> HistoryRow:
     """Return one row for all of these slices (at least one). The row begins at `when`."""
-    service, waited = [each.service for each in slices], [each.waited for each in slices]
+    service, waited = _together(each.service for each in slices), _together(each.waited for each in slices)
     before = slices[0].before
     return HistoryRow(
         when=when,
@@ -217,10 +214,10 @@ def row_of(slices: Sequence[Slice], when: float, seconds: float, until: Counters
         waiting=max(each.waiting for each in slices),
         p50=round(quantile_of_runs(service, 0.5), 5),
         p95=round(quantile_of_runs(service, 0.95), 5),
-        slowest=round(max((run[-1] for run in service if run), default=0.0), 5),
+        slowest=round(max((run[-1] for run in service), default=0.0), 5),
         waited50=round(quantile_of_runs(waited, 0.5), 5),
         waited95=round(quantile_of_runs(waited, 0.95), 5),
-        longest=round(max((run[-1] for run in waited if run), default=0.0), 5),
+        longest=round(max((run[-1] for run in waited), default=0.0), 5),
         service_heat=heat_of(service),
         waited_heat=heat_of(waited),
     )

@@ -9,6 +9,7 @@ from time import monotonic
 from typing import NamedTuple
 
 from faucet.fleet import Refused
+from faucet.units import counted
 from faucet.workers.causes import Cause, Reason
 from faucet.workers.pool import Pool
 from faucet.workers.slot import ReplaceError, Slot
@@ -66,7 +67,7 @@ class RollingRestarts:
         if self.progress is not None:
             raise Refused("a rolling restart is already in progress")
         pool = self._pool
-        _log.info("rolling restart of %d workers, requested by %s", len(pool.slots), who)
+        _log.info("rolling restart of %s, requested by %s", counted(len(pool.slots), "worker"), who)
         self.begun += 1
         progress = self.progress = Progress(len(pool.slots), asyncio.get_running_loop().create_future())
         pool.act(self._run(progress, Cause(Reason.ROLLING_RESTART, f"rolling restart by {who}")), "rolling restart")
@@ -119,7 +120,8 @@ class RollingRestarts:
             if self._pool.stopping:
                 return Refused(f"rolling restart: the service ended when {progress.done} workers were replaced")
             progress.done += len(batch)
-        return f"rolling restart: all {progress.done} workers are replaced"
+        all_of_them = "the worker is" if progress.done == 1 else f"all {progress.done} workers are"
+        return f"rolling restart: {all_of_them} replaced"
 
     async def _replace(self, batch: list[Slot], cause: Cause) -> None:
         """Raises ReplaceError, once none of them is in progress any more."""

@@ -359,7 +359,8 @@ class Supervisor:
     def roll(self, who: str, wait: bool = False) -> Answer:
         """Replace all workers, one batch after the other. With `wait`, answer when it is done. Raises Refused."""
         progress = self._roll(who)
-        return progress.result if wait else f"{progress.total} workers are replaced, one after the other"
+        many = f"{progress.total} workers are replaced, one after the other"
+        return progress.result if wait else "the worker is replaced" if progress.total == 1 else many
 
     def _roll(self, who: str) -> Progress:
         self._refuse_if_ending()

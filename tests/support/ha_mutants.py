@@ -32,16 +32,18 @@ class Mutant(NamedTuple):
     plant: Plant
     faults: tuple[str, ...] | None
     mode: Mode
+    seed: int
+    """One that showed it, when this was written."""
 
 
 MUTANTS: dict[str, Mutant] = {}
 
 
-def mutant(*faults: str, mode: Mode = PLAIN) -> Callable[[Plant], Plant]:
+def mutant(*faults: str, mode: Mode = PLAIN, seed: int = 0) -> Callable[[Plant], Plant]:
     """Register it under its name."""
 
     def register(plant: Plant) -> Plant:
-        MUTANTS[plant.__name__] = Mutant(plant, faults or None, mode)
+        MUTANTS[plant.__name__] = Mutant(plant, faults or None, mode, seed)
         return plant
 
     return register
@@ -50,17 +52,17 @@ def mutant(*faults: str, mode: Mode = PLAIN) -> Callable[[Plant], Plant]:
 # -- terms -----------------------------------------------------------------------------------------------------
 
 
-@mutant()
+@mutant(seed=4)
 def the_term_is_not_looked_at(patch: Patch) -> None:
     patch.setattr(Term, "allows", lambda self, now: True)
 
 
-@mutant("freeze")
+@mutant("freeze", seed=8)
 def the_term_is_not_looked_at_again_when_the_connection_is_open(patch: Patch) -> None:
     patch.setattr(Node, "look_again", lambda self, pod: True)
 
 
-@mutant("late", "freeze")
+@mutant("late", "freeze", seed=21)
 def a_term_counts_from_the_answer(patch: Patch) -> None:
     original = Election._answered
 
@@ -70,7 +72,7 @@ def a_term_counts_from_the_answer(patch: Patch) -> None:
     patch.setattr(Election, "_answered", answered)
 
 
-@mutant("late")
+@mutant("late", seed=102)
 def an_unanswered_attempt_counts_from_when_it_is_seen_stored(patch: Patch) -> None:
     original = Election._settle_attempt
 
@@ -82,12 +84,12 @@ def an_unanswered_attempt_counts_from_when_it_is_seen_stored(patch: Patch) -> No
     patch.setattr(Election, "_settle_attempt", settle)
 
 
-@mutant()
+@mutant(seed=23)
 def the_lease_is_taken_as_soon_as_the_deadline_of_its_holder(patch: Patch) -> None:
     patch.setattr(Election, "_wait_for", lambda self, record: TIMING.renew_deadline)
 
 
-@mutant()
+@mutant(seed=4)
 def the_lease_counts_as_unchanged_since_the_read_before(patch: Patch) -> None:
     original = Election.was_read
 
@@ -101,7 +103,7 @@ def the_lease_counts_as_unchanged_since_the_read_before(patch: Patch) -> None:
     patch.setattr(Election, "was_read", was_read)
 
 
-@mutant()
+@mutant(seed=2)
 def a_renewal_changes_nothing(patch: Patch) -> None:
     original = Election._renewed
 
@@ -111,7 +113,7 @@ def a_renewal_changes_nothing(patch: Patch) -> None:
     patch.setattr(Election, "_renewed", renewed)
 
 
-@mutant()
+@mutant(seed=2)
 def no_lease_is_a_free_lease(patch: Patch) -> None:
     original = Election._stand_at
 
@@ -121,13 +123,13 @@ def no_lease_is_a_free_lease(patch: Patch) -> None:
     patch.setattr(Election, "_stand_at", stand_at)
 
 
-@mutant()
+@mutant(seed=150)
 def no_holder_is_a_free_lease(patch: Patch) -> None:
     original = Election._is_free
     patch.setattr(Election, "_is_free", lambda self, record: not record.holder or original(self, record))
 
 
-@mutant()
+@mutant(seed=0)
 def the_own_pod_is_a_free_lease(patch: Patch) -> None:
     """Also where the holder is another pod's process."""
     original = Election._is_free
@@ -137,7 +139,7 @@ def the_own_pod_is_a_free_lease(patch: Patch) -> None:
 # -- epochs ----------------------------------------------------------------------------------------------------
 
 
-@mutant()
+@mutant(seed=1)
 def a_take_over_is_no_new_epoch(patch: Patch) -> None:
     original = Election._taken
 
@@ -147,7 +149,7 @@ def a_take_over_is_no_new_epoch(patch: Patch) -> None:
     patch.setattr(Election, "_taken", taken)
 
 
-@mutant("crash", "handover")
+@mutant("crash", "handover", seed=46)
 def what_an_earlier_active_says_counts_for_all(patch: Patch) -> None:
     """The epoch of Stopped is ignored."""
     original = Quarantine.stopped
@@ -159,7 +161,7 @@ def what_an_earlier_active_says_counts_for_all(patch: Patch) -> None:
     patch.setattr(Quarantine, "stopped", stopped)
 
 
-@mutant()
+@mutant(seed=3)
 def a_stop_is_one_of_every_epoch(patch: Patch) -> None:
     """A holder that stopped once counts as stopped for good."""
     original = Election._is_free
@@ -173,7 +175,7 @@ def a_stop_is_one_of_every_epoch(patch: Patch) -> None:
 # -- promises --------------------------------------------------------------------------------------------------
 
 
-@mutant("cut_api")
+@mutant("cut_api", seed=8)
 def a_promise_is_not_kept(patch: Patch) -> None:
     original = Election._promise
 
@@ -185,7 +187,7 @@ def a_promise_is_not_kept(patch: Patch) -> None:
     patch.setattr(Election, "_promise", promise)
 
 
-@mutant("cut_api")
+@mutant("cut_api", seed=52)
 def one_promise_is_enough(patch: Patch) -> None:
     original = Promises.promised
 
@@ -197,29 +199,29 @@ def one_promise_is_enough(patch: Patch) -> None:
     patch.setattr(Promises, "promised", promised)
 
 
-@mutant("cut_api", "partition")
+@mutant("cut_api", "partition", seed=13)
 def the_unreachable_are_not_asked(patch: Patch) -> None:
     original = Promises.begin
     patch.setattr(Promises, "begin", lambda self, now, excused=(): original(self, now, self.required))
 
 
-@mutant("newcomer")
+@mutant("newcomer", seed=28)
 def a_write_without_an_answer_adds_nobody(patch: Patch) -> None:
     patch.setattr(Promises, "wrote", lambda self, members: None)
 
 
-@mutant("cut_api")
+@mutant("cut_api", seed=52)
 def a_promise_counts_from_its_answer(patch: Patch) -> None:
     original = Term.promised
     patch.setattr(Term, "promised", lambda self, asked_at: original(self, asked_at + TIMING.lease_duration))
 
 
-@mutant("newcomer")
+@mutant("newcomer", seed=1)
 def who_is_not_on_the_list_waits_no_longer(patch: Patch) -> None:
     patch.setattr(Election, "_wait_for", lambda self, record: record.lease_duration)
 
 
-@mutant("newcomer")
+@mutant("newcomer", seed=32)
 def promises_stand_in_for_renewals_for_ever(patch: Patch) -> None:
     patch.setattr(Term, "promised", lambda self, asked_at: self.acknowledged(asked_at))
 
@@ -227,17 +229,17 @@ def promises_stand_in_for_renewals_for_ever(patch: Patch) -> None:
 # -- pods ------------------------------------------------------------------------------------------------------
 
 
-@mutant()
+@mutant(seed=3)
 def there_is_no_quarantine(patch: Patch) -> None:
     patch.setattr(Quarantine, "allows", lambda self, pod, now: True)
 
 
-@mutant("crash")
+@mutant("crash", seed=29)
 def a_crash_leaves_no_quarantine(patch: Patch) -> None:
     patch.setattr(Quarantine, "begin_unknown", lambda self, now, previous, seconds: None)
 
 
-@mutant("crash")
+@mutant("crash", seed=1)
 def the_figure_of_the_lease_is_ignored(patch: Patch) -> None:
     patch.setattr(member_module, "LEAST", 0.1)
     original = Quarantine.begin
@@ -250,22 +252,22 @@ def the_figure_of_the_lease_is_ignored(patch: Patch) -> None:
     patch.setattr(Quarantine, "begin", begin)
 
 
-@mutant()
+@mutant(seed=1)
 def busy_pods_are_not_named(patch: Patch) -> None:
     patch.setattr(Member, "_busy", lambda self, now: frozenset())
 
 
-@mutant()
+@mutant(seed=0)
 def pods_in_quarantine_are_not_named(patch: Patch) -> None:
     patch.setattr(Member, "_busy", lambda self, now: frozenset(self.in_use()))
 
 
-@mutant("crash", "handover")
+@mutant("crash", "handover", seed=150)
 def what_is_unknown_is_not_passed_on(patch: Patch) -> None:
     patch.setattr(Quarantine, "unknown_for", lambda self, now: 0.0)
 
 
-@mutant()
+@mutant(seed=11)
 def a_pod_is_free_when_who_named_it_is_lost(patch: Patch) -> None:
     def lost(self: Quarantine, now: float, holder: str) -> None:
         for claims in self._claims.values():
@@ -274,7 +276,7 @@ def a_pod_is_free_when_who_named_it_is_lost(patch: Patch) -> None:
     patch.setattr(Quarantine, "lost", lost)
 
 
-@mutant()
+@mutant(seed=76)
 def what_was_in_quarantine_is_free_when_the_active_stops(patch: Patch) -> None:
     patch.setattr(Quarantine, "hand_over", lambda self, now: self._claims.clear())
 
@@ -282,13 +284,13 @@ def what_was_in_quarantine_is_free_when_the_active_stops(patch: Patch) -> None:
 # -- requests --------------------------------------------------------------------------------------------------
 
 
-@mutant()
+@mutant(seed=23)
 def everything_is_sent_again(patch: Patch) -> None:
     original = Forwarding.arrived
     patch.setattr(Forwarding, "arrived", lambda self, request, repeatable: original(self, request, repeatable=True))
 
 
-@mutant()
+@mutant(seed=3)
 def what_was_not_begun_goes_to_the_end(patch: Patch) -> None:
     def not_begun(self: Forwarding[Any], request: Any) -> None:
         entry = self._handed.pop(request, None)
@@ -299,7 +301,7 @@ def what_was_not_begun_goes_to_the_end(patch: Patch) -> None:
     patch.setattr(Forwarding, "not_begun", not_begun)
 
 
-@mutant()
+@mutant(seed=3)
 def what_was_begun_is_given_back(patch: Patch) -> None:
     """An active that stops says *not begun* of what is in a pod as well."""
     original = Node._ended
@@ -315,27 +317,27 @@ def what_was_begun_is_given_back(patch: Patch) -> None:
 # -- strict pods, and what needs them --------------------------------------------------------------------------
 
 
-@mutant("newcomer", "partition", "isolate", mode=Mode(serve=True))
+@mutant("newcomer", "partition", "isolate", mode=Mode(serve=True), seed=10)
 def who_serves_while_partitioned_has_no_strict_pods(patch: Patch) -> None:
     """What the documentation says of `--ha-on-partition serve`, and no mutant: the promise is weaker."""
 
 
-@mutant(mode=Mode(late_writes=True))
+@mutant(mode=Mode(late_writes=True), seed=3)
 def who_is_frozen_before_it_sends_has_no_strict_pods(patch: Patch) -> None:
     """The other weaker promise of pods that are not strict."""
 
 
-@mutant(mode=STRICT)
+@mutant(mode=STRICT, seed=20)
 def a_strict_pod_takes_a_second_request(patch: Patch) -> None:
     patch.setattr(Pod, "is_busy", lambda self: False)
 
 
-@mutant(mode=STRICT)
+@mutant(mode=STRICT, seed=3)
 def a_strict_pod_forgets_the_epoch(patch: Patch) -> None:
     patch.setattr(Pod, "is_old", lambda self, epoch: False)
 
 
-@mutant("freeze", mode=STRICT)
+@mutant("freeze", mode=STRICT, seed=76)
 def a_refused_request_is_lost_and_begun(patch: Patch) -> None:
     """The refusal counts as a failure of a pod that had the request in hand."""
     original = Node._refused
@@ -347,7 +349,7 @@ def a_refused_request_is_lost_and_begun(patch: Patch) -> None:
     patch.setattr(Node, "_refused", refused)
 
 
-@mutant("freeze", mode=STRICT)
+@mutant("freeze", mode=STRICT, seed=4)
 def a_refused_request_is_answered_and_sent_again(patch: Patch) -> None:
     """The client gets the pod's 503, and the request goes to another pod all the same."""
     original = Node._refused

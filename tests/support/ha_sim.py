@@ -10,7 +10,7 @@ import itertools
 import random
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from time import monotonic
 
@@ -283,7 +283,7 @@ def _on_promises(node: Node) -> bool:
     return term is not None and term.until > term.renewed_at + TIMING.renew_deadline
 
 
-def run_seeds(seeds: range, make: Callable[[int], Torment] = Torment, steps: int | None = None) -> int:
+def run_seeds(seeds: Iterable[int], make: Callable[[int], Torment] = Torment, steps: int | None = None) -> int:
     """Run so many seeds, or until so many steps are made; return the steps. Raises Violation with the seed."""
     total = 0
     for seed in seeds:

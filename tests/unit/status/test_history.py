@@ -95,6 +95,26 @@ def test_the_memory_is_bounded_and_the_window_tells(monkeypatch: pytest.MonkeyPa
     assert stats.exchanges - window.since.exchanges == sum(map(len, window.times()))
 
 
+def test_a_busy_second_is_added_little_by_little() -> None:
+    """All of it at once stopped every request for tens of milliseconds."""
+    stats, history = Stats(), History(BEGAN)
+    taken: list[int] = []
+
+    def follow() -> None:
+        before = stats.exchanges
+        history.follow(stats, BEGAN)
+        taken.append(stats.exchanges - before)
+        assert not any(stats.take_times())
+
+    stats.on_times = follow
+    serve(stats, *[0.25] * 20_000, 0.5)
+    assert len(taken) == 20_001 // 1024
+    assert max(map(len, history.window(60, BEGAN).times())) < 6_000
+    history.tick(stats, 0, 0, BEGAN)
+    assert sum(map(len, history.window(60, BEGAN).times())) == 20_001
+    assert history.seconds[-1][:2] == (20_001, 0.25)
+
+
 def test_a_clock_that_was_set_back() -> None:
     stats, history = Stats(), History(BEGAN)
     for when in (50, 20, 51):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faucet.status.quantiles import FEW, quantile_of, quantile_of_runs, sorted_run
+from faucet.status.quantiles import FEW, Runs, quantile_of, quantile_of_runs, sorted_run
 
 TIMES = st.one_of(st.floats(0, 1e4), st.sampled_from([0.0, 0.001, 1.0, 30.0]))
 
@@ -30,3 +30,19 @@ def test_it_is_the_smallest_that_so_many_do_not_exceed(share: float, expected: i
 
 def test_of_nothing() -> None:
     assert (quantile_of([], 0.5), quantile_of_runs([], 0.5), quantile_of_runs([[], []], 0.5)) == (0, 0, 0)
+
+
+@given(st.lists(st.lists(st.floats(0, 1000, width=32), max_size=30)), st.integers(1, 40))
+def test_runs_keep_all_values_in_order(batches: list[list[float]], longest: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("faucet.status.quantiles.RUN", longest)
+        runs = Runs()
+        for values in batches:
+            runs.add(sorted(values))
+        every = sorted(value for values in batches for value in values)
+        assert runs.count == len(every)
+        assert sorted(value for run in runs.runs for value in run) == every
+        assert all(list(run) == sorted(run) for run in runs.runs)
+        assert quantile_of_runs(runs.runs, 0.95) == quantile_of(every, 0.95)
+        runs.close()
+        assert sorted(value for run in runs.runs for value in run) == every
