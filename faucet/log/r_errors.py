@@ -14,6 +14,11 @@ _MESSAGE = re.compile(r"<?(\w*[Ee]rror)(?: in .*[)`])? ?:[ !]*(.+?)>?")
 _PLACE = re.compile(r"\s*(\S+:\d+:\d+: \S.*)")
 """`plumber.R:19:16: unexpected '{'`"""
 
+_NOT_OPENED = "cannot open the connection"
+"""R's error for files and URLs alike. Which one it was is in a warning behind it."""
+
+_WHICH = re.compile(r"cannot open (?:compressed file|file|URL) '.+")
+
 UNFINISHED = (":", " in")
 """How the first line of an error ends, if its message follows in the next."""
 
@@ -32,8 +37,14 @@ def why_failed(lines: Sequence[str]) -> str:
             return _last_of_traceback(lines[number:])
         if is_error(line) and line != HALTED:
             message = lines[number + 1 : number + 2] if line.endswith(UNFINISHED) else []
-            return gist(" ".join([line, *(text.strip() for text in message)]))
+            return _told(gist(" ".join([line, *(text.strip() for text in message)])), lines[number:])
     return ""
+
+
+def _told(error: str, lines: Sequence[str]) -> str:
+    """Return the error, with the name of the file or URL that could not be opened if a later line has it."""
+    which = next(filter(None, map(_WHICH.search, lines)), None) if error.endswith(_NOT_OPENED) else None
+    return error.removesuffix(_NOT_OPENED) + which[0] if which is not None else error
 
 
 def _last_of_traceback(lines: Sequence[str]) -> str:

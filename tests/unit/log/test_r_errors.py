@@ -59,3 +59,25 @@ def test_why_a_start_failed() -> None:
     )
     assert why_failed(["Error: the first", "Error: the last"]) == "Error: the last"
     assert why_failed(["hello", "Execution halted"]) == ""
+
+
+def test_the_file_that_could_not_be_opened_is_named() -> None:
+    """R's error says nothing of it; the warning behind does, on a line of its own or not."""
+    lines = [
+        "Error in stopOnLine(lineNum, file[lineNum], e) : ",
+        "  Error on line #2: '' - Error in file(con, \"r\"): cannot open the connection",
+        "Calls: <Anonymous> ... tryCatchList -> tryCatchOne -> <Anonymous> -> stopOnLine",
+        "In addition: Warning message:",
+        'In file(con, "r") :',
+        "  cannot open file 'model.rds': No such file or directory",
+        "Execution halted",
+    ]
+    assert why_failed(lines).endswith("cannot open file 'model.rds': No such file or directory")
+    assert "the connection" not in why_failed(lines)
+    short = [
+        "Error in readRDS(path) : cannot open the connection",
+        "In addition: Warning message:",
+        "In gzfile(path) : cannot open compressed file 'm', probable reason 'No such file or directory'",
+    ]
+    assert why_failed(short) == "Error: cannot open compressed file 'm', probable reason 'No such file or directory'"
+    assert why_failed(short[:1]) == "Error: cannot open the connection"
