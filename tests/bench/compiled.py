@@ -1,4 +1,4 @@
-"""The pure and the compiled build in front of the same kind of origin, in turn."""
+"""The pure and the compiled build, and HAProxy, in front of the same kind of origin, in turn."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from tests.bench import in_turn, peers
 from tests.support.checkout import ROOT
 from tests.support.compiled import build, lay_out
 
-PURE, COMPILED = "Faucet", "Faucet, compiled by mypyc"
+COMPILED, PURE, HAPROXY = "Faucet", "Faucet, pure Python", "HAProxy, http-reuse always, maxconn 1"
+"""The compiled build has the name with which the table compares the others."""
 
 
 def report(table: Callable[..., None]) -> None:
@@ -20,10 +21,16 @@ def report(table: Callable[..., None]) -> None:
     with contextlib.ExitStack() as stack:
         place = stack.enter_context(peers.scratch())
         lay_out(build(place / "dist"), place)
-        roots = {PURE: ROOT, COMPILED: place}
-        measured = in_turn.measure(
-            {name: stack.enter_context(in_turn.served(name, root=root)) for name, root in roots.items()}
-        )
-    table("Pure and compiled, fast origin on 4 ports, 32 clients", "requests/s", measured.rates)
+        origins = peers.consecutive_ports(4)
+        found = {
+            COMPILED: stack.enter_context(in_turn.served(COMPILED, root=place)),
+            PURE: stack.enter_context(in_turn.served(PURE, root=ROOT, origins=origins)),
+        }
+        if peers.have("haproxy"):
+            found[HAPROXY] = stack.enter_context(peers.haproxy(HAPROXY, origins, "http-reuse always"))
+        else:
+            print("HAProxy is not installed: left out")
+        measured = in_turn.measure(found)
+    table("Compiled by mypyc, fast origin on 4 ports, 32 clients", "requests/s", measured.rates)
     table("The same", "p99 ms", measured.tails)
     table("The same", "µs of CPU for each request", measured.costs)

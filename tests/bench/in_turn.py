@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+import psutil
 
 from tests.bench import load, peers
 from tests.support.checkout import ROOT
@@ -31,12 +33,15 @@ class Measured(NamedTuple):
 
 
 @contextlib.contextmanager
-def served(name: str, *options: str, root: Path = ROOT, python: str = sys.executable) -> Iterator[peers.Running]:
-    """The Faucet in `root` under this Python, in front of nginx on four ports of its own."""
+def served(
+    name: str, *options: str, root: Path = ROOT, python: str = sys.executable, origins: Sequence[int] = ()
+) -> Iterator[peers.Running]:
+    """The Faucet in `root` under this Python, in front of nginx on four ports of its own, or on `origins`."""
+    ports = origins or peers.consecutive_ports(4)
     with peers.scratch() as directory:
         os.environ["FAUCET_ORIGINS"] = str(directory)
         command = ("--command", python_worker("nginx_origin"), "--dir", str(directory))
-        with peers.faucet(name, peers.consecutive_ports(4), *command, *options, root=root, python=python) as running:
+        with peers.faucet(name, ports, *command, *options, root=root, python=python) as running:
             yield running
 
 
@@ -47,16 +52,16 @@ def measure(found: Mapping[str, peers.Running]) -> Measured:
     costs: Values = {name: [] for name in found}
     for _ in range(ROUNDS):
         for name, running in found.items():
-            before = _cpu_seconds(running.port)
+            before = _cpu_seconds(running)
             result = load.wrk(running.port, CLIENTS, seconds=SECONDS)
             assert not result.failed
             rates[name].append(result.requests)
             tails[name].append(result.p99 * 1000)
-            costs[name].append((_cpu_seconds(running.port) - before) / (result.requests * SECONDS) * 1e6)
+            costs[name].append((_cpu_seconds(running) - before) / (result.requests * SECONDS) * 1e6)
     return Measured(rates, tails, costs)
 
 
-def _cpu_seconds(port: int) -> float:
-    """What the Faucet on this port has used."""
-    times = peers.service_on(port).cpu_times()
+def _cpu_seconds(running: peers.Running) -> float:
+    """What it has used."""
+    times = psutil.Process(running.pid).cpu_times()
     return float(times.user + times.system)

@@ -68,6 +68,7 @@ class Running:
 
     name: str
     port: int
+    pid: int
 
 
 def service_on(port: int) -> psutil.Process:
@@ -109,7 +110,7 @@ def process(name: str, port: int, words: Sequence[str], **options: object) -> It
     popen = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)  # type: ignore[call-overload]
     try:
         wait_listening(port)
-        yield Running(name, port)
+        yield Running(name, port, popen.pid)
     finally:
         popen.terminate()
         popen.wait(20)
