@@ -113,7 +113,13 @@ class Election:
         self._releasing: Stopped | None = None
         self._yield_until = -inf
         self._leaving = False
-        self._held: Record | None = None  # the last record with a holder
+        self._held: Record | None = None  # the last record with a holder, or that of its release
+
+    @property
+    def named(self) -> Record | None:
+        """The Lease as it was last seen. If it has been deleted, as it was before: its holder creates it again."""
+        record = self.seen.record if self.seen is not None else None
+        return record if record is not None else self._held
 
     @property
     def is_active(self) -> bool:

@@ -160,7 +160,7 @@ class Peers:
 
     def _wanted(self) -> tuple[str, str, str]:
         election = self.member.election
-        record = election.seen.record if election.seen is not None else None
+        record = election.named
         if record is None or election.is_active or not record.address or record.holder == self.member.identity:
             return "", "", ""
         return record.holder, record.address, record.token

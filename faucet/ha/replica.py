@@ -191,7 +191,7 @@ class Replica:
 
     @property
     def _record(self) -> Record | None:
-        return self.election.seen.record if self.election.seen is not None else None
+        return self.election.named
 
     def _relayed_connection(self) -> RelayedConnection:
         return RelayedConnection(self.proxy.pool, self.proxy.clients, self._open_epoch)
