@@ -47,6 +47,7 @@ class MonitorServer(Server):
         self._gate = gate
         self._cookie = f"faucet-{address.port}"
         self._browsers: set[asyncio.Task[Any]] = set()
+        self._endings: set[asyncio.Task[None]] = set()
 
     async def application(self) -> web.Application:
         """Return the web application."""
@@ -121,7 +122,10 @@ class MonitorServer(Server):
             await monitor.start(to_int(request.query.get("width", ""), 80), to_int(request.query.get("height", ""), 24))
             await self._process_messages(websocket, monitor)
         finally:
-            await asyncio.shield(end(monitor))
+            ending = asyncio.ensure_future(end(monitor))
+            self._endings.add(ending)
+            ending.add_done_callback(self._endings.discard)
+            await asyncio.shield(ending)
             await websocket.close()
         return websocket
 
@@ -131,6 +135,7 @@ class MonitorServer(Server):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._endings, return_exceptions=True)  # of those whose wait was cancelled
 
 
 async def end(monitor: AppService) -> None:

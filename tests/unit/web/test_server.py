@@ -125,3 +125,32 @@ async def test_the_end_does_not_wait_for_browsers_and_there_are_only_so_many(
     async with asyncio.timeout(10):
         await stage.client.server.close()
     assert not stage.monitors._browsers
+
+
+async def test_a_monitor_that_is_ending_when_the_service_ends_is_waited_for(
+    served: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its browser has left a moment before."""
+    processes: list[asyncio.subprocess.Process] = []
+    starting, ending = web_server.AppService.start, asyncio.Event()
+    finish = web_server.end
+
+    async def start(monitor: Any, width: int, height: int) -> None:
+        await starting(monitor, width, height)
+        processes.append(monitor._process)
+
+    async def end(monitor: Any) -> None:
+        ending.set()
+        await asyncio.sleep(0.2)  # it is still at work when the server ends
+        await finish(monitor)
+
+    monkeypatch.setattr(web_server.AppService, "start", start)
+    monkeypatch.setattr(web_server, "end", end)
+    stage = await served()
+    socket = await stage.client.ws_connect("/ws")
+    async with asyncio.timeout(10):
+        assert await socket.receive_bytes() == b"hello"
+        await socket.close()
+        await ending.wait()
+        await stage.client.server.close()
+    assert [process.returncode for process in processes] != [None]
