@@ -20,12 +20,13 @@ import psutil
 
 from tests.bench import load, memory, peers
 from tests.support.certificate_files import CertificateFiles
+from tests.support.compiled import build, lay_out
 from tests.support.running import python_worker
 
 WORKERS, CLIENTS = 4, 32
 
 HAPROXY, NGINX = "HAProxy, http-reuse always, maxconn 1", "nginx, a kept connection per worker"
-PLAIN = "Faucet without TLS"
+PLAIN, COMPILED = "Faucet without TLS", "Faucet, compiled by mypyc"
 
 NGINX_TLS = """\
 upstream origin {{ {servers} keepalive {count}; }}
@@ -122,7 +123,13 @@ def throughput(table: Table, rounds: Rounds) -> None:
         files = CertificateFiles(directory)
         command = ("--command", python_worker("nginx_origin"), "--dir", name)
         enter = stack.enter_context
-        found = {"Faucet": enter(peers.faucet("Faucet", origins, *command, *files.options))}
+        lay_out(build(directory / "dist"), directory / "compiled")
+        third = peers.consecutive_ports(3 * WORKERS)[2 * WORKERS :]
+        compiled = peers.faucet(COMPILED, third, *command, *files.options, root=directory / "compiled")
+        found = {
+            "Faucet": enter(peers.faucet("Faucet", origins, *command, *files.options)),
+            COMPILED: enter(compiled),
+        }
         if peers.have("haproxy"):
             found[HAPROXY] = enter(haproxy(origins, files, directory))
         if peers.have("nginx"):
