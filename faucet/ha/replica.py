@@ -185,13 +185,9 @@ class Replica:
     @property
     def active(self) -> str:
         """The name of the active; empty if there is none."""
-        record = self._record
+        record = self.election.named
         identity = Identity.parse(record.holder) if record is not None else None
         return identity.name if identity is not None else ""
-
-    @property
-    def _record(self) -> Record | None:
-        return self.election.named
 
     def _relayed_connection(self) -> RelayedConnection:
         return RelayedConnection(self.proxy.pool, self.proxy.clients, self._open_epoch)
@@ -269,7 +265,7 @@ class Replica:
             await self._happened.wait()
 
     def _settle_lanes(self) -> None:
-        record = self._record
+        record = self.election.named
         if self.election.is_active:
             return
         if not self.peers.is_welcome or record is None or not record.address:
@@ -309,7 +305,7 @@ class Replica:
         lanes, self._lanes = self._lanes, None
         self._relayed_before += lanes.relayed
         lanes.end()
-        record = self._record
+        record = self.election.named
         if record is not None and not self.peers.has_stopped(lanes.epoch):
             lanes.give_up()
         self._former = [*(one for one in self._former if one.in_use), lanes]
@@ -356,7 +352,7 @@ class Replica:
 
     def way_to_active(self) -> Way | None:
         """Return where the active takes commands; None if this is the active. Raises Refused."""
-        record = self._record
+        record = self.election.named
         if self.election.is_active:
             return None
         if record is None or not record.address:
@@ -390,7 +386,7 @@ class Replica:
     @property
     def others_expected(self) -> bool:
         """Whether the Lease lists another member."""
-        record = self._record
+        record = self.election.named
         return record is not None and any(key != self.election.me.key for key in record.members)
 
     # -- what can be seen --------------------------------------------------------------------------------------
@@ -402,7 +398,7 @@ class Replica:
 
     def why_not_ready(self) -> str:
         """Return why this member should get no requests; empty if it should."""
-        record = self._record
+        record = self.election.named
         if record is None or self.election.me.key not in record.members:
             return f"not listed in Lease {self._lease}"
         if self.role == "waiting" and clock.now() - self._unconnected_since > UNCONNECTED:
@@ -433,7 +429,7 @@ class Replica:
         """Return the name, address, state and number of queued requests of each member, this one first."""
         mine = (self.election.me.name, self.election.address, self.role, self.proxy.pool.dispatcher.waiting)
         if not self.election.is_active:
-            record = self._record
+            record = self.election.named
             there = [(self.active, record.address, "active", 0)] if record is not None and record.holder else []
             return [mine, *there]
         connected = {hello.key: (hello, waiting) for hello, waiting in self.peers.relays}
@@ -462,7 +458,7 @@ class Replica:
         return f"{self.pods.described()}, as one of {counted(max(len(self._listed()), 1), 'Faucet')}"
 
     def _listed(self) -> Mapping[str, str]:
-        record = self._record
+        record = self.election.named
         return record.members if record is not None else {}
 
     def origin(self) -> Origin:

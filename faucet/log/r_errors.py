@@ -37,14 +37,16 @@ def why_failed(lines: Sequence[str]) -> str:
             return _last_of_traceback(lines[number:])
         if is_error(line) and line != HALTED:
             message = lines[number + 1 : number + 2] if line.endswith(UNFINISHED) else []
-            return _told(gist(" ".join([line, *(text.strip() for text in message)])), lines[number:])
+            return _naming_the_file(gist(" ".join([line, *(text.strip() for text in message)])), lines[number:])
     return ""
 
 
-def _told(error: str, lines: Sequence[str]) -> str:
+def _naming_the_file(error: str, lines: Sequence[str]) -> str:
     """Return the error, with the name of the file or URL that could not be opened if a later line has it."""
-    which = next(filter(None, map(_WHICH.search, lines)), None) if error.endswith(_NOT_OPENED) else None
-    return error.removesuffix(_NOT_OPENED) + which[0] if which is not None else error
+    if not error.endswith(_NOT_OPENED):
+        return error
+    named = (error.removesuffix(_NOT_OPENED) + which[0] for which in map(_WHICH.search, lines) if which is not None)
+    return next(named, error)
 
 
 def _last_of_traceback(lines: Sequence[str]) -> str:

@@ -43,10 +43,6 @@ UNKNOWN = -1
 """The minor version of a request without a valid request line."""
 
 
-def _nothing() -> None:
-    """Do nothing."""
-
-
 @dataclass(slots=True)
 class Record:
     """One exchange, as it ended."""
@@ -167,7 +163,7 @@ class Stats:
         self._forgotten = [0] * 6  # of removed workers beyond NAMES_REMEMBERED
         self._times: dict[str, list[float]] = {}  # service times by worker, until `take_times`
         self._waits: list[float] = []
-        self.on_times: Callable[[], None] = _nothing
+        self.on_times: Callable[[], None] | None = None
         """Called when TIMES_TOGETHER times have come since `take_times`, and again until somebody takes them."""
         self.service = Histogram()
         self.waited = Histogram()
@@ -191,7 +187,7 @@ class Stats:
         self._fresh.append(record)
         if len(self._fresh) >= TOGETHER:
             self.settle()
-            if len(self._waits) >= TIMES_TOGETHER:
+            if self.on_times is not None and len(self._waits) >= TIMES_TOGETHER:
                 self.on_times()
 
     def hold(self, seconds: float) -> None:

@@ -9,7 +9,7 @@ kilobyte for each minute.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import NamedTuple
@@ -64,24 +64,19 @@ class Slice:
         self.before = before
         self.service = Runs()
         self.waited = Runs()
-        self.workers: dict[str, Runs] = {}
+        self.workers: defaultdict[str, Runs] = defaultdict(Runs)
         """Service times by worker."""
         self.locked = 0
         self.waiting = 0
         """Most locks held, and most requests queued, at any tick (one per second)."""
 
     def add(self, times: dict[str, list[float]], waits: list[float]) -> None:
-        """Add service times by worker, and queue times (`waits`). Sorts all of these lists."""
+        """Add service times by worker, and queue times (`waits`). Sorts the lists in `times`, which are added twice."""
         every: list[float] = []
         for worker, values in times.items():
             values.sort()
-            runs = self.workers.get(worker)
-            if runs is None:
-                runs = self.workers[worker] = Runs()
-            runs.add(values)
+            self.workers[worker].add(values)
             every += values
-        every.sort()
-        waits.sort()
         self.service.add(every)
         self.waited.add(waits)
 

@@ -59,7 +59,7 @@ def quantile_of_runs(runs: Sequence[Sequence[float]], share: float) -> float:
 
 
 class Runs:
-    """Values in sorted runs, for `quantile_of_runs`. Adding values takes a time that depends on their number only."""
+    """Values in sorted runs, for `quantile_of_runs`. To add some takes no longer if there are many already."""
 
     __slots__ = ("count", "full", "open")
 
@@ -69,10 +69,10 @@ class Runs:
         self.count = 0
 
     def add(self, values: list[float]) -> None:
-        """Add values in ascending order."""
+        """Add values in any order."""
         self.count += len(values)
         self.open += values
-        self.open.sort()  # fast, since both parts are in order
+        self.open.sort()  # fast, since most of it is in order
         if len(self.open) >= RUN:
             self.close()
 

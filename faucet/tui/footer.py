@@ -9,7 +9,6 @@ from rich.style import Style
 from textual import events
 from textual.app import App
 from textual.binding import ActiveBinding
-from textual.geometry import Size
 from textual.screen import Screen
 from textual.strip import Strip
 
@@ -37,10 +36,11 @@ class Key(NamedTuple):
         return self.start + cell_len(self.shown) + 1 + cell_len(self.text)
 
 
-def in_a_row(app: App[object], active: list[ActiveBinding], start: int = 0) -> list[Key]:
+def in_a_row(app: App[object], active: list[ActiveBinding]) -> list[Key]:
     """Return the keys of these bindings from left to right, each action once, a space between two."""
     keys: list[Key] = []
     actions: set[str] = set()
+    start = 0
     for _, binding, enabled, _ in active:
         if binding.action not in actions:
             actions.add(binding.action)
@@ -88,10 +88,6 @@ class KeyLine(Painted):
             self.refresh()
 
     # -- drawing -----------------------------------------------------------------------------------------------
-
-    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
-        """Called by Textual."""
-        return 1
 
     def render_line(self, y: int) -> Strip:
         """Called by Textual."""

@@ -16,10 +16,8 @@ from faucet.status.format import format_span
 from faucet.status.snapshot import HistoryRow
 from faucet.tui.heat import HEATS, SPANS, Columns, Heat, columns_of, heat_map, labels
 from faucet.tui.heat_text import describe, times_text, title_of
-from faucet.tui.paint import fit, strip_of
+from faucet.tui.paint import Part, fit, strip_of
 from faucet.tui.painted import Painted
-
-Part = tuple[str, Style]
 
 SIDE_BY_SIDE = 70
 """Terminal width from which the maps are side by side."""

@@ -18,7 +18,7 @@ from faucet.status.snapshot import LogRow, RequestRow, WorkerRow
 from faucet.tui.holds import SAME_START, Hold, Holds, Mark, lane_of
 from faucet.tui.lane_text import axis_text, describe_item, label_of, now_text
 from faucet.tui.lanes import LaneCell, Lanes, glyph, phase
-from faucet.tui.paint import LANES, fit, strip_of
+from faucet.tui.paint import LANES, fit
 from faucet.tui.painted import Painted
 
 Part = tuple[str, str]
@@ -164,9 +164,7 @@ class LaneView(Painted, can_focus=True):
 
     def render_line(self, y: int) -> Strip:
         """Called by Textual."""
-        parts = self._lines[y] if y < len(self._lines) else []
-        styled = [(text, self.paint(paint)) for text, paint in parts]
-        return strip_of(styled, self.size.width, self.paint("text"))
+        return self.line(self._lines[y] if y < len(self._lines) else [])
 
     def _axis(self) -> list[Part]:
         """Return the first line: the time axis, or beside the table, the selected item while the view has the focus."""

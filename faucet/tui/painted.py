@@ -7,14 +7,16 @@ the screen has them.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from rich.style import Style
 from textual.screen import Screen
+from textual.strip import Strip
 from textual.widget import Widget
 
 from faucet.tui.heat import HEATS
-from faucet.tui.paint import FOOTER, PAINTS
+from faucet.tui.paint import FOOTER, PAINTS, strip_of
 
 
 class PaintedScreen(Screen[Any]):
@@ -45,6 +47,10 @@ class Painted(Widget):
                 style += Style(bgcolor=self.rich_style.bgcolor)
             self._painted[component] = style
         return style
+
+    def line(self, parts: Iterable[tuple[str, str]]) -> Strip:
+        """Return a line as wide as this widget, of pairs of a text and its paint."""
+        return strip_of([(text, self.paint(paint)) for text, paint in parts], self.size.width, self.paint("text"))
 
     def notify_style_update(self) -> None:
         """Called by Textual: a theme, the focus or a class has changed."""

@@ -17,7 +17,7 @@ from faucet.status.group import group_of, others_text, role_text, trouble_text
 from faucet.status.snapshot import SecondRow, Service, Totals
 from faucet.text import visible
 from faucet.tui.model import Model
-from faucet.tui.paint import fit, sparkline, strip_of
+from faucet.tui.paint import fit, sparkline
 from faucet.tui.painted import Painted
 from faucet.units import format_size
 
@@ -40,9 +40,7 @@ class PaintedLines(Painted):
 
     def render_line(self, y: int) -> Strip:
         """Called by Textual."""
-        parts = self._lines[y] if y < len(self._lines) else ()
-        styled = [(text, self.paint(paint)) for text, paint in parts]
-        return strip_of(styled, self.size.width, self.paint("text"))
+        return self.line(self._lines[y] if y < len(self._lines) else ())
 
 
 ROOMY = 70

@@ -123,7 +123,9 @@ async def test_an_unusable_address_of_the_active_is_logged_once(
     async with ha_faucets(tmp_path, "ab") as faucets:
         a, b = faucets.them
         a.replica.election.address = "10.0.0.1:99999"
-        await when(lambda: b.replica._record is not None and b.replica._record.address == "10.0.0.1:99999")
+        await when(
+            lambda: b.replica.election.named is not None and b.replica.election.named.address == "10.0.0.1:99999"
+        )
         b.replica._end_lanes()
         for _ in range(3):
             b.replica._settle()
