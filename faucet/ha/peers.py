@@ -52,6 +52,7 @@ class Peers:
         self._waiting = waiting
         self._now = now
         self._server: asyncio.Server | None = None
+        self._unknown: set[Door] = set()  # connections whose first line has not come yet
         self._relays: dict[PeerConnection, Hello | None] = {}  # connections that others have opened
         self._active: PeerConnection | None = None  # the one that this member has opened
         self._active_holder = ""
@@ -83,10 +84,13 @@ class Peers:
             await tasks.end(self._dialling)
         if self._redial is not None:
             self._redial.cancel()
+        if self._server is not None:
+            self._server.close()
+        for door in [*self._unknown]:
+            door.abort()
         for connection in [*self._relays, *([self._active] if self._active is not None else [])]:
             connection.close()
         if self._server is not None:
-            self._server.close()
             await self._server.wait_closed()
 
     def released(self, pod: str) -> None:
@@ -206,7 +210,7 @@ class Peers:
     # -- to the relays -----------------------------------------------------------------------------------------
 
     def _door(self) -> Door:
-        return Door(self.member.election.token, self._new_relay, self.kinds)
+        return Door(self.member.election.token, self._new_relay, self.kinds, self._unknown)
 
     def _new_relay(self) -> PeerConnection:
         connection = self._connection(self.member.election.token, presents=False)

@@ -28,7 +28,7 @@ class Pair:
         """Listen at the active, and open the lanes."""
         loop = asyncio.get_running_loop()
         kinds = {GREETING: self._relayed}
-        self._server = await loop.create_server(lambda: Door(TOKEN, asyncio.Protocol, kinds), "127.0.0.1", 0)
+        self._server = await loop.create_server(lambda: Door(TOKEN, asyncio.Protocol, kinds, set()), "127.0.0.1", 0)
         self.lanes = self.new_lanes(self.epoch)
         self.lanes.open()
 

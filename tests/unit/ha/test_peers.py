@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from faucet.ha import clock
+from faucet.ha.connection import SILENCE
 from faucet.ha.decisions import Began, Ended
 from faucet.ha.election import Election
 from faucet.ha.lease_object import record_of
@@ -221,6 +222,18 @@ async def test_who_says_nothing_is_cut_off(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.slow
+async def test_who_says_nothing_does_not_outlive_the_member(tmp_path: Path) -> None:
+    """Its silence is not waited for when Faucet stops, and its connection is not left to the garbage collector."""
+    async with faucets(tmp_path, "a") as (_, (a,)):
+        reader, writer = await asyncio.open_connection("127.0.0.1", a.port)
+        with closing(writer):
+            await when(lambda: bool(a.peers._unknown))
+            async with asyncio.timeout(SILENCE / 2):
+                await a.peers.stop()
+                assert not await all_that_comes(reader)
+        assert not a.peers._unknown
+
+
 async def test_a_relay_that_hangs_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with faucets(tmp_path, "a", "b") as (_, (a, b)):
         monkeypatch.setattr("faucet.ha.connection.SILENCE", 0.5)
