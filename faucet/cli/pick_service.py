@@ -9,7 +9,7 @@ from typing import Any
 
 from faucet.fleet import StartFailed
 from faucet.net.connect import NoWay
-from faucet.service.modes import login_of
+from faucet.service.ssh_login import login_of
 from faucet.settings import K8sSettings
 from faucet.ssh.commands import RemotePrograms
 from faucet.ssh.link import Link

@@ -17,8 +17,8 @@ from faucet.settings import CONFIG_NAME, DemoSettings, K8sSettings, LocalSetting
 from faucet.text import print_error
 
 if TYPE_CHECKING:
-    from faucet.service.modes import Site
     from faucet.service.run import Hints
+    from faucet.service.site import Site
     from faucet.ssh.secrets import Secrets
     from faucet.workers.program import Program
 
@@ -100,7 +100,7 @@ def k8s(settings: K8sSettings) -> int:
     warning = "certificates of pods are not checked (--insecure-skip-verify)" if settings.insecure_skip_verify else ""
 
     def site(_: bool) -> Site:
-        from faucet.service.modes import pods_site
+        from faucet.service.kubernetes import pods_site
 
         return pods_site(url, settings, secrets)
 
@@ -118,7 +118,7 @@ def _serve_directory(program: Program, settings: DemoSettings, hints: Hints | No
             return EXIT_USAGE
 
     def site(watched: bool) -> Site:
-        from faucet.service.modes import local_site
+        from faucet.service.local import local_site
 
         # Whoever looks at it sees what is wrong.
         return local_site(program, dataclasses.replace(settings, keep_trying=True) if watched else settings)
@@ -143,12 +143,15 @@ def _serve(
     if problem := twice(() if inherited else settings.host, settings.admin) or settings.tls_problem:
         print_error(problem)
         return EXIT_USAGE
-    from faucet.tui.start import no_monitor_because, owner_descriptor, run_with_monitor
+    from faucet.tui.owner import owner_descriptor
+    from faucet.tui.terminal import no_monitor_because
 
     owner = owner_descriptor()
     if owner is None and not settings.headless:
         problem = no_monitor_because()
         if not problem:
+            from faucet.tui.start import run_with_monitor
+
             return run_with_monitor([*sys.argv[1:], *more], settings, secrets)
         notice = f"{notice}\nno monitor, since {problem}"
     from faucet.fleet import StartFailed

@@ -7,7 +7,7 @@ import os
 from faucet.control.find import HERE, Place
 from faucet.fleet import StartFailed
 from faucet.net.connect import NoWay
-from faucet.service.modes import login_of, require_asyncssh
+from faucet.service.ssh_login import login_of, require_asyncssh
 from faucet.settings import SshSettings
 from faucet.ssh.secrets import Secrets, can_ask, inherited
 

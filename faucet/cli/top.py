@@ -26,7 +26,7 @@ def top(settings: TopSettings, *, once: Once = False, as_json: Json = False) -> 
     """
     from faucet.cli.ssh_login import places_of
     from faucet.fleet import StartFailed
-    from faucet.tui.start import no_monitor_because
+    from faucet.tui.terminal import no_monitor_because
 
     try:
         places = places_of(settings)

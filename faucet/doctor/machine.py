@@ -136,7 +136,7 @@ def terminal(settings: ServeSettings) -> list[Finding]:
     """Whether there can be a monitor, and what it would look like."""
     if settings.headless:
         return [Finding("unused", "terminal", "no monitor is wanted (headless)")]
-    from faucet.tui.start import no_monitor_because
+    from faucet.tui.terminal import no_monitor_because
 
     problem = no_monitor_because()
     if problem:

@@ -12,7 +12,7 @@ from secrets import token_hex
 from faucet import tasks
 from faucet.control.commands import Commands
 from faucet.control.server import ControlServer
-from faucet.fleet import CONTROL_GREETING, StartFailed
+from faucet.fleet import CONTROL_GREETING, Fleet, StartFailed
 from faucet.ha.election import Election
 from faucet.ha.identity import identity_of
 from faucet.ha.lease_client import LeaseClient
@@ -77,8 +77,9 @@ def replica(
     )  # fmt: skip
 
 
-def introduce(member: Replica, control: ControlServer) -> None:
+def introduce(member: Fleet, control: ControlServer) -> None:
     """Let the control socket reach the active, and other members reach this control server."""
+    assert isinstance(member, Replica)
     runtime = control.runtime
     runtime.ask_active, runtime.way_to_active = member.ask_active, member.way_to_active
     member.run_command = Commands(runtime).run

@@ -23,7 +23,6 @@ from faucet.control.black_box import BlackBox
 from faucet.control.paths import socket_path
 from faucet.control.server import ControlError, ControlServer
 from faucet.fleet import StartFailed
-from faucet.ha.replica import Replica
 from faucet.log.handler import Log
 from faucet.log.redact import redactor
 from faucet.net.address import Address, AddressError, UnixAddress
@@ -34,9 +33,8 @@ from faucet.otel.telemetry import Telemetry, destination
 from faucet.proxy.server import Proxy
 from faucet.proxy.stats import Record
 from faucet.service.certificate import certificate_of
-from faucet.service.modes import Site
-from faucet.service.replicas import introduce
 from faucet.service.signals import Signals
+from faucet.service.site import Site
 from faucet.service.supervised import Supervised
 from faucet.service.systemd import SystemdError, inherited_sockets
 from faucet.settings import ServeSettings
@@ -171,8 +169,7 @@ class _Service:
 
         if self.certificate is not None:
             self.control.runtime.certificate = self.certificate.state
-        if isinstance(self.workers, Replica):
-            introduce(self.workers, self.control)
+        site.introduce(self.workers, self.control)
         self.supervised = Supervised(self.control.runtime)
 
     def _roll(self, why: str) -> None:

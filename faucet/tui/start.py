@@ -27,7 +27,15 @@ from faucet.ssh.secrets import VARIABLE as SECRETS_VARIABLE
 from faucet.ssh.secrets import Secrets
 from faucet.text import print_error
 from faucet.tui import memory
-from faucet.tui.terminal import EXIT_GONE, draw_on_a_terminal, follow_its_size, in_browser, watch_terminal
+from faucet.tui.owner import OWNER_VARIABLE
+from faucet.tui.terminal import (
+    EXIT_GONE,
+    draw_on_a_terminal,
+    follow_its_size,
+    in_browser,
+    no_monitor_because,
+    watch_terminal,
+)
 from faucet.workers import orphans
 
 if TYPE_CHECKING:
@@ -35,20 +43,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-OWNER_VARIABLE = "FAUCET_OWNER"
-"""Environment variable with the file descriptor of the runtime's end of the socket pair."""
-
 NICENESS = 10
 """Niceness of the monitor, so that the service has priority."""
-
-
-def no_monitor_because() -> str:
-    """Return why the monitor cannot run on this terminal; empty if it can."""
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        return "standard input or output is not a terminal"
-    if os.environ.get("TERM", "dumb") == "dumb":
-        return "the terminal cannot move the cursor (TERM=dumb)"
-    return "the variable CI is set" if os.environ.get("CI") else ""
 
 
 def run_with_monitor(arguments: Sequence[str], settings: MonitorSettings, secrets: Secrets | None = None) -> int:
@@ -97,12 +93,6 @@ def _start_runtime(
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
-
-
-def owner_descriptor() -> int | None:
-    """Return the descriptor that a parent monitor has passed to this process; None if there is none."""
-    text = os.environ.pop(OWNER_VARIABLE, "")
-    return int(text) if text.isdecimal() else None
 
 
 class _Outcome(NamedTuple):

@@ -25,6 +25,15 @@ EXIT_GONE = 129
 """Exit code after a hang-up of the terminal: the code that shells report for a program killed by SIGHUP."""
 
 
+def no_monitor_because() -> str:
+    """Return why the monitor cannot run on this terminal; empty if it can."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return "standard input or output is not a terminal"
+    if os.environ.get("TERM", "dumb") == "dumb":
+        return "the terminal cannot move the cursor (TERM=dumb)"
+    return "the variable CI is set" if os.environ.get("CI") else ""
+
+
 def in_browser() -> bool:
     """Return whether the monitor is shown in a browser: the `web` server has started it, and reads its output."""
     return os.environ.get("TEXTUAL_DRIVER", "").endswith(":WebDriver")

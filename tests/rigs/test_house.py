@@ -146,6 +146,21 @@ def test_the_service_imports_nothing_heavy() -> None:
     assert result.stdout.strip() == "set()"
 
 
+@pytest.mark.parametrize(
+    ("kind", "not_needed"),
+    [
+        ("local", {"pods", "ha", "tui", "admin"}),
+        ("kubernetes", {"tui", "admin", "workers.supervisor", "workers.program"}),
+    ],
+)
+def test_a_service_imports_nothing_of_other_kinds_of_services(kind: str, not_needed: set[str]) -> None:
+    """A fifth of the time to start it went into modules that it never called."""
+    code = f"import faucet.service.run, faucet.service.{kind}, sys; print(*sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    modules = result.stdout.split()
+    assert not [module for module in modules if any(module.startswith(f"faucet.{name}") for name in not_needed)]
+
+
 def test_no_test_file_imports_another() -> None:
     """What several need is in tests/support, and what they share is found there."""
     for path in (ROOT / "tests").rglob("*.py"):

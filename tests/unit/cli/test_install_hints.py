@@ -17,7 +17,7 @@ from faucet import machine as packages
 from faucet.doctor import machine, tools
 from faucet.fleet import StartFailed
 from faucet.otel.telemetry import destination
-from faucet.service import modes as sites
+from faucet.service import ssh_login as sites
 from faucet.settings import LocalSettings
 from faucet.workers import reload
 from tests.support.checkout import ROOT

@@ -12,7 +12,7 @@ from faucet.fleet import StartFailed
 from faucet.net.service_url import parse_service_url
 from faucet.proxy import fencing
 from faucet.proxy.error_responses import NOT_BEGUN
-from faucet.service.modes import pods_site
+from faucet.service.kubernetes import pods_site
 from faucet.settings import K8sSettings
 from faucet.ssh.secrets import Secrets
 from tests.support.ha_faucets import ha_faucets
