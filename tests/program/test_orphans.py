@@ -241,7 +241,7 @@ async def test_no_worker_is_left_if_whatever_has_a_name_is_killed(
     """As `pkill -9 -f faucet` and `pkill -9 python` do it, but only to processes of this test."""
     runner, program = tmp_path / "runner", tmp_path / "forking.py"
     runner.symlink_to(Path(sys.executable).resolve())  # a worker that has neither name
-    for name in (program, tmp_path / "counting.py"):
+    for name in (program, tmp_path / "counting.py", tmp_path / "little_http.py"):
         shutil.copy(WORKERS / name.name, name)
     service = faucet("--command", "./runner forking.py", "-w", "2")
     workers = service.wait_workers(2)

@@ -151,7 +151,7 @@ def heard(number, _):
         os._exit(0)
 for name in ("SIGINT", "SIGTERM", "SIGQUIT", "SIGUSR1"):
     signal.signal(getattr(signal, name), heard)
-counting.Server(("127.0.0.1", int(os.environ["FAUCET_PORT"])), counting.Handler).serve_forever()
+counting.serve(counting.Handler)
 """
 
 

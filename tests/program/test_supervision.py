@@ -255,7 +255,7 @@ async def test_slow_starters_are_not_charged_with_what_their_predecessors_served
     program = f"sh -c 'sleep 2; exec {COUNTING}'"
     service = faucet("--command", program, "-w", "2", "--max-requests", "200")
     service.wait_workers(2)
-    load = Load(service.port, 1)
+    load = Load(service.port, 1, pause=0)
     for _ in range(3):
         line = await asyncio.to_thread(service.wait_line, r"worker (?P<n>\d): replaced after (?P<served>\d+) requests")
         assert int(line["served"]) >= 180
@@ -340,7 +340,7 @@ async def test_reload(faucet: Start, tmp_path: Path) -> None:
         "class Handler(counting.Handler):\n  def serve(self, alone):\n    self.send_response(200)\n"
         "    self.send_header('Content-Length', str(len(text)))\n    self.end_headers()\n"
         "    self.wfile.write(text.encode())\n"
-        "counting.Server(('127.0.0.1', int(os.environ['FAUCET_PORT'])), Handler).serve_forever()\n"
+        "counting.serve(Handler)\n"
     )
     service = faucet("--command", f"env PYTHONPATH={WORKERS} {sys.executable} app.py", "-w", "2", "--reload",
                      "--log-file", "log")  # fmt: skip

@@ -8,11 +8,11 @@ from __future__ import annotations
 import ast
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support.building import PIP_INSTALL
 from tests.support.checkout import ROOT
 
 
@@ -48,7 +48,7 @@ def test_nothing_compiled_lies_in_the_checkout() -> None:
 @pytest.mark.slow
 def test_an_editable_install_is_refused(tmp_path: Path) -> None:
     """With the way to go on."""
-    words = [sys.executable, "-m", "pip", "install", "--no-deps", "--target", str(tmp_path), "--editable", str(ROOT)]
+    words = [*PIP_INSTALL, "--no-deps", "--target", str(tmp_path), "--editable", str(ROOT)]
     environment = {**os.environ, "FAUCET_COMPILE": "1"}
     done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode != 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import tarfile
 import venv
 import zipfile
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import faucet
+from tests.support.building import BUILD
 from tests.support.checkout import ROOT
 
 pytestmark = pytest.mark.slow
@@ -28,9 +28,7 @@ http.server.HTTPServer(address, http.server.SimpleHTTPRequestHandler).serve_fore
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory with both."""
     place = tmp_path_factory.mktemp("dist")
-    subprocess.run(
-        [sys.executable, "-m", "build", "--outdir", str(place), str(ROOT)], check=True, capture_output=True, text=True
-    )
+    subprocess.run([*BUILD, "--outdir", str(place), str(ROOT)], check=True, capture_output=True, text=True)
     return place
 
 

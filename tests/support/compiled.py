@@ -15,9 +15,9 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from importlib.util import find_spec
 from pathlib import Path
 
+from tests.support.building import BUILD
 from tests.support.checkout import ROOT
 
 SELECTED = ("tests/unit/http1", "tests/unit/proxy", "tests/conversations")
@@ -41,14 +41,10 @@ QUICK = (
 )
 
 
-_ISOLATION = [] if find_spec("hatchling") is None else ["--no-isolation", "--skip-dependency-check"]
-"""What the build needs is here already, if the development environment is up to date. To install it takes a while."""
-
-
 def build(place: Path, how: str = "1") -> Path:
     """Build the compiled wheel into `place`: its path. `how` is the value of FAUCET_COMPILE."""
     subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", *_ISOLATION, "--outdir", str(place), str(ROOT)],
+        [*BUILD, "--wheel", "--outdir", str(place), str(ROOT)],
         check=True,
         env={**os.environ, "FAUCET_COMPILE": how},
     )

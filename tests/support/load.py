@@ -105,12 +105,17 @@ class Crowd:
                 await reader.read(self._source.randint(1, 60))
 
 
-class Load:
-    """Requests without a pause, of which none may fail."""
+PAUSE = 0.02
+"""Seconds between two requests of a client: at any moment one may come, and what is restarted has the CPU to start."""
 
-    def __init__(self, port: int, clients: int) -> None:
+
+class Load:
+    """Requests one after the other, of which none may fail."""
+
+    def __init__(self, port: int, clients: int, pause: float = PAUSE) -> None:
         self.served = 0
         self.failed: list[Any] = []
+        self._pause = pause
         self._tasks = [asyncio.ensure_future(self._client(port)) for _ in range(clients)]
         self._ends = False
 
@@ -124,6 +129,7 @@ class Load:
             self.served += 1
             if status != 200:
                 self.failed.append((status, body))
+            await asyncio.sleep(self._pause)
 
     async def end(self) -> None:
         """No more; none has failed."""

@@ -47,7 +47,7 @@ class Handler(counting.Handler):
 
     def read_body(self) -> tuple[int, str]:
         """A body of either framing."""
-        if "chunked" not in self.headers.get("Transfer-Encoding", ""):
+        if "chunked" not in self.headers.get("transfer-encoding", ""):
             return super().read_body()
         size = 0
         while length := int(self.rfile.readline().partition(b";")[0], 16):
@@ -59,4 +59,4 @@ class Handler(counting.Handler):
 
 
 if __name__ == "__main__":
-    counting.Server(("127.0.0.1", int(os.environ["FAUCET_PORT"])), Handler).serve_forever()
+    counting.serve(Handler)

@@ -11,7 +11,6 @@ import signal
 import threading
 import time
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import counting
 
@@ -44,13 +43,13 @@ class Handler(counting.Handler):
     do_GET = do_POST = answer
 
     def serve(self) -> None:
-        url = urlsplit(self.path)
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        path, _, query = self.path.partition("?")
+        self.rfile.read(int(self.headers.get("content-length", 0)))
         if self.command == "POST":
-            write_down(f"POST {url.path}")
+            write_down(f"POST {path}")
         time.sleep(0.002)
-        content = f"{os.getpid()} {url.path}".encode()
-        match url.query:
+        content = f"{os.getpid()} {path}".encode()
+        match query:
             case "crash":
                 os.kill(os.getpid(), signal.SIGSEGV)
             case "hang":
@@ -61,20 +60,18 @@ class Handler(counting.Handler):
                 return
             case "leak":
                 kept.append(os.urandom(2_000_000))
+        print("x" * 200, flush=True)  # its log
         self.send_response(200)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content[:3])
-        if url.query == "exit":
+        if query == "exit":
             os._exit(5)
         self.done()
         self.wfile.write(content[3:])
-
-    def log_message(self, format: str, *args: object) -> None:
-        print("x" * 200, flush=True)
 
 
 if __name__ == "__main__":
     if Path(os.environ["CHAOS_BOOK"] + ".refuse").exists():
         time.sleep(30)  # it starts, and never listens
-    counting.Server(("127.0.0.1", int(os.environ["FAUCET_PORT"])), Handler).serve_forever()
+    counting.serve(Handler)

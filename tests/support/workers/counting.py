@@ -8,13 +8,12 @@ begins an answer and does not end it. Anything it did not expect, or that reache
 
 from __future__ import annotations
 
-import hashlib
 import os
-import random
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import urlsplit
+
+import little_http
+from little_http import serve as serve  # noqa: PLC0414
 
 LARGE = 1 << 16
 """Bytes of content from which they are sent in two parts. Fewer in one: a kill in between would cut an answer that
@@ -26,10 +25,7 @@ served = 0
 offences = 0
 
 
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-
+class Handler(little_http.Handler):
     def answer(self) -> None:
         global in_hand, offences
         with state:
@@ -45,10 +41,10 @@ class Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_HEAD = answer
 
     def serve(self, alone: bool) -> None:
-        url = urlsplit(self.path)
+        path, _, query = self.path.partition("?")
         size, digest = self.read_body()
-        if url.path == "/slow":
-            time.sleep(float(url.query))
+        if path == "/slow":
+            time.sleep(float(query))
         self.take_a_moment()
         with state:
             alone = alone and in_hand == 1
@@ -57,18 +53,18 @@ class Handler(BaseHTTPRequestHandler):
             "/offences": f"{offences}",
             "/pid": f"{os.getpid()}",
             "/body": f"{size} {digest}",
-        }.get(url.path, "hello").encode()
-        if url.path == "/big":
-            content = b"x" * int(url.query)
+        }.get(path, "hello").encode()
+        if path == "/big":
+            content = b"x" * int(query)
         self.send_response(200 if alone else 500)
-        self.send_header("Content-Length", str(len(content) if url.path != "/drip" else 1000))
+        self.send_header("Content-Length", str(len(content) if path != "/drip" else 1000))
         if self.command == "HEAD":
             self.done()
             self.end_headers()
             return
         self.end_headers()
         self.take_a_moment()
-        if url.path == "/drip":
+        if path == "/drip":
             self.wfile.write(content)
             time.sleep(60)
             return
@@ -80,7 +76,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def take_a_moment(self) -> None:
         if not self.path.startswith(("/slow", "/quick")):
-            time.sleep(random.uniform(0, 0.001))
+            time.sleep(os.urandom(1)[0] / 255_000)
 
     def done(self) -> None:
         """Before the last byte: whoever has that may send the next request, on another connection, at once."""
@@ -91,28 +87,18 @@ class Handler(BaseHTTPRequestHandler):
         self.let_go = True
 
     def read_body(self) -> tuple[int, str]:
-        left, digest = int(self.headers.get("Content-Length", 0)), hashlib.sha256()
-        size = 0
+        left = int(self.headers.get("content-length", 0))
+        if not left and not self.path.startswith("/body"):
+            return 0, ""
+        import hashlib  # few need it, and each start of a worker would pay for it
+
+        size, digest = 0, hashlib.sha256()
         while left and (part := self.rfile.read(min(left, 1 << 16))):
             digest.update(part)
             left -= len(part)
             size += len(part)
         return size, digest.hexdigest()
 
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-    def handle(self) -> None:
-        try:
-            super().handle()
-        except ConnectionError:
-            pass
-
-
-class Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
 
 if __name__ == "__main__":
-    Server(("127.0.0.1", int(os.environ["FAUCET_PORT"])), Handler).serve_forever()
+    serve(Handler)

@@ -1,23 +1,26 @@
 """A worker that answers with the head of the request, byte for byte."""
 
-import asyncio
+import contextlib
 import os
+import socket
+import threading
+
+END = b"\r\n\r\n"
 
 
-async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        head = await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(head), head))
-        await writer.drain()
-        writer.close()
-    except (OSError, asyncio.IncompleteReadError):
-        writer.transport.abort()
-
-
-async def main() -> None:
-    server = await asyncio.start_server(serve, "127.0.0.1", int(os.environ["FAUCET_PORT"]))
-    await server.serve_forever()
+def answer(connection: socket.socket) -> None:
+    with connection, contextlib.suppress(ConnectionError):
+        head = b""
+        while END not in head:
+            part = connection.recv(1 << 16)
+            if not part:
+                return
+            head += part
+        head = head.partition(END)[0] + END
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(head), head))
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    with socket.create_server(("127.0.0.1", int(os.environ["FAUCET_PORT"])), backlog=128) as server:
+        while True:
+            threading.Thread(target=answer, args=(server.accept()[0],), daemon=True).start()

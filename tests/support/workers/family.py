@@ -1,6 +1,5 @@
 """A worker with a child process of its own."""
 
-import os
 import subprocess
 import sys
 
@@ -9,4 +8,4 @@ import counting
 if __name__ == "__main__":
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     print(f"child {child.pid}", flush=True)
-    counting.Server(("127.0.0.1", int(os.environ["FAUCET_PORT"])), counting.Handler).serve_forever()
+    counting.serve(counting.Handler)

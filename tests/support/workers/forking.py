@@ -44,4 +44,4 @@ class Handler(counting.Handler):
 
 
 if __name__ == "__main__":
-    counting.Server(("127.0.0.1", int(os.environ["FAUCET_PORT"])), Handler).serve_forever()
+    counting.serve(Handler)

@@ -19,4 +19,4 @@ if __name__ == "__main__":
     sys.stderr.buffer.write(b"\x1b[31mred\x07\n")
     sys.stdout.flush()
     sys.stderr.flush()
-    counting.Server(("127.0.0.1", int(os.environ["FAUCET_PORT"])), counting.Handler).serve_forever()
+    counting.serve(counting.Handler)
