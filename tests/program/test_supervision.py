@@ -451,6 +451,9 @@ def test_flag_then_variable_then_file_then_default(tmp_path: Path) -> None:
 def test_a_file_that_is_wrong(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "faucet.toml").write_text(text)
     assert said in faucet_says(tmp_path, "local", "--command", "true", code=2)
+
+
+def test_a_file_that_is_missing(tmp_path: Path) -> None:
     assert "there is no file nowhere.toml" in faucet_says(tmp_path, "--config", "nowhere.toml", code=2)
 
 
