@@ -23,7 +23,7 @@ CACHED_SECTION_LIMIT: Final = 1024
 
 CACHED_SECTIONS: Final = 1024
 
-_EXPONENT = re.compile(rb"[ \t]*+[0-9]++(?:\.[0-9]++)?+e\+[0-9]++[ \t]*+")
+_EXPONENT = re.compile(rb"[ \t]*+[0-9]++(?>\.[0-9]++|)e\+[0-9]++[ \t]*+")
 """A number in exponential notation, which R prints if it is shorter: plumber sends such a Content-Length for static
 files."""
 

@@ -33,7 +33,7 @@ _TOKEN = re.compile(grammar.TOKEN)
 _FIELD_VALUE = re.compile(grammar.FIELD_VALUE)
 
 # Some proxies add a port, which RFC 7239, 6 allows too. A zone (`%eth0`) is not accepted: it can be any text.
-_NODE = re.compile(rb"([0-9.]++)(?::[0-9]{1,5}+)?+|\[([0-9A-Fa-f:.]++)\](?::[0-9]{1,5}+)?+|([0-9A-Fa-f:.]++)")
+_NODE = re.compile(rb"([0-9.]++)(?>:[0-9]{1,5}+|)|\[([0-9A-Fa-f:.]++)\](?>:[0-9]{1,5}+|)|([0-9A-Fa-f:.]++)")
 
 _UUID_TIME_BITS = 48
 

@@ -89,11 +89,11 @@ class _Form(NamedTuple):
 
 
 def _begun(*parts: bytes) -> re.Pattern[bytes]:
-    """Return a pattern for every prefix of the parts in sequence, as in `(?:a(?:b(?:c)?+)?+)?+`.
+    """Return a pattern for every prefix of the parts in sequence, as in `(?>a(?>b(?>c|)|)|)`.
 
     Each part must itself match all its nonempty prefixes.
     """
-    return re.compile(reduce(lambda rest, part: b"(?:" + part + rest + b")?+", reversed(parts), b""))
+    return re.compile(reduce(lambda rest, part: b"(?>" + part + rest + b"|)", reversed(parts), b""))
 
 
 # Section 2.1: no leading zeros. The range of a port is checked when the line is complete.
@@ -103,7 +103,7 @@ _HOST4, _HOST6 = rb"[0-9.]{1,15}+", rb"[0-9A-Fa-f:.]{1,39}+"  # inet_ntop writes
 _FORMS = (
     _Form(b"PROXY TCP4 ", _begun(_HOST4, b" ", _HOST4, b" ", _PORT, b" ", _PORT, b"\r"), IPv4Address),
     _Form(b"PROXY TCP6 ", _begun(_HOST6, b" ", _HOST6, b" ", _PORT, b" ", _PORT, b"\r"), IPv6Address),
-    _Form(b"PROXY UNKNOWN", re.compile(rb"(?: [^\r\n]*+)?+\r?+"), None),
+    _Form(b"PROXY UNKNOWN", re.compile(rb"(?> [^\r\n]*+|)\r?+"), None),
 )
 
 

@@ -24,12 +24,13 @@ def answer(size: int) -> bytes:
     return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size
 
 
-async def until_still(stage: Stage) -> int:
-    """Wait until the budget does not change any more; what is used of it."""
-    before = -1
-    while before != stage.proxy.clients.budget.used:
-        before = stage.proxy.clients.budget.used
-        await asyncio.sleep(0.1)
+async def until_still(stage: Stage, *, spent: bool = False) -> int:
+    """Wait until the budget does not change any more, nor before it is spent; what is used of it."""
+    budget, before = stage.proxy.clients.budget, -1
+    async with asyncio.timeout(20):
+        while before != budget.used or (spent and not budget.spent):
+            before = budget.used
+            await asyncio.sleep(0.1)
     return before
 
 
@@ -62,8 +63,7 @@ async def test_an_answer_has_its_own_bytes_though_the_budget_is_spent(scripted: 
     first = await stage.worker.connection()
     await first.expect(GET)
     sending = asyncio.ensure_future(first.send(answer(12 * MIB)))
-    await until_still(stage)
-    assert stage.proxy.clients.budget.spent
+    await until_still(stage, spent=True)
     for _ in range(3):
         await quick.send(GET)
         second = await stage.workers[1].connection() if not stage.workers[1].peers else stage.workers[1].peers[0]

@@ -106,8 +106,11 @@ def seconds_to_read(pieces: list[bytes]) -> float:
 def test_no_input_takes_more_than_linear_time(worst: Callable[[int], list[bytes]]) -> None:
     """1x, 2x and 4x: a quadratic reader would take 16 times as long for the last."""
     sizes = (4_000, 8_000, 16_000) if len(worst(1000)) > 1 else (15_000, 30_000, 60_000)
-    once, _, fourfold = (seconds_to_read(worst(size)) for size in sizes)
-    assert fourfold < 8 * once + 0.002
+    for _ in range(5):  # a machine that does something else slows down now one of them and now the other
+        once, _, fourfold = (seconds_to_read(worst(size)) for size in sizes)
+        if fourfold < 8 * once + 0.002:
+            return
+    raise AssertionError((once, fourfold))
 
 
 def test_max_body() -> None:
