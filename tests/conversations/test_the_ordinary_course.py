@@ -174,6 +174,7 @@ async def test_close_delimited_response(scripted: OpenStage) -> None:
     client = await stage.client()
     await client.send(GET)
     worker = await stage.worker.connection()
+    await worker.expect(GET)  # else the kernel resets the connection instead of closing it
     await worker.send(b"HTTP/1.0 200 OK\r\n\r\nhello")
     worker.close()
     await client.expect(b"HTTP/1.0 200 OK\r\n\r\nhello")
