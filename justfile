@@ -26,7 +26,7 @@ test-cost *options:
 wheel-compiled:
     FAUCET_COMPILE=1 {{ bin }}/python -m build --wheel --outdir dist
 
-# Run the unit and property tests of http1 and proxy, and the conversations, on the compiled build; or with pytest's options, others; quick: a part of them, on a build that is not optimized
+# Run the unit and property tests of http1 and proxy, and the conversations, on the compiled build; or with pytest's options, others; quick: all but the slow ones, on a build that is not optimized
 test-compiled *options:
     {{ bin }}/python -m tests.support.compiled {{ options }}
 

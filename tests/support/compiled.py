@@ -1,7 +1,7 @@
 """The tests of the hot modules on the compiled build: http1, proxy and conversations, or what pytest's options select.
 
-With `quick`, as in CI: a build without the C compiler's optimizations, which do not change what the modules do, and a
-part of the tests, chosen so that each compiled module is run and both take two minutes of one core.
+With `quick`, as in CI: a build without the C compiler's optimizations, which do not change what the modules do, and the
+tests of them that are not slow, and some of the whole program. Both take two minutes.
 
 The wheel is built, and laid out beside a copy of the tests in a directory of its own, where no source can be taken for
 what was compiled of it.
@@ -23,21 +23,12 @@ from tests.support.checkout import ROOT
 SELECTED = ("tests/unit/http1", "tests/unit/proxy", "tests/conversations")
 
 QUICK = (
-    "tests/unit/http1",
-    "tests/unit/proxy/test_dispatch.py",
-    "tests/unit/proxy/test_limit_classes.py",
-    "tests/unit/proxy/test_failures.py",
-    "tests/unit/proxy/test_stats.py",
+    *SELECTED,
     "tests/unit/workers/test_health_loop.py",
-    "tests/conversations/test_the_ordinary_course.py",
-    "tests/conversations/test_the_queue.py",
-    "tests/conversations/test_retries.py",
-    "tests/conversations/test_upgrades.py",
     "tests/program/test_end_to_end.py::test_never_two_requests_in_a_worker[1]",
     "tests/program/test_end_to_end.py::test_sigterm_under_load_loses_no_request",
-    # Not what is slow, measures time or needs R, nor what takes as long as all others together.
+    # Not what is slow by nature, measures time or needs R.
     *("-m", "not slow and not quiet and not r"),
-    *("-k", "not tls and not mutants"),
 )
 
 
