@@ -51,7 +51,7 @@ class Door(asyncio.Protocol):
             self.abort()
 
     def abort(self) -> None:
-        """Close the connection at once. It has sent nothing, and nothing was sent to it."""
+        """Close the connection at once: nothing was sent to it that could be lost."""
         self._transport.abort()
 
     def _hand_over(self, protocol: asyncio.Protocol, data: bytes) -> None:

@@ -1,10 +1,11 @@
-"""Every layout of an API in R: started, served, rolled, ended; and that a script does not notice."""
+"""Every layout of an API in R: started, served, restarted, rolled, ended; and that a script does not notice."""
 
 from __future__ import annotations
 
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,7 +31,9 @@ def library(plumber: str, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.mark.parametrize("name", APIS)
-def test_each_layout_is_served_rolled_and_ended(faucet: Start, tmp_path: Path, library: str, name: str) -> None:
+def test_each_layout_is_served_restarted_rolled_and_ended(
+    faucet: Start, tmp_path: Path, library: str, name: str
+) -> None:
     api = APIS[name]
     write(api, tmp_path)
     service = faucet(*api.options, "-w", "1", env={"R_LIBS": library})
@@ -39,11 +42,16 @@ def test_each_layout_is_served_rolled_and_ended(faucet: Start, tmp_path: Path, l
     url = f"http://127.0.0.1:{service.port}/hello"
     assert requests.get(url, timeout=20).text == "hello"
 
+    subprocess.run(
+        [sys.executable, "-m", "faucet", "ctl", "restart", "1", "--at", str(service.port)], check=True, timeout=30
+    )
+    service.wait_line(r"worker 1 stopped after .*\(restarted by", 60)  # the old one has gone
+    pids.append(service.worker_pids)
     service.signal(signal.SIGHUP)
     service.wait_line("rolling restart: the worker is replaced", 60)
     pids.append(service.worker_pids)
     assert requests.get(url, timeout=20).text == "hello"
-    assert len({pid for those in pids for pid in those.values()}) == 2
+    assert len({pid for those in pids for pid in those.values()}) == 3
 
     assert service.stop() == 0
     for pid in (pid for those in pids for pid in those.values()):

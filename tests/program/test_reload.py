@@ -195,7 +195,7 @@ def write_app(directory: Path, at_start: str = "", per_request: str = "") -> str
         f"    {per_request or 'pass'}\n"
         "    self.send_response(200)\n    self.send_header('Content-Length', str(len(text)))\n    self.end_headers()\n"
         "    self.wfile.write(text.encode())\n"
-        "counting.serve(Handler)\n"
+        "Handler.listen()\n"
     )
     return f"env PYTHONPATH={WORKERS} {sys.executable} app.py"
 

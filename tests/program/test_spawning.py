@@ -151,7 +151,7 @@ def heard(number, _):
         os._exit(0)
 for name in ("SIGINT", "SIGTERM", "SIGQUIT", "SIGUSR1"):
     signal.signal(getattr(signal, name), heard)
-counting.serve(counting.Handler)
+counting.Handler.listen()
 """
 
 

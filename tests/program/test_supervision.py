@@ -340,7 +340,7 @@ async def test_reload(faucet: Start, tmp_path: Path) -> None:
         "class Handler(counting.Handler):\n  def serve(self, alone):\n    self.send_response(200)\n"
         "    self.send_header('Content-Length', str(len(text)))\n    self.end_headers()\n"
         "    self.wfile.write(text.encode())\n"
-        "counting.serve(Handler)\n"
+        "Handler.listen()\n"
     )
     service = faucet("--command", f"env PYTHONPATH={WORKERS} {sys.executable} app.py", "-w", "2", "--reload",
                      "--log-file", "log")  # fmt: skip

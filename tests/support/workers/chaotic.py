@@ -74,4 +74,4 @@ class Handler(counting.Handler):
 if __name__ == "__main__":
     if Path(os.environ["CHAOS_BOOK"] + ".refuse").exists():
         time.sleep(30)  # it starts, and never listens
-    counting.serve(Handler)
+    Handler.listen()

@@ -13,7 +13,6 @@ import threading
 import time
 
 import little_http
-from little_http import serve as serve  # noqa: PLC0414
 
 LARGE = 1 << 16
 """Bytes of content from which they are sent in two parts. Fewer in one: a kill in between would cut an answer that
@@ -101,4 +100,4 @@ class Handler(little_http.Handler):
 
 
 if __name__ == "__main__":
-    serve(Handler)
+    Handler.listen()

@@ -1,9 +1,9 @@
 """A worker that answers with the head of the request, byte for byte."""
 
 import contextlib
-import os
 import socket
-import threading
+
+from little_http import accept
 
 END = b"\r\n\r\n"
 
@@ -21,6 +21,4 @@ def answer(connection: socket.socket) -> None:
 
 
 if __name__ == "__main__":
-    with socket.create_server(("127.0.0.1", int(os.environ["FAUCET_PORT"])), backlog=128) as server:
-        while True:
-            threading.Thread(target=answer, args=(server.accept()[0],), daemon=True).start()
+    accept(answer)

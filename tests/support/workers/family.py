@@ -8,4 +8,4 @@ import counting
 if __name__ == "__main__":
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     print(f"child {child.pid}", flush=True)
-    counting.serve(counting.Handler)
+    counting.Handler.listen()

@@ -22,4 +22,4 @@ class Handler(counting.Handler):
 
 
 if __name__ == "__main__":
-    counting.serve(Handler)
+    Handler.listen()

@@ -8,8 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from io import BufferedReader
-from socket import SocketIO
+from collections.abc import Callable
 
 BACKLOG = 128
 
@@ -25,14 +24,19 @@ class Handler:
     def __init__(self, connection: socket.socket) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.connection = connection
-        self.rfile = BufferedReader(SocketIO(connection, "rb"))
+        self.rfile = connection.makefile("rb")
         self.wfile = _Writer(connection)
         self.headers: dict[str, str] = {}
         self._head: list[str] = []
 
+    @classmethod
+    def listen(cls) -> None:
+        """Serve on the port that Faucet has chosen, for ever."""
+        accept(lambda connection: cls(connection).handle())
+
     def handle(self) -> None:
         """Serve requests until either end closes the connection."""
-        with self.connection:
+        with self.connection, self.rfile:
             try:
                 while self.handle_one():
                     pass
@@ -83,9 +87,8 @@ class _Writer:
         self.write = connection.sendall
 
 
-def serve(handler: type[Handler]) -> None:
-    """Serve on the port that Faucet has chosen, for ever."""
+def accept(answer: Callable[[socket.socket], None]) -> None:
+    """Call `answer` with each connection to the port that Faucet has chosen, in a thread of its own, for ever."""
     with socket.create_server(("127.0.0.1", int(os.environ["FAUCET_PORT"])), backlog=BACKLOG) as server:
         while True:
-            connection, _ = server.accept()
-            threading.Thread(target=handler(connection).handle, daemon=True).start()
+            threading.Thread(target=answer, args=(server.accept()[0],), daemon=True).start()

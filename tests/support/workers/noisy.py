@@ -19,4 +19,4 @@ if __name__ == "__main__":
     sys.stderr.buffer.write(b"\x1b[31mred\x07\n")
     sys.stdout.flush()
     sys.stderr.flush()
-    counting.serve(counting.Handler)
+    counting.Handler.listen()

@@ -17,7 +17,7 @@ from faucet import machine as packages
 from faucet.doctor import machine, tools
 from faucet.fleet import StartFailed
 from faucet.otel.telemetry import destination
-from faucet.service import ssh_login as sites
+from faucet.service import ssh_login
 from faucet.settings import LocalSettings
 from faucet.workers import reload
 from tests.support.checkout import ROOT
@@ -106,7 +106,7 @@ def test_everything_that_misses_a_package_shows_it(monkeypatch: pytest.MonkeyPat
         destination("http://a", {})
     assert machine.python(settings)[0].advice == packages.install_command("uvloop")
     with pytest.raises(StartFailed, match=re.escape(packages.install_command(packages.SSH)) + "$"):
-        sites.require_asyncssh()
+        ssh_login.require_asyncssh()
     with pytest.raises(StartFailed, match=re.escape(packages.install_command(packages.RELOAD)) + "$"):
         reload.require()
 

@@ -221,7 +221,6 @@ async def test_who_says_nothing_is_cut_off(tmp_path: Path, monkeypatch: pytest.M
             assert await all_that_comes(reader) == b""
 
 
-@pytest.mark.slow
 async def test_who_says_nothing_does_not_outlive_the_member(tmp_path: Path) -> None:
     """Its silence is not waited for when Faucet stops, and its connection is not left to the garbage collector."""
     async with faucets(tmp_path, "a") as (_, (a,)):
@@ -234,6 +233,7 @@ async def test_who_says_nothing_does_not_outlive_the_member(tmp_path: Path) -> N
         assert not a.peers._unknown
 
 
+@pytest.mark.slow
 async def test_a_relay_that_hangs_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with faucets(tmp_path, "a", "b") as (_, (a, b)):
         monkeypatch.setattr("faucet.ha.connection.SILENCE", 0.5)
