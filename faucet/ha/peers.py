@@ -20,7 +20,8 @@ from faucet.ha.lease_client import LeaseClient
 from faucet.ha.member import Member
 from faucet.ha.messages import Ask, Freed, Promise, Refusal, Stopped
 from faucet.ha.wire import Hello, Message, NotActive, Welcome
-from faucet.net.address import AddressError, parse_address
+from faucet.net.address import Address, AddressError, parse_address
+from faucet.net.listener import Listener
 
 _log = logging.getLogger("faucet")
 
@@ -28,6 +29,10 @@ DIAL_AGAIN = 0.5
 """Seconds between two attempts to reach the active."""
 
 DIAL_TIMEOUT = 2.0
+
+UNKNOWN_LIMIT = 64
+"""Most connections whose first line has not come. More wait in the kernel's queue: whoever can reach the port must not
+take the descriptors that requests need."""
 
 
 class Peers:
@@ -51,7 +56,7 @@ class Peers:
         self._stopped: set[int] = set()  # epochs of actives that have said so
         self._waiting = waiting
         self._now = now
-        self._server: asyncio.Server | None = None
+        self._listener: Listener | None = None
         self._unknown: set[Door] = set()  # connections whose first line has not come yet
         self._relays: dict[PeerConnection, Hello | None] = {}  # connections that others have opened
         self._active: PeerConnection | None = None  # the one that this member has opened
@@ -65,17 +70,20 @@ class Peers:
 
     # -- life cycle --------------------------------------------------------------------------------------------
 
-    async def start(self, host: str | None, port: int, listening: Callable[[int], None] = lambda _: None) -> int:
-        """Listen for members and take part in the election; return the port. Raises OSError.
+    async def start(self, address: Address, listening: Callable[[int], None] = lambda _: None) -> int:
+        """Listen for members and take part in the election; return the port. Raises AddressError.
 
         `listening` is told the port before the election begins.
         """
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._door, host, port)
-        listened = int(self._server.sockets[0].getsockname()[1])
-        listening(listened)
+        self._listener = Listener(address, option="--peer-host")
+        await self._listener.open(self._door, self._has_room)
+        port = self._listener.address.port
+        listening(port)
         self.elector.start()
-        return listened
+        return port
+
+    def _has_room(self, opening: int) -> bool:
+        return len(self._unknown) + opening < UNKNOWN_LIMIT
 
     async def stop(self) -> None:
         """Stop taking part, and close all connections. In a planned stop, call `elector.release` first."""
@@ -84,14 +92,12 @@ class Peers:
             await tasks.end(self._dialling)
         if self._redial is not None:
             self._redial.cancel()
-        if self._server is not None:
-            self._server.close()
+        if self._listener is not None:
+            await self._listener.close()  # each connection that was accepted is in one of these collections then
         for door in [*self._unknown]:
             door.abort()
         for connection in [*self._relays, *([self._active] if self._active is not None else [])]:
             connection.close()
-        if self._server is not None:
-            await self._server.wait_closed()
 
     def released(self, pod: str) -> None:
         """Report that a granted pod is unlocked."""

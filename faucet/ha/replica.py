@@ -118,11 +118,9 @@ class Replica:
 
     async def _start(self) -> None:
         try:
-            port = await self.peers.start(self._listen.host or None, self._listen.port, self._address)
-        except OSError as error:
-            self.first_ready.set_exception(
-                StartFailed(f"--peer-host {self._listen}: {error.strerror or error}; choose another address")
-            )
+            port = await self.peers.start(self._listen, self._address)
+        except AddressError as error:
+            self.first_ready.set_exception(StartFailed(str(error)))
             return
         _log.info("this Faucet is %s; others reach it at %s (port %d); Lease %s",
                   self.election.me.name, self.election.address, port, self._lease)  # fmt: skip

@@ -32,13 +32,19 @@ _Target = tuple[int, tuple[Any, ...]]
 """An address family, and a socket address of that family: host, port, and for IPv6 flow and scope."""
 
 
-def bind(address: Address | UnixAddress, taken: Collection[tuple[str, int]] = ()) -> list[socket.socket]:
-    """Return sockets that are bound to `address`, not listening yet.
+HOST = "--host"
+"""The option that names an address, if no other is said."""
+
+
+def bind(
+    address: Address | UnixAddress, taken: Collection[tuple[str, int]] = (), option: str = HOST
+) -> list[socket.socket]:
+    """Return sockets that are bound to `address`, not listening yet. `option` named it, which errors tell.
 
     A name may have several addresses (localhost: 127.0.0.1 and ::1). There is a socket for each of them that this
     machine has, all with one port. Those in `taken` are left out. Raises AddressError.
     """
-    sockets = [_bound_unix(address)] if isinstance(address, UnixAddress) else _bound_together(address, taken)
+    sockets = [_bound_unix(address)] if isinstance(address, UnixAddress) else _bound_together(address, taken, option)
     for sock in sockets:
         sock.setblocking(False)
         inherited_by_clients(sock)
@@ -55,12 +61,12 @@ def inherited_by_clients(sock: socket.socket) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_LIMIT)
 
 
-def listen(sock: socket.socket, address: Address | UnixAddress) -> None:
-    """Start listening. Raises AddressError: another process may have been faster since `bind`."""
+def listen(sock: socket.socket, address: Address | UnixAddress, option: str = HOST) -> None:
+    """Start listening, with a socket from `bind`. Raises AddressError: another process may have been faster."""
     try:
         sock.listen(BACKLOG)
     except OSError as error:
-        raise AddressError(_why_not(address, error, _numeric(sock))) from error
+        raise AddressError(_why_not(address, error, _numeric(sock), option)) from error
 
 
 def bound_address(sockets: Sequence[socket.socket], asked: Address | UnixAddress) -> Address | UnixAddress:
@@ -79,13 +85,13 @@ def _bound_unix(address: UnixAddress) -> socket.socket:
         raise AddressError(_why_not(address, error)) from error
 
 
-def _bound_together(address: Address, taken: Collection[tuple[str, int]]) -> list[socket.socket]:
+def _bound_together(address: Address, taken: Collection[tuple[str, int]], option: str) -> list[socket.socket]:
     """Bind a socket to each address of the host. With port 0, try until a port is free on all of them."""
     targets = _targets(address)
     free = [target for target in targets if (target[1][0], address.port) not in taken]
     for left in reversed(range(PORT_TRIES)):
         try:
-            return _bound_once(address, free, may_miss_all=len(free) < len(targets))
+            return _bound_once(address, free, option, may_miss_all=len(free) < len(targets))
         except AddressError as error:
             if not left or address.port or not _is_in_use(error.__cause__):
                 raise
@@ -109,7 +115,7 @@ def _targets(address: Address) -> list[_Target]:
     return list(dict.fromkeys((int(family), target) for family, _, _, _, target in found))
 
 
-def _bound_once(address: Address, targets: Sequence[_Target], may_miss_all: bool) -> list[socket.socket]:
+def _bound_once(address: Address, targets: Sequence[_Target], option: str, may_miss_all: bool) -> list[socket.socket]:
     """Bind all `targets` to one port. Addresses that this machine lacks are left out, unless it lacks all."""
     bound: list[socket.socket] = []
     missing: AddressError | None = None
@@ -119,7 +125,7 @@ def _bound_once(address: Address, targets: Sequence[_Target], may_miss_all: bool
             try:
                 sock = _bound_socket(family, (host, port, *more), only_v6=bool(address.host))
             except OSError as error:
-                missing = AddressError(_why_not(address, error, str(Address(host, port))))
+                missing = AddressError(_why_not(address, error, str(Address(host, port)), option))
                 if error.errno not in _NOT_HERE:
                     raise missing from error
                 continue
@@ -166,10 +172,10 @@ def _unresolved(address: Address, error: Exception) -> str:
     return f"{begin}{address.host!r} is not a host name; use 127.0.0.1, localhost, or an address of this machine"
 
 
-def _why_not(address: Address | UnixAddress, error: OSError, numeric: str = "") -> str:
+def _why_not(address: Address | UnixAddress, error: OSError, numeric: str = "", option: str = HOST) -> str:
     """Return a message about an address that could not be bound. `numeric` is the numeric address that failed."""
     if isinstance(address, UnixAddress):
-        return f"cannot listen on {address}: {error.strerror or error}; choose another path with --host"
+        return f"cannot listen on {address}: {error.strerror or error}; choose another path with {option}"
     host = numeric.rpartition(":")[0].strip("[]")
     which = f" ({numeric})" if address.host and host != address.host else ""
     begin = f"cannot listen on {address}{which}: "
@@ -178,9 +184,9 @@ def _why_not(address: Address | UnixAddress, error: OSError, numeric: str = "") 
 
         owner = who_listens(int(numeric.rpartition(":")[2]), host)
         by = f" by {owner}" if owner else ""
-        return f"{begin}the port is in use{by}; choose another with --host"
+        return f"{begin}the port is in use{by}; choose another with {option}"
     if error.errno == errno.EACCES:
-        return f"{begin}ports below 1024 need root; choose another with --host"
+        return f"{begin}ports below 1024 need root; choose another with {option}"
     if error.errno in _NOT_HERE:
-        return f"{begin}no interface of this machine has that address; choose another with --host"
+        return f"{begin}no interface of this machine has that address; choose another with {option}"
     return f"{begin}{error.strerror}"

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from faucet.net.acceptor import Acceptor, Factory, always_room
 from faucet.net.address import Address, UnixAddress
-from faucet.net.binding import BACKLOG, bind, bound_address, inherited_by_clients, listen
+from faucet.net.binding import BACKLOG, HOST, bind, bound_address, inherited_by_clients, listen
 
 TCP_INFO_WAITING = 24
 """Offset in Linux' struct tcp_info, in bytes: connections to be accepted from a listening socket (`tcpi_unacked`)."""
@@ -35,9 +35,12 @@ class Listener:
         address: Address | UnixAddress,
         inherited: socket.socket | None = None,
         taken: Collection[tuple[str, int]] = (),
+        option: str = HOST,
     ) -> None:
-        """Bind. `inherited`: a socket that listens already; `taken`: addresses to leave out. Raises AddressError."""
-        self.sockets = bind(address, taken) if inherited is None else [inherited]
+        """Bind. `inherited`: a socket that listens already; `taken`: addresses to leave out; `option` named the
+        address. Raises AddressError."""
+        self.sockets = bind(address, taken, option) if inherited is None else [inherited]
+        self._option = option
         self._inherited = inherited is not None
         self.address = bound_address(self.sockets, address)
         self._acceptors: list[Acceptor] = []
@@ -54,7 +57,7 @@ class Listener:
     ) -> None:
         """Start accepting connections; see Acceptor for `room` and `short`. Raises AddressError."""
         for sock in () if self._inherited else self.sockets:
-            listen(sock, self.address)
+            listen(sock, self.address, self._option)
         self._factory = factory
         self._acceptors = [Acceptor(sock, factory, room, short) for sock in self.sockets]
 

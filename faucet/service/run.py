@@ -147,7 +147,7 @@ class _Service:
         self.certificate = certificate_of(settings)
         scheme = "http" if self.certificate is None else "https"
         self.listener = Listeners(settings.host, inherited_sockets(os.environ), scheme)
-        self.admin = Listener(settings.admin) if settings.admin else None
+        self.admin = Listener(settings.admin, option="--admin") if settings.admin else None
         self._telemetry = None if settings.otel_endpoint is None else Telemetry(settings.otel_endpoint)
         self.proxy = Proxy(settings, log.request if self._telemetry is None else partial(_record, log, self._telemetry))
         self.workers = site.fleet(self.proxy, log)

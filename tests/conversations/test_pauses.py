@@ -13,6 +13,8 @@ import pytest
 from tests.support.running import Faucet, python_worker
 from tests.support.talk import GET
 
+pytestmark = pytest.mark.slow
+
 Start = Callable[..., Faucet]
 
 STOPPED = 4.0

@@ -175,6 +175,7 @@ async def test_a_reader_that_reads_slowly_gets_everything(scripted: OpenStage) -
     assert stage.proxy.clients.cut_while_draining == 0
 
 
+@pytest.mark.slow
 def test_six_bytes_do_not_delay_the_end_of_the_program(faucet: Callable[..., Faucet]) -> None:
     service = faucet("-w", "1", "--command", python_worker("counting"), "--shutdown-timeout", "60").wait_ready()
     with socket.create_connection(("127.0.0.1", service.port)) as client:
@@ -186,6 +187,7 @@ def test_six_bytes_do_not_delay_the_end_of_the_program(faucet: Callable[..., Fau
     assert "every request in flight was finished" in service.output
 
 
+@pytest.mark.slow
 def test_a_reader_that_does_not_read_is_cut_and_counted(faucet: Callable[..., Faucet]) -> None:
     service = faucet("-w", "1", "--command", python_worker("counting"), "--shutdown-timeout", "60").wait_ready()
     with socket.create_connection(("127.0.0.1", service.port)) as client:

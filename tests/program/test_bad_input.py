@@ -96,6 +96,13 @@ def test_an_address_in_use_is_by_someone(faucet: Start) -> None:
     assert "--host" in service.output
 
 
+def test_the_address_of_the_admin_pages_in_use(faucet: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        service = faucet("--command", "true", "--admin", f"127.0.0.1:{other.getsockname()[1]}")
+        assert service.wait_exit() == 1
+    assert "; choose another with --admin" in service.output
+
+
 def test_a_command_that_exits_at_once(faucet: Start) -> None:
     program = (
         f'{sys.executable} -c \'import sys; print("cannot find"); print("my config", file=sys.stderr); sys.exit(7)\''

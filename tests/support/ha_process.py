@@ -20,6 +20,7 @@ from faucet.ha.election import Election
 from faucet.ha.member import Member
 from faucet.ha.peers import Peers
 from faucet.ha.record import Identity
+from faucet.net.address import Address
 from faucet.pods.discovery.in_cluster import InCluster
 from tests.support.ha_player import TIMING, client
 
@@ -70,7 +71,7 @@ async def main(port: int, account: Path, name: str, log: Path) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
     election = Election(Identity(name, f"uid-{name}", token_hex(4)), TIMING, token=token_hex(8))
     peers = Peers(Member(election, lock_grace=5.0), client(InCluster("127.0.0.1", port, account)), lambda _: None)
-    listening = await peers.start("127.0.0.1", 0)
+    listening = await peers.start(Address("127.0.0.1", 0))
     election.address = f"127.0.0.1:{listening}"
     with log.open("a") as file:
         noting = asyncio.ensure_future(note(election, file))

@@ -16,9 +16,10 @@ from faucet.ha.decisions import Began, Ended
 from faucet.ha.election import Election
 from faucet.ha.lease_object import record_of
 from faucet.ha.member import Member
-from faucet.ha.peers import Peers
+from faucet.ha.peers import UNKNOWN_LIMIT, Peers
 from faucet.ha.record import Identity, Record
 from faucet.ha.timing import Timing
+from faucet.net.address import Address, AddressError
 from faucet.pods.discovery.in_cluster import InCluster, in_cluster
 from tests.support.ha_player import TIMING, client, when
 from tests.support.kubeapi import KubeApi
@@ -40,7 +41,7 @@ class Faucet:
         def listening(port: int) -> None:
             self.port, self.election.address = port, f"127.0.0.1:{port}"
 
-        await self.peers.start("127.0.0.1", 0, listening)
+        await self.peers.start(Address("127.0.0.1", 0), listening)
 
     @property
     def may_grant(self) -> bool:
@@ -53,11 +54,19 @@ class Faucet:
 
 
 @asynccontextmanager
-async def faucets(tmp_path: Path, *names: str) -> AsyncIterator[tuple[KubeApi, list[Faucet]]]:
-    """Members that know each other; the first is the active, and its first quarantine has passed."""
+async def api_of_a_service(tmp_path: Path) -> AsyncIterator[tuple[KubeApi, InCluster]]:
+    """A fake API server whose Lease somebody has released who left no pod busy: nobody has to wait for a quarantine."""
     async with KubeApi(tmp_path / "api") as api:
         source = in_cluster(api.in_cluster_env, api.service_account(tmp_path / "account"))
         assert source is not None
+        await client(source).write(Record("", 1, 60.0, members={}, quarantine=0.0, released_by="before"), "")
+        yield api, source
+
+
+@asynccontextmanager
+async def faucets(tmp_path: Path, *names: str) -> AsyncIterator[tuple[KubeApi, list[Faucet]]]:
+    """Members that know each other; the first is the active."""
+    async with api_of_a_service(tmp_path) as (api, source):
         them = [Faucet(source, name) for name in names]
         try:
             await them[0].start()
@@ -87,10 +96,7 @@ LONG_BEFORE = 4.0
 @asynccontextmanager
 async def calm_faucets(tmp_path: Path) -> AsyncIterator[tuple[InCluster, list[Faucet]]]:
     """An active, and a relay that has just started; the list is ended with the block."""
-    async with KubeApi(tmp_path / "api") as api:
-        source = in_cluster(api.in_cluster_env, api.service_account(tmp_path / "account"))
-        assert source is not None
-        await client(source).write(Record("", 1, 60.0, members={}, quarantine=0.0, released_by="before"), "")
+    async with api_of_a_service(tmp_path) as (_, source):
         them = [Faucet(source, name, timing=CALM) for name in "ab"]
         try:
             await them[0].start()
@@ -193,7 +199,15 @@ async def test_an_active_that_dies_without_a_word_leaves_a_quarantine(tmp_path: 
         await when(lambda: b.may_use("p1") and b.may_use("p2"))
 
 
-@pytest.mark.slow
+async def test_an_address_in_use_is_said_before_it_takes_part(tmp_path: Path) -> None:
+    async with faucets(tmp_path, "a") as (api, (a,)):
+        other = Faucet(in_cluster(api.in_cluster_env, tmp_path / "account") or pytest.fail("no such"), "b")
+        with pytest.raises(AddressError, match=r"in use by .*; choose another with --peer-host"):
+            await other.peers.start(Address("127.0.0.1", a.port))
+        await other.peers.stop()
+        assert listed(api) == {"uid-a"}
+
+
 @pytest.mark.parametrize("greeting", [b"GET / HTTP/1.1\r\n\r\n", b"faucet-peer/1 wrong\n", b"x" * 10_000, b"\n"])
 async def test_a_stranger_is_cut_off_and_told_nothing(tmp_path: Path, greeting: bytes) -> None:
     async with faucets(tmp_path, "a") as (_, (a,)):
@@ -212,9 +226,8 @@ async def all_that_comes(reader: asyncio.StreamReader) -> bytes:
     return b""
 
 
-@pytest.mark.slow
 async def test_who_says_nothing_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("faucet.ha.connection.SILENCE", 0.5)
+    monkeypatch.setattr("faucet.ha.door.SILENCE", 0.5)
     async with faucets(tmp_path, "a") as (_, (a,)):
         reader, writer = await asyncio.open_connection("127.0.0.1", a.port)
         with closing(writer):
@@ -233,7 +246,26 @@ async def test_who_says_nothing_does_not_outlive_the_member(tmp_path: Path) -> N
         assert not a.peers._unknown
 
 
-@pytest.mark.slow
+async def test_whoever_says_nothing_takes_only_so_many_descriptors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And once they are cut off, members get through."""
+    async with faucets(tmp_path, "a", "b") as (_, (a, b)):
+        monkeypatch.setattr("faucet.ha.door.SILENCE", 1.0)
+        silent = [await asyncio.open_connection("127.0.0.1", a.port) for _ in range(UNKNOWN_LIMIT + 20)]
+        await when(lambda: len(a.peers._unknown) == UNKNOWN_LIMIT)
+        [relay] = a.peers._relays
+        relay.close()
+        await when(lambda: not b.peers.is_welcome)
+        most = 0
+        while not b.peers.is_welcome:
+            most = max(most, len(a.peers._unknown))
+            await asyncio.sleep(0.01)
+        assert most == UNKNOWN_LIMIT
+        for _, writer in silent:
+            writer.close()
+
+
 async def test_a_relay_that_hangs_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with faucets(tmp_path, "a", "b") as (_, (a, b)):
         monkeypatch.setattr("faucet.ha.connection.SILENCE", 0.5)

@@ -85,6 +85,7 @@ async def test_what_is_queued_at_the_active_is_relayed_in_order_when_it_is_one_n
         assert faucets.offences == 0
 
 
+@pytest.mark.slow
 async def test_while_nobody_is_active_requests_wait_at_a_relay(tmp_path: Path) -> None:
     async with ha_faucets(tmp_path, "ab", queue_limit=1, queue_timeout=20.0) as faucets:
         a, b = faucets.them
@@ -174,6 +175,7 @@ async def test_without_ha_another_faucet_is_warned_of(tmp_path: Path, caplog: py
         assert "a serves the same pods (Lease default/faucet-plumber)" in caplog.text
 
 
+@pytest.mark.slow
 async def test_without_ha_a_faucet_that_starts_later_is_warned_of_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
