@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,7 +33,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 of the hundreds of programs that tests start would compile Faucet."""
 
 gc.disable()
-"""Until all tests are collected: hundreds of modules are loaded, of which nothing is garbage, and each of five
+"""Until all tests are collected: hundreds of modules are loaded, of which nothing is garbage, and each of six
 processes would look through them again and again. What is there then is never looked at any more (`gc.freeze`)."""
 
 
@@ -54,7 +55,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("r")
         if "cluster" in fixtures:
             item.add_marker("cluster")
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        spread(items)
     items.sort(key=lambda item: ("quiet" in item.keywords) - ("slow" in item.keywords))
+
+
+def spread(items: list[pytest.Item]) -> None:
+    """Mix the files, each evenly over the whole run. Files of which all tests wait would leave the processors idle, and
+    those of which all compute would delay each other."""
+    sizes = Counter(item.path for item in items)
+    begun: Counter[Path] = Counter()
+    places = {}
+    for item in items:
+        begun[item.path] += 1
+        places[item] = (begun[item.path] - 0.5) / sizes[item.path]
+    items.sort(key=places.__getitem__)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -23,7 +23,7 @@ PORT = "20999"
 """A port for scripts that do not listen on it."""
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def library(plumber: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A library with the packages that some layouts need."""
     names = ["stubengine", "stubengineless", "stubapi"]

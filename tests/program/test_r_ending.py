@@ -30,7 +30,7 @@ RESTARTS = int(os.environ.get("RESTARTS", "10"))
 """Restarts under load."""
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="session", autouse=True)
 def callr(plumber: str) -> None:
     probe = [plumber, "-e", 'quit(status = !all(sapply(c("callr", "processx"), requireNamespace, quietly = TRUE)))']
     need(subprocess.run(probe, capture_output=True, check=False).returncode == 0, "the R packages callr and processx")

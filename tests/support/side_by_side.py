@@ -1,6 +1,6 @@
 """Tests in several processes, all or those that pytest's options select; those that failed there, once more and alone.
 
-Most tests wait, for R and for timers, so five processes share two cores well. Tests that measure time have the mark
+Most tests wait, for R and for timers, so six processes share two cores well. Tests that measure time have the mark
 `quiet` and run alone anyway; but any test may fail for want of a core when the machine does something else. What fails
 beside others and passes alone is printed as such, and is worth a look; what fails alone fails the run.
 """
@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 
-PROCESSES = 5
+PROCESSES = 6
 
 NO_BYTECODE = "PYTHONDONTWRITEBYTECODE"
 """Set in many containers. Faucet would then be compiled at each of its hundreds of starts, which takes a third of the

@@ -52,7 +52,7 @@ def verdicts() -> Iterator[tuple[Event, Facts, Verdict]]:
 Every = list[tuple[Event, Facts, Verdict]]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def every() -> Every:
     return list(verdicts())
 
