@@ -144,7 +144,7 @@ MESSAGES = (
     "rolling restart stopped at worker",
     "; the old workers stay",
     "cannot listen on",
-    "; choose another with --host",
+    "; choose another with ",
     "no running Faucet found",
     "needs the package",
     "HAS CHANGED",
