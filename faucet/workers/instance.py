@@ -255,11 +255,11 @@ class Instance:
         proxy = self._context.proxy
         try:
             while not process.exited.done():
-                self._unreachable.clear()
                 await _first(process.exited, self._unreachable.wait())
                 if self._unreachable.is_set() and not await self._recovers(process, backend, readiness):
                     break
         finally:
+            self.state = State.DRAINING  # its descendants may take seconds to end; it is not ready meanwhile
             if process.exited.done():
                 backend.exit = process.how_it_ended
             self.served_last = proxy.pool.remove(backend) or self.served_last
@@ -278,6 +278,7 @@ class Instance:
             if not process.exited.done():
                 self.ending = Cause(Reason.EXIT, "it accepts no connections any more")
             return False
+        self._unreachable.clear()  # before it gets requests again, of which the first may find it unreachable
         if self.state is State.STARTING:  # else it was retired meanwhile
             self.state = before
             if before is State.READY and not self._held:
@@ -385,6 +386,8 @@ class Instance:
     def _exit_noted(self, process: ChildProcess) -> None:
         """Record the exit of the process, which has just happened."""
         self._exited_at = monotonic()
+        if self.backend is not None:
+            self._context.proxy.pool.hold(self.backend)  # until `_serve` runs and removes it, it gets no request
         if by_a_stranger(process.exited.result(), process.signals):
             kills = self._context.kernel_kills
             why = kills.why()

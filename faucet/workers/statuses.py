@@ -68,7 +68,9 @@ def _state(slot: Slot) -> tuple[str, str]:
 
 
 def _why(instance: Instance) -> str:
-    """Return why an instance is ended; empty if it ends by itself."""
+    """Return why an instance is ended, or how it has ended."""
+    if instance.process is not None and instance.process.exited.done():
+        return instance.outcome
     return instance.ending.text if instance.ending is not None else ""
 
 

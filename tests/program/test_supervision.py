@@ -66,6 +66,23 @@ async def test_a_roll_in_batches(faucet: Start) -> None:
                        ((0, "1, 2"), (2, "3, 4"), (4, "5"))}  # fmt: skip
 
 
+async def test_a_worker_that_has_exited_is_not_called_ready_while_its_children_are_ended(faucet: Start) -> None:
+    """They have half a second for that, and this one ignores SIGTERM."""
+    program = f"sh -c '(trap \"\" TERM; sleep 60) & exec {COUNTING}'"
+    service = faucet("--command", program, "-w", "1")
+    pid = service.wait_workers(1)[1]
+    seen = []
+    async with control(service) as client:
+        os.kill(pid, signal.SIGKILL)
+        await until(client, "exited", lambda s: s["workers"][0]["state"] == "draining")
+        asked = asyncio.ensure_future(fetch(service.port, "/", "POST", b"x"))
+        while (row := (await client.ask("status"))["workers"][0])["pid"] == pid:
+            seen.append((row["state"], row["reason"].partition(" after")[0]))
+            await asyncio.sleep(0.02)
+        assert (await asked)[0] == 200, "it has waited for the next one"
+    assert set(seen) == {("draining", "was killed by SIGKILL")}
+
+
 async def test_max_requests(faucet: Start) -> None:
     service = faucet("--command", COUNTING, "-w", "2", "--max-requests", "100")
     before = service.wait_workers(2)

@@ -30,6 +30,8 @@ from tests.support.running import Faucet, is_alive, python_worker
 CLIENTS = 16
 WORKERS = 6
 REQUEST_TIMEOUT = 3.0
+PATIENCE = 50.0
+"""Seconds after which a client has waited too long: less than --queue-timeout, which would answer it."""
 POSTS_AT_ONCE = 2
 """The limit that POSTs are under."""
 
@@ -79,7 +81,10 @@ class Chaos:
             self.tally.deeds[misdeed] += 1
         try:
             writer.write(head.encode() + body)
-            status, content = await asyncio.wait_for(read_response(reader), 60)
+            status, content = await asyncio.wait_for(read_response(reader), PATIENCE)
+        except TimeoutError:
+            status = await self.client.ask("status", patience=30)
+            self.tally.wrong.append(f"{method} {target}: no answer for {PATIENCE:.0f} s; {status}")
         except asyncio.IncompleteReadError as error:
             self.judge(path, method, misdeed, "cut" if error.partial else "closed", b"")
         except ConnectionError:
@@ -232,6 +237,7 @@ class Chaos:
             totals = status["totals"]
             rows = status["workers"]
             quiet = totals["locked"] == totals["waiting"] == status["limits"][0]["locked"] == 0
+            quiet = quiet and not status["service"]["notice"].startswith("rolling restart: ")
             if quiet and len(rows) == WORKERS and {row["state"] for row in rows} == {"ready"}:
                 return status
             if any(row["state"] in ("backoff", "failed") for row in rows):
