@@ -366,7 +366,7 @@ class Monitor(Noticing):
         self.screen.set_class(name != TABS[0], "-covering")
         self.refresh_bindings()
         if focus_lines:
-            self.query_one(f"#{name}").focus()
+            self.set_focus(self.query_one(f"#{name}"))  # immediately, before a next key that moves it elsewhere
         self.fetch_endpoints()
         self.fetch_history()
         self.draw_now()

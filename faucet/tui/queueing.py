@@ -53,7 +53,7 @@ class Queueing(Leaving):
     def _cell_chosen(self, event: QueueHead.Chosen) -> None:
         view = self.behind.query_one("#queue", LineView)
         view.select(lambda item: isinstance(item, tuple) and item[0] == event.position + 1)
-        view.focus()
+        view.screen.set_focus(view)
 
     def show_item(self, item: object) -> None:
         """Show the details of an item; for a queued request, its estimates."""

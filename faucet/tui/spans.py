@@ -140,7 +140,7 @@ class Spanning(Acting):
         if not shown.jump(is_error, by):
             self.notify("no later error" if by > 0 else "no earlier error", timeout=2)
         elif isinstance(shown, LineView):
-            shown.focus()
+            shown.screen.set_focus(shown)
 
     def action_curl(self) -> None:
         """Copy the command that sends the chosen request again."""

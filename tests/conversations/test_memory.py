@@ -37,7 +37,7 @@ async def until_still(stage: Stage, *, spent: bool = False) -> int:
 async def test_answers_for_slow_readers_share_one_budget_and_arrive_whole(scripted: OpenStage) -> None:
     stage = await scripted(4, buffer_total=2 * MIB)
     clients = [await stage.client(receive_buffer=4096) for _ in range(4)]
-    content = answer(12 * MIB)
+    content = answer(6 * MIB)
     sending = []
     for client, worker in zip(clients, stage.workers, strict=True):
         await client.send(GET)

@@ -340,6 +340,9 @@ async def test_what_a_dying_worker_had_not_read_is_sent_to_another(scripted: Ope
     client = await stage.client()
     await client.send(request_)
     worker = await stage.worker.connection()
+    async with asyncio.timeout(5):
+        while "active" not in repr(stage.proxy.pool.dispatcher):  # that end of the connection is still being opened
+            await asyncio.sleep(0)
     stage.worker.stop_listening()
     worker.reset()
     await asyncio.sleep(0.01)

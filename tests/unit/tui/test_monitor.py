@@ -196,6 +196,17 @@ async def test_filter(opened: Open) -> None:
         assert app.view.count == 1, "what is no regular expression is looked for as it stands"
 
 
+async def test_a_filter_that_is_opened_right_after_a_tab_keeps_the_focus(opened: Open) -> None:
+    """Of two keys typed fast, the first must not take it away again."""
+    async with opened() as (app, pilot, _):
+        await keys(app, pilot, "4", "tab")
+        assert app.view.has_focus
+        app.action_tab("log")
+        app.action_filter()
+        await keys(app, pilot, *"sleep")
+        assert app.query_one("#filter", Input).value == "sleep"
+
+
 async def test_a_tick_of_the_clock_while_it_closes_is_harmless(opened: Open) -> None:
     """Textual removes the screens first, and stops the timers then."""
     async with opened() as (app, _, _):
