@@ -126,6 +126,11 @@ class Instance:
         return self.process is not None and not self.process.exited.done()
 
     @property
+    def port_lost(self) -> bool:
+        """Whether the start failed because another process had taken the port meanwhile."""
+        return self.readiness is not None and self.readiness.port_lost
+
+    @property
     def lease(self) -> PoolLease | None:
         """The lease of the worker's lock; None if the lock is free."""
         return None if self.backend is None else self._context.proxy.pool.dispatcher.lease(self.backend)

@@ -36,6 +36,9 @@ FAILED_BACKOFF = Backoff(60.0, 60.0, jitter=0.25)
 HEALTHY_AFTER = 30.0
 """Seconds of service after which earlier failures are forgotten."""
 
+PORT_TRIES = 5
+"""Ports to try for a replacement. Several Faucets on one machine may choose the same free port at the same time."""
+
 EXITS_REMEMBERED = 10
 
 LINES_SHOWN = 5
@@ -307,13 +310,22 @@ class Slot:
             text = self.exits[-1].text if self.exits else "could not be started"
             raise ReplaceError(text, self.advice, why_failed(self.last_lines))
 
-    async def _succeed(self, cause: Cause) -> None:
-        successor = self.successor = self._new_instance()
+    async def _start_successor(self) -> tuple[Instance, bool]:
+        """Start a process to take over, at most PORT_TRIES if other processes take its port. Return the last one, and
+        whether it is ready."""
         try:
-            ready = await successor.start()
+            for _ in range(PORT_TRIES):
+                successor = self.successor = self._new_instance()
+                ready = await successor.start()
+                if not successor.port_lost or self.stopping:
+                    break
+            return successor, ready
         finally:
             self.successor = None
             self._changed.set()
+
+    async def _succeed(self, cause: Cause) -> None:
+        successor, ready = await self._start_successor()
         if successor.shortage:
             self.context.proxy.stats.count_start_shortage(successor.shortage)
         if self.stopping:

@@ -16,7 +16,7 @@ from faucet.workers import slot as slot_module
 from faucet.workers.causes import Cause, Reason
 from faucet.workers.instance import State
 from faucet.workers.program import Program
-from faucet.workers.slot import ReplaceError, Slot
+from faucet.workers.slot import PORT_TRIES, ReplaceError, Slot
 
 CAUSE = Cause(Reason.ROLLING_RESTART, "rolling restart by a test")
 AWAY = Cause(Reason.SCALE_DOWN, "scaled down by a test")
@@ -27,7 +27,7 @@ TURNS = 12
 class Script:
     """Plays an instance: it becomes ready, fails, finishes its request or exits when the test says so."""
 
-    failure, shortage, healthy, holder = "", "", True, None
+    failure, shortage, healthy, holder, port_lost = "", "", True, None, False
 
     def __init__(self, stage: Stage, number: int, *_: object) -> None:
         stage.all.append(self)
@@ -59,7 +59,7 @@ class Script:
     async def start(self) -> bool:
         ready = await self.decided
         if not ready:
-            self.failure = self.failure or "exited with code 1"
+            self.failure = "" if self.port_lost else self.failure or "exited with code 1"
             self.state = State.OVER
         return ready
 
@@ -214,6 +214,39 @@ async def test_the_old_one_stays_if_the_new_one_fails(stage: Stage) -> None:
         await task
     assert len(stage.serving) == 1
     assert not stage.counted
+
+
+async def test_a_new_one_whose_port_was_taken_is_followed_by_another(stage: Stage) -> None:
+    """Two Faucets had chosen the same free port: that is no reason to give up a rolling restart."""
+    stage.starting[0].decide(True)
+    await stage.settle()
+    old = stage.serving[0]
+    task = stage.replace()
+    for _ in range(PORT_TRIES - 1):
+        await stage.settle()
+        stage.check()
+        stage.starting[0].port_lost = True
+        stage.starting[0].decide(False)
+    await stage.settle()
+    stage.starting[0].decide(True)
+    await stage.settle()
+    old.drained.set()
+    await task
+    assert stage.serving != [old]
+
+
+async def test_where_each_port_is_taken_the_old_one_stays(stage: Stage) -> None:
+    stage.starting[0].decide(True)
+    await stage.settle()
+    old = stage.serving[0]
+    task = stage.replace()
+    for _ in range(PORT_TRIES):
+        await stage.settle()
+        stage.starting[0].port_lost = True
+        stage.starting[0].decide(False)
+    with pytest.raises(ReplaceError, match="its port was taken by another process"):
+        await task
+    assert stage.serving == [old]
 
 
 async def test_the_old_one_crashes_while_the_new_one_starts(stage: Stage) -> None:
