@@ -37,7 +37,7 @@ HEALTHY_AFTER = 30.0
 """Seconds of service after which earlier failures are forgotten."""
 
 PORT_TRIES = 5
-"""Ports to try for a replacement. Several Faucets on one machine may choose the same free port at the same time."""
+"""Ports to try for one start. Several Faucets on one machine may choose the same free port at the same time."""
 
 EXITS_REMEMBERED = 10
 
@@ -159,8 +159,8 @@ class Slot:
 
     async def _one_instance(self) -> Instance:
         """Start a process, and wait until it, or the last of those that have replaced it, has exited; return that."""
-        instance = self.instance = self._new_instance(self._failed_output)
-        if not await instance.start():
+        instance, ready = await self._start(self._new_first)
+        if not ready:
             self._failed_to_start(instance)
             self._attempted()
             return instance
@@ -169,6 +169,20 @@ class Slot:
         ended = await self._exit()
         self._exited(ended)
         return ended
+
+    async def _start(self, new: Callable[[], Instance]) -> tuple[Instance, bool]:
+        """Start what `new` creates, and another one if a process of somebody else takes its port, up to PORT_TRIES.
+        Return the last one, and whether it is ready."""
+        for _ in range(PORT_TRIES):
+            instance = new()
+            ready = await instance.start()
+            if not instance.port_lost or self.stopping:
+                break
+        return instance, ready
+
+    def _new_first(self) -> Instance:
+        self.instance = self._new_instance(self._failed_output)
+        return self.instance
 
     def _new_instance(self, before: StartOutput | None = None) -> Instance:
         instance = Instance(self.number, self.context, self.log, before)
@@ -310,22 +324,16 @@ class Slot:
             text = self.exits[-1].text if self.exits else "could not be started"
             raise ReplaceError(text, self.advice, why_failed(self.last_lines))
 
-    async def _start_successor(self) -> tuple[Instance, bool]:
-        """Start a process to take over, at most PORT_TRIES if other processes take its port. Return the last one, and
-        whether it is ready."""
+    def _new_successor(self) -> Instance:
+        self.successor = self._new_instance()
+        return self.successor
+
+    async def _succeed(self, cause: Cause) -> None:
         try:
-            for _ in range(PORT_TRIES):
-                successor = self.successor = self._new_instance()
-                ready = await successor.start()
-                if not successor.port_lost or self.stopping:
-                    break
-            return successor, ready
+            successor, ready = await self._start(self._new_successor)
         finally:
             self.successor = None
             self._changed.set()
-
-    async def _succeed(self, cause: Cause) -> None:
-        successor, ready = await self._start_successor()
         if successor.shortage:
             self.context.proxy.stats.count_start_shortage(successor.shortage)
         if self.stopping:

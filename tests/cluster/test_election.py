@@ -21,9 +21,10 @@ from time import time
 import pytest
 
 from tests.support.checkout import ROOT
-from tests.support.ha_player import TIMING, client, when
+from tests.support.ha_player import TIMING, client
 from tests.support.ha_process import Moment, moments, overlaps
 from tests.support.realkube import RealKube, need
+from tests.support.waiting import when
 
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
 

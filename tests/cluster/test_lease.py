@@ -16,8 +16,9 @@ from faucet.ha import clock
 from faucet.ha.decisions import Began, Ended
 from faucet.ha.lease_client import LeaseClient, NotStored, why_failed
 from faucet.pods.discovery.endpoint_slices import ApiError
-from tests.support.ha_player import FULL, TIMING, Player, compare_and_swap, one_active, players, when
+from tests.support.ha_player import FULL, TIMING, Player, compare_and_swap, one_active, players
 from tests.support.realkube import RealKube, need
+from tests.support.waiting import when
 
 pytestmark = [
     pytest.mark.slow,

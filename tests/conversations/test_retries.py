@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.scripted import Peer, Stage
 from tests.support.talk import GET, OK, OpenStage, lock_is_given_back, post
+from tests.support.waiting import when
 
 
 async def test_always_a_get_is_sent_again_over_a_fresh_connection_but_only_once(scripted: OpenStage) -> None:
@@ -340,9 +341,7 @@ async def test_what_a_dying_worker_had_not_read_is_sent_to_another(scripted: Ope
     client = await stage.client()
     await client.send(request_)
     worker = await stage.worker.connection()
-    async with asyncio.timeout(5):
-        while "active" not in repr(stage.proxy.pool.dispatcher):  # that end of the connection is still being opened
-            await asyncio.sleep(0)
+    await when(lambda: "active" in repr(stage.proxy.pool.dispatcher))  # else our end is still being opened
     stage.worker.stop_listening()
     worker.reset()
     await asyncio.sleep(0.01)

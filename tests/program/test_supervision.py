@@ -1,4 +1,4 @@
-"""Workers that are replaced before they fail, as many as are needed, and reloaded: none of it costs a request."""
+"""Workers that are replaced before they fail, and reloaded: none of it costs a request."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -18,13 +17,11 @@ from typing import Any, cast
 import psutil
 import pytest
 
-from faucet.cli.toml import ConfigError
 from faucet.control.client import NoRuntime, Refusal
-from faucet.settings import WorkerSettings, parse_span
+from faucet.settings import WorkerSettings
 from faucet.workers.recycle import Recycler
 from faucet.workers.slot import Slot
 from faucet.workers.watched import is_log
-from tests.support.checkout import ROOT
 from tests.support.load import Load, fetch
 from tests.support.running import WORKERS, Faucet, python_worker
 from tests.support.status import control, pids, states, until
@@ -336,20 +333,6 @@ async def test_a_directory_that_is_made_anew_is_watched_again(faucet: Start, tmp
     await asyncio.to_thread(service.wait_line, "requested by a change of x.py")
 
 
-async def test_autoscale(faucet: Start) -> None:
-    service = faucet("--command", COUNTING, "-w", "1..3", "--scale-up-after", "300ms", "--scale-down-after", "1s")
-    service.wait_ready()
-    assert "with 1 to 3 workers" in service.output
-    async with control(service) as client:
-        await until(client, "one", lambda s: states(s) == ["1 ready"])
-        slow = [asyncio.ensure_future(fetch(service.port, "/slow?1")) for _ in range(12)]
-        await until(client, "three", lambda s: len(pids(s)) == 3)
-        assert {answer[0] for answer in await asyncio.gather(*slow)} == {200}
-        await until(client, "one again", lambda s: states(s) == ["1 ready"])
-    assert "requested by a queue that has waited" in service.output
-    assert "in which not all workers were needed" in service.output
-
-
 async def test_reload(faucet: Start, tmp_path: Path) -> None:
     (tmp_path / "answer.json").write_text("old")
     (tmp_path / "app.py").write_text(
@@ -413,103 +396,3 @@ def test_a_log_that_is_rotated_while_it_serves(faucet: Start, tmp_path: Path) ->
     sizes = {path.name: path.stat().st_size for path in tmp_path.glob("log*")}
     assert set(sizes) == {"log", "log.1", "log.2", "log.3"}
     assert max(sizes.values()) <= 32 << 10, "a batch of lines is not torn apart"
-
-
-# -- faucet.toml ------------------------------------------------------------------------------------------------
-
-
-def faucet_says(directory: Path, *words: str, code: int = 0, **variables: str) -> str:
-    """Run `faucet …` in a directory; what it says."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
-    done = subprocess.run([sys.executable, "-m", "faucet", *words], cwd=directory, env=environment,
-                          capture_output=True, text=True, check=False, timeout=30)  # fmt: skip
-    assert done.returncode == code, done
-    return done.stdout + done.stderr
-
-
-def test_flag_then_variable_then_file_then_default(tmp_path: Path) -> None:
-    (tmp_path / "faucet.toml").write_text(
-        'workers = "2..4"\nqueue_limit = 7\nqueue-timeout = "5s"\nreload = true\nmax-body = "1MiB"\n'
-        '[keys]\nquit = "x"\n'
-    )
-    text = faucet_says(tmp_path, "config", "--queue-timeout", "9s", FAUCET_QUEUE_LIMIT="8", FAUCET_QUEUE_TIMEOUT="7s")
-    values = {line.split()[0]: line.split()[1:] for line in text.splitlines()}
-    assert values["queue-timeout"] == ["9s", "--queue-timeout"]
-    assert values["queue-limit"] == ["8", "FAUCET_QUEUE_LIMIT"]
-    assert values["workers"] == ["2..4", "faucet.toml"]
-    assert values["reload"] == ["True", "faucet.toml"]
-    assert values["max-body"] == ["1MiB", "faucet.toml"]
-    assert values["keys"] == ["quit=x", "faucet.toml"]
-    assert values["keep-alive"] == ["75s", "default"]
-    other = tmp_path / "sub"
-    other.mkdir()
-    assert "2..4" in faucet_says(other, "config", "--dir", "..")
-    assert "2..4" in faucet_says(other, "config", "--config", "../faucet.toml")
-    assert "2..4" not in faucet_says(other, "config")
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("wrokers = 3", "faucet.toml: unknown option wrokers; did you mean workers?"),
-        ("workers = 0", "invalid number of workers '0'"),
-        ('queue-timeout = "soon"', "invalid duration 'soon'"),
-        ("workers = [1, 2]", "faucet.toml: workers must be a single value"),
-        ("workers = ", "faucet.toml cannot be read"),
-        ('config = "x"', "unknown option config"),
-        ('health-path = "health"', "invalid path 'health'; expected one like /health"),
-        ("refresh = nan", "must be at least"),
-        ("queue-limit = 1.5", "invalid number '1.5'; expected a whole number"),
-        ("queue-limit = -1", "must be at least 0"),
-        ("queue-limit = 1\nqueue_limit = 2", "queue-limit is there twice"),
-        ('[keys]\nquit = ["a"]', "keys must be a single value"),
-    ],
-)
-def test_a_file_that_is_wrong(tmp_path: Path, text: str, said: str) -> None:
-    (tmp_path / "faucet.toml").write_text(text)
-    assert said in faucet_says(tmp_path, "local", "--command", "true", code=2)
-
-
-def test_a_file_that_is_missing(tmp_path: Path) -> None:
-    assert "there is no file nowhere.toml" in faucet_says(tmp_path, "--config", "nowhere.toml", code=2)
-
-
-def test_the_file_is_in_force(faucet: Start, tmp_path: Path) -> None:
-    (tmp_path / "faucet.toml").write_text(f'command = "{COUNTING}"\nworkers = 1\n')
-    assert "with 1 worker" in faucet().wait_ready().output
-
-
-def test_spans() -> None:
-    assert parse_span("4") == (4, 4)
-    assert parse_span("2..8") == (2, 8)
-    for text in ("", "0", "3..2", "1..", "..2", "1..2000", "x", "1.2", "-1", "٣"):
-        with pytest.raises(ValueError, match="number of workers"):
-            parse_span(text)
-    assert str(ConfigError("x")) == "x"
-
-
-async def test_spare_workers(faucet: Start) -> None:
-    service = faucet("--command", COUNTING, "-w", "1..3", "--spare", "1", "--scale-down-after", "1s")
-    service.wait_workers(1)
-    slow = asyncio.ensure_future(fetch(service.port, "/slow?4"))
-    await asyncio.to_thread(service.wait_line, "scaled from 1 to 2 workers, requested by 0 free workers of 1")
-    await asyncio.to_thread(service.wait_line, "worker 2: ready")
-    assert await fetch(service.port, "/quick") == (200, b"hello")
-    assert not slow.done()
-    assert (await slow)[0] == 200
-    await asyncio.to_thread(service.wait_line, "scaled from 2 to 1 workers")
-
-
-async def test_the_last_worker_sleeps_until_a_request_comes(faucet: Start) -> None:
-    service = faucet("--command", COUNTING, "-w", "0..2", "--idle-timeout", "1s", "--queue-limit", "1")
-    service.wait_workers(1)
-    async with control(service) as client:
-        await asyncio.to_thread(service.wait_line, r"scaled from 1 to 0 workers, requested by .* \(--idle-timeout\)")
-        status = await until(client, "asleep", lambda s: not s["workers"])
-        assert (status["service"]["state"], status["totals"]["workers"]) == ("serving", 0)
-        assert "the next one starts one" in status["service"]["notice"]
-        assert (await client.ask("health"))["asleep"]
-        first, second = await asyncio.gather(fetch(service.port, "/"), fetch(service.port, "/"))
-        assert sorted((first[0], second[0])) == [200, 503], "one place in the queue"
-        assert not (await client.ask("health"))["asleep"]
-        await until(client, "asleep again", lambda s: not s["workers"])

@@ -9,14 +9,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol
 
-from faucet.ha.lease_client import LeaseClient
-from faucet.ha.record import Record
 from faucet.net.address import Address
 from faucet.net.commands import LocalPrograms
 from faucet.net.connect import connect_tcp
 from faucet.net.service_url import parse_service_url
 from faucet.pods.discovery.endpoints import Answer, Endpoint, Found
-from faucet.pods.discovery.in_cluster import InCluster, in_cluster
+from faucet.pods.discovery.in_cluster import InCluster
 from faucet.pods.fleet import Pods
 from faucet.pods.gate import Gate
 from faucet.proxy.error_responses import QUEUE_FULL, answer
@@ -24,8 +22,9 @@ from faucet.proxy.server import Proxy
 from faucet.proxy.stats import Record as Served
 from faucet.service.replicas import replica
 from faucet.settings import K8sSettings
-from tests.support.ha_player import TIMING, when
+from tests.support.ha_player import service_api
 from tests.support.kubeapi import KubeApi
+from tests.support.waiting import when
 
 LOOPBACK = Address("127.0.0.1", 0)
 
@@ -196,12 +195,7 @@ async def ha_faucets(
     counting = [CountingPod(f"pod{number}") for number in range(pods)]
     for pod in counting:
         await pod.open()
-    async with KubeApi(tmp_path / "api") as api:
-        source = in_cluster(api.in_cluster_env, api.service_account(tmp_path / "account"))
-        assert source is not None
-        # One before them has given the Lease up, so that nobody need wait to see whether there is one.
-        lease = LeaseClient(source, "default", "faucet-plumber", TIMING)
-        await lease.write(Record("", 1, 3.0, members={}, quarantine=0.0, released_by="before"), "")
+    async with service_api(tmp_path) as (api, source):
         faucets = Faucets(api, source, counting, also)
         try:
             for name in names:

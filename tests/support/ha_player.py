@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +18,9 @@ from faucet.ha.lease_client import LeaseClient, NotStored
 from faucet.ha.member import Member
 from faucet.ha.record import Identity, Lease, Record
 from faucet.ha.timing import Timing
-from faucet.pods.discovery.in_cluster import InCluster
+from faucet.pods.discovery.in_cluster import InCluster, in_cluster
+from tests.support.kubeapi import KubeApi
+from tests.support.waiting import when
 
 TIMING = Timing(lease_duration=3.0, renew_deadline=1.8)
 """Short, but with calls that may take 0.6 s."""
@@ -32,6 +35,16 @@ FULL = Record(
 def client(source: InCluster) -> LeaseClient:
     """Of the Lease that all tests use."""
     return LeaseClient(source, "default", "faucet-plumber", TIMING)
+
+
+@asynccontextmanager
+async def service_api(tmp_path: Path) -> AsyncIterator[tuple[KubeApi, InCluster]]:
+    """A fake API server. One before has released the Lease and left no pod busy, so nobody waits for a quarantine."""
+    async with KubeApi(tmp_path / "api") as api:
+        source = in_cluster(api.in_cluster_env, api.service_account(tmp_path / "account"))
+        assert source is not None
+        await client(source).write(Record("", 1, 60.0, members={}, quarantine=0.0, released_by="before"), "")
+        yield api, source
 
 
 async def compare_and_swap(one: LeaseClient, other: LeaseClient) -> str:
@@ -83,13 +96,6 @@ class Player:
                 self.changed.clear()
                 await self.changed.wait()
         return last
-
-
-async def when(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    """Until something is so that nobody tells."""
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def one_active(them: Sequence[Player]) -> Player:

@@ -17,12 +17,13 @@ from faucet.ha.election import Election
 from faucet.ha.lease_object import record_of
 from faucet.ha.member import Member
 from faucet.ha.peers import UNKNOWN_LIMIT, Peers
-from faucet.ha.record import Identity, Record
+from faucet.ha.record import Identity
 from faucet.ha.timing import Timing
 from faucet.net.address import Address, AddressError
 from faucet.pods.discovery.in_cluster import InCluster, in_cluster
-from tests.support.ha_player import TIMING, client, when
+from tests.support.ha_player import TIMING, client, service_api
 from tests.support.kubeapi import KubeApi
+from tests.support.waiting import when
 
 
 class Faucet:
@@ -54,19 +55,9 @@ class Faucet:
 
 
 @asynccontextmanager
-async def api_of_a_service(tmp_path: Path) -> AsyncIterator[tuple[KubeApi, InCluster]]:
-    """A fake API server whose Lease somebody has released who left no pod busy: nobody has to wait for a quarantine."""
-    async with KubeApi(tmp_path / "api") as api:
-        source = in_cluster(api.in_cluster_env, api.service_account(tmp_path / "account"))
-        assert source is not None
-        await client(source).write(Record("", 1, 60.0, members={}, quarantine=0.0, released_by="before"), "")
-        yield api, source
-
-
-@asynccontextmanager
 async def faucets(tmp_path: Path, *names: str) -> AsyncIterator[tuple[KubeApi, list[Faucet]]]:
     """Members that know each other; the first is the active."""
-    async with api_of_a_service(tmp_path) as (api, source):
+    async with service_api(tmp_path) as (api, source):
         them = [Faucet(source, name) for name in names]
         try:
             await them[0].start()
@@ -96,7 +87,7 @@ LONG_BEFORE = 4.0
 @asynccontextmanager
 async def calm_faucets(tmp_path: Path) -> AsyncIterator[tuple[InCluster, list[Faucet]]]:
     """An active, and a relay that has just started; the list is ended with the block."""
-    async with api_of_a_service(tmp_path) as (_, source):
+    async with service_api(tmp_path) as (_, source):
         them = [Faucet(source, name, timing=CALM) for name in "ab"]
         try:
             await them[0].start()

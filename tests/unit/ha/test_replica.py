@@ -18,7 +18,7 @@ from faucet.settings import K8sSettings
 from faucet.settings.limit import parse_limit
 from faucet.status.limits import limit_rows
 from tests.support.ha_faucets import URL, HaFaucet, ha_faucets
-from tests.support.ha_player import when
+from tests.support.waiting import when
 
 
 async def test_a_relay_serves_as_the_active_does_and_no_pod_gets_two(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from faucet.service.kubernetes import pods_site
 from faucet.settings import K8sSettings
 from faucet.ssh.secrets import Secrets
 from tests.support.ha_faucets import ha_faucets
-from tests.support.ha_player import when
 from tests.support.strict_pods import strict_pod
+from tests.support.waiting import when
 
 
 async def test_two_actives_at_once_are_one_request_in_r() -> None:

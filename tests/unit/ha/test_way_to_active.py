@@ -18,7 +18,7 @@ from faucet.log.recent import RecentLog
 from faucet.service.replicas import introduce
 from faucet.status.collect import Runtime
 from tests.support.ha_faucets import Faucets, ha_faucets
-from tests.support.ha_player import when
+from tests.support.waiting import when
 
 
 def control_of(proxy: Any, fleet: Any, title: str) -> ControlServer:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 
 from faucet.net.undelivered import discard_on_close, undelivered
-from tests.support.ha_player import when
+from tests.support.waiting import when
 
 
 async def test_what_a_peer_has_not_taken_is_undelivered() -> None:

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from faucet.workers.context import SlotLog
 from faucet.workers.instance import Instance, State
+from tests.support.waiting import when
 
 
 class Process:
@@ -50,19 +51,12 @@ class Stage:
     async def accepts(self, _: float) -> bool:
         return not self.process.exited.done()
 
-    async def told_last(self, name: str) -> None:
-        async with asyncio.timeout(5):
-            while self.told[-1] != name:
-                await asyncio.sleep(0)
-
 
 async def test_one_that_cannot_be_reached_again_as_soon_as_it_could_is_not_forgotten() -> None:
     stage = Stage()
     assert stage.instance.backend is not None
     stage.instance.backend.on_unreachable(ConnectionRefusedError())
-    async with asyncio.timeout(5):
-        while stage.told != ["add", "resume", "resume"]:
-            await asyncio.sleep(0)
+    await when(lambda: stage.told == ["add", "resume", "resume"])
     await stage_ends(stage)
 
 
@@ -70,8 +64,8 @@ async def test_one_that_has_exited_gets_no_request_and_is_not_ready_though_its_c
     stage = Stage()
     await asyncio.sleep(0)
     stage.process.exited.set_result(1)
-    await stage.told_last("hold")  # in the same turn of the loop in which the exit is known
-    await stage.told_last("remove")
+    await when(lambda: "remove" in stage.told)
+    assert stage.told == ["add", "hold", "remove"], "held as soon as the exit is known"
     assert stage.instance.state is State.DRAINING
     assert not stage.instance.in_service
     await stage_ends(stage)

@@ -235,6 +235,19 @@ async def test_a_new_one_whose_port_was_taken_is_followed_by_another(stage: Stag
     assert stage.serving != [old]
 
 
+async def test_a_first_one_whose_port_was_taken_fails_nobody_who_waits_for_it(stage: Stage) -> None:
+    task = stage.replace()
+    await stage.settle()
+    stage.starting[0].port_lost = True
+    stage.starting[0].decide(False)
+    await stage.settle()
+    assert not task.done()
+    stage.starting[0].decide(True)
+    await task
+    assert len(stage.serving) == 1
+    assert not stage.counted, "no worker has failed"
+
+
 async def test_where_each_port_is_taken_the_old_one_stays(stage: Stage) -> None:
     stage.starting[0].decide(True)
     await stage.settle()
