@@ -63,7 +63,7 @@ def _state(slot: Slot) -> tuple[str, str]:
     if instance.state is State.DRAINING:
         return "draining", _why(instance)
     if instance.state is State.OVER:
-        return "backoff", last
+        return "backoff", _why(instance) or last
     return ("held" if slot.held else "ready"), ""
 
 

@@ -117,7 +117,7 @@ async def test_a_reader_that_stops_is_cut_and_its_worker_heard_out(scripted: Ope
 
 
 async def test_a_slow_reader_is_to_blame_for_a_request_timeout_not_its_worker(scripted: OpenStage) -> None:
-    stage = await scripted(buffer_response=64 << 10, request_timeout=0.3)
+    stage = await scripted(buffer_response=64 << 10, request_timeout=1.5)  # the worker has time to send all of it
     slow = await stage.client(receive_buffer=4096)
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (32 << 20) + b"x" * (32 << 20)
     await slow.send(GET)

@@ -74,10 +74,10 @@ async def test_a_worker_that_has_exited_is_not_called_ready_while_its_children_a
         await until(client, "exited", lambda s: s["workers"][0]["state"] == "draining")
         asked = asyncio.ensure_future(fetch(service.port, "/", "POST", b"x"))
         while (row := (await client.ask("status"))["workers"][0])["pid"] == pid:
-            seen.append((row["state"], row["reason"].partition(" after")[0]))
+            seen.append((row["state"], row["reason"].partition(" after")[0]))  # for a moment it waits for its successor
             await asyncio.sleep(0.02)
         assert (await asked)[0] == 200, "it has waited for the next one"
-    assert set(seen) == {("draining", "was killed by SIGKILL")}
+    assert set(seen) <= {(state, "was killed by SIGKILL") for state in ("draining", "backoff")}
 
 
 async def test_max_requests(faucet: Start) -> None:
